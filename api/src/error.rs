@@ -1,0 +1,290 @@
+//! What can go wrong with a request, and how it is told.
+//!
+//! Owns the error body, the stable codes with their statuses, and the headers that belong to them. A message is a
+//! sentence that the caller can act on; what only the operator may see (SQL, paths) goes to the log, once, with the id
+//! of the request ([`Fault`], picked up in [`crate::observe`]).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hostsync_shared::database::{self, Fault as DatabaseFault};
+use hostsync_shared::execution::{ExecutionId, TaskId};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::fields::Problems;
+use crate::host_file::InvalidLine;
+
+/// What `Retry-After` says with [`Code::DatabaseUnavailable`], in seconds.
+const DATABASE_RETRY_AFTER_S: u64 = 5;
+
+/// What `Retry-After` says with [`Code::TooManyRequests`], in seconds.
+const BUSY_RETRY_AFTER_S: u64 = 1;
+
+/// Problems that the message of a bad request repeats; `errors` has them all.
+const PROBLEMS_IN_MESSAGE: usize = 3;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:ident),+ $(,)?) => {
+        /// What went wrong, as a stable word.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+        pub(crate) enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $variant),+
+        }
+
+        impl Code {
+            /// The status that goes with it.
+            pub(crate) const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status),+ }
+            }
+
+            /// As it stands in answers.
+            #[cfg(test)]
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// Every code.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
+        }
+    };
+}
+
+codes! {
+    /// Fields are missing, unknown or wrong; `errors` names each.
+    InvalidRequest = "invalid_request", BAD_REQUEST,
+    /// The body cannot be read at all.
+    MalformedBody = "malformed_body", BAD_REQUEST,
+    /// There is no token, or an unknown one.
+    Unauthorized = "unauthorized", UNAUTHORIZED,
+    /// The token's role may not do this.
+    Forbidden = "forbidden", FORBIDDEN,
+    /// There is nothing at this path.
+    NotFound = "not_found", NOT_FOUND,
+    /// There is no such task, or it was deleted.
+    TaskNotFound = "task_not_found", NOT_FOUND,
+    /// There is no such execution.
+    ExecutionNotFound = "execution_not_found", NOT_FOUND,
+    /// This path has other methods; see `Allow`.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED,
+    /// Another live task has this name.
+    TaskNameTaken = "task_name_taken", CONFLICT,
+    /// The execution has ended.
+    ExecutionFinished = "execution_finished", CONFLICT,
+    /// The body or the host file is too large.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE,
+    /// The body has a content type that is not taken here.
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
+    /// Too many requests of this kind at once; see `Retry-After`.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS,
+    /// A fault of hostsync; its log has more.
+    InternalError = "internal_error", INTERNAL_SERVER_ERROR,
+    /// The database is down or busy; see `Retry-After`.
+    DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE,
+}
+
+/// One field and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// The field, with its position where it is a list.
+    #[schema(examples("host_ip_list[3]"))]
+    pub(crate) field: String,
+    /// What is wrong with it, without its name.
+    #[schema(examples("\"web-1\" is not an IPv4 or IPv6 address"))]
+    pub(crate) message: String,
+}
+
+/// The body of every answer that is no success.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// Always false.
+    #[schema(examples(false))]
+    success: bool,
+    /// What is wrong and what to do about it.
+    message: String,
+    code: Code,
+    /// The fields at fault, at most 100; with `invalid_request` alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// The lines of a host file that are no addresses, when none of its lines is; at most 1,000.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    invalid_lines: Vec<InvalidLine>,
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("{}", bad_input_message(.0))]
+    BadInput(Problems),
+    #[error("{}", bad_input_message(.problems))]
+    NoHostInFile { problems: Problems, invalid_lines: Vec<InvalidLine> },
+    #[error("the body cannot be read: {0}")]
+    MalformedBody(String),
+    #[error("this needs a token: send the header `Authorization: Bearer <token>`")]
+    NoToken,
+    #[error("the token is not known here")]
+    UnknownToken,
+    #[error("a viewer's token may only read; this needs the operator's")]
+    Forbidden,
+    #[error("there is nothing at {method} {path}; /openapi.json lists what there is")]
+    NoRoute { method: String, path: String },
+    #[error("{method} is not possible at {path}; the header `Allow` says what is")]
+    MethodNotAllowed { method: String, path: String },
+    #[error("there is no task {0}")]
+    TaskNotFound(TaskId),
+    #[error("there is no execution {0}")]
+    ExecutionNotFound(ExecutionId),
+    #[error("another task is named \"{0}\"; choose another name")]
+    TaskNameTaken(String),
+    #[error("execution {0} has ended already: {1}")]
+    ExecutionFinished(ExecutionId, String),
+    #[error("{what} is too large: at most {limit_bytes} bytes are taken")]
+    TooLarge { what: &'static str, limit_bytes: usize },
+    #[error("the content type must be {0}")]
+    UnsupportedMediaType(&'static str),
+    #[error("too many hosts lists and files are being taken in at the moment; try again in a second")]
+    Busy,
+    #[error("the database is not available; try again in a few seconds")]
+    DatabaseNotReady,
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    #[error("an internal error")]
+    Internal(#[from] anyhow::Error),
+}
+
+fn bad_input_message(problems: &Problems) -> String {
+    let shown = |problem: &FieldError| format!("{}: {}", problem.field, problem.message);
+    let all = problems.reported();
+    let mut message = all.iter().take(PROBLEMS_IN_MESSAGE).map(shown).collect::<Vec<_>>().join("; ");
+    let left = problems.count().saturating_sub(PROBLEMS_IN_MESSAGE);
+    if left > 0 {
+        message = format!("{message}; and {left} more");
+    }
+    message
+}
+
+/// An error for the log alone, put into the answer's extensions for whoever writes the log.
+#[derive(Clone)]
+pub(crate) struct Fault(pub(crate) Arc<anyhow::Error>);
+
+impl ApiError {
+    /// Whether the database broke the transaction off in favour of another, so that it can be run again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Conflict)
+    }
+
+    /// Whether a unique key was in the way.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Duplicate)
+    }
+
+    /// The code of this error.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::BadInput(_) | Self::NoHostInFile { .. } => Code::InvalidRequest,
+            Self::MalformedBody(_) => Code::MalformedBody,
+            Self::NoToken | Self::UnknownToken => Code::Unauthorized,
+            Self::Forbidden => Code::Forbidden,
+            Self::NoRoute { .. } => Code::NotFound,
+            Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::TaskNotFound(_) => Code::TaskNotFound,
+            Self::ExecutionNotFound(_) => Code::ExecutionNotFound,
+            Self::TaskNameTaken(_) => Code::TaskNameTaken,
+            Self::ExecutionFinished(..) => Code::ExecutionFinished,
+            Self::TooLarge { .. } => Code::BodyTooLarge,
+            Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
+            Self::Busy => Code::TooManyRequests,
+            Self::DatabaseNotReady => Code::DatabaseUnavailable,
+            Self::Database(error) => match database::fault(error) {
+                DatabaseFault::Down | DatabaseFault::Conflict => Code::DatabaseUnavailable,
+                DatabaseFault::Duplicate | DatabaseFault::Other => Code::InternalError,
+            },
+            Self::Internal(_) => Code::InternalError,
+        }
+    }
+
+    /// The sentence for the caller: never SQL, never a path.
+    pub(crate) fn message(&self) -> String {
+        match self.code() {
+            Code::DatabaseUnavailable => Self::DatabaseNotReady.to_string(),
+            Code::InternalError => {
+                "an internal error; the log of hostsync-api has it under the request id in the header `x-request-id`"
+                    .to_owned()
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    fn headers(&self) -> Option<(HeaderName, HeaderValue)> {
+        let challenge = |text| Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(text)));
+        match self {
+            Self::NoToken => challenge("Bearer realm=\"hostsync\""),
+            Self::UnknownToken => challenge("Bearer realm=\"hostsync\", error=\"invalid_token\""),
+            Self::Forbidden => challenge("Bearer realm=\"hostsync\", error=\"insufficient_scope\""),
+            _ => match self.code() {
+                Code::DatabaseUnavailable => Some((header::RETRY_AFTER, DATABASE_RETRY_AFTER_S.into())),
+                Code::TooManyRequests => Some((header::RETRY_AFTER, BUSY_RETRY_AFTER_S.into())),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = self.code();
+        let headers = self.headers();
+        let message = self.message();
+        let mut body = ErrorBody { success: false, message, code, errors: Vec::new(), invalid_lines: Vec::new() };
+        let mut fault = None;
+        match self {
+            Self::BadInput(problems) => body.errors = problems.into_reported(),
+            Self::NoHostInFile { problems, invalid_lines } => {
+                body.errors = problems.into_reported();
+                body.invalid_lines = invalid_lines;
+            }
+            Self::Database(_) => fault = Some(anyhow::Error::new(self)),
+            Self::Internal(error) => fault = Some(error),
+            _ => {}
+        }
+        let mut response = (code.status(), Json(body)).into_response();
+        if let Some((name, value)) = headers {
+            response.headers_mut().insert(name, value);
+        }
+        if let Some(error) = fault {
+            response.extensions_mut().insert(Fault(Arc::new(error)));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_written_as_it_is_spelled() {
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+
+    #[test]
+    fn an_internal_error_shows_nothing_of_its_cause() {
+        let error = ApiError::Internal(anyhow::anyhow!("SELECT secret FROM /etc/passwd"));
+        assert!(!error.message().contains("secret"), "{}", error.message());
+        let error = ApiError::Database(sqlx::Error::RowNotFound);
+        assert_eq!(error.code(), Code::InternalError);
+        assert!(error.message().contains("x-request-id"));
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_told_with_the_time_to_come_back() {
+        let response = ApiError::Database(sqlx::Error::PoolTimedOut).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+    }
+}

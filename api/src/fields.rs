@@ -1,0 +1,418 @@
+//! The fields of a request, whether JSON, a form or a query string carried them.
+//!
+//! Owns reading them into plain types and collecting everything that is wrong with them, so that a caller hears of all
+//! of it at once: wrong types, fields that nobody knows, and whatever the services add. Knows no field by name.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use hostsync_shared::execution::UnknownWord;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, FieldError};
+
+/// Most problems reported of one request; the rest is counted.
+pub(crate) const MAX_REPORTED: usize = 100;
+
+/// Most characters of a value that a message repeats.
+const MAX_QUOTED: usize = 60;
+
+/// Everything that is wrong with the fields of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    reported: Vec<FieldError>,
+    beyond: usize,
+}
+
+impl Problems {
+    /// Adds one; beyond [`MAX_REPORTED`] it is only counted.
+    pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        if self.reported.len() < MAX_REPORTED {
+            self.reported.push(FieldError { field: field.into(), message: message.into() });
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    /// Whether this very field has one already: a missing value is not told of when a bad one was.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.reported.iter().any(|problem| problem.field == field)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.reported.len() + self.beyond
+    }
+
+    pub(crate) fn reported(&self) -> &[FieldError] {
+        &self.reported
+    }
+
+    /// Those that are reported; the last one says how many more there are.
+    pub(crate) fn into_reported(mut self) -> Vec<FieldError> {
+        if self.beyond > 0
+            && let Some(last) = self.reported.last_mut()
+        {
+            last.message = format!("{} (and {} more problems that are not listed)", last.message, self.beyond);
+        }
+        self.reported
+    }
+
+    /// # Errors
+    ///
+    /// There is at least one.
+    pub(crate) fn check(self) -> Result<(), ApiError> {
+        if self.reported.is_empty() { Ok(()) } else { Err(ApiError::BadInput(self)) }
+    }
+}
+
+/// What a caller has sent, with what is already known to be wrong about it.
+#[derive(Debug, Default)]
+pub(crate) struct Submitted<T> {
+    /// As it was sent; a field of the wrong type is absent.
+    pub(crate) value: T,
+    /// What is wrong so far.
+    pub(crate) problems: Problems,
+}
+
+/// A type that is read from the fields of a request.
+pub(crate) trait FromFields {
+    /// Takes every field it knows.
+    fn from_fields(fields: &mut Fields) -> Self;
+}
+
+/// Where the fields stood, which decides how a number is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Json,
+    Text,
+}
+
+/// The fields that have not been taken yet.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    values: Map<String, Value>,
+    carrier: Carrier,
+    problems: Problems,
+}
+
+impl Fields {
+    /// The fields of a JSON object. A null is an absent field.
+    pub(crate) fn from_json(object: JsonObject) -> Self {
+        Self { values: object.0, carrier: Carrier::Json, problems: Problems::default() }
+    }
+
+    /// The fields of a query string or a form. An empty one is an absent field; a name given twice is a problem.
+    pub(crate) fn from_text(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut values = Map::new();
+        let mut problems = Problems::default();
+        for (name, text) in pairs {
+            if values.contains_key(&name) {
+                problems.add(cut(&name), "is given twice");
+            } else {
+                values.insert(name, Value::String(text));
+            }
+        }
+        values.retain(|_, value| value.as_str() != Some(""));
+        Self { values, carrier: Carrier::Text, problems }
+    }
+
+    /// Reads a `T`; what is left over is unknown.
+    pub(crate) fn read<T: FromFields>(mut self) -> Submitted<T> {
+        let value = T::from_fields(&mut self);
+        let Self { values, mut problems, .. } = self;
+        for name in values.keys() {
+            problems.add(cut(name), "is no field of this request");
+        }
+        Submitted { value, problems }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.values.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Reports a value that is not what it should be.
+    fn refuse<T>(&mut self, name: &str, expected: &str, found: &Value) -> Option<T> {
+        self.problems.add(name, format!("must be {expected}, not {}", shown(found)));
+        None
+    }
+
+    /// A text, to the letter.
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => Some(text),
+            other => self.refuse(name, "a text", &other),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
+        let value = self.take(name)?;
+        match (&value, self.carrier) {
+            (Value::Bool(flag), _) => Some(*flag),
+            (Value::String(text), Carrier::Text) if text == "true" => Some(true),
+            (Value::String(text), Carrier::Text) if text == "false" => Some(false),
+            _ => self.refuse(name, "true or false", &value),
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn number(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.take(name)?;
+        let number = match (&value, self.carrier) {
+            (Value::Number(number), _) => number.as_u64(),
+            (Value::String(text), Carrier::Text) => whole_number(text),
+            _ => None,
+        };
+        match number {
+            Some(number) if bounds.contains(&number) => Some(number),
+            _ => {
+                let expected = match bounds.into_inner() {
+                    (low, u64::MAX) => format!("a whole number from {low} on"),
+                    (low, high) => format!("a whole number from {low} to {high}"),
+                };
+                self.refuse(name, &expected, &value)
+            }
+        }
+    }
+
+    /// A list of texts; each item that is none is reported by its position.
+    pub(crate) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+        let items = match self.take(name)? {
+            Value::Array(items) => items,
+            other => return self.refuse(name, "a list of texts", &other),
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for (position, item) in items.into_iter().enumerate() {
+            match item {
+                Value::String(text) => texts.push(text),
+                other => {
+                    self.refuse::<()>(&format!("{name}[{position}]"), "a text", &other);
+                    // Keeps the positions of those that follow.
+                    texts.push(String::new());
+                }
+            }
+        }
+        Some(texts)
+    }
+
+    /// A member of a closed set.
+    pub(crate) fn word<T: FromStr<Err = UnknownWord>>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(word) => Some(word),
+            Err(error) => {
+                self.problems.add(name, format!("{error}, not {}", quoted(&text)));
+                None
+            }
+        }
+    }
+
+    /// An instant, RFC 3339 with any offset, cut to the millisecond.
+    pub(crate) fn time(&mut self, name: &str) -> Option<DateTime<Utc>> {
+        let text = self.text(name)?;
+        match DateTime::parse_from_rfc3339(&text) {
+            Ok(time) => Some(time.with_timezone(&Utc).trunc_subsecs(3)),
+            Err(_) => {
+                let expected = "a time such as 2026-01-02T03:04:05Z (in a URL a + is written %2B)";
+                self.problems.add(name, format!("must be {expected}, not {}", quoted(&text)));
+                None
+            }
+        }
+    }
+
+    /// What is wrong so far, for a reader that finds more.
+    pub(crate) fn problems(&mut self) -> &mut Problems {
+        &mut self.problems
+    }
+}
+
+/// Digits alone, as a number.
+pub(crate) fn whole_number(text: &str) -> Option<u64> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+}
+
+/// A text in quotes, cut, control characters escaped.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", cut(text).escape_debug())
+}
+
+fn cut(text: &str) -> String {
+    let mut kept: String = text.chars().take(MAX_QUOTED).collect();
+    if kept.len() < text.len() {
+        kept.push('…');
+    }
+    kept
+}
+
+/// A value as a message shows it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the text {}", quoted(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// A JSON object in which no name stands twice.
+#[derive(Debug, Default)]
+pub(crate) struct JsonObject(pub(crate) Map<String, Value>);
+
+impl<'de> Deserialize<'de> for JsonObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = JsonObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonObject, A::Error> {
+                let mut map = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if map.contains_key(&name) {
+                        return Err(A::Error::custom(format_args!("the field {} is given twice", quoted(&name))));
+                    }
+                    map.insert(name, value);
+                }
+                Ok(JsonObject(map))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hostsync_shared::execution::SyncStatus;
+
+    use super::*;
+
+    fn json(text: &str) -> Fields {
+        Fields::from_json(serde_json::from_str(text).expect(text))
+    }
+
+    fn told(problems: Problems) -> Vec<String> {
+        problems.into_reported().into_iter().map(|p| format!("{}: {}", p.field, p.message)).collect()
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Everything {
+        text: Option<String>,
+        flag: Option<bool>,
+        number: Option<u64>,
+        texts: Option<Vec<String>>,
+        word: Option<SyncStatus>,
+        time: Option<DateTime<Utc>>,
+    }
+
+    impl FromFields for Everything {
+        fn from_fields(fields: &mut Fields) -> Self {
+            Self {
+                text: fields.text("text"),
+                flag: fields.flag("flag"),
+                number: fields.number("number", 1..=500),
+                texts: fields.texts("texts"),
+                word: fields.word("word"),
+                time: fields.time("time"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_field_is_read_from_json() {
+        let submitted = json(
+            r#"{"text":" a ","flag":false,"number":500,"texts":["x"],"word":"no_data","time":"2026-01-02T04:04:05.6789+01:00"}"#,
+        )
+        .read::<Everything>();
+        assert_eq!(told(submitted.problems), Vec::<String>::new());
+        let value = submitted.value;
+        assert_eq!((value.text.as_deref(), value.flag, value.number), (Some(" a "), Some(false), Some(500)));
+        assert_eq!((value.texts, value.word), (Some(vec!["x".to_owned()]), Some(SyncStatus::NoData)));
+        assert_eq!(value.time.expect("a time").to_rfc3339(), "2026-01-02T03:04:05.678+00:00");
+    }
+
+    #[test]
+    fn every_kind_of_field_is_read_from_text() {
+        let pairs = [("flag", "true"), ("number", "7"), ("word", "failed"), ("text", "")];
+        let submitted =
+            Fields::from_text(pairs.map(|(name, text)| (name.to_owned(), text.to_owned()))).read::<Everything>();
+        assert_eq!(told(submitted.problems), Vec::<String>::new());
+        let expected = Everything {
+            flag: Some(true),
+            number: Some(7),
+            word: Some(SyncStatus::Failed),
+            ..Everything::default()
+        };
+        assert_eq!(submitted.value, expected);
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let submitted = json(
+            r#"{"text":5,"flag":"true","number":501,"texts":["x",1],"word":"lost","time":"today","tsak":[],"other":null}"#,
+        )
+        .read::<Everything>();
+        assert_eq!(
+            told(submitted.problems),
+            [
+                "text: must be a text, not the number 5",
+                "flag: must be true or false, not the text \"true\"",
+                "number: must be a whole number from 1 to 500, not the number 501",
+                "texts[1]: must be a text, not the number 1",
+                "word: must be one of pending, success, failed, no_data, not_in_pool, cancelled, not \"lost\"",
+                "time: must be a time such as 2026-01-02T03:04:05Z (in a URL a + is written %2B), not \"today\"",
+                "other: is no field of this request",
+                "tsak: is no field of this request",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_null_is_an_absent_field() {
+        let submitted = json(r#"{"text":null,"texts":null,"number":null}"#).read::<Everything>();
+        assert_eq!(told(submitted.problems), Vec::<String>::new());
+        assert_eq!(submitted.value, Everything::default());
+    }
+
+    #[test]
+    fn what_stands_twice_is_refused() {
+        let error = serde_json::from_str::<JsonObject>(r#"{"a":1,"a":2}"#).expect_err("twice").to_string();
+        assert!(error.starts_with("the field \"a\" is given twice"), "{error}");
+        let pairs = [("text", "1"), ("text", "2")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(told(Fields::from_text(pairs).read::<Everything>().problems), ["text: is given twice"]);
+    }
+
+    #[test]
+    fn the_number_of_problems_told_is_bounded() {
+        let mut problems = Problems::default();
+        for n in 0..250 {
+            problems.add(format!("f[{n}]"), "is bad");
+        }
+        assert_eq!(problems.count(), 250);
+        let told = told(problems);
+        assert_eq!(told.len(), MAX_REPORTED);
+        assert_eq!(told[99], "f[99]: is bad (and 150 more problems that are not listed)");
+    }
+
+    #[test]
+    fn numbers_that_are_no_whole_numbers_are_refused() {
+        for text in ["1.0", "-1", "1e2", "18446744073709551616"] {
+            let submitted = json(&format!(r#"{{"number":{text}}}"#)).read::<Everything>();
+            assert_eq!(submitted.problems.count(), 1, "{text}");
+        }
+        for text in ["+1", " 1", "1.0", "x"] {
+            let submitted = Fields::from_text([("number".to_owned(), text.to_owned())]).read::<Everything>();
+            assert_eq!(submitted.problems.count(), 1, "{text}");
+        }
+    }
+}

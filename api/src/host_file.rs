@@ -1,0 +1,236 @@
+//! Reads a host file: one address a line, as people write them.
+//!
+//! Owns what is forgiven and what is told. Pure: knows neither the request that carried the file nor the database.
+
+use std::collections::HashSet;
+
+use hostsync_shared::host::HostIp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Largest file, in bytes: 8 MiB. A larger one is refused as a whole.
+pub(crate) const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most hosts of one execution that a request names. A longer list is refused as a whole.
+pub(crate) const MAX_HOSTS: usize = 100_000;
+
+/// Most bad lines that are told of; the rest is counted.
+pub(crate) const MAX_INVALID_LINES: usize = 1_000;
+
+/// Most characters of a bad line that are shown.
+pub(crate) const MAX_LINE_CHARS: usize = 100;
+
+/// A byte order mark, in UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A line that is no address, blank or comment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct InvalidLine {
+    /// Its number, from 1.
+    #[schema(examples(3))]
+    pub(crate) line: usize,
+    /// What stands there, cut to 100 characters.
+    #[schema(examples("web-1"))]
+    pub(crate) text: String,
+    /// What is wrong with it.
+    #[schema(examples("is not an IPv4 or IPv6 address"))]
+    pub(crate) reason: String,
+}
+
+/// What a host file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HostFile {
+    /// The addresses in the order of the file, each once.
+    pub(crate) hosts: Vec<HostIp>,
+    /// The first [`MAX_INVALID_LINES`] bad lines.
+    pub(crate) invalid_lines: Vec<InvalidLine>,
+    /// How many bad lines there are in all.
+    pub(crate) invalid_line_count: usize,
+}
+
+/// Why a file is refused as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HostFileError {
+    /// More than [`MAX_FILE_BYTES`].
+    #[error("is larger than {MAX_FILE_BYTES} bytes")]
+    TooLarge,
+    /// More than [`MAX_HOSTS`].
+    #[error("holds more than {MAX_HOSTS} hosts")]
+    TooManyHosts,
+}
+
+/// Reads a file. Blank lines and comments from `#` on are skipped; a byte order mark, CR before the end of a line,
+/// blanks around an address and one comma behind it are forgiven; repeats are taken once.
+///
+/// # Errors
+///
+/// The file is too large or names too many hosts.
+pub(crate) fn parse_host_file(content: &[u8]) -> Result<HostFile, HostFileError> {
+    if content.len() > MAX_FILE_BYTES {
+        return Err(HostFileError::TooLarge);
+    }
+    let content = content.strip_prefix(BOM).unwrap_or(content);
+    let mut file = HostFile::default();
+    let mut seen = HashSet::new();
+    for (index, line) in content.split(|byte| *byte == b'\n').enumerate() {
+        let line = String::from_utf8_lossy(line);
+        let address = line.split('#').next().unwrap_or_default().trim();
+        let address = address.strip_suffix(',').map_or(address, str::trim_end);
+        if address.is_empty() {
+            continue;
+        }
+        match address.parse::<HostIp>() {
+            Ok(host) => {
+                if seen.insert(host) {
+                    if file.hosts.len() == MAX_HOSTS {
+                        return Err(HostFileError::TooManyHosts);
+                    }
+                    file.hosts.push(host);
+                }
+            }
+            Err(_) => {
+                file.invalid_line_count += 1;
+                if file.invalid_lines.len() < MAX_INVALID_LINES {
+                    file.invalid_lines.push(InvalidLine {
+                        line: index + 1,
+                        text: line.trim().chars().take(MAX_LINE_CHARS).collect(),
+                        reason: reason(address).to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(file)
+}
+
+/// Why a text is no address, as helpful as its form allows.
+fn reason(text: &str) -> &'static str {
+    if text.contains(['/']) {
+        "is not an IPv4 or IPv6 address: a network (/) is not taken, name each host"
+    } else if text.contains('%') {
+        "is not an IPv4 or IPv6 address: a zone (%) is not taken"
+    } else if text.contains([',', ';', ' ', '\t']) {
+        "is not an IPv4 or IPv6 address: one address a line"
+    } else {
+        "is not an IPv4 or IPv6 address"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(file: &HostFile) -> Vec<String> {
+        file.hosts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_people_write_is_understood() {
+        let content = "\u{feff}10.0.0.1\r\n\r\n# the web servers\r\n  10.0.0.2 , # front\r\n\t2001:DB8:0::1,\r\n\
+                       10.0.0.1\n2001:db8::1 #again\n,\n   \n10.0.0.3";
+        let file = parse_host_file(content.as_bytes()).expect("a file");
+        assert_eq!(hosts(&file), ["10.0.0.1", "10.0.0.2", "2001:db8::1", "10.0.0.3"]);
+        assert_eq!(file.invalid_lines, []);
+    }
+
+    #[test]
+    fn bad_lines_are_told_and_the_rest_is_taken() {
+        let content = b"10.0.0.1\nweb-1\n10.0.0.0/8\n10.0.0.1 10.0.0.2\n10.0.0.300 # typo\n\xff\xfe\nfe80::1%eth0\n";
+        let file = parse_host_file(content).expect("a file");
+        assert_eq!(hosts(&file), ["10.0.0.1"]);
+        let told: Vec<_> = file.invalid_lines.iter().map(|l| format!("{} {} {}", l.line, l.text, l.reason)).collect();
+        assert_eq!(
+            told,
+            [
+                "2 web-1 is not an IPv4 or IPv6 address",
+                "3 10.0.0.0/8 is not an IPv4 or IPv6 address: a network (/) is not taken, name each host",
+                "4 10.0.0.1 10.0.0.2 is not an IPv4 or IPv6 address: one address a line",
+                "5 10.0.0.300 # typo is not an IPv4 or IPv6 address",
+                "6 \u{fffd}\u{fffd} is not an IPv4 or IPv6 address",
+                "7 fe80::1%eth0 is not an IPv4 or IPv6 address: a zone (%) is not taken",
+            ]
+        );
+        assert_eq!(file.invalid_line_count, 6);
+    }
+
+    #[test]
+    fn an_empty_file_has_no_host() {
+        for content in ["", "\u{feff}", "\r\n\n", "# nothing"] {
+            assert_eq!(parse_host_file(content.as_bytes()), Ok(HostFile::default()), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_bounded_in_number_and_length() {
+        let content = format!("{}\n", "x".repeat(5_000)).repeat(1_001);
+        let file = parse_host_file(content.as_bytes()).expect("a file");
+        assert_eq!((file.invalid_lines.len(), file.invalid_line_count), (MAX_INVALID_LINES, 1_001));
+        assert_eq!(file.invalid_lines[0].text, "x".repeat(MAX_LINE_CHARS));
+    }
+
+    #[test]
+    fn the_limits_are_exact() {
+        let line = |n: u32| format!("{}\n", Ipv4Addr::from_bits(n));
+        let full: String = (0..100_000).map(line).collect();
+        assert_eq!(parse_host_file(full.as_bytes()).expect("a file").hosts.len(), MAX_HOSTS);
+        let repeated = format!("{full}{}", line(7));
+        assert_eq!(parse_host_file(repeated.as_bytes()).expect("a file").hosts.len(), MAX_HOSTS);
+        let over = format!("{full}{}", line(100_000));
+        assert_eq!(parse_host_file(over.as_bytes()), Err(HostFileError::TooManyHosts));
+
+        let mut large = vec![b'#'; MAX_FILE_BYTES];
+        assert_eq!(parse_host_file(&large), Ok(HostFile::default()));
+        large.push(b'#');
+        assert_eq!(parse_host_file(&large), Err(HostFileError::TooLarge));
+    }
+
+    /// An address with the noise that is forgiven.
+    fn good_line() -> impl Strategy<Value = (IpAddr, String)> {
+        let address = prop_oneof![
+            any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))),
+            any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
+        ];
+        (address, "[ \t]{0,3}", "[ \t]{0,2}(,[ \t]{0,2})?(#[^\n]{0,10})?\r?")
+            .prop_map(|(address, before, after)| (address, format!("{before}{address}{after}")))
+    }
+
+    fn skipped_line() -> impl Strategy<Value = String> {
+        "[ \t]{0,3}(#[^\n]{0,20})?\r?"
+    }
+
+    proptest! {
+        #[test]
+        fn every_good_line_counts_once_and_in_order(
+            lines in prop::collection::vec((good_line(), skipped_line()), 0..40),
+            with_bom in any::<bool>(),
+        ) {
+            let mut content = if with_bom { "\u{feff}".to_owned() } else { String::new() };
+            let mut expected: Vec<String> = Vec::new();
+            for ((address, line), skipped) in &lines {
+                content.push_str(&format!("{line}\n{skipped}\n"));
+                if !expected.contains(&address.to_string()) {
+                    expected.push(address.to_string());
+                }
+            }
+            let file = parse_host_file(content.as_bytes()).expect("a file");
+            prop_assert_eq!(hosts(&file), expected);
+            prop_assert_eq!(file.invalid_line_count, 0);
+        }
+
+        #[test]
+        fn any_bytes_are_read_and_every_line_is_accounted_for(content in prop::collection::vec(any::<u8>(), 0..2_000)) {
+            let file = parse_host_file(&content).expect("a small file");
+            let lines = content.split(|byte| *byte == b'\n').count();
+            prop_assert!(file.hosts.len() + file.invalid_line_count <= lines);
+            prop_assert_eq!(file.invalid_lines.len(), file.invalid_line_count.min(MAX_INVALID_LINES));
+            for line in &file.invalid_lines {
+                prop_assert!((1..=lines).contains(&line.line));
+                prop_assert!(line.text.chars().count() <= MAX_LINE_CHARS);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Which source a task or a request may name: endpoint, index pattern, mapping, time range.
+//!
+//! Owns the check that only what is configured is named, since a server that searches any URL it is sent is a hole.
+//! Asks nobody: whether an index exists is known to the search engine alone.
+
+use std::collections::BTreeSet;
+
+use hostsync_shared::config::{Config, ElasticsearchConfig};
+use hostsync_shared::elasticsearch::valid_index_pattern;
+use hostsync_shared::window::TimeRange;
+
+use crate::fields::{Problems, quoted};
+
+/// What is configured.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    elasticsearch: ElasticsearchConfig,
+    mappings: BTreeSet<String>,
+}
+
+/// What a run reads, each by its own name: nothing is left to a default any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Name of a configured endpoint.
+    pub(crate) es_endpoint: String,
+    /// Index pattern.
+    pub(crate) es_index_pattern: String,
+    /// Name of a configured mapping.
+    pub(crate) mapping: String,
+}
+
+impl Sources {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { elasticsearch: config.elasticsearch.clone(), mappings: config.mappings.keys().cloned().collect() }
+    }
+
+    /// The name of the endpoint that is named by name or exact URL; empty stays empty, for the default.
+    pub(crate) fn endpoint(&self, name_or_url: &str, problems: &mut Problems) -> String {
+        if name_or_url.is_empty() {
+            return String::new();
+        }
+        if let Some((name, _)) = self.elasticsearch.endpoint_named(name_or_url) {
+            return name.to_owned();
+        }
+        let known: Vec<&str> = self.elasticsearch.endpoints.keys().map(String::as_str).collect();
+        problems.add(
+            "es_endpoint",
+            format!(
+                "{} is no configured endpoint; name one of: {} (or its exact URL)",
+                quoted(name_or_url),
+                known.join(", ")
+            ),
+        );
+        String::new()
+    }
+
+    /// Checks the form of an index pattern; empty stays empty, for the default.
+    pub(crate) fn index_pattern(pattern: &str, problems: &mut Problems) -> String {
+        if !pattern.is_empty()
+            && let Err(error) = valid_index_pattern(pattern)
+        {
+            problems.add("es_index_pattern", error.to_string());
+        }
+        pattern.to_owned()
+    }
+
+    /// Checks that a mapping is configured; empty stays empty, for the default.
+    pub(crate) fn mapping(&self, name: &str, problems: &mut Problems) -> String {
+        if !name.is_empty() && !self.mappings.contains(name) {
+            let known: Vec<&str> = self.mappings.iter().map(String::as_str).collect();
+            problems.add(
+                "mapping",
+                format!("{} is no configured mapping; name one of: {}", quoted(name), known.join(", ")),
+            );
+        }
+        name.to_owned()
+    }
+
+    /// Puts the defaults where nothing is named.
+    pub(crate) fn resolve(&self, endpoint: String, index_pattern: String, mapping: String) -> Source {
+        let or_default = |given: String, default: &String| if given.is_empty() { default.clone() } else { given };
+        Source {
+            es_endpoint: or_default(endpoint, &self.elasticsearch.default_endpoint),
+            es_index_pattern: or_default(index_pattern, &self.elasticsearch.default_index_pattern),
+            mapping: or_default(mapping, &self.elasticsearch.default_mapping),
+        }
+    }
+}
+
+/// Reads `query_time_range`; the default when it is absent.
+pub(crate) fn time_range(text: Option<&str>, problems: &mut Problems) -> TimeRange {
+    let Some(text) = text else {
+        return TimeRange::default_range();
+    };
+    text.parse().unwrap_or_else(|error| {
+        problems.add("query_time_range", format!("{error}, not {}", quoted(text)));
+        TimeRange::default_range()
+    })
+}

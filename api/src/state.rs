@@ -1,0 +1,199 @@
+//! What every request works with: the database, the outbox, what may be named, who may call.
+//!
+//! Owns how a request gets a connection and how a transaction is run again. Decides nothing about tasks and executions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use hostsync_shared::config::Config;
+use hostsync_shared::database;
+use hostsync_shared::metrics::Metrics;
+use hostsync_shared::operations::{Need, Readiness};
+use hostsync_shared::outbox::Outbox;
+use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
+use hostsync_shared::shutdown::Shutdown;
+use rand::RngExt as _;
+use sqlx::mysql::MySql;
+use sqlx::pool::PoolConnection;
+use sqlx::{MySqlPool, Transaction};
+use tokio::sync::Semaphore;
+
+use crate::auth::Guard;
+use crate::error::ApiError;
+use crate::sources::Sources;
+
+/// The names of the dependencies in `/readyz`.
+pub(crate) const DATABASE: &str = "database";
+pub(crate) const RABBITMQ: &str = "rabbitmq";
+
+/// How often a transaction is run that the database breaks off in favour of another.
+const ATTEMPTS: u32 = 4;
+
+/// Longest time for what one request does in the database, waits of `wait_seconds` aside. A database that has gone
+/// silent is then told like one that is down.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests whose host list or file is being read and stored at once. Beyond it they get 429, since each may hold some
+/// 30 MiB.
+const MAX_ENQUEUES: usize = 16;
+
+/// Requests that wait for the end of their run at once. Beyond it they are answered at once.
+const MAX_WAITING: usize = 200;
+
+/// Shared by all requests; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pool: MySqlPool,
+    schema_checked: AtomicBool,
+    pub(crate) publisher: Publisher,
+    pub(crate) outbox: Outbox,
+    pub(crate) sources: Sources,
+    /// The zone of tasks that name none, and of the day of a run without a task.
+    pub(crate) time_zone: Tz,
+    pub(crate) guard: Guard,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) enqueues: Semaphore,
+    pub(crate) waiting: Semaphore,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Api {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// A URL that is missing or is none.
+    pub(crate) fn new(config: &Config, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)?;
+        let publisher = Publisher::new(QueueSettings {
+            url: config.rabbitmq.url()?.expose().to_owned(),
+            topology: Topology::new(&config.rabbitmq.prefix),
+            connection_name: "hostsync-api".to_owned(),
+        });
+        Ok(Self(Arc::new(Inner {
+            outbox: Outbox::new(pool.clone(), publisher.clone()),
+            pool,
+            schema_checked: AtomicBool::new(false),
+            publisher,
+            sources: Sources::new(config),
+            time_zone: config.scheduler.time_zone,
+            guard: Guard::new(&config.api),
+            readiness: Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]),
+            metrics: Metrics::global(),
+            shutdown,
+            enqueues: Semaphore::new(MAX_ENQUEUES),
+            waiting: Semaphore::new(MAX_WAITING),
+        })))
+    }
+
+    /// The pool, for the readiness loop.
+    pub(crate) fn pool(&self) -> &MySqlPool {
+        &self.pool
+    }
+
+    /// Opens the way to the database: its schema is the one that the statements were written for.
+    pub(crate) fn set_schema_checked(&self) {
+        self.schema_checked.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_schema_checked(&self) -> bool {
+        self.schema_checked.load(Ordering::Acquire)
+    }
+
+    /// A connection, once the schema has been checked.
+    ///
+    /// # Errors
+    ///
+    /// The database is away.
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<MySql>, ApiError> {
+        if !self.is_schema_checked() {
+            return Err(ApiError::DatabaseNotReady);
+        }
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A transaction, once the schema has been checked.
+    ///
+    /// # Errors
+    ///
+    /// The database is away.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, MySql>, ApiError> {
+        if !self.is_schema_checked() {
+            return Err(ApiError::DatabaseNotReady);
+        }
+        Ok(self.pool.begin().await?)
+    }
+}
+
+/// Runs a transaction, and runs it again when the database broke it off in favour of another (a deadlock, a lock wait).
+///
+/// # Errors
+///
+/// The transaction's; [`ApiError::DatabaseNotReady`] when it takes longer than [`DATABASE_TIMEOUT`] in all.
+pub(crate) async fn transact<T, F>(transaction: impl Fn() -> F) -> Result<T, ApiError>
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
+    let attempts = async {
+        let mut attempt = 1;
+        loop {
+            match transaction().await {
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+                    tracing::debug!(attempt, "a transaction was broken off in favour of another, running it again");
+                    let pause_ms = rand::rng().random_range(1..=20 * u64::from(attempt));
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    };
+    within_bound(attempts).await
+}
+
+/// Bounds what one request does in the database.
+///
+/// # Errors
+///
+/// The work's; [`ApiError::DatabaseNotReady`] when it takes longer than [`DATABASE_TIMEOUT`].
+pub(crate) async fn within_bound<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    tokio::time::timeout(DATABASE_TIMEOUT, work).await.unwrap_or(Err(ApiError::DatabaseNotReady))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_database_is_told_like_one_that_is_down() {
+        let outcome = within_bound(std::future::pending::<Result<(), ApiError>>()).await;
+        assert!(matches!(outcome, Err(ApiError::DatabaseNotReady)));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_conflict_is_not_run_again() {
+        let runs = AtomicU32::new(0);
+        let outcome: Result<(), _> = transact(async || {
+            runs.fetch_add(1, Ordering::Relaxed);
+            Err(ApiError::Database(sqlx::Error::PoolTimedOut))
+        })
+        .await;
+        assert!(outcome.is_err());
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+}

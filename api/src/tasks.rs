@@ -1,0 +1,391 @@
+//! The rules of tasks: what one may say, and what changing it does to its schedule.
+//!
+//! Owns validation and the transactions; the row of the task is locked before anything about its fires is decided, and
+//! the database's clock alone says when "now" is. Knows no transport: REST and RPC call the same functions.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use hostsync_shared::database;
+use hostsync_shared::execution::{OverlapPolicy, TaskId};
+use hostsync_shared::schedule::{CronSchedule, parse_time_zone};
+use hostsync_shared::tables::tasks::{self, Task, TaskFilter, TaskView};
+use hostsync_shared::tables::executions;
+
+use crate::error::ApiError;
+use crate::fields::{Problems, Submitted, quoted, whole_number};
+use crate::pagination::{List, PageRequest};
+use crate::sources::{Sources, time_range};
+use crate::state::{Api, transact, within_bound};
+
+/// Longest name, in characters: the width of its column.
+pub(crate) const MAX_NAME_CHARS: usize = 255;
+
+/// Longest description, in characters; in UTF-8 they fit into the column's 65,535 bytes.
+pub(crate) const MAX_DESCRIPTION_CHARS: usize = 10_000;
+
+/// Longest `created_by`, in characters: the width of its column.
+pub(crate) const MAX_CREATED_BY_CHARS: usize = 100;
+
+/// Longest `catch_up_window`: 7 days.
+pub(crate) const MAX_CATCH_UP: Duration = Duration::from_hours(7 * 24);
+
+/// The catch-up window of tasks that name none.
+pub(crate) const DEFAULT_CATCH_UP: &str = "1m";
+
+/// What a caller says of a task. Absent: the default of a new task, the value of one that is there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskFields {
+    pub(crate) task_name: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) es_endpoint: Option<String>,
+    pub(crate) es_index_pattern: Option<String>,
+    pub(crate) mapping: Option<String>,
+    pub(crate) cron_expression: Option<String>,
+    pub(crate) time_zone: Option<String>,
+    pub(crate) overlap_policy: Option<OverlapPolicy>,
+    pub(crate) catch_up_window: Option<String>,
+    pub(crate) query_time_range: Option<String>,
+    pub(crate) is_enabled: Option<bool>,
+    /// Of a new task alone.
+    pub(crate) created_by: Option<String>,
+}
+
+/// The same, every value checked by itself. How expression and zone go together is checked when both are known.
+#[derive(Debug, Clone, Default)]
+struct Checked {
+    task_name: Option<String>,
+    description: Option<String>,
+    es_endpoint: Option<String>,
+    es_index_pattern: Option<String>,
+    mapping: Option<String>,
+    cron_expression: Option<String>,
+    time_zone: Option<String>,
+    overlap_policy: Option<OverlapPolicy>,
+    catch_up_window: Option<String>,
+    query_time_range: Option<String>,
+    is_enabled: Option<bool>,
+    created_by: Option<String>,
+}
+
+impl Checked {
+    fn of(fields: TaskFields, api: &Api, problems: &mut Problems) -> Self {
+        let checked = Self {
+            task_name: fields.task_name.map(|name| task_name(&name, problems)),
+            description: fields.description.inspect(|text| {
+                at_most("description", text, MAX_DESCRIPTION_CHARS, problems);
+            }),
+            es_endpoint: fields.es_endpoint.map(|name| api.sources.endpoint(&name, problems)),
+            es_index_pattern: fields.es_index_pattern.map(|pattern| Sources::index_pattern(&pattern, problems)),
+            mapping: fields.mapping.map(|name| api.sources.mapping(&name, problems)),
+            cron_expression: fields.cron_expression,
+            time_zone: fields.time_zone.inspect(|name| {
+                if let Err(error) = zone_of(name, api.time_zone) {
+                    problems.add("time_zone", error);
+                }
+            }),
+            overlap_policy: fields.overlap_policy,
+            catch_up_window: fields.catch_up_window.inspect(|text| catch_up_window(text, problems)),
+            query_time_range: fields
+                .query_time_range
+                .map(|text| time_range(Some(&text), problems).as_str().to_owned()),
+            is_enabled: fields.is_enabled,
+            created_by: fields.created_by.inspect(|text| {
+                at_most("created_by", text, MAX_CREATED_BY_CHARS, problems);
+            }),
+        };
+        // A first look, so that all that is wrong is told at once; the schedule proper is made with the task at hand.
+        if let Some(expression) = &checked.cron_expression {
+            let zone = checked.time_zone.as_deref().and_then(|name| zone_of(name, api.time_zone).ok());
+            if let Err(error) = CronSchedule::parse(expression, zone.unwrap_or(api.time_zone)) {
+                problems.add("cron_expression", error.to_string());
+            }
+        }
+        checked
+    }
+}
+
+/// Checks the name of a task or of a run; blanks around it are cut off.
+pub(crate) fn task_name(text: &str, problems: &mut Problems) -> String {
+    let name = text.trim();
+    let length = name.chars().count();
+    if length == 0 {
+        problems.add("task_name", "must not be empty");
+    } else if length > MAX_NAME_CHARS {
+        problems.add("task_name", format!("must have at most {MAX_NAME_CHARS} characters, not {length}"));
+    } else if name.contains(char::is_control) {
+        problems.add("task_name", "must not contain control characters");
+    }
+    name.to_owned()
+}
+
+fn at_most(field: &str, text: &str, max_chars: usize, problems: &mut Problems) {
+    let length = text.chars().count();
+    if length > max_chars {
+        problems.add(field, format!("must have at most {max_chars} characters, not {length}"));
+    }
+}
+
+/// The zone of a name; the default's when it is empty.
+fn zone_of(name: &str, default: Tz) -> Result<Tz, String> {
+    if name.is_empty() { Ok(default) } else { parse_time_zone(name).map_err(|error| error.to_string()) }
+}
+
+/// Checks a catch-up window: a whole number and one of `s m h d`, from `0s` to [`MAX_CATCH_UP`].
+fn catch_up_window(text: &str, problems: &mut Problems) {
+    let form = "must be a whole number and one of s, m, h, d, from 0s to 7d";
+    let seconds_per_unit = match text.chars().last() {
+        Some('s') => Some(1),
+        Some('m') => Some(60),
+        Some('h') => Some(3_600),
+        Some('d') => Some(86_400),
+        _ => None,
+    };
+    let seconds = seconds_per_unit
+        .and_then(|per_unit| whole_number(&text[..text.len() - 1])?.checked_mul(per_unit))
+        .filter(|seconds| *seconds <= MAX_CATCH_UP.as_secs() && text.len() <= 20);
+    if seconds.is_none() {
+        problems.add("catch_up_window", format!("{form}, not {}", quoted(text)));
+    }
+}
+
+/// Makes a task.
+///
+/// # Errors
+///
+/// Bad fields, a name that is taken, the database.
+pub(crate) async fn create(api: &Api, submitted: Submitted<TaskFields>) -> Result<TaskId, ApiError> {
+    let Submitted { value, mut problems } = submitted;
+    for (field, is_absent) in
+        [("task_name", value.task_name.is_none()), ("cron_expression", value.cron_expression.is_none())]
+    {
+        if is_absent && !problems.has(field) {
+            problems.add(field, "must be given");
+        }
+    }
+    let checked = Checked::of(value, api, &mut problems);
+    problems.check()?;
+    let task = Task {
+        id: TaskId::NONE,
+        task_name: checked.task_name.unwrap_or_default(),
+        description: checked.description.unwrap_or_default(),
+        es_endpoint: checked.es_endpoint.unwrap_or_default(),
+        es_index_pattern: checked.es_index_pattern.unwrap_or_default(),
+        mapping: checked.mapping.unwrap_or_default(),
+        cron_expression: checked.cron_expression.unwrap_or_default(),
+        time_zone: checked.time_zone.unwrap_or_default(),
+        overlap_policy: checked.overlap_policy.unwrap_or(OverlapPolicy::Skip),
+        catch_up_window: checked.catch_up_window.unwrap_or_else(|| DEFAULT_CATCH_UP.to_owned()),
+        query_time_range: checked.query_time_range.unwrap_or_else(|| time_range(None, &mut Problems::default()).to_string()),
+        is_enabled: checked.is_enabled.unwrap_or(false),
+        created_by: checked.created_by.unwrap_or_default(),
+        schedule_anchor: None,
+        next_execution_time: None,
+    };
+    let id = transact(|| create_once(api, task.clone())).await.map_err(|error| name_taken(error, &task.task_name))?;
+    tracing::info!(task_id = %id, is_enabled = task.is_enabled, "task {id} was created");
+    Ok(id)
+}
+
+async fn create_once(api: &Api, mut task: Task) -> Result<TaskId, ApiError> {
+    let mut transaction = api.begin().await?;
+    let now = database::now(&mut transaction).await?;
+    task.schedule_anchor = Some(now);
+    reschedule(api, &mut task, now)?;
+    let id = tasks::insert(&mut transaction, &task).await?;
+    transaction.commit().await?;
+    Ok(id)
+}
+
+fn name_taken(error: ApiError, name: &str) -> ApiError {
+    if error.is_duplicate() { ApiError::TaskNameTaken(name.to_owned()) } else { error }
+}
+
+/// Sets the next fire of a task from `now` on, by its anchor; none when it is disabled.
+fn reschedule(api: &Api, task: &mut Task, now: DateTime<Utc>) -> Result<(), ApiError> {
+    task.next_execution_time = None;
+    if !task.is_enabled {
+        return Ok(());
+    }
+    let mut problems = Problems::default();
+    let schedule = match zone_of(&task.time_zone, api.time_zone) {
+        Ok(zone) => CronSchedule::parse(&task.cron_expression, zone)
+            .map_err(|error| problems.add("cron_expression", error.to_string())),
+        Err(error) => Err(problems.add("time_zone", error)),
+    };
+    if let Ok(schedule) = schedule {
+        task.next_execution_time = schedule.next_after(now, task.schedule_anchor.unwrap_or(now));
+        if task.next_execution_time.is_none() {
+            problems.add("cron_expression", "never fires again, so the task cannot be enabled");
+        }
+    }
+    problems.check()
+}
+
+/// Changes a task; an absent field keeps its value.
+///
+/// # Errors
+///
+/// Bad fields, no such task, a name that is taken, the database.
+pub(crate) async fn update(api: &Api, id: TaskId, submitted: Submitted<TaskFields>) -> Result<(), ApiError> {
+    let Submitted { value, mut problems } = submitted;
+    let checked = Checked::of(value, api, &mut problems);
+    problems.check()?;
+    let name = checked.task_name.clone().unwrap_or_default();
+    transact(|| change_once(api, id, checked.clone())).await.map_err(|error| name_taken(error, &name))?;
+    tracing::info!(task_id = %id, "task {id} was changed");
+    Ok(())
+}
+
+/// Enables or disables a task. To what it is already it changes nothing.
+///
+/// # Errors
+///
+/// No such task, a stored schedule that cannot be enabled, the database.
+pub(crate) async fn set_enabled(api: &Api, id: TaskId, is_enabled: bool) -> Result<(), ApiError> {
+    let change = Checked { is_enabled: Some(is_enabled), ..Checked::default() };
+    transact(|| change_once(api, id, change.clone())).await?;
+    tracing::info!(task_id = %id, is_enabled, "task {id} was {}", if is_enabled { "enabled" } else { "disabled" });
+    Ok(())
+}
+
+async fn change_once(api: &Api, id: TaskId, change: Checked) -> Result<(), ApiError> {
+    let mut transaction = api.begin().await?;
+    let before = tasks::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
+    let mut task = before.clone();
+    let set = |field: &mut String, value: Option<String>| {
+        if let Some(value) = value {
+            *field = value;
+        }
+    };
+    set(&mut task.task_name, change.task_name);
+    set(&mut task.description, change.description);
+    set(&mut task.es_endpoint, change.es_endpoint);
+    set(&mut task.es_index_pattern, change.es_index_pattern);
+    set(&mut task.mapping, change.mapping);
+    set(&mut task.cron_expression, change.cron_expression);
+    set(&mut task.time_zone, change.time_zone);
+    set(&mut task.catch_up_window, change.catch_up_window);
+    set(&mut task.query_time_range, change.query_time_range);
+    task.overlap_policy = change.overlap_policy.unwrap_or(task.overlap_policy);
+    task.is_enabled = change.is_enabled.unwrap_or(task.is_enabled);
+
+    let has_new_schedule = task.cron_expression != before.cron_expression || task.time_zone != before.time_zone;
+    if has_new_schedule || task.is_enabled != before.is_enabled {
+        let now = database::now(&mut transaction).await?;
+        if has_new_schedule || task.schedule_anchor.is_none() {
+            task.schedule_anchor = Some(now);
+        }
+        reschedule(api, &mut task, now)?;
+    }
+    if before.is_enabled && !task.is_enabled {
+        executions::skip_waiting(&mut transaction, id, "the task was disabled while this run waited").await?;
+    }
+    if task != before {
+        tasks::update(&mut transaction, &task).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Deletes a task: its name is free again, its history stays, its waiting run ends.
+///
+/// # Errors
+///
+/// No such task, the database.
+pub(crate) async fn delete(api: &Api, id: TaskId) -> Result<(), ApiError> {
+    transact(|| delete_once(api, id)).await?;
+    tracing::info!(task_id = %id, "task {id} was deleted");
+    Ok(())
+}
+
+async fn delete_once(api: &Api, id: TaskId) -> Result<(), ApiError> {
+    let mut transaction = api.begin().await?;
+    if tasks::lock(&mut transaction, id).await?.is_none() {
+        return Err(ApiError::TaskNotFound(id));
+    }
+    executions::skip_waiting(&mut transaction, id, "the task was deleted while this run waited").await?;
+    tasks::delete(&mut transaction, id).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Which tasks a list wants.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskQuery {
+    /// Only those that fire.
+    pub(crate) enabled_only: bool,
+    /// Names that contain this text.
+    pub(crate) name: Option<String>,
+    pub(crate) page: PageRequest,
+}
+
+/// A page of live tasks in order of id, and the cursor of the next one.
+///
+/// # Errors
+///
+/// Bad fields, the database.
+pub(crate) async fn list(
+    api: &Api,
+    submitted: Submitted<TaskQuery>,
+) -> Result<(Vec<TaskView>, Option<String>), ApiError> {
+    let Submitted { value: query, problems } = submitted;
+    problems.check()?;
+    let filter = TaskFilter { enabled_only: query.enabled_only, name: query.name, after: query.page.after.unwrap_or(0) };
+    let mut rows = within_bound(async {
+        let mut connection = api.connection().await?;
+        Ok(tasks::list(&mut connection, &filter, query.page.rows_to_read()).await?)
+    })
+    .await?;
+    let next_cursor = query.page.cut(List::Tasks, &mut rows, |task| task.id);
+    Ok((rows, next_cursor))
+}
+
+/// One live task.
+///
+/// # Errors
+///
+/// No such task, the database.
+pub(crate) async fn get(api: &Api, id: TaskId) -> Result<TaskView, ApiError> {
+    within_bound(async {
+        let mut connection = api.connection().await?;
+        tasks::find(&mut connection, id).await?.ok_or(ApiError::TaskNotFound(id))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems_of(check: impl FnOnce(&mut Problems)) -> Vec<String> {
+        let mut problems = Problems::default();
+        check(&mut problems);
+        problems.into_reported().into_iter().map(|p| format!("{}: {}", p.field, p.message)).collect()
+    }
+
+    #[test]
+    fn a_catch_up_window_is_a_number_and_a_unit_up_to_a_week() {
+        for text in ["0s", "30s", "1m", "24h", "7d", "168h", "604800s"] {
+            assert_eq!(problems_of(|p| catch_up_window(text, p)), Vec::<String>::new(), "{text}");
+        }
+        for text in ["", "1", "m", "-1m", "1.5h", "8d", "604801s", "1w", "1ms", "1m ", "99999999999999999999d", "1日"] {
+            assert_eq!(problems_of(|p| catch_up_window(text, p)).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_trimmed_and_bounded_in_characters() {
+        let mut problems = Problems::default();
+        assert_eq!(task_name("  nightly \t", &mut problems), "nightly");
+        assert_eq!(task_name(&"é".repeat(255), &mut problems).chars().count(), 255);
+        assert_eq!(problems.count(), 0);
+        assert_eq!(problems_of(|p| _ = task_name(" \n ", p)), ["task_name: must not be empty"]);
+        assert_eq!(
+            problems_of(|p| _ = task_name(&"x".repeat(256), p)),
+            ["task_name: must have at most 255 characters, not 256"]
+        );
+        assert_eq!(problems_of(|p| _ = task_name("a\nb", p)), ["task_name: must not contain control characters"]);
+    }
+}

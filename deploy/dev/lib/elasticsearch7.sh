@@ -1,0 +1,31 @@
+# shellcheck shell=bash disable=SC2034
+# Elasticsearch 7.10.2, the last under the Apache licence. Only on demand: OpenSearch is what development runs against.
+
+elasticsearch7_process=java
+elasticsearch7_start_seconds=120
+elasticsearch7_stop_seconds=30
+elasticsearch7_ports=(elasticsearch7 elasticsearch7_transport)
+
+elasticsearch7_packages() {
+    search_packages elasticsearch7
+}
+
+elasticsearch7_prepare() {
+    search_prepare elasticsearch7
+}
+
+elasticsearch7_start() {
+    search_start elasticsearch7 elasticsearch.yml org.codelibs.elasticsearch.runner.ElasticsearchClusterRunner
+}
+
+elasticsearch7_serves() {
+    http_ok "$(port_of elasticsearch7)" /
+}
+
+elasticsearch7_recovered() {
+    search_recovered elasticsearch7
+}
+
+elasticsearch7_log() {
+    printf '%s' "$DEV/log/elasticsearch7.log"
+}

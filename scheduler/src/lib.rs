@@ -1,0 +1,87 @@
+//! The scheduler: turns cron schedules into executions, publishes their jobs, and keeps every run moving to its end.
+//!
+//! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
+//! so a second scheduler is a spare and not a danger. [`fire`] makes executions, [`sweep`] goes on with what others left,
+//! [`prune`] forgets what is old.
+
+mod defaults;
+mod fire;
+mod plan;
+mod prune;
+mod sweep;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use hostsync_shared::config::Config;
+use hostsync_shared::metrics::Metrics;
+use hostsync_shared::operations::{self, Need, Readiness};
+use hostsync_shared::outbox::Outbox;
+use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
+use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::{database, startup};
+use sqlx::MySqlPool;
+use tokio::net::TcpListener;
+
+use crate::defaults::Defaults;
+
+/// What every loop of the scheduler works with.
+pub(crate) struct Scheduler {
+    pub(crate) pool: MySqlPool,
+    pub(crate) outbox: Outbox,
+    pub(crate) publisher: Publisher,
+    pub(crate) defaults: Defaults,
+    pub(crate) readiness: Readiness,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Runs a scheduler until `shutdown` has begun and its loops have ended.
+///
+/// # Errors
+///
+/// The configuration lacks something, an address cannot be bound, or the schema is older than this binary.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.scheduler.listen)
+        .await
+        .with_context(|| format!("cannot listen on scheduler.listen = {}", config.scheduler.listen))?;
+    serve(config, listener, shutdown).await
+}
+
+/// As [`run`], on a listener that is bound already.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let readiness = Readiness::new([("database", Need::Required), ("rabbitmq", Need::Informational)]);
+    let router = operations::standalone_router(readiness.clone(), Metrics::global());
+    shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
+
+    let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
+        .context("database.url cannot be used")?;
+    let publisher = Publisher::new(QueueSettings {
+        url: config.rabbitmq.url()?.expose().to_owned(),
+        topology: Topology::new(&config.rabbitmq.prefix),
+        connection_name: "hostsync-scheduler".to_owned(),
+    });
+    if !startup::wait_for_database(&pool, &readiness, &shutdown).await? {
+        return Ok(());
+    }
+    shutdown.spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone()));
+
+    let scheduler = Arc::new(Scheduler {
+        outbox: Outbox::new(pool.clone(), publisher.clone()),
+        pool,
+        publisher,
+        defaults: Defaults::from(&config),
+        readiness,
+        shutdown: shutdown.clone(),
+    });
+    shutdown.spawn("fire", fire::run(Arc::clone(&scheduler)));
+    sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);
+    shutdown.spawn("prune", prune::run(Arc::clone(&scheduler), config.scheduler.retention));
+    tracing::info!("hostsync-scheduler is running");
+    shutdown.wait().await?;
+    tracing::info!("hostsync-scheduler has stopped");
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use hostsync_shared::database;
+use hostsync_shared::tables::{details, executions, newest_window};
+
+use crate::Scheduler;
+
+/// Pause between two looks for something old.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Pause between two batches.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Rows of one batch.
+const BATCH_ROWS: u32 = 1_000;
+
+/// Executions of one round.
+const RUNS: u32 = 100;
+
+/// Days that the newest windows are kept: longer than the longest time range, so that no late run can write over a
+/// newer one.
+const NEWEST_WINDOW_DAYS: i64 = 400;
+
+/// Prunes until the shutdown begins.
+pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
+    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    while !scheduler.shutdown.is_stopping() {
+        if let Err(error) = round(&scheduler, retention).await {
+            tracing::warn!(error = %error, "pruning goes on later");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = scheduler.shutdown.stopping() => {}
+        }
+    }
+}
+
+async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::Error> {
+    let mut connection = scheduler.pool.acquire().await?;
+    let old = executions::prunable(&mut connection, retention, RUNS).await?;
+    let pruned = old.len();
+    for id in old {
+        while details::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(());
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        executions::delete(&mut connection, id).await?;
+    }
+    let day = (database::now(&mut connection).await? - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
+    newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
+    if pruned > 0 {
+        tracing::info!(executions = pruned, "{pruned} old executions pruned");
+    }
+    Ok(())
+}

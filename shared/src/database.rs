@@ -1,0 +1,214 @@
+//! The connection pool, the schema's version, and what a database error means for the caller.
+//!
+//! Owns how connections are set up (READ COMMITTED, UTC, strict mode, short server-side time-outs). Knows no table:
+//! statements stand in [`crate::tables`].
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{Connection, MySqlConnection, MySqlPool};
+
+/// All migrations, compiled in.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Where the migrator keeps what has been applied (sqlx's default name).
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
+
+/// The server ends a connection that has been silent for this long, so that a machine that lost its power does not
+/// hold row locks for hours.
+const SERVER_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pool closes idle connections before the server does.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for a free connection before the caller hears that the database is busy or away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Oldest servers that have what the statements need (`SKIP LOCKED`, window over generated columns, `utf8mb4`).
+const OLDEST_MYSQL: (u32, u32) = (8, 0);
+const OLDEST_MARIADB: (u32, u32) = (10, 6);
+
+/// Why the database cannot be used as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The schema lacks migrations that this binary needs.
+    #[error("the schema of the database is older than this binary needs (missing migration {missing}); run `hostsync-api migrate`")]
+    Older {
+        /// First missing version.
+        missing: i64,
+    },
+    /// MySQL 5.7, MariaDB 10.5 and older.
+    #[error("the database server is {version}; hostsync needs MySQL 8.0 or MariaDB 10.6 or newer")]
+    Unsupported {
+        /// As the server says it.
+        version: String,
+    },
+    /// The database did not answer.
+    #[error("the database did not answer")]
+    Database(#[from] sqlx::Error),
+    /// A migration failed.
+    #[error("a migration failed")]
+    Migrate(#[from] MigrateError),
+}
+
+/// A pool that connects when first used, so that a service starts while the database is down.
+///
+/// # Errors
+///
+/// `url` is no `mysql://` URL.
+pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::Error> {
+    // The schema's own name stands in the URL; everything else about a session is set below.
+    let options = MySqlConnectOptions::from_str(url)?;
+    Ok(MySqlPoolOptions::new()
+        .max_connections(max_connections)
+        .idle_timeout(POOL_IDLE_TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+        .connect_lazy_with(options))
+}
+
+/// READ COMMITTED, else `INSERT … SELECT` locks the CMDB's `hosts_pool`. Strict mode, else a value that does not fit
+/// is cut without a word; `SIMULTANEOUS_ASSIGNMENT` (MariaDB) stays off, since counters are assigned left to right.
+async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+         wait_timeout = {}",
+        SERVER_WAIT_TIMEOUT.as_secs()
+    )))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Checks that the server is new enough and the schema has every migration of this binary.
+///
+/// # Errors
+///
+/// [`SchemaError::Unsupported`], [`SchemaError::Older`], or the database's own.
+pub async fn check(pool: &MySqlPool) -> Result<(), SchemaError> {
+    let mut connection = pool.acquire().await?;
+    check_server(&mut connection).await?;
+    let missing_table = sqlx::query_scalar::<_, i64>(
+        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '_sqlx_migrations'",
+    )
+    .fetch_one(&mut *connection)
+    .await?
+        == 0;
+    let applied: Vec<i64> = if missing_table {
+        Vec::new()
+    } else {
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success = TRUE").fetch_all(&mut *connection).await?
+    };
+    match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
+        Some(migration) => Err(SchemaError::Older { missing: migration.version }),
+        None => Ok(()),
+    }
+}
+
+/// Applies what is missing, under the migrator's lock. A migration that a crash cut short is run again from its start:
+/// every file is written so that this is harmless (see `migrations/README.md`). A schema newer than this binary is
+/// left as it is.
+///
+/// # Errors
+///
+/// [`SchemaError::Unsupported`], [`SchemaError::Migrate`], or the database's own.
+pub async fn migrate(url: &str) -> Result<(), SchemaError> {
+    let mut connection = MySqlConnection::connect(url).await?;
+    prepare_session(&mut connection).await?;
+    check_server(&mut connection).await?;
+    // The lock is the migrator's own (one a database); the half-done mark is removed under it, never beside it.
+    connection.lock().await?;
+    let outcome = async {
+        connection.ensure_migrations_table(MIGRATIONS_TABLE).await?;
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE success = FALSE").execute(&mut connection).await?;
+        let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
+        migrator.set_locking(false).set_ignore_missing(true);
+        migrator.run(&mut connection).await?;
+        Ok(())
+    }
+    .await;
+    connection.unlock().await?;
+    outcome
+}
+
+async fn check_server(connection: &mut MySqlConnection) -> Result<(), SchemaError> {
+    let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(connection).await?;
+    if is_supported(&version) { Ok(()) } else { Err(SchemaError::Unsupported { version }) }
+}
+
+fn is_supported(version: &str) -> bool {
+    let oldest = if version.to_ascii_lowercase().contains("mariadb") { OLDEST_MARIADB } else { OLDEST_MYSQL };
+    // Some MariaDB builds answer "5.5.5-10.11.6-MariaDB".
+    let version = version.strip_prefix("5.5.5-").unwrap_or(version);
+    let mut parts = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    matches!((parts.next(), parts.next()), (Some(major), Some(minor)) if (major, minor) >= oldest)
+}
+
+/// The database's UTC clock, to the millisecond: the only clock that decides what is due and when a lease ends.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(connection).await
+}
+
+/// What a failed statement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The database is away, starting or out of connections: wait and try again.
+    Down,
+    /// A deadlock, a lock wait or a row that moved between two statements: run the transaction again.
+    Conflict,
+    /// A unique key.
+    Duplicate,
+    /// Anything else: a defect, or a schema that is not ours.
+    Other,
+}
+
+/// Classes an error by the server's error number (MySQL reference manual, "Server Error Message Reference").
+pub fn fault(error: &sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Fault::Down,
+        sqlx::Error::Database(error) => {
+            let number = error
+                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                .map_or(0, sqlx::mysql::MySqlDatabaseError::number);
+            match number {
+                // too many connections, shutdown in progress, out of disk or memory, gone away, read-only fail-over,
+                // connection killed, query interrupted
+                1040 | 1053 | 1021 | 1037 | 1041 | 1129 | 1152 | 1205 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013 | 3169 | 4031 => {
+                    if number == 1205 { Fault::Conflict } else { Fault::Down }
+                }
+                1213 | 1020 | 1452 => Fault::Conflict,
+                1062 => Fault::Duplicate,
+                _ => Fault::Other,
+            }
+        }
+        _ => Fault::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_supported;
+
+    #[test]
+    fn old_servers_are_refused() {
+        for version in ["8.0.15", "8.4.3", "9.1.0", "10.11.11-MariaDB-0+deb12u1", "5.5.5-10.6.18-MariaDB", "11.4.2-MariaDB"] {
+            assert!(is_supported(version), "{version}");
+        }
+        for version in ["5.7.44-log", "5.6.51", "10.5.28-MariaDB", "5.5.5-10.3.39-MariaDB", "unknown"] {
+            assert!(!is_supported(version), "{version}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What can go wrong with a search, sorted by what the caller does next.
+//!
+//! Owns the five kinds and the rule that sorts a refused request into them. Every reason is a sentence that
+//! a person can act on, with the endpoint and the index pattern in it, bounded, and without credentials.
+//! It decides no retry: the worker does.
+
+use crate::mapping::{Cause, EngineReason, REASON_MAX_CHARS, Refusal, bounded, engine_reason};
+
+/// Longest stretch shown of an answer that is not JSON, in characters.
+const TEXT_MAX_CHARS: usize = 200;
+
+/// Why there is no answer to take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// The engine cannot be reached or says that it cannot serve now: no connection, no trust in its
+    /// certificate, 502 to 504, 429. Costs no attempt.
+    #[error("{reason}")]
+    Outage {
+        /// For people.
+        reason: String,
+        /// It is there but overloaded (429 or a rejected execution): slow down.
+        busy: bool,
+    },
+    /// The search was sent and no whole answer came: the time was up, or the connection broke meanwhile. It
+    /// is an outage or the search is too heavy; [`Endpoint::ping`](super::Endpoint::ping) tells which.
+    #[error("{reason}")]
+    TimedOut {
+        /// For people.
+        reason: String,
+    },
+    /// The engine answered that it was too much, or the answer was too large or cut short: ask for fewer
+    /// hosts at once.
+    #[error("{reason}")]
+    TooLarge {
+        /// For people.
+        reason: String,
+    },
+    /// An answer that is not whole or makes no sense, or a failure inside the engine. Costs an attempt.
+    #[error("{reason}")]
+    Incomplete {
+        /// For people.
+        reason: String,
+    },
+    /// Sending it again would change nothing: bad credentials, index pattern, mapping, URL.
+    #[error("{reason}")]
+    Refused {
+        /// For people.
+        reason: String,
+    },
+}
+
+impl SearchError {
+    /// The reason, for people.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Outage { reason, .. }
+            | Self::TimedOut { reason }
+            | Self::TooLarge { reason }
+            | Self::Incomplete { reason }
+            | Self::Refused { reason } => reason,
+        }
+    }
+
+    /// The same error with its reason rewritten.
+    pub(super) fn map_reason(mut self, rewrite: impl FnOnce(&str) -> String) -> Self {
+        let (Self::Outage { reason, .. }
+        | Self::TimedOut { reason }
+        | Self::TooLarge { reason }
+        | Self::Incomplete { reason }
+        | Self::Refused { reason }) = &mut self;
+        *reason = rewrite(reason);
+        self
+    }
+
+    /// From a request that failed before its answer was complete.
+    ///
+    /// The time-out of a connection counts as no connection, by [`reqwest::Error::is_connect`].
+    pub(super) fn from_transport(error: reqwest::Error, limit: std::time::Duration) -> Self {
+        let error = error.without_url();
+        if error.is_connect() {
+            return Self::Outage {
+                reason: format!("cannot connect to the search engine: {}", causes(&error)),
+                busy: false,
+            };
+        }
+        if error.is_timeout() {
+            let limit = humantime::format_duration(limit);
+            return Self::TimedOut { reason: format!("the search engine did not answer within {limit}") };
+        }
+        if error.is_builder() {
+            return Self::Refused { reason: format!("the request could not be made: {}", causes(&error)) };
+        }
+        if error.is_decode() {
+            return Self::Incomplete { reason: format!("the answer could not be decoded: {}", causes(&error)) };
+        }
+        Self::TimedOut { reason: format!("the connection broke before the answer was complete: {}", causes(&error)) }
+    }
+
+    /// From an answer with a status other than 2xx and the beginning of its body.
+    ///
+    /// What the error object says goes before the status: too many buckets is a 503 in Elasticsearch 7 and a
+    /// 400 in 8, a tripped circuit breaker and a full queue are both a 429.
+    pub(super) fn from_status(status: u16, location: Option<&str>, body: &[u8]) -> Self {
+        let EngineReason { text, cause } = reason_in(body);
+        let reason = |sentence: &str| match text.as_str() {
+            "" => format!("{sentence} (HTTP {status})"),
+            text => format!("{sentence} (HTTP {status}): {text}"),
+        };
+        if status < 400 {
+            let to = location.map(|location| format!(" to {}", bounded(location, TEXT_MAX_CHARS)));
+            return Self::Refused {
+                reason: format!(
+                    "the search engine redirects (HTTP {status}{}), which is not followed: \
+                     set the url of the endpoint to where it is",
+                    to.unwrap_or_default()
+                ),
+            };
+        }
+        match (status, cause) {
+            (413, _) | (_, Cause::TooLarge) => {
+                Self::TooLarge { reason: reason("the search is too large for the search engine") }
+            }
+            (429, _) | (_, Cause::Busy) => {
+                Self::Outage { reason: reason("the search engine is overloaded"), busy: true }
+            }
+            (502..=504, _) => Self::Outage { reason: reason("the search engine is not available"), busy: false },
+            (408, _) => Self::TimedOut { reason: reason("the time for the search was up") },
+            (500.., _) => Self::Incomplete { reason: reason("the search engine failed") },
+            (401, _) => {
+                Self::Refused { reason: reason("the search engine did not accept the credentials of the endpoint") }
+            }
+            (403, _) => Self::Refused { reason: reason("the credentials of the endpoint do not allow this search") },
+            (404, _) => Self::Refused { reason: reason("what was searched does not exist") },
+            _ => Self::Refused { reason: reason("the search engine refused the search") },
+        }
+    }
+}
+
+impl From<Refusal> for SearchError {
+    fn from(refusal: Refusal) -> Self {
+        let reason = refusal.to_string();
+        match refusal {
+            Refusal::Partial { cause: Cause::TooLarge, .. } | Refusal::Truncated { .. } => Self::TooLarge { reason },
+            Refusal::Partial { cause: Cause::Busy, .. } => Self::Outage { reason, busy: true },
+            Refusal::Partial { cause: Cause::Other, .. } | Refusal::Malformed { .. } => Self::Incomplete { reason },
+            Refusal::NoShards => Self::Refused { reason },
+        }
+    }
+}
+
+/// The error object of a body, or its text if that is not HTML; an empty text if there is nothing to show.
+fn reason_in(body: &[u8]) -> EngineReason {
+    let none = EngineReason { text: String::new(), cause: Cause::Other };
+    if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) {
+        return json.get("error").map_or(none, engine_reason);
+    }
+    let text = bounded(&String::from_utf8_lossy(body), TEXT_MAX_CHARS);
+    if text.starts_with('<') { none } else { EngineReason { text, ..none } }
+}
+
+/// The causes of an error, outermost first, without the outermost: it only says that a request failed.
+fn causes(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Hyper's own layer says nothing of what happened.
+        if texts.last() != Some(&text) && !text.starts_with("client error") {
+            texts.push(text);
+        }
+        source = cause.source();
+    }
+    if texts.is_empty() {
+        texts.push(error.to_string());
+    }
+    let text = bounded(&texts.join(": "), REASON_MAX_CHARS);
+    if text.contains("invalid peer certificate") {
+        return format!("{text} (ca_file of the endpoint names an authority of one's own)");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn of(status: u16, body: &Value) -> SearchError {
+        SearchError::from_status(status, None, body.to_string().as_bytes())
+    }
+
+    fn error(kind: &str) -> Value {
+        json!({"error": {"root_cause": [{"type": kind, "reason": "why"}], "type": kind, "reason": "why"}})
+    }
+
+    #[test]
+    fn too_much_at_once_is_told_by_its_type_whatever_the_status() {
+        for (status, kind) in [
+            (400, "too_many_buckets_exception"),
+            (503, "too_many_buckets_exception"),
+            (429, "circuit_breaking_exception"),
+            (500, "circuit_breaking_exception"),
+            (400, "too_many_clauses"),
+            (400, "too_many_nested_clauses"),
+            (400, "task_cancelled_exception"),
+        ] {
+            assert!(matches!(of(status, &error(kind)), SearchError::TooLarge { .. }), "{status} {kind}");
+        }
+        let terms = json!({"error": {"type": "illegal_argument_exception", "reason": "set [index.max_terms_count]"}});
+        assert!(matches!(of(400, &terms), SearchError::TooLarge { .. }));
+        assert!(matches!(of(413, &json!({})), SearchError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn an_overload_is_an_outage_that_says_so() {
+        for (status, body) in [
+            (429, error("es_rejected_execution_exception")),
+            (429, error("rejected_execution_exception")),
+            (503, error("es_rejected_execution_exception")),
+            (429, json!({})),
+        ] {
+            assert!(matches!(of(status, &body), SearchError::Outage { busy: true, .. }), "{status} {body}");
+        }
+        assert!(matches!(SearchError::from_status(429, None, b""), SearchError::Outage { busy: true, .. }));
+    }
+
+    #[test]
+    fn the_other_statuses_are_sorted_as_the_design_says() {
+        for status in 502..=504 {
+            let outage = of(status, &error("no_shard_available_action_exception"));
+            assert!(matches!(outage, SearchError::Outage { busy: false, .. }), "{status}");
+        }
+        for status in [500, 501, 505, 520, 599] {
+            assert!(matches!(of(status, &error("x")), SearchError::Incomplete { .. }), "{status}");
+        }
+        for status in [300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 406, 410, 415, 422] {
+            assert!(matches!(of(status, &error("x")), SearchError::Refused { .. }), "{status}");
+        }
+        assert!(matches!(of(408, &error("x")), SearchError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn the_reason_holds_the_status_and_the_engines_own_words() {
+        assert_eq!(
+            of(400, &error("parsing_exception")).reason(),
+            "the search engine refused the search (HTTP 400): parsing_exception: why"
+        );
+        assert_eq!(
+            SearchError::from_status(503, None, b"upstream\n gone").reason(),
+            "the search engine is not available (HTTP 503): upstream gone"
+        );
+        assert_eq!(
+            SearchError::from_status(503, None, b"<html>gone</html>").reason(),
+            "the search engine is not available (HTTP 503)"
+        );
+        assert_eq!(
+            SearchError::from_status(301, Some("https://elsewhere/"), b"").reason(),
+            "the search engine redirects (HTTP 301 to https://elsewhere/), which is not followed: \
+             set the url of the endpoint to where it is"
+        );
+        let long = json!({"error": {"type": "t", "reason": "x".repeat(100_000)}});
+        assert!(of(500, &long).reason().chars().count() < 600);
+    }
+}

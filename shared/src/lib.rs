@@ -1,0 +1,26 @@
+//! What the three hostsync services share.
+//!
+//! The words ([`execution`], [`host`], [`window`]), the tables, the queue, the outbox, the schedule, the source and how a
+//! service is configured, observed and stopped. Nothing here knows a service: `scheduler`, `worker` and `api` depend on
+//! this crate and never on each other.
+
+pub mod closing;
+pub mod config;
+pub mod database;
+pub mod elasticsearch;
+pub mod execution;
+pub mod host;
+pub mod mapping;
+pub mod metrics;
+pub mod operations;
+pub mod outbox;
+pub mod process;
+pub mod queue;
+pub mod schedule;
+pub mod secret;
+pub mod shutdown;
+pub mod startup;
+pub mod tables;
+pub mod telemetry;
+mod time_span;
+pub mod window;

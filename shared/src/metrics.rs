@@ -1,0 +1,439 @@
+//! What the services count and measure, for Prometheus and, where configured, by OTLP.
+//!
+//! Owns every instrument: its name, unit, labels and buckets. All labels come from closed sets (an
+//! endpoint's name comes from the configuration): never a host, an id or a text from outside. One set of
+//! instruments serves the whole process, also when it runs several services, and works uninitialised.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _};
+use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use url::Url;
+
+use crate::execution::{ExecutionStatus, JobQueue, SyncStatus};
+use crate::telemetry::{signal_url, use_ring};
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
+/// Upper bounds of the buckets of durations, in seconds.
+const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Upper bounds of the buckets of a fire's lateness, in seconds.
+const LATENESS_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+
+/// Upper bounds of the buckets of a batch's size, in hosts.
+const HOSTS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0];
+
+static PROCESS: OnceLock<Metrics> = OnceLock::new();
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $name {
+            /// As it stands in a label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What became of a fire.
+    FireOutcome {
+        /// An execution runs.
+        Started = "started",
+        /// Not run, since the task's last run is going.
+        Skipped = "skipped",
+        /// Not run, since it was later than the task's catch-up window allows.
+        Missed = "missed",
+        /// An execution waits for the one before it (overlap policy `queue`).
+        Waiting = "waiting",
+    }
+}
+
+labels! {
+    /// Why a job ended as it did, or why an attempt failed.
+    ReasonClass {
+        /// Nothing to explain.
+        None = "none",
+        /// A newer window had been written.
+        Newer = "newer",
+        /// The search was not whole or failed at the source.
+        Source = "source",
+        /// The source refused the search for good; the execution failed once.
+        Refused = "refused",
+        /// A value makes no sense or does not fit its column.
+        Value = "value",
+        /// The host is no address.
+        Address = "address",
+        /// The search was too heavy even for one host.
+        TooHeavy = "too_heavy",
+        /// The database refused this host's rows.
+        Database = "database",
+        /// The process that had this job died of it, by the mark it left.
+        Crash = "crash",
+        /// The execution's deadline had passed.
+        Deadline = "deadline",
+        /// The execution was cancelled.
+        Cancel = "cancel",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// How a search ended.
+    SearchOutcome {
+        /// A whole answer.
+        Complete = "complete",
+        /// Some shards or clusters are missing from the answer.
+        Partial = "partial",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// Cannot connect, TLS, 502–504.
+        Outage = "outage",
+        /// 429, or the like.
+        Throttled = "throttled",
+        /// Too many buckets or too much memory: halve it.
+        TooHeavy = "too_heavy",
+        /// 400, 401, 403, 404, no shards: it will never work.
+        Refused = "refused",
+        /// Any other failure, such as a 500 or an answer that cannot be read.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// What became of a published job.
+    PublishOutcome {
+        /// The broker has it.
+        Confirmed = "confirmed",
+        /// No queue took it.
+        Returned = "returned",
+        /// The broker refused it (a full queue).
+        Rejected = "rejected",
+        /// No word from the broker: the channel or the connection broke.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// How a transaction that writes a batch ended.
+    WriteOutcome {
+        /// Committed.
+        Committed = "committed",
+        /// Rolled back, to be done again.
+        RolledBack = "rolled_back",
+    }
+}
+
+/// The instruments of this process. Cheap to clone; every method may be called at any time from anywhere.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: prometheus::Registry,
+    // Instruments fall silent when their provider is gone.
+    provider: SdkMeterProvider,
+    fires: Counter<u64>,
+    fire_lateness: Histogram<f64>,
+    jobs_published: Counter<u64>,
+    jobs_finished: Counter<u64>,
+    attempts_failed: Counter<u64>,
+    retries_scheduled: Counter<u64>,
+    deliveries_dropped: Counter<u64>,
+    dead_letters: Counter<u64>,
+    batch_hosts: Histogram<u64>,
+    search_duration: Histogram<f64>,
+    write_duration: Histogram<f64>,
+    executions_ended: Counter<u64>,
+    endpoint_closed: Gauge<u64>,
+    http_duration: Histogram<f64>,
+}
+
+impl Metrics {
+    /// The instruments of this process, set up without OTLP if nobody has set them up yet.
+    pub fn global() -> Self {
+        PROCESS.get_or_init(|| Self::new(Resource::builder().build())).clone()
+    }
+
+    /// Instruments of their own, seen by nobody else: for a test that reads them.
+    pub fn detached() -> Self {
+        Self::new(Resource::builder_empty().build())
+    }
+
+    /// Sets up the instruments of this process and returns their provider, to be shut down at the end.
+    /// With an endpoint they are also sent there by OTLP every minute (`OTEL_METRIC_EXPORT_INTERVAL`).
+    ///
+    /// Meant for [`crate::telemetry::init`]. Whoever comes second gets what the first has set up.
+    ///
+    /// # Errors
+    ///
+    /// The OTLP exporter cannot be built.
+    pub(crate) fn init(resource: Resource, otlp_endpoint: Option<&Url>) -> anyhow::Result<SdkMeterProvider> {
+        let exporter = otlp_endpoint.map(exporter).transpose()?;
+        let metrics = PROCESS.get_or_init(|| Self::with_exporter(resource, exporter));
+        opentelemetry::global::set_meter_provider(metrics.0.provider.clone());
+        Ok(metrics.0.provider.clone())
+    }
+
+    /// Instruments of their own that are sent to a collector: for a test of that.
+    #[cfg(test)]
+    pub(crate) fn sending_to(resource: Resource, endpoint: &Url) -> anyhow::Result<(Self, SdkMeterProvider)> {
+        let metrics = Self::with_exporter(resource, Some(exporter(endpoint)?));
+        let provider = metrics.0.provider.clone();
+        Ok((metrics, provider))
+    }
+
+    fn new(resource: Resource) -> Self {
+        Self::with_exporter(resource, None)
+    }
+
+    fn with_exporter(resource: Resource, exporter: Option<MetricExporter>) -> Self {
+        let registry = prometheus::Registry::new();
+        let mut builder = SdkMeterProvider::builder().with_resource(resource);
+        let reader =
+            opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build();
+        // Fails only for a registry that already has a collector; this one is new.
+        if let Ok(reader) = reader {
+            builder = builder.with_reader(reader);
+        }
+        if let Some(exporter) = exporter {
+            builder = builder.with_periodic_exporter(exporter);
+        }
+        let provider = builder.build();
+        Self(Arc::new(Inner::new(registry, provider)))
+    }
+
+    /// Everything as Prometheus text of the type [`CONTENT_TYPE`].
+    pub fn render(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.0.registry.gather()).unwrap_or_default()
+    }
+
+    /// Fires that came to the same outcome.
+    pub fn fires(&self, outcome: FireOutcome, count: u64) {
+        self.0.fires.add(count, &[KeyValue::new("outcome", outcome.as_str())]);
+    }
+
+    /// How long after its time a fire started an execution.
+    pub fn fire_lateness(&self, lateness: Duration) {
+        self.0.fire_lateness.record(lateness.as_secs_f64(), &[]);
+    }
+
+    /// Jobs handed to the broker.
+    pub fn jobs_published(&self, queue: JobQueue, outcome: PublishOutcome, count: u64) {
+        let labels = [KeyValue::new("queue", queue.as_str()), KeyValue::new("outcome", outcome.as_str())];
+        self.0.jobs_published.add(count, &labels);
+    }
+
+    /// Hosts that reached their outcome.
+    pub fn jobs_finished(&self, status: SyncStatus, reason: ReasonClass, count: u64) {
+        let labels = [KeyValue::new("status", status.as_str()), KeyValue::new("reason", reason.as_str())];
+        self.0.jobs_finished.add(count, &labels);
+    }
+
+    /// Attempts that were spent without an outcome.
+    pub fn attempts_failed(&self, reason: ReasonClass, count: u64) {
+        self.0.attempts_failed.add(count, &[KeyValue::new("reason", reason.as_str())]);
+    }
+
+    /// Jobs whose retry clock was set, whether or not an attempt was spent.
+    pub fn retries_scheduled(&self, reason: ReasonClass, count: u64) {
+        self.0.retries_scheduled.add(count, &[KeyValue::new("reason", reason.as_str())]);
+    }
+
+    /// Deliveries acked without work, since their row was not pending at their attempt.
+    pub fn deliveries_dropped(&self, count: u64) {
+        self.0.deliveries_dropped.add(count, &[]);
+    }
+
+    /// A message that could not be read went to the dead-letter queue.
+    pub fn dead_letter(&self) {
+        self.0.dead_letters.add(1, &[]);
+    }
+
+    /// A batch of so many hosts was searched for.
+    pub fn batch(&self, hosts: usize) {
+        self.0.batch_hosts.record(hosts as u64, &[]);
+    }
+
+    /// One search, by the name of its endpoint.
+    pub fn search(&self, endpoint: &str, outcome: SearchOutcome, duration: Duration) {
+        let labels = [KeyValue::new("endpoint", endpoint.to_owned()), KeyValue::new("outcome", outcome.as_str())];
+        self.0.search_duration.record(duration.as_secs_f64(), &labels);
+    }
+
+    /// One transaction that wrote a batch, from its begin to its end.
+    pub fn write(&self, outcome: WriteOutcome, duration: Duration) {
+        self.0.write_duration.record(duration.as_secs_f64(), &[KeyValue::new("outcome", outcome.as_str())]);
+    }
+
+    /// An execution ended. Count it where the transaction that ended it has been committed.
+    pub fn execution_ended(&self, status: ExecutionStatus) {
+        self.0.executions_ended.add(1, &[KeyValue::new("status", status.as_str())]);
+    }
+
+    /// Whether an endpoint is closed for the fleet, by its name.
+    pub fn endpoint_closed(&self, endpoint: &str, is_closed: bool) {
+        self.0.endpoint_closed.record(u64::from(is_closed), &[KeyValue::new("endpoint", endpoint.to_owned())]);
+    }
+
+    /// One request answered. `route` is the route's template, never the path; a method that is none of
+    /// HTTP's usual ones is counted as `_OTHER`.
+    pub fn http_request(&self, method: &str, route: &str, status: u16, duration: Duration) {
+        const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
+        let labels = [
+            KeyValue::new("method", method),
+            KeyValue::new("route", route.to_owned()),
+            KeyValue::new("status", i64::from(status)),
+        ];
+        self.0.http_duration.record(duration.as_secs_f64(), &labels);
+    }
+}
+
+impl Inner {
+    fn new(registry: prometheus::Registry, provider: SdkMeterProvider) -> Self {
+        let meter = provider.meter("hostsync");
+        let counter = |name, description| meter.u64_counter(name).with_description(description).build();
+        let seconds = |name, description, bounds: &[f64]| seconds(&meter, name, description, bounds);
+        Self {
+            fires: counter("hostsync.fires", "Fires by what became of them."),
+            fire_lateness: seconds(
+                "hostsync.fire.lateness",
+                "How long after its time a fire started an execution.",
+                &LATENESS_SECONDS,
+            ),
+            jobs_published: counter("hostsync.jobs.published", "Jobs handed to the broker by what it said."),
+            jobs_finished: counter("hostsync.jobs.finished", "Hosts by outcome and reason."),
+            attempts_failed: counter("hostsync.attempts.failed", "Attempts spent without an outcome, by reason."),
+            retries_scheduled: counter("hostsync.retries.scheduled", "Jobs put off to a later time, by reason."),
+            deliveries_dropped: counter(
+                "hostsync.deliveries.dropped",
+                "Deliveries acked without work, since their row was not pending at their attempt.",
+            ),
+            dead_letters: counter("hostsync.dead_letters", "Messages sent to the dead-letter queue."),
+            batch_hosts: meter
+                .u64_histogram("hostsync.batch.hosts")
+                .with_description("Hosts in one search.")
+                .with_boundaries(HOSTS.to_vec())
+                .build(),
+            search_duration: seconds("hostsync.search.duration", "Searches by endpoint and outcome.", &SECONDS),
+            write_duration: seconds("hostsync.write.duration", "Transactions that write a batch.", &SECONDS),
+            executions_ended: counter("hostsync.executions.ended", "Executions by the status they ended with."),
+            endpoint_closed: meter
+                .u64_gauge("hostsync.endpoint.closed")
+                .with_description("1 while an endpoint is closed for the fleet, else 0.")
+                .build(),
+            http_duration: seconds("hostsync.http.request.duration", "Requests by method, route and status.", &SECONDS),
+            registry,
+            provider,
+        }
+    }
+}
+
+fn exporter(endpoint: &Url) -> anyhow::Result<MetricExporter> {
+    use_ring();
+    MetricExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(signal_url(endpoint, "v1/metrics"))
+        .build()
+        .context("the exporter of metrics cannot be built")
+}
+
+fn seconds(meter: &Meter, name: &'static str, description: &'static str, bounds: &[f64]) -> Histogram<f64> {
+    meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(bounds.to_vec()).build()
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls every method once.
+    fn touch(metrics: &Metrics) {
+        let second = Duration::from_secs(1);
+        metrics.fires(FireOutcome::Missed, 3);
+        metrics.fire_lateness(second);
+        metrics.jobs_published(JobQueue::Bulk, PublishOutcome::Confirmed, 1_000);
+        metrics.jobs_finished(SyncStatus::NoData, ReasonClass::None, 20);
+        metrics.attempts_failed(ReasonClass::Source, 1);
+        metrics.retries_scheduled(ReasonClass::Source, 1);
+        metrics.deliveries_dropped(2);
+        metrics.dead_letter();
+        metrics.batch(500);
+        metrics.search("default", SearchOutcome::Complete, second);
+        metrics.write(WriteOutcome::Committed, second);
+        metrics.execution_ended(ExecutionStatus::Partial);
+        metrics.endpoint_closed("default", true);
+        metrics.http_request("GET", "/api/cmdb/v1/es-sync-tasks/{task_id}", 200, second);
+        metrics.http_request("BREW", "/", 405, second);
+    }
+
+    #[test]
+    fn everything_counted_is_rendered_under_its_name() {
+        let metrics = Metrics::detached();
+        touch(&metrics);
+        let text = metrics.render();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+    hostsync_attempts_failed_total{reason="source"} 1
+    hostsync_batch_hosts_sum 500
+    hostsync_batch_hosts_count 1
+    hostsync_dead_letters_total 1
+    hostsync_deliveries_dropped_total 2
+    hostsync_endpoint_closed{endpoint="default"} 1
+    hostsync_executions_ended_total{status="partial"} 1
+    hostsync_fire_lateness_seconds_sum 1
+    hostsync_fire_lateness_seconds_count 1
+    hostsync_fires_total{outcome="missed"} 3
+    hostsync_http_request_duration_seconds_sum{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
+    hostsync_http_request_duration_seconds_count{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
+    hostsync_http_request_duration_seconds_sum{method="_OTHER",route="/",status="405"} 1
+    hostsync_http_request_duration_seconds_count{method="_OTHER",route="/",status="405"} 1
+    hostsync_jobs_finished_total{reason="none",status="no_data"} 20
+    hostsync_jobs_published_total{outcome="confirmed",queue="bulk"} 1000
+    hostsync_retries_scheduled_total{reason="source"} 1
+    hostsync_search_duration_seconds_sum{endpoint="default",outcome="complete"} 1
+    hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
+    hostsync_write_duration_seconds_sum{outcome="committed"} 1
+    hostsync_write_duration_seconds_count{outcome="committed"} 1
+    "#);
+        assert!(text.contains(
+            "hostsync_search_duration_seconds_bucket{endpoint=\"default\",outcome=\"complete\",le=\"0.5\"} 0"
+        ));
+    }
+
+    #[test]
+    fn nothing_needs_to_be_set_up() {
+        touch(&Metrics::global());
+        assert!(Metrics::global().render().contains("hostsync_fires_total{outcome=\"missed\"}"));
+    }
+
+    #[test]
+    fn a_gauge_says_what_was_said_last() {
+        let metrics = Metrics::detached();
+        metrics.endpoint_closed("default", true);
+        metrics.endpoint_closed("default", false);
+        assert!(metrics.render().contains("hostsync_endpoint_closed{endpoint=\"default\"} 0"));
+    }
+}

@@ -1,0 +1,143 @@
+//! The outbox: prepares the detail rows of a run and publishes their jobs.
+//!
+//! Used by whoever creates a run (scheduler, API) and by the schedulers' sweep for what a dead process left: the same
+//! code. Everything here runs under the run's lease; a holder that finds itself replaced stops without a word to the
+//! database. No transaction is open while the broker is spoken to.
+
+mod prepare;
+mod publish;
+mod retry;
+
+use std::time::Duration;
+
+use sqlx::MySqlPool;
+use tracing::Instrument;
+
+use crate::execution::ExecutionId;
+use crate::queue::Publisher;
+use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::telemetry;
+
+/// How often a lease is renewed; a third of its length, so that two renewals may fail.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// How a stretch of work on a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CarriedOn {
+    /// Prepared and published to the end, or ended meanwhile.
+    Done,
+    /// Another process holds the run now, or it is closing.
+    Replaced,
+    /// Its endpoint is closed: published when that opens.
+    EndpointClosed,
+}
+
+/// Why a stretch of work stopped early; a sweep goes on with it.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The database's.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The broker did not take a job.
+    #[error("publishing stopped: {0}")]
+    Publish(String),
+}
+
+/// Prepares and publishes runs.
+#[derive(Clone)]
+pub struct Outbox {
+    pool: MySqlPool,
+    publisher: Publisher,
+}
+
+impl Outbox {
+    /// Over the process's database pool and publisher.
+    pub fn new(pool: MySqlPool, publisher: Publisher) -> Self {
+        Self { pool, publisher }
+    }
+
+    /// Goes on with a run that this process holds by `token`: prepares what is unprepared, publishes what is
+    /// unpublished, renewing the lease by a timer, and gives the lease back.
+    ///
+    /// # Errors
+    ///
+    /// The database or the broker failed. What was done stands; the lease has been given back where that was possible,
+    /// else it runs out.
+    pub async fn carry_on(&self, id: ExecutionId, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+        let Some(progress) = self.progress(id, token).await? else {
+            return Ok(CarriedOn::Replaced);
+        };
+        let span = tracing::info_span!("publish_execution", execution_id = %id);
+        if let Some(context) = &progress.trace_context {
+            telemetry::set_parent(&span, &telemetry::trace_headers(context));
+        }
+        let work = async {
+            tokio::select! {
+                outcome = self.prepare_and_publish(progress, token) => outcome,
+                lost = self.keep_lease(id, token) => lost,
+            }
+        };
+        let outcome = work.instrument(span).await;
+        if !matches!(outcome, Ok(CarriedOn::Replaced)) {
+            let mut connection = self.pool.acquire().await?;
+            executions::release(&mut connection, id, token).await?;
+        }
+        outcome
+    }
+
+    /// Claims a run that nobody holds and goes on with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbox::carry_on`].
+    pub async fn claim_and_carry_on(&self, id: ExecutionId) -> Result<CarriedOn, OutboxError> {
+        let token = LeaseToken::new();
+        let claimed = {
+            let mut connection = self.pool.acquire().await?;
+            executions::claim(&mut connection, id, token).await?
+        };
+        if claimed.is_none() {
+            return Ok(CarriedOn::Replaced);
+        }
+        self.carry_on(id, token).await
+    }
+
+    async fn progress(&self, id: ExecutionId, token: LeaseToken) -> Result<Option<Progress>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        executions::progress(&mut connection, id, token).await
+    }
+
+    async fn prepare_and_publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+        let id = progress.id;
+        let progress = if progress.prepared {
+            progress
+        } else {
+            if !self.prepare(&progress, token).await? {
+                return Ok(CarriedOn::Replaced);
+            }
+            match self.progress(id, token).await? {
+                Some(progress) => progress,
+                // Without a single host the run has ended in being prepared.
+                None => return Ok(CarriedOn::Done),
+            }
+        };
+        self.publish(progress, token).await
+    }
+
+    /// Renews the lease until it is lost. A renewal that fails is tried again at the next beat: the guards of the
+    /// statements, not this timer, keep two holders apart.
+    async fn keep_lease(&self, id: ExecutionId, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            let renewed = async {
+                let mut connection = self.pool.acquire().await?;
+                executions::renew(&mut connection, id, token).await
+            };
+            match renewed.await {
+                Ok(true) => {}
+                Ok(false) => return Ok(CarriedOn::Replaced),
+                Err(error) => tracing::warn!(execution_id = %id, error = %error, "a lease could not be renewed"),
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Publishes the jobs of a run in order of their rows, moving the watermark over what is confirmed.
+
+use std::collections::BTreeMap;
+
+use super::{CarriedOn, Outbox, OutboxError};
+use crate::execution::{ExecutionId, JobQueue};
+use crate::queue::{Job, OutgoingJob};
+use crate::tables::details::{self, Publishable};
+use crate::tables::endpoint_state;
+use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::telemetry;
+
+/// Jobs between two moves of the watermark.
+const CHUNK_JOBS: u32 = 2_000;
+
+impl Outbox {
+    /// Publishes from the watermark to the last row. Rows that have an outcome or a clock are passed over.
+    pub(super) async fn publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+        let headers = telemetry::current_trace_headers();
+        let mut watermark = progress.published_watermark;
+        while watermark < progress.last_detail_id {
+            let rows = {
+                let mut connection = self.pool.acquire().await?;
+                let closed = endpoint_state::closed(&mut connection).await?;
+                if closed.iter().any(|closed| closed.endpoint == progress.es_endpoint) {
+                    return Ok(CarriedOn::EndpointClosed);
+                }
+                details::publishable(&mut connection, progress.id, watermark, progress.last_detail_id, CHUNK_JOBS)
+                    .await?
+            };
+            let is_last = rows.len() < CHUNK_JOBS as usize;
+            let published = self.publish_rows(progress.id, progress.queue, &rows, &headers).await;
+            let confirmed_up_to = match published.confirmed {
+                n if n == rows.len() && is_last => progress.last_detail_id,
+                0 => watermark,
+                n => rows[n - 1].id.0,
+            };
+            if confirmed_up_to > watermark {
+                let mut connection = self.pool.acquire().await?;
+                if !executions::move_watermark(&mut connection, progress.id, token, watermark, confirmed_up_to).await? {
+                    return Ok(CarriedOn::Replaced);
+                }
+                watermark = confirmed_up_to;
+            }
+            if let Some(error) = published.error {
+                return Err(OutboxError::Publish(error));
+            }
+        }
+        Ok(CarriedOn::Done)
+    }
+
+    /// Publishes the jobs of some rows of one run.
+    pub(super) async fn publish_rows(
+        &self,
+        execution_id: ExecutionId,
+        queue: JobQueue,
+        rows: &[Publishable],
+        headers: &BTreeMap<String, String>,
+    ) -> Published {
+        let jobs: Vec<OutgoingJob> = rows
+            .iter()
+            .map(|row| OutgoingJob {
+                queue,
+                job: Job {
+                    execution_id,
+                    detail_id: row.id,
+                    host_ip: row.host_ip.clone(),
+                    attempt: row.attempts + 1,
+                },
+            })
+            .collect();
+        let report = self.publisher.publish(&jobs, headers).await;
+        Published { confirmed: report.confirmed_prefix(), error: report.error }
+    }
+}
+
+/// What became of a stretch of rows.
+pub(super) struct Published {
+    /// Length of the contiguous confirmed prefix.
+    pub(super) confirmed: usize,
+    /// The first fault.
+    pub(super) error: Option<String>,
+}

@@ -1,0 +1,44 @@
+//! Publishes jobs whose clock has run out.
+
+use super::{Outbox, OutboxError};
+use crate::execution::DetailId;
+use crate::tables::details;
+use crate::tables::executions::Running;
+use crate::telemetry;
+
+/// Retries of one run published in one go, which paces the return after an outage.
+const RETRY_CHUNK: u32 = 2_000;
+
+/// When a retry that the broker did not take is due again, at the latest.
+const UNPUBLISHED_DELAY_MS: u64 = 5_000;
+
+impl Outbox {
+    /// Clears the clock of due rows, commits, publishes. A crash in between leaves rows without a clock that nobody
+    /// published: Repair finds them. Returns how many were published.
+    ///
+    /// # Errors
+    ///
+    /// The database or the broker failed; what was not confirmed has its clock again.
+    pub async fn publish_due(&self, run: &Running) -> Result<usize, OutboxError> {
+        let mut transaction = self.pool.begin().await?;
+        let due = details::lock_due(&mut transaction, run.id, RETRY_CHUNK).await?;
+        if due.is_empty() {
+            transaction.rollback().await?;
+            return Ok(0);
+        }
+        let ids: Vec<DetailId> = due.iter().map(|row| row.id).collect();
+        details::clear_clock(&mut transaction, &ids).await?;
+        transaction.commit().await?;
+
+        let headers = run.trace_context.as_deref().map(telemetry::trace_headers).unwrap_or_default();
+        let published = self.publish_rows(run.id, run.queue, &due, &headers).await;
+        if published.confirmed < ids.len() {
+            let mut connection = self.pool.acquire().await?;
+            details::set_clock(&mut connection, &ids[published.confirmed..], UNPUBLISHED_DELAY_MS, false, None).await?;
+        }
+        match published.error {
+            Some(error) => Err(OutboxError::Publish(error)),
+            None => Ok(due.len()),
+        }
+    }
+}

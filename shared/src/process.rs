@@ -1,0 +1,94 @@
+//! What the three `main`s have in common: configuration, logs, runtime, signals, exit code.
+//!
+//! The environment and the terminal test are passed in by `main`; a configuration that cannot be used ends the process
+//! with 2 before it touches anything, any other failure with 1.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::config::{CONFIG_VARIABLE, CommonArgs, Config, Service};
+use crate::shutdown::Shutdown;
+use crate::telemetry;
+
+/// Exit code of a configuration that cannot be used.
+const EXIT_CONFIGURATION: u8 = 2;
+
+/// Grace period of the scheduler and the API after SIGTERM; the worker has its own key.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// What `main` knows of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whether standard error is a terminal.
+    pub is_terminal: bool,
+}
+
+/// Reads the configuration that `service` needs.
+///
+/// # Errors
+///
+/// The exit code; what is wrong has been said on standard error.
+pub fn configuration(service: Service, args: &CommonArgs, surroundings: &Surroundings) -> Result<Config, ExitCode> {
+    let named = surroundings.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.clone());
+    let path = args.config_path(named);
+    Config::load_for(service, path.as_deref(), surroundings.environment.iter().cloned()).map_err(|error| {
+        say(&error.to_string());
+        ExitCode::from(EXIT_CONFIGURATION)
+    })
+}
+
+/// Runs a service to its end: configuration, logs, runtime, signals.
+pub fn run_service<F>(
+    name: &'static str,
+    service: Service,
+    args: &CommonArgs,
+    surroundings: &Surroundings,
+    run: impl FnOnce(Config, Shutdown) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let config = match configuration(service, args, surroundings) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    telemetry::use_ring();
+    let telemetry = match telemetry::init(name, &config.telemetry, surroundings.is_terminal) {
+        Ok(guard) => guard,
+        Err(error) => return failed(&error),
+    };
+    let grace = if service == Service::Worker { config.worker.shutdown_grace } else { SHUTDOWN_GRACE };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let outcome = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals(grace)?;
+        run(config, shutdown).await
+    });
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{name} ends: {error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    // Nothing that is still running may hold up the end.
+    runtime.shutdown_background();
+    drop(telemetry);
+    code
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    say(&format!("{error:#}"));
+    ExitCode::FAILURE
+}
+
+/// Before there is a log.
+#[allow(clippy::print_stderr, reason = "there is no log yet")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,190 @@
+//! Consuming jobs. A consumer owns its connection; on any error or end the caller drops it and connects anew.
+//!
+//! After a reconnect by the client library deliveries come again and old acks do nothing: both are harmless, since a
+//! delivery whose row is no longer open at its attempt is dropped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Consumer};
+
+pub use lapin::Acker;
+
+use super::job::{Job, UnreadableJob};
+use super::{QueueError, QueueSettings, bounded, connect};
+use crate::execution::JobQueue;
+
+/// Silence after which the watchdog asks the broker whether this consumer still lives.
+const WATCHDOG: Duration = Duration::from_secs(10);
+
+/// Silent rounds with ready messages in the queue, and none in this consumer's hands, before it counts as stuck.
+const STUCK_ROUNDS: u32 = 3;
+
+/// A consumer of one queue, with its connection.
+pub struct JobConsumer {
+    // The stream ends when the connection is dropped.
+    connection: Connection,
+    channel: Channel,
+    consumer: Consumer,
+    queue: String,
+    silent_rounds: u32,
+}
+
+/// A delivery. It is acked after the commit of its outcome, never before.
+#[derive(Debug)]
+pub struct Received {
+    /// The job, or why it is none.
+    pub job: Result<Job, UnreadableJob>,
+    /// The raw message.
+    pub body: Vec<u8>,
+    /// Deliveries of this message before this one, as the quorum queue counts them.
+    pub earlier_deliveries: u32,
+    /// Trace context of the publisher.
+    pub headers: BTreeMap<String, String>,
+    /// To ack or give back.
+    pub acker: Acker,
+}
+
+impl JobConsumer {
+    /// Connects, declares the topology and starts to consume `queue` with `prefetch` unacknowledged deliveries at most.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn connect(settings: &QueueSettings, queue: JobQueue, prefetch: u16) -> Result<Self, QueueError> {
+        let connection = connect(settings).await?;
+        let channel = bounded("opening a channel", connection.create_channel()).await?;
+        bounded("setting the prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let name = settings.topology.queue(queue);
+        let consumer = bounded(
+            "consuming",
+            channel.basic_consume(
+                name.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            ),
+        )
+        .await?;
+        Ok(Self { connection, channel, consumer, queue: name, silent_rounds: 0 })
+    }
+
+    /// The next delivery. `in_hand` is how many deliveries the caller holds unacknowledged: while it holds some, silence
+    /// is normal. Safe to drop and call again.
+    ///
+    /// # Errors
+    ///
+    /// The consumer is dead: drop it and connect anew.
+    pub async fn next(&mut self, in_hand: impl Fn() -> usize) -> Result<Received, QueueError> {
+        loop {
+            match tokio::time::timeout(WATCHDOG, self.consumer.next()).await {
+                Ok(Some(Ok(delivery))) => {
+                    self.silent_rounds = 0;
+                    return Ok(Received::from(delivery));
+                }
+                Ok(Some(Err(source))) => {
+                    return Err(QueueError::Broker { doing: "delivering", source: Box::new(source) });
+                }
+                Ok(None) => return Err(QueueError::Ended),
+                Err(_) => self.check_alive(in_hand()).await?,
+            }
+        }
+    }
+
+    async fn check_alive(&mut self, in_hand: usize) -> Result<(), QueueError> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = bounded(
+            "asking whether the consumer lives",
+            self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default()),
+        )
+        .await?;
+        if declared.message_count() > 0 && in_hand == 0 {
+            self.silent_rounds += 1;
+            if self.silent_rounds >= STUCK_ROUNDS {
+                return Err(QueueError::Stuck);
+            }
+        } else {
+            self.silent_rounds = 0;
+        }
+        Ok(())
+    }
+
+    /// Stops taking deliveries; what has been delivered can still be acked.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn cancel(&self) -> Result<(), QueueError> {
+        bounded("cancelling the consumer", self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()))
+            .await
+    }
+
+    /// Closes the connection; the broker gives unacknowledged deliveries to others.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn close(self) -> Result<(), QueueError> {
+        bounded("closing the connection", self.connection.close(200, "bye".into())).await
+    }
+}
+
+impl From<lapin::message::Delivery> for Received {
+    fn from(delivery: lapin::message::Delivery) -> Self {
+        let mut headers = BTreeMap::new();
+        let mut earlier_deliveries = 0;
+        if let Some(table) = delivery.properties.headers() {
+            for (name, value) in table {
+                match value {
+                    AMQPValue::LongString(text) => {
+                        headers.insert(name.to_string(), text.to_string());
+                    }
+                    other if name.as_str() == "x-delivery-count" => earlier_deliveries = count(other),
+                    _ => {}
+                }
+            }
+        }
+        Self {
+            job: Job::decode(&delivery.data),
+            body: delivery.data,
+            earlier_deliveries,
+            headers,
+            acker: delivery.acker,
+        }
+    }
+}
+
+fn count(value: &AMQPValue) -> u32 {
+    let count = match value {
+        AMQPValue::ShortShortInt(n) => i64::from(*n),
+        AMQPValue::ShortShortUInt(n) => i64::from(*n),
+        AMQPValue::ShortInt(n) => i64::from(*n),
+        AMQPValue::ShortUInt(n) => i64::from(*n),
+        AMQPValue::LongInt(n) => i64::from(*n),
+        AMQPValue::LongUInt(n) => i64::from(*n),
+        AMQPValue::LongLongInt(n) => *n,
+        _ => 0,
+    };
+    u32::try_from(count).unwrap_or(0)
+}
+
+/// Acks deliveries after their commit. An ack that does not reach the broker costs a redelivery, which is dropped.
+pub async fn ack_all(ackers: Vec<Acker>) {
+    let acks = ackers.iter().map(|acker| acker.ack(BasicAckOptions::default()));
+    let failed = join_all(acks).await.into_iter().filter(|result| !matches!(result, Ok(true))).count();
+    if failed > 0 {
+        tracing::debug!(failed, "acks did not reach the broker; the jobs will come again and be dropped");
+    }
+}
+
+/// Gives deliveries back to the queue, unfinished. Only for an orderly stop: never a way to retry.
+pub async fn give_back(ackers: Vec<Acker>) {
+    let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+    join_all(ackers.iter().map(|acker| acker.nack(requeue))).await;
+}

@@ -1,0 +1,241 @@
+//! Publishing with pipelined confirms over a pool of channels.
+//!
+//! A publish counts as done when the broker has confirmed it and returned nothing (`mandatory`): an ack with a returned
+//! message is a failure. Publishing twice is harmless, so whoever is in doubt publishes again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use deadpool::managed::{self, Metrics, Pool, RecycleError, RecycleResult};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::{Confirmation, PublisherConfirm};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection};
+use tokio::sync::Mutex;
+
+use super::job::Job;
+use super::topology::Topology;
+use super::{BROKER_TIMEOUT, QueueError, QueueSettings, bounded, connect};
+use crate::execution::JobQueue;
+
+/// Publishes in flight on one channel before their confirms are awaited.
+const PIPELINE: usize = 1_000;
+
+/// Channels of one process.
+const CHANNELS: usize = 4;
+
+/// `delivery_mode` of a message that survives a restart of the broker (AMQP 0-9-1, basic properties).
+const PERSISTENT: u8 = 2;
+
+/// A job on its way out.
+#[derive(Debug, Clone)]
+pub struct OutgoingJob {
+    /// The job.
+    pub job: Job,
+    /// Where it goes.
+    pub queue: JobQueue,
+}
+
+/// What became of a batch of publishes.
+#[derive(Debug)]
+pub struct PublishReport {
+    /// One entry a job, in order: whether the broker has it for sure.
+    pub confirmed: Vec<bool>,
+    /// The first fault.
+    pub error: Option<String>,
+}
+
+impl PublishReport {
+    /// Length of the contiguous confirmed prefix.
+    pub fn confirmed_prefix(&self) -> usize {
+        self.confirmed.iter().take_while(|confirmed| **confirmed).count()
+    }
+
+    /// Whether every job was confirmed.
+    pub fn is_complete(&self) -> bool {
+        self.error.is_none() && self.confirmed.iter().all(|confirmed| *confirmed)
+    }
+}
+
+/// A pool of publishing channels over one connection. Cheap to clone. Connects when first used, and again when the
+/// connection is gone.
+#[derive(Clone)]
+pub struct Publisher {
+    pool: Pool<ChannelManager>,
+    topology: Topology,
+}
+
+struct ChannelManager {
+    settings: QueueSettings,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl ChannelManager {
+    async fn connection(&self) -> Result<Arc<Connection>, QueueError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.status().connected()) {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(connect(&self.settings).await?);
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+}
+
+impl managed::Manager for ChannelManager {
+    type Type = Channel;
+    type Error = QueueError;
+
+    async fn create(&self) -> Result<Channel, QueueError> {
+        let connection = self.connection().await?;
+        let channel = bounded("opening a channel", connection.create_channel()).await?;
+        bounded("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(channel)
+    }
+
+    async fn recycle(&self, channel: &mut Channel, _: &Metrics) -> RecycleResult<QueueError> {
+        if channel.status().connected() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the channel is closed"))
+        }
+    }
+}
+
+impl Publisher {
+    /// A publisher that has not connected yet.
+    pub fn new(settings: QueueSettings) -> Self {
+        let topology = settings.topology.clone();
+        let manager = ChannelManager { settings, connection: Mutex::new(None) };
+        // No runtime time-outs are set, so building cannot fail for want of a runtime.
+        let pool = Pool::builder(manager)
+            .max_size(CHANNELS)
+            .build()
+            .unwrap_or_else(|error| unreachable!("a pool without time-outs needs no runtime: {error}"));
+        Self { pool, topology }
+    }
+
+    /// Publishes `jobs` and waits for every confirm. `headers` (trace context) go with each.
+    pub async fn publish(&self, jobs: &[OutgoingJob], headers: &BTreeMap<String, String>) -> PublishReport {
+        let mut report = PublishReport { confirmed: Vec::with_capacity(jobs.len()), error: None };
+        let channel = match self.channel().await {
+            Ok(channel) => channel,
+            Err(error) => {
+                report.confirmed.resize(jobs.len(), false);
+                report.error = Some(describe(&error));
+                return report;
+            }
+        };
+        let exchange = self.topology.jobs_exchange();
+        let properties = properties(headers);
+        for chunk in jobs.chunks(PIPELINE) {
+            let mut sent = Vec::with_capacity(chunk.len());
+            for outgoing in chunk {
+                let body = outgoing.job.encode();
+                let publish = channel.basic_publish(
+                    exchange.as_str().into(),
+                    Topology::routing_key(outgoing.queue),
+                    BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+                    &body,
+                    properties.clone(),
+                );
+                sent.push(bounded("publishing", publish).await);
+            }
+            for sent in sent {
+                match confirmed(sent).await {
+                    Ok(()) => report.confirmed.push(true),
+                    Err(reason) => {
+                        report.confirmed.push(false);
+                        report.error.get_or_insert(reason);
+                    }
+                }
+            }
+            if report.error.is_some() {
+                break;
+            }
+        }
+        report.confirmed.resize(jobs.len(), false);
+        if report.error.is_some() {
+            // Whatever is wrong with this channel, the next publish starts on a fresh one.
+            drop(managed::Object::take(channel));
+        }
+        report
+    }
+
+    /// Puts an unreadable message among the dead letters, with its reason in the header `x-hostsync-reason`.
+    ///
+    /// # Errors
+    ///
+    /// The broker has not confirmed it: do not ack the original.
+    pub async fn publish_dead_letter(&self, body: &[u8], reason: &str) -> Result<(), QueueError> {
+        let channel = self.channel().await?;
+        let mut headers = FieldTable::default();
+        headers.insert("x-hostsync-reason".into(), AMQPValue::LongString(reason.into()));
+        let sent = bounded(
+            "publishing a dead letter",
+            channel.basic_publish(
+                self.topology.dead_exchange().into(),
+                "".into(),
+                BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+                body,
+                BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers),
+            ),
+        )
+        .await?;
+        bounded("confirming a dead letter", sent).await?;
+        Ok(())
+    }
+
+    /// Messages of a queue that are ready for delivery.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn ready_messages(&self, queue: JobQueue) -> Result<u32, QueueError> {
+        let channel = self.channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = bounded(
+            "asking for the depth of a queue",
+            channel.queue_declare(self.topology.queue(queue).into(), passive, FieldTable::default()),
+        )
+        .await?;
+        Ok(declared.message_count())
+    }
+
+    async fn channel(&self) -> Result<managed::Object<ChannelManager>, QueueError> {
+        self.pool.get().await.map_err(|error| match error {
+            managed::PoolError::Backend(error) => error,
+            _ => QueueError::TimedOut { doing: "waiting for a publishing channel" },
+        })
+    }
+}
+
+fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {
+    let mut table = FieldTable::default();
+    for (name, value) in headers {
+        table.insert(name.as_str().into(), AMQPValue::LongString(value.as_str().into()));
+    }
+    BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_headers(table)
+}
+
+async fn confirmed(sent: Result<PublisherConfirm, QueueError>) -> Result<(), String> {
+    let confirm = sent.map_err(|error| describe(&error))?;
+    match tokio::time::timeout(BROKER_TIMEOUT, confirm).await {
+        Ok(Ok(Confirmation::Ack(None))) => Ok(()),
+        Ok(Ok(Confirmation::Ack(Some(_)))) => Err("the broker returned a job: no queue is bound for it".to_owned()),
+        Ok(Ok(Confirmation::Nack(_))) => Err("the broker rejected a job: the queue is full".to_owned()),
+        Ok(Ok(Confirmation::NotRequested)) => Err("the broker confirms nothing on this channel".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the broker did not confirm within {} s", BROKER_TIMEOUT.as_secs())),
+    }
+}
+
+fn describe(error: &QueueError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,469 @@
+//! `es_sync_execution_detail`: one row a host of a run. The rows are the outbox (what is to be published), the retry
+//! clock (`retry_at`) and the ledger (who got which outcome).
+//!
+//! A row is `pending` until it gets exactly one outcome; `attempts` counts the attempts spent, so a job's attempt number
+//! is `attempts + 1`.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{MySqlConnection, QueryBuilder};
+
+use super::ROWS_PER_STATEMENT;
+use crate::execution::{DetailId, ExecutionId, SyncStatus};
+use crate::host::HostIp;
+
+/// Inserts the pending rows of a host list. The caller passes each address once.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn insert_hosts(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    hosts: &[HostIp],
+) -> Result<(), sqlx::Error> {
+    for chunk in hosts.chunks(ROWS_PER_STATEMENT) {
+        let mut query =
+            QueryBuilder::new("INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status, created_at) ");
+        query.push_values(chunk, |mut row, host| {
+            row.push_bind(execution.0).push_bind(host.to_string()).push("'pending'").push("UTC_TIMESTAMP(3)");
+        });
+        query.build().persistent(chunk.len() == ROWS_PER_STATEMENT).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Inserts the pending rows of the pool's hosts with ids in `(after, up_to]`. A host that differs from another only in a
+/// way that our key does not see gets one row.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn insert_from_pool(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u32,
+    up_to: u32,
+) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query!(
+        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at)
+         SELECT ?, host_ip, host_name, 'pending', UTC_TIMESTAMP(3)
+         FROM hosts_pool WHERE id > ? AND id <= ? AND is_deleted = 0 ORDER BY id
+         ON DUPLICATE KEY UPDATE execution_id = VALUES(execution_id)",
+        execution.0,
+        after,
+        up_to,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// How many rows a run has, and the highest id among them (0 without rows).
+///
+/// # Errors
+///
+/// The database's.
+pub async fn totals(connection: &mut MySqlConnection, execution: ExecutionId) -> Result<(u32, u64), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT COUNT(*) AS "total!: i64", CAST(COALESCE(MAX(id), 0) AS UNSIGNED) AS "last!: u64"
+           FROM es_sync_execution_detail WHERE execution_id = ?"#,
+        execution.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((u32::try_from(row.total).unwrap_or(u32::MAX), row.last))
+}
+
+/// A row whose job is to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publishable {
+    /// The row.
+    pub id: DetailId,
+    /// As it stands in the pool or the request.
+    pub host_ip: String,
+    /// Attempts spent.
+    pub attempts: u32,
+}
+
+/// Rows of a run with ids in `(after, up_to]` that are pending and have no clock, in order of id, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn publishable(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    up_to: u64,
+    limit: u32,
+) -> Result<Vec<Publishable>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT id, host_ip, attempts FROM es_sync_execution_detail
+         WHERE execution_id = ? AND retry_at IS NULL AND id > ? AND id <= ? AND sync_status = 'pending'
+         ORDER BY id LIMIT ?",
+        execution.0,
+        after,
+        up_to,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Publishable { id: DetailId(row.id), host_ip: row.host_ip, attempts: row.attempts })
+        .collect())
+}
+
+/// Locks rows of a run whose clock has run out, at most `limit`, leaving out what another scheduler has locked.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_due(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    limit: u32,
+) -> Result<Vec<Publishable>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT id, host_ip, attempts FROM es_sync_execution_detail
+         WHERE execution_id = ? AND retry_at <= UTC_TIMESTAMP(3) AND sync_status = 'pending'
+         ORDER BY retry_at LIMIT ? FOR UPDATE SKIP LOCKED",
+        execution.0,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Publishable { id: DetailId(row.id), host_ip: row.host_ip, attempts: row.attempts })
+        .collect())
+}
+
+/// Clears the clock of rows, before they are published.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn clear_clock(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET retry_at = NULL WHERE id IN (");
+        push_ids(&mut query, chunk);
+        query.push(")");
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn push_ids(query: &mut QueryBuilder<sqlx::MySql>, ids: &[DetailId]) {
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.0);
+    }
+}
+
+/// What a worker finds in a row it has locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The row.
+    pub id: DetailId,
+    /// Its run.
+    pub execution_id: ExecutionId,
+    /// As it stands in the pool or the request.
+    pub host_ip: String,
+    /// Attempts spent.
+    pub attempts: u32,
+    /// Whether the mark of a job that runs alone stands.
+    pub solo: bool,
+}
+
+/// Locks those of `ids` that are still pending, in order of id. The caller compares `attempts`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<Vec<Open>, sqlx::Error> {
+    let mut open = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new(
+            "SELECT id, execution_id, host_ip, attempts, solo_since IS NOT NULL FROM es_sync_execution_detail
+             WHERE sync_status = 'pending' AND id IN (",
+        );
+        push_ids(&mut query, chunk);
+        query.push(") ORDER BY id FOR UPDATE");
+        let rows: Vec<(u64, u64, String, u32, bool)> =
+            query.build_query_as().persistent(false).fetch_all(&mut *connection).await?;
+        open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts, solo)| Open {
+            id: DetailId(id),
+            execution_id: ExecutionId(execution_id),
+            host_ip,
+            attempts,
+            solo,
+        }));
+    }
+    Ok(open)
+}
+
+/// The measured values of a detail row; NULL where there is no measurement.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Measured {
+    /// Percent.
+    pub max_cpu: Option<f64>,
+    /// Percent.
+    pub avg_cpu: Option<f64>,
+    /// GB.
+    pub max_memory: Option<f64>,
+    /// GB.
+    pub avg_memory: Option<f64>,
+    /// GB.
+    pub max_disk: Option<f64>,
+    /// GB.
+    pub avg_disk: Option<f64>,
+}
+
+/// The outcome of a row.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The row, locked by [`lock_open`].
+    pub id: DetailId,
+    /// Its run.
+    pub execution_id: ExecutionId,
+    /// As it stands in the row.
+    pub host_ip: String,
+    /// From the pool, where the host is in it.
+    pub host_name: Option<String>,
+    /// The outcome; not `pending`.
+    pub status: SyncStatus,
+    /// Why, for a failure or a refused write.
+    pub error_message: Option<String>,
+    /// What was measured.
+    pub measured: Measured,
+    /// Documents in the window; NULL if the search was not made.
+    pub data_point_count: Option<u64>,
+    /// Attempts spent, this one included.
+    pub attempts: u32,
+}
+
+/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Result<(), sqlx::Error> {
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new(
+            "INSERT INTO es_sync_execution_detail
+                 (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
+                  avg_memory, max_disk, avg_disk, data_point_count, attempts, finished_at) ",
+        );
+        query.push_values(chunk, |mut row, detail| {
+            row.push_bind(detail.id.0)
+                .push_bind(detail.execution_id.0)
+                .push_bind(&detail.host_ip)
+                .push_bind(&detail.host_name)
+                .push_bind(detail.status.as_str())
+                .push_bind(&detail.error_message)
+                .push_bind(detail.measured.max_cpu)
+                .push_bind(detail.measured.avg_cpu)
+                .push_bind(detail.measured.max_memory)
+                .push_bind(detail.measured.avg_memory)
+                .push_bind(detail.measured.max_disk)
+                .push_bind(detail.measured.avg_disk)
+                .push_bind(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
+                .push_bind(detail.attempts)
+                .push("UTC_TIMESTAMP(3)");
+        });
+        query.push(
+            " ON DUPLICATE KEY UPDATE host_name = COALESCE(VALUES(host_name), host_name),
+                 sync_status = VALUES(sync_status), error_message = VALUES(error_message),
+                 max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
+                 avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
+                 data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
+                 finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
+        );
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Sets the clock of pending rows to a time within `delay_ms` from now (full jitter) and clears their mark. `spend`
+/// spends an attempt; `reason` is kept as the row's last error, `None` leaves the one that stands.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_clock(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    delay_ms: u64,
+    spend: bool,
+    reason: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET attempts = attempts + ");
+        query
+            .push_bind(u32::from(spend))
+            .push(", error_message = COALESCE(")
+            .push_bind(reason)
+            .push(", error_message), solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
+            .push_bind(delay_ms * 1_000)
+            .push(") MICROSECOND WHERE sync_status = 'pending' AND id IN (");
+        push_ids(&mut query, chunk);
+        query.push(")");
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Sets the mark of a job that runs alone.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn mark_solo(connection: &mut MySqlConnection, id: DetailId) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE es_sync_execution_detail SET solo_since = UTC_TIMESTAMP(3) WHERE id = ?", id.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Clears the mark of jobs that are given back unfinished.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET solo_since = NULL WHERE id IN (");
+        push_ids(&mut query, chunk);
+        query.push(")");
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Locks up to `limit` pending rows of a closing run, in order of id.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_pending(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    limit: u32,
+) -> Result<Vec<DetailId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_execution_detail
+         WHERE execution_id = ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
+        execution.0,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(DetailId).collect())
+}
+
+/// Gives locked pending rows the outcome of their closing run.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn close(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    status: SyncStatus,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET sync_status = ");
+        query
+            .push_bind(status.as_str())
+            .push(", error_message = ")
+            .push_bind(reason)
+            .push(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, solo_since = NULL WHERE id IN (");
+        push_ids(&mut query, chunk);
+        query.push(")");
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Deletes up to `limit` rows of an ended run; returns how many went.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn prune(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    limit: u32,
+) -> Result<u64, sqlx::Error> {
+    let result =
+        sqlx::query!("DELETE FROM es_sync_execution_detail WHERE execution_id = ? LIMIT ?", execution.0, limit)
+            .execute(connection)
+            .await?;
+    Ok(result.rows_affected())
+}
+
+/// A detail as the REST contract shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+pub struct ExecutionDetail {
+    #[serde(skip)]
+    pub id: u64,
+    pub host_ip: String,
+    pub host_name: Option<String>,
+    pub sync_status: String,
+    pub error_message: Option<String>,
+    pub max_cpu: Option<f64>,
+    pub avg_cpu: Option<f64>,
+    pub max_memory: Option<f64>,
+    pub avg_memory: Option<f64>,
+    pub max_disk: Option<f64>,
+    pub avg_disk: Option<f64>,
+    pub data_point_count: Option<i64>,
+    pub attempts: u32,
+    pub created_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Which details a list wants.
+#[derive(Debug, Clone, Default)]
+pub struct DetailFilter {
+    /// One status.
+    pub status: Option<SyncStatus>,
+    /// One host, exactly as it stands in the row.
+    pub host_ip: Option<String>,
+    /// After this row (the cursor).
+    pub after: u64,
+}
+
+/// Details of a run in order of id, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn list(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    filter: &DetailFilter,
+    limit: u32,
+) -> Result<Vec<ExecutionDetail>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT CAST(id AS UNSIGNED) AS id, host_ip, host_name, sync_status, error_message,
+                max_cpu + 0E0 AS max_cpu, avg_cpu + 0E0 AS avg_cpu,
+                max_memory + 0E0 AS max_memory, avg_memory + 0E0 AS avg_memory,
+                max_disk + 0E0 AS max_disk, avg_disk + 0E0 AS avg_disk,
+                CAST(data_point_count AS SIGNED) AS data_point_count, attempts, created_at, finished_at
+         FROM es_sync_execution_detail WHERE execution_id = ",
+    );
+    query.push_bind(execution.0).push(" AND id > ").push_bind(filter.after);
+    if let Some(status) = filter.status {
+        query.push(" AND sync_status = ").push_bind(status.as_str());
+    }
+    if let Some(host_ip) = &filter.host_ip {
+        query.push(" AND host_ip = ").push_bind(host_ip.clone());
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
+}

@@ -1,0 +1,930 @@
+//! `es_sync_execution_log`: one row a run, its counters and the state of its life.
+//!
+//! A run is written by whoever holds its lease (prepare, publish), by workers (counters) and by sweepers (closing,
+//! repair). Every guarded statement says so in its result; the caller that finds itself replaced stops.
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Serialize;
+use sqlx::{MySqlConnection, QueryBuilder};
+
+use crate::execution::{Counts, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger};
+use crate::window::Window;
+
+/// How long a claim on an execution holds without renewal.
+pub const LEASE: TimeDelta = TimeDelta::seconds(30);
+
+/// Proof of a claim: a new random number each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseToken(pub u64);
+
+impl LeaseToken {
+    /// A fresh token.
+    pub fn new() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl Default for LeaseToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What an execution reads from and writes for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Time read.
+    pub window: Window,
+    /// The range it was made from, as written (`24h`).
+    pub query_time_range: String,
+    /// Day of the window's end in the zone of the run.
+    pub mon_date: NaiveDate,
+    /// Name of a configured endpoint.
+    pub es_endpoint: String,
+    /// Index pattern.
+    pub es_index_pattern: String,
+    /// Name of a configured mapping.
+    pub mapping: String,
+}
+
+/// An execution to be inserted.
+#[derive(Debug, Clone)]
+pub struct NewExecution<'a> {
+    /// [`TaskId::NONE`] without a task.
+    pub task_id: TaskId,
+    /// Copied, so that history survives a rename.
+    pub task_name: &'a str,
+    /// What made it.
+    pub trigger: Trigger,
+    /// The fire it stands for; unique with `task_id`.
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// `running`, `waiting` or `skipped`.
+    pub status: ExecutionStatus,
+    /// Source, window, day.
+    pub scope: &'a Scope,
+    /// Where its jobs go.
+    pub queue: JobQueue,
+    /// Who asked for it.
+    pub created_by: &'a str,
+    /// Why it was skipped.
+    pub error_message: Option<&'a str>,
+    /// The creator holds the first lease of a run.
+    pub lease: Option<LeaseToken>,
+    /// W3C `traceparent` of what made it.
+    pub trace_context: Option<&'a str>,
+}
+
+/// Inserts an execution; a run starts unprepared with all counters 0.
+///
+/// # Errors
+///
+/// A duplicate (`task_id`, `scheduled_for`): another scheduler was first.
+pub async fn insert(connection: &mut MySqlConnection, new: &NewExecution<'_>) -> Result<ExecutionId, sqlx::Error> {
+    let finished = new.status == ExecutionStatus::Skipped;
+    let result = sqlx::query!(
+        "INSERT INTO es_sync_execution_log
+             (task_id, task_name, `trigger`, scheduled_for, execution_status, query_time_range, window_from, window_to,
+              mon_date, es_endpoint, es_index_pattern, mapping, queue, created_by, error_message, trace_context,
+              lease_token, lease_until, execution_time, created_at, finished_at, duration_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+                 IF(? IS NULL, NULL, UTC_TIMESTAMP(3) + INTERVAL ? SECOND),
+                 UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), IF(?, UTC_TIMESTAMP(3), NULL), IF(?, 0, NULL))",
+        new.task_id.0,
+        new.task_name,
+        new.trigger.as_str(),
+        new.scheduled_for,
+        new.status.as_str(),
+        new.scope.query_time_range,
+        new.scope.window.from,
+        new.scope.window.to,
+        new.scope.mon_date,
+        new.scope.es_endpoint,
+        new.scope.es_index_pattern,
+        new.scope.mapping,
+        new.queue.as_str(),
+        new.created_by,
+        new.error_message,
+        new.trace_context,
+        new.lease.map(|token| token.0),
+        new.lease.map(|token| token.0),
+        LEASE.num_seconds(),
+        finished,
+        finished,
+    )
+    .execute(connection)
+    .await?;
+    Ok(ExecutionId(result.last_insert_id()))
+}
+
+/// Where a run stands in preparing and publishing, as its lease holder sees it.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The run.
+    pub id: ExecutionId,
+    /// `hosts_pool.id` prepared up to.
+    pub prepare_cursor: u32,
+    /// Whether all detail rows stand.
+    pub prepared: bool,
+    /// Highest detail id of the run.
+    pub last_detail_id: u64,
+    /// Detail id up to which all publishes are confirmed.
+    pub published_watermark: u64,
+    /// Where its jobs go.
+    pub queue: JobQueue,
+    /// Endpoint that its jobs will ask.
+    pub es_endpoint: String,
+    /// W3C `traceparent` of what made it.
+    pub trace_context: Option<String>,
+}
+
+/// Claims a running execution whose lease is free or over, and reads where it stands. `None`: another holds it, or it
+/// is closing or has ended.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn claim(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+) -> Result<Option<Progress>, sqlx::Error> {
+    let claimed = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
+         WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL
+           AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))",
+        token.0,
+        LEASE.num_seconds(),
+        id.0,
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if claimed == 0 { Ok(None) } else { progress(connection, id, token).await }
+}
+
+/// Where a run stands, if `token` still holds it.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn progress(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+) -> Result<Option<Progress>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT prepare_cursor, prepared_at IS NOT NULL AS "prepared!: bool", last_detail_id, published_watermark,
+                  queue, es_endpoint, trace_context
+           FROM es_sync_execution_log
+           WHERE id = ? AND lease_token = ? AND execution_status = 'running' AND closing_status IS NULL"#,
+        id.0,
+        token.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Progress {
+        id,
+        prepare_cursor: row.prepare_cursor,
+        prepared: row.prepared,
+        last_detail_id: row.last_detail_id,
+        published_watermark: row.published_watermark,
+        queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+        es_endpoint: row.es_endpoint.unwrap_or_default(),
+        trace_context: row.trace_context,
+    }))
+}
+
+/// Renews a lease; `false`: the holder has been replaced.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn renew(connection: &mut MySqlConnection, id: ExecutionId, token: LeaseToken) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log SET lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
+         WHERE id = ? AND lease_token = ?",
+        LEASE.num_seconds(),
+        id.0,
+        token.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Gives a lease back before its end.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn release(connection: &mut MySqlConnection, id: ExecutionId, token: LeaseToken) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_execution_log SET lease_token = NULL, lease_until = NULL WHERE id = ? AND lease_token = ?",
+        id.0,
+        token.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Moves the cursor over `hosts_pool`, guarded by lease and old value; `false`: roll back, another goes on.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn move_prepare_cursor(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+    from: u32,
+    to: u32,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log SET prepare_cursor = ?
+         WHERE id = ? AND lease_token = ? AND prepare_cursor = ? AND prepared_at IS NULL
+           AND execution_status = 'running' AND closing_status IS NULL",
+        to,
+        id.0,
+        token.0,
+        from,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Sets `total_hosts`, `pending_count` and `prepared_at` together from the rows that stand; a run of no host ends at
+/// once. `false`: another holds the lease, or the run is closing.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn finish_preparing(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+    total: u32,
+    last_detail_id: u64,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET total_hosts = ?, pending_count = ?, last_detail_id = ?, prepared_at = UTC_TIMESTAMP(3),
+             progress_at = UTC_TIMESTAMP(3),
+             execution_status = IF(? = 0, 'success', execution_status),
+             finished_at = IF(? = 0, UTC_TIMESTAMP(3), NULL),
+             duration_ms = IF(? = 0, TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000, duration_ms)
+         WHERE id = ? AND lease_token = ? AND prepared_at IS NULL AND execution_status = 'running'
+           AND closing_status IS NULL",
+        total,
+        total,
+        last_detail_id,
+        total,
+        total,
+        total,
+        id.0,
+        token.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Moves the watermark over a contiguous confirmed prefix, guarded by lease and old value.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn move_watermark(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+    from: u64,
+    to: u64,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log SET published_watermark = ?, published_at = UTC_TIMESTAMP(3)
+         WHERE id = ? AND lease_token = ? AND published_watermark = ?
+           AND execution_status = 'running' AND closing_status IS NULL",
+        to,
+        id.0,
+        token.0,
+        from,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Runs that somebody must go on preparing or publishing: nobody holds them and something is left to do. At most
+/// `limit`, the manual queue first, then the oldest; endpoints in `closed` are left out.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn unpublished(
+    connection: &mut MySqlConnection,
+    closed: &[String],
+    limit: u32,
+) -> Result<Vec<ExecutionId>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT id FROM es_sync_execution_log
+         WHERE execution_status = 'running' AND closing_status IS NULL
+           AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))
+           AND (prepared_at IS NULL OR (published_watermark < last_detail_id",
+    );
+    push_not_in(&mut query, closed);
+    query.push(")) ORDER BY queue DESC, id LIMIT ").push_bind(limit);
+    let ids: Vec<u64> = query.build_query_scalar().fetch_all(connection).await?;
+    Ok(ids.into_iter().map(ExecutionId).collect())
+}
+
+fn push_not_in(query: &mut QueryBuilder<sqlx::MySql>, closed: &[String]) {
+    if !closed.is_empty() {
+        query.push(" AND es_endpoint NOT IN (");
+        let mut names = query.separated(", ");
+        for name in closed {
+            names.push_bind(name.clone());
+        }
+        query.push(")");
+    }
+}
+
+/// A prepared run that jobs may be due for.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The run.
+    pub id: ExecutionId,
+    /// Where its jobs go.
+    pub queue: JobQueue,
+    /// W3C `traceparent` of what made it.
+    pub trace_context: Option<String>,
+}
+
+/// Prepared running executions whose endpoint is open, oldest first, after `after`; at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn running(
+    connection: &mut MySqlConnection,
+    closed: &[String],
+    after: ExecutionId,
+    limit: u32,
+) -> Result<Vec<Running>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT id, queue, trace_context FROM es_sync_execution_log
+         WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL AND id > ",
+    );
+    query.push_bind(after.0);
+    push_not_in(&mut query, closed);
+    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    let rows: Vec<(u64, String, Option<String>)> = query.build_query_as().fetch_all(connection).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, queue, trace_context)| Running {
+            id: ExecutionId(id),
+            queue: queue.parse().unwrap_or(JobQueue::Bulk),
+            trace_context,
+        })
+        .collect())
+}
+
+/// What a worker must know of an execution; none of it changes while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunScope {
+    /// Source, window, day.
+    pub scope: Scope,
+    /// Where its jobs go.
+    pub queue: JobQueue,
+}
+
+/// Reads the source, window and day of a run. `None`: there is no such execution, or it lacks a window (a row of the
+/// program before hostsync).
+///
+/// # Errors
+///
+/// The database's.
+pub async fn run_scope(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<RunScope>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT window_from AS "window_from: DateTime<Utc>", window_to AS "window_to: DateTime<Utc>", mon_date,
+                  query_time_range, es_endpoint, es_index_pattern, mapping, queue
+           FROM es_sync_execution_log WHERE id = ?"#,
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.and_then(|row| {
+        Some(RunScope {
+            scope: Scope {
+                window: Window { from: row.window_from?, to: row.window_to? },
+                query_time_range: row.query_time_range.unwrap_or_default(),
+                mon_date: row.mon_date?,
+                es_endpoint: row.es_endpoint?,
+                es_index_pattern: row.es_index_pattern?,
+                mapping: row.mapping?,
+            },
+            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+        })
+    }))
+}
+
+/// What a change of counters did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counted {
+    /// Counters moved, hosts are still pending.
+    Going,
+    /// Counters moved to their end: this caller ended the run.
+    Ended(ExecutionStatus),
+    /// The run is closing or has ended: roll back, the results are dropped.
+    Closed,
+}
+
+/// Moves the counters by what this transaction really changed and ends the run when nothing is pending. Exactly one
+/// caller sees [`Counted::Ended`], since the row is locked from here to the commit. `sample_reason` becomes the run's
+/// `error_message` if it has none. A sweeper that closes a run passes `closing = true`, a worker `false`.
+///
+/// # Errors
+///
+/// The database's; `pending_count` below 0 is an out-of-range error, never a wrap.
+pub async fn count(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    counts: &Counts,
+    sample_reason: Option<&str>,
+    closing: bool,
+) -> Result<Counted, sqlx::Error> {
+    // Assignments run left to right: what follows `pending_count` sees its new value.
+    let changed = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET success_count = success_count + ?,
+             failed_count = failed_count + ?,
+             no_data_count = no_data_count + ?,
+             not_in_pool_count = not_in_pool_count + ?,
+             cancelled_count = cancelled_count + ?,
+             pending_count = pending_count - ?,
+             error_message = COALESCE(error_message, ?),
+             progress_at = UTC_TIMESTAMP(3),
+             repair_count = 0,
+             execution_status = CASE WHEN pending_count > 0 THEN 'running'
+                                     WHEN cancelled_count > 0 THEN 'cancelled'
+                                     WHEN total_hosts = 0 THEN COALESCE(closing_status, 'success')
+                                     WHEN failed_count = 0 THEN 'success'
+                                     WHEN success_count > 0 THEN 'partial'
+                                     ELSE 'failed' END,
+             finished_at = IF(pending_count > 0, NULL, UTC_TIMESTAMP(3)),
+             duration_ms = IF(pending_count > 0, NULL,
+                              TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000)
+         WHERE id = ? AND execution_status = 'running' AND (closing_status IS NOT NULL) = ?",
+        counts.success,
+        counts.failed,
+        counts.no_data,
+        counts.not_in_pool,
+        counts.cancelled,
+        counts.total(),
+        sample_reason,
+        id.0,
+        closing,
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if changed == 0 {
+        return Ok(Counted::Closed);
+    }
+    let status = sqlx::query_scalar!("SELECT execution_status FROM es_sync_execution_log WHERE id = ?", id.0)
+        .fetch_one(connection)
+        .await?;
+    Ok(match status.parse() {
+        Ok(ExecutionStatus::Running) | Err(_) => Counted::Going,
+        Ok(ended) => Counted::Ended(ended),
+    })
+}
+
+/// Sets the one closing status of a run, if it has none. An unprepared run gets the totals inserted so far and a lease
+/// that nobody holds, so that its preparer finds itself replaced. Must run with the run's row locked by
+/// [`lock_running`]. `closing` is `cancelled` or `failed`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn close(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    closing: SyncStatus,
+    reason: &str,
+    inserted: u32,
+    last_detail_id: u64,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET closing_status = ?, closing_reason = ?, error_message = COALESCE(error_message, ?),
+             total_hosts = IF(prepared_at IS NULL, ?, total_hosts),
+             pending_count = IF(prepared_at IS NULL, ?, pending_count),
+             last_detail_id = IF(prepared_at IS NULL, ?, last_detail_id),
+             prepared_at = COALESCE(prepared_at, UTC_TIMESTAMP(3)),
+             lease_token = NULL, lease_until = NULL
+         WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL",
+        closing.as_str(),
+        reason,
+        reason,
+        inserted,
+        inserted,
+        last_detail_id,
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Locks a running execution's row. `None`: it is not running, or closing already. `Some(prepared)` else.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_running(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<bool>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT prepared_at IS NOT NULL AS "prepared!: bool" FROM es_sync_execution_log
+           WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL FOR UPDATE"#,
+        id.0
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// A run whose pending hosts wait to be closed.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// The run.
+    pub id: ExecutionId,
+    /// What its pending hosts become: `cancelled` or `failed`.
+    pub status: SyncStatus,
+    /// What they say.
+    pub reason: String,
+}
+
+/// Runs that are closing, oldest first, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn closing(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<Closing>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id, closing_status AS "closing_status!", closing_reason FROM es_sync_execution_log
+           WHERE execution_status = 'running' AND closing_status IS NOT NULL ORDER BY id LIMIT ?"#,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Closing {
+            id: ExecutionId(row.id),
+            status: row.closing_status.parse().unwrap_or(SyncStatus::Failed),
+            reason: row.closing_reason.unwrap_or_default(),
+        })
+        .collect())
+}
+
+/// Runs older than `deadline` that are still going, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn overdue(
+    connection: &mut MySqlConnection,
+    deadline: TimeDelta,
+    limit: u32,
+) -> Result<Vec<ExecutionId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_execution_log
+         WHERE execution_status = 'running' AND closing_status IS NULL
+           AND execution_time < UTC_TIMESTAMP(3) - INTERVAL ? SECOND
+         ORDER BY id LIMIT ?",
+        deadline.num_seconds(),
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(ExecutionId).collect())
+}
+
+/// A fully published run that has made no progress for a while.
+#[derive(Debug, Clone)]
+pub struct Stalled {
+    /// The run.
+    pub id: ExecutionId,
+    /// Where its jobs went.
+    pub queue: JobQueue,
+    /// Seconds since its last sign of life.
+    pub silent_s: i64,
+    /// Repairs since its last progress.
+    pub repair_count: u32,
+}
+
+/// Runs that were published to the end and have shown no sign of life for `silent` at least, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn stalled(
+    connection: &mut MySqlConnection,
+    silent: TimeDelta,
+    limit: u32,
+) -> Result<Vec<Stalled>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id, queue, repair_count,
+                  TIMESTAMPDIFF(SECOND,
+                      GREATEST(execution_time, COALESCE(progress_at, execution_time),
+                               COALESCE(published_at, execution_time), COALESCE(repaired_at, execution_time)),
+                      UTC_TIMESTAMP(3)) AS "silent_s!: i64"
+           FROM es_sync_execution_log
+           WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL
+             AND published_watermark >= last_detail_id
+             AND GREATEST(execution_time, COALESCE(progress_at, execution_time),
+                          COALESCE(published_at, execution_time), COALESCE(repaired_at, execution_time))
+                 < UTC_TIMESTAMP(3) - INTERVAL ? SECOND
+           ORDER BY id LIMIT ?"#,
+        silent.num_seconds(),
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Stalled {
+            id: ExecutionId(row.id),
+            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+            silent_s: row.silent_s,
+            repair_count: row.repair_count,
+        })
+        .collect())
+}
+
+/// Sets the watermark of a stalled run back to 0, so that what is pending is published again; no attempt is spent.
+/// Guarded by the lease that the caller holds.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn repair(connection: &mut MySqlConnection, id: ExecutionId, token: LeaseToken) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET published_watermark = 0, repaired_at = UTC_TIMESTAMP(3), repair_count = repair_count + 1
+         WHERE id = ? AND lease_token = ? AND execution_status = 'running' AND closing_status IS NULL",
+        id.0,
+        token.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Whether a run of the task is going, and whether one waits. Call with the task's row locked.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn going_and_waiting(connection: &mut MySqlConnection, task: TaskId) -> Result<(bool, bool), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT COALESCE(SUM(execution_status = 'running'), 0) > 0 AS "going!: bool",
+                  COALESCE(SUM(execution_status = 'waiting'), 0) > 0 AS "waiting!: bool"
+           FROM es_sync_execution_log WHERE task_id = ? AND execution_status IN ('running', 'waiting')"#,
+        task.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((row.going, row.waiting))
+}
+
+/// Tasks with a run that waits, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn waiting_tasks(
+    connection: &mut MySqlConnection,
+    limit: u32,
+) -> Result<Vec<(ExecutionId, TaskId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT id, task_id FROM es_sync_execution_log WHERE execution_status = 'waiting' ORDER BY id LIMIT ?",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (ExecutionId(row.id), TaskId(row.task_id))).collect())
+}
+
+/// Starts a waiting run under its task's lock; its time counts from now.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn start_waiting(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET execution_status = 'running', execution_time = UTC_TIMESTAMP(3),
+             lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
+         WHERE id = ? AND execution_status = 'waiting'",
+        token.0,
+        LEASE.num_seconds(),
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Ends the waiting runs of a task that was disabled or deleted.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn skip_waiting(connection: &mut MySqlConnection, task: TaskId, reason: &str) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET execution_status = 'skipped', error_message = ?, finished_at = UTC_TIMESTAMP(3), duration_ms = 0
+         WHERE task_id = ? AND execution_status = 'waiting'",
+        reason,
+        task.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Ends one waiting run that a person cancelled. `false`: it does not wait (any more).
+///
+/// # Errors
+///
+/// The database's.
+pub async fn skip_waiting_execution(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    reason: &str,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET execution_status = 'skipped', error_message = ?, finished_at = UTC_TIMESTAMP(3), duration_ms = 0
+         WHERE id = ? AND execution_status = 'waiting'",
+        reason,
+        id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Ended executions older than `retention`, oldest first, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn prunable(
+    connection: &mut MySqlConnection,
+    retention: TimeDelta,
+    limit: u32,
+) -> Result<Vec<ExecutionId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_execution_log
+         WHERE execution_time < UTC_TIMESTAMP(3) - INTERVAL ? SECOND
+           AND execution_status NOT IN ('running', 'waiting')
+         ORDER BY execution_time LIMIT ?",
+        retention.num_seconds(),
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(ExecutionId).collect())
+}
+
+/// Deletes an ended execution whose detail rows are gone.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn delete(connection: &mut MySqlConnection, id: ExecutionId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM es_sync_execution_log WHERE id = ? AND execution_status NOT IN ('running', 'waiting')",
+        id.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// An execution as the REST contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+pub struct ExecutionLog {
+    pub id: u64,
+    pub task_id: u64,
+    pub task_name: String,
+    pub trigger: String,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    pub execution_time: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub execution_status: String,
+    pub prepared: bool,
+    pub total_hosts: u64,
+    pub success_count: u64,
+    pub failed_count: u64,
+    pub no_data_count: u64,
+    pub not_in_pool_count: u64,
+    pub cancelled_count: u64,
+    pub pending_count: u64,
+    pub error_message: Option<String>,
+    pub duration_ms: Option<i64>,
+    pub query_time_range: String,
+    pub window_from: Option<DateTime<Utc>>,
+    pub window_to: Option<DateTime<Utc>>,
+    pub es_endpoint: String,
+    pub es_index_pattern: String,
+    pub mapping: String,
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The columns of [`ExecutionLog`]. The casts make rows of the old tables readable, whose integers may be signed and
+/// whose texts may be NULL.
+const LOG_COLUMNS: &str = "SELECT CAST(id AS UNSIGNED) AS id, CAST(COALESCE(task_id, 0) AS UNSIGNED) AS task_id, \
+     COALESCE(task_name, '') AS task_name, `trigger`, scheduled_for, execution_time, finished_at, execution_status, \
+     (prepared_at IS NOT NULL OR execution_status <> 'running') AS prepared, \
+     CAST(COALESCE(total_hosts, 0) AS UNSIGNED) AS total_hosts, \
+     CAST(COALESCE(success_count, 0) AS UNSIGNED) AS success_count, \
+     CAST(COALESCE(failed_count, 0) AS UNSIGNED) AS failed_count, \
+     CAST(no_data_count AS UNSIGNED) AS no_data_count, \
+     CAST(COALESCE(not_in_pool_count, 0) AS UNSIGNED) AS not_in_pool_count, \
+     CAST(cancelled_count AS UNSIGNED) AS cancelled_count, CAST(pending_count AS UNSIGNED) AS pending_count, \
+     error_message, CAST(duration_ms AS SIGNED) AS duration_ms, COALESCE(query_time_range, '') AS query_time_range, \
+     window_from, window_to, COALESCE(es_endpoint, '') AS es_endpoint, \
+     COALESCE(es_index_pattern, '') AS es_index_pattern, COALESCE(mapping, '') AS mapping, \
+     COALESCE(created_by, '') AS created_by, created_at FROM es_sync_execution_log";
+
+/// Reads one execution.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn find(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<ExecutionLog>, sqlx::Error> {
+    let mut query = QueryBuilder::new(LOG_COLUMNS);
+    query.push(" WHERE id = ").push_bind(id.0);
+    query.build_query_as().fetch_optional(connection).await
+}
+
+/// Which executions a list wants.
+#[derive(Debug, Clone, Default)]
+pub struct LogFilter {
+    /// One task's; `None` = all.
+    pub task_id: Option<TaskId>,
+    /// One status.
+    pub status: Option<ExecutionStatus>,
+    /// One trigger.
+    pub trigger: Option<Trigger>,
+    /// Started at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Started before.
+    pub to: Option<DateTime<Utc>>,
+    /// Older than this one (the cursor): ids below.
+    pub before: Option<ExecutionId>,
+}
+
+/// Executions, newest first by id, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn list(
+    connection: &mut MySqlConnection,
+    filter: &LogFilter,
+    limit: u32,
+) -> Result<Vec<ExecutionLog>, sqlx::Error> {
+    let mut query = QueryBuilder::new(LOG_COLUMNS);
+    query.push(" WHERE 1 = 1");
+    if let Some(task) = filter.task_id {
+        query.push(" AND task_id = ").push_bind(task.0);
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND execution_status = ").push_bind(status.as_str());
+    }
+    if let Some(trigger) = filter.trigger {
+        query.push(" AND `trigger` = ").push_bind(trigger.as_str());
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND execution_time >= ").push_bind(from);
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND execution_time < ").push_bind(to);
+    }
+    if let Some(before) = filter.before {
+        query.push(" AND id < ").push_bind(before.0);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
+}

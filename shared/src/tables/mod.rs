@@ -1,0 +1,17 @@
+//! All SQL, one file a table, one function a statement, named for what it means.
+//!
+//! A function takes a connection and commits nothing: whoever opens a transaction commits it. The order of locks is
+//! always details → newest windows → `server_resources` → execution; a task's row is locked before an execution of it is
+//! inserted.
+
+pub mod details;
+pub mod endpoint_state;
+pub mod executions;
+pub mod hosts_pool;
+pub mod newest_window;
+pub mod server_resources;
+pub mod tasks;
+
+/// Rows in one statement with a value list; keeps a statement far below `max_allowed_packet` and the 65,535 placeholders
+/// that a prepared statement may have.
+pub const ROWS_PER_STATEMENT: usize = 1_000;

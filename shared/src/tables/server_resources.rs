@@ -1,0 +1,134 @@
+//! `server_resources`: the CMDB's load of each host and day. Written here, never altered.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+use sqlx::{MySqlConnection, QueryBuilder};
+
+use super::ROWS_PER_STATEMENT;
+
+/// Maximum, average and minimum in percent; NULL where unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Percent {
+    /// Highest.
+    pub max: Option<f64>,
+    /// Mean.
+    pub avg: Option<f64>,
+    /// Lowest.
+    pub min: Option<f64>,
+}
+
+/// One host's load on one day. All values are finite and fit their columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerResource {
+    /// `hosts_pool.id`.
+    pub pool_id: u32,
+    /// The host.
+    pub ip: String,
+    /// Highest, in GB.
+    pub used_memory: Option<f64>,
+    /// Highest, in GB.
+    pub used_disk: Option<f64>,
+    /// Highest CPU load, in percent.
+    pub cpu_load: Option<f64>,
+    /// CPU.
+    pub cpu: Percent,
+    /// Memory.
+    pub mem: Percent,
+    /// Disk.
+    pub disk: Percent,
+}
+
+/// Inserts or overwrites the rows of one day. `rows` is sorted by `ip`, each once. Rows that exist are written with their
+/// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
+/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn upsert(
+    connection: &mut MySqlConnection,
+    mon_date: NaiveDate,
+    rows: &[ServerResource],
+) -> Result<(), sqlx::Error> {
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let ids = existing_ids(connection, mon_date, chunk).await?;
+        let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(row.ip.as_str()));
+        write(connection, mon_date, &known, Some(&ids)).await?;
+        write(connection, mon_date, &new, None).await?;
+    }
+    Ok(())
+}
+
+async fn existing_ids(
+    connection: &mut MySqlConnection,
+    mon_date: NaiveDate,
+    rows: &[ServerResource],
+) -> Result<HashMap<String, u64>, sqlx::Error> {
+    let mut query =
+        QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED) FROM server_resources WHERE mon_date = ");
+    query.push_bind(mon_date).push(" AND ip IN (");
+    let mut list = query.separated(", ");
+    for row in rows {
+        list.push_bind(row.ip.as_str());
+    }
+    query.push(")");
+    let ids: Vec<(String, u64)> = query.build_query_as().persistent(false).fetch_all(connection).await?;
+    Ok(ids.into_iter().collect())
+}
+
+async fn write(
+    connection: &mut MySqlConnection,
+    mon_date: NaiveDate,
+    rows: &[&ServerResource],
+    ids: Option<&HashMap<String, u64>>,
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::new("INSERT INTO server_resources (");
+    if ids.is_some() {
+        query.push("id, ");
+    }
+    query.push(
+        "pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg, cpu_percent_min,
+         mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max, disk_percent_avg, disk_percent_min,
+         create_time, update_time, is_deleted) ",
+    );
+    query.push_values(rows, |mut values, row| {
+        if let Some(ids) = ids {
+            values.push_bind(ids.get(row.ip.as_str()).copied());
+        }
+        values
+            .push_bind(row.pool_id)
+            .push_bind(row.ip.as_str())
+            .push_bind(mon_date)
+            .push_bind(row.used_memory)
+            .push_bind(row.used_disk)
+            .push_bind(row.cpu_load)
+            .push_bind(row.cpu.max)
+            .push_bind(row.cpu.avg)
+            .push_bind(row.cpu.min)
+            .push_bind(row.mem.max)
+            .push_bind(row.mem.avg)
+            .push_bind(row.mem.min)
+            .push_bind(row.disk.max)
+            .push_bind(row.disk.avg)
+            .push_bind(row.disk.min)
+            .push("UTC_TIMESTAMP()")
+            .push("UTC_TIMESTAMP()")
+            .push("0");
+    });
+    query.push(
+        " ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), used_memory = VALUES(used_memory),
+             used_disk = VALUES(used_disk), cpu_load = VALUES(cpu_load),
+             cpu_percent_max = VALUES(cpu_percent_max), cpu_percent_avg = VALUES(cpu_percent_avg),
+             cpu_percent_min = VALUES(cpu_percent_min), mem_percent_max = VALUES(mem_percent_max),
+             mem_percent_avg = VALUES(mem_percent_avg), mem_percent_min = VALUES(mem_percent_min),
+             disk_percent_max = VALUES(disk_percent_max), disk_percent_avg = VALUES(disk_percent_avg),
+             disk_percent_min = VALUES(disk_percent_min), update_time = VALUES(update_time),
+             is_deleted = 0, delete_time = NULL",
+    );
+    query.build().persistent(false).execute(connection).await?;
+    Ok(())
+}

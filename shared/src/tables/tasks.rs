@@ -1,0 +1,346 @@
+//! `es_sync_task_config`: saved configurations with a schedule.
+//!
+//! A task's row is the lock for all that decides about its fires: firing, enabling, changing and deleting lock it first.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{MySqlConnection, QueryBuilder};
+
+use crate::execution::{ExecutionId, OverlapPolicy, TaskId};
+
+/// A live task as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Unique among live tasks.
+    pub task_name: String,
+    /// Free text.
+    pub description: String,
+    /// Endpoint name; empty = the default.
+    pub es_endpoint: String,
+    /// Index pattern; empty = the default.
+    pub es_index_pattern: String,
+    /// Mapping name; empty = the default.
+    pub mapping: String,
+    /// As written.
+    pub cron_expression: String,
+    /// IANA name; empty = the default.
+    pub time_zone: String,
+    /// What a fire does while the last run is going.
+    pub overlap_policy: OverlapPolicy,
+    /// How late a missed fire may still run, as written (`1m`).
+    pub catch_up_window: String,
+    /// As written (`24h`).
+    pub query_time_range: String,
+    /// Whether it fires.
+    pub is_enabled: bool,
+    /// Who made it.
+    pub created_by: String,
+    /// `@every` counts from here.
+    pub schedule_anchor: Option<DateTime<Utc>>,
+    /// Its next fire; `None` while enabled: to be computed.
+    pub next_execution_time: Option<DateTime<Utc>>,
+}
+
+#[derive(sqlx::FromRow)]
+struct TaskRow {
+    id: u64,
+    task_name: String,
+    description: String,
+    es_endpoint: String,
+    es_index_pattern: String,
+    mapping: String,
+    cron_expression: String,
+    time_zone: String,
+    overlap_policy: String,
+    catch_up_window: String,
+    query_time_range: String,
+    is_enabled: bool,
+    created_by: String,
+    schedule_anchor: Option<DateTime<Utc>>,
+    next_execution_time: Option<DateTime<Utc>>,
+}
+
+impl From<TaskRow> for Task {
+    fn from(row: TaskRow) -> Self {
+        Self {
+            id: TaskId(row.id),
+            task_name: row.task_name,
+            description: row.description,
+            es_endpoint: row.es_endpoint,
+            es_index_pattern: row.es_index_pattern,
+            mapping: row.mapping,
+            cron_expression: row.cron_expression,
+            time_zone: row.time_zone,
+            overlap_policy: row.overlap_policy.parse().unwrap_or(OverlapPolicy::Skip),
+            catch_up_window: row.catch_up_window,
+            query_time_range: row.query_time_range,
+            is_enabled: row.is_enabled,
+            created_by: row.created_by,
+            schedule_anchor: row.schedule_anchor,
+            next_execution_time: row.next_execution_time,
+        }
+    }
+}
+
+const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
+     COALESCE(task.description, '') AS description, COALESCE(task.es_endpoint, '') AS es_endpoint, \
+     COALESCE(task.es_index_pattern, '') AS es_index_pattern, COALESCE(task.mapping, '') AS mapping, \
+     task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.overlap_policy, task.catch_up_window, \
+     COALESCE(task.query_time_range, '30d') AS query_time_range, task.is_enabled, \
+     COALESCE(task.created_by, '') AS created_by, task.schedule_anchor, task.next_execution_time";
+
+/// A task as the REST contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+pub struct TaskView {
+    pub id: u64,
+    pub task_name: String,
+    pub description: String,
+    pub es_endpoint: String,
+    pub es_index_pattern: String,
+    pub mapping: String,
+    pub cron_expression: String,
+    pub time_zone: String,
+    pub overlap_policy: String,
+    pub catch_up_window: String,
+    pub query_time_range: String,
+    pub is_enabled: bool,
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub last_execution_time: Option<DateTime<Utc>>,
+    pub last_execution_status: Option<String>,
+    pub next_execution_time: Option<DateTime<Utc>>,
+}
+
+fn select_views() -> QueryBuilder<sqlx::MySql> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(TASK_COLUMNS).push(
+        ", task.created_at, task.updated_at, last.execution_time AS last_execution_time,
+           last.execution_status AS last_execution_status
+         FROM es_sync_task_config AS task
+         LEFT JOIN es_sync_execution_log AS last ON last.id = task.last_execution_id
+         WHERE task.deleted_at IS NULL",
+    );
+    query
+}
+
+/// Reads one live task.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn find(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<TaskView>, sqlx::Error> {
+    let mut query = select_views();
+    query.push(" AND task.id = ").push_bind(id.0);
+    query.build_query_as().fetch_optional(connection).await
+}
+
+/// Which tasks a list wants.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    /// Only tasks that fire.
+    pub enabled_only: bool,
+    /// Names that contain this text.
+    pub name: Option<String>,
+    /// After this one (the cursor).
+    pub after: u64,
+}
+
+/// Live tasks in order of id, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn list(
+    connection: &mut MySqlConnection,
+    filter: &TaskFilter,
+    limit: u32,
+) -> Result<Vec<TaskView>, sqlx::Error> {
+    let mut query = select_views();
+    query.push(" AND task.id > ").push_bind(filter.after);
+    if filter.enabled_only {
+        query.push(" AND task.is_enabled = 1");
+    }
+    if let Some(name) = &filter.name {
+        // LOCATE has no wildcards to escape.
+        query.push(" AND LOCATE(").push_bind(name.clone()).push(", task.task_name) > 0");
+    }
+    query.push(" ORDER BY task.id LIMIT ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
+}
+
+/// Inserts a task. Its `id` is ignored; an enabled task's `next_execution_time` has been computed by the caller.
+///
+/// # Errors
+///
+/// A duplicate: a live task has this name.
+pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<TaskId, sqlx::Error> {
+    let result = sqlx::query!(
+        "INSERT INTO es_sync_task_config
+             (task_name, description, es_endpoint, es_index_pattern, mapping, cron_expression, time_zone, overlap_policy,
+              catch_up_window, query_time_range, is_enabled, created_by, schedule_anchor, next_execution_time,
+              created_at, updated_at)
+         VALUES (?, ?, ?, ?, NULLIF(?, ''), ?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
+        task.task_name,
+        task.description,
+        task.es_endpoint,
+        task.es_index_pattern,
+        task.mapping,
+        task.cron_expression,
+        task.time_zone,
+        task.overlap_policy.as_str(),
+        task.catch_up_window,
+        task.query_time_range,
+        task.is_enabled,
+        task.created_by,
+        task.schedule_anchor,
+        task.next_execution_time,
+    )
+    .execute(connection)
+    .await?;
+    Ok(TaskId(result.last_insert_id()))
+}
+
+/// Locks a live task and reads it anew.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query
+        .push(TASK_COLUMNS)
+        .push(" FROM es_sync_task_config AS task WHERE task.deleted_at IS NULL AND task.id = ")
+        .push_bind(id.0)
+        .push(" FOR UPDATE");
+    Ok(query.build_query_as::<TaskRow>().fetch_optional(connection).await?.map(Task::from))
+}
+
+/// Writes all that a request can change of a locked task.
+///
+/// # Errors
+///
+/// A duplicate: another live task has the new name.
+pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_task_config
+         SET task_name = ?, description = ?, es_endpoint = ?, es_index_pattern = ?, mapping = NULLIF(?, ''),
+             cron_expression = ?, time_zone = NULLIF(?, ''), overlap_policy = ?, catch_up_window = ?,
+             query_time_range = ?, is_enabled = ?, schedule_anchor = ?, next_execution_time = ?,
+             updated_at = UTC_TIMESTAMP(3)
+         WHERE id = ?",
+        task.task_name,
+        task.description,
+        task.es_endpoint,
+        task.es_index_pattern,
+        task.mapping,
+        task.cron_expression,
+        task.time_zone,
+        task.overlap_policy.as_str(),
+        task.catch_up_window,
+        task.query_time_range,
+        task.is_enabled,
+        task.schedule_anchor,
+        task.next_execution_time,
+        task.id.0,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Marks a locked task deleted; its name is free from the commit on.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_task_config
+         SET deleted_at = UTC_TIMESTAMP(3), is_enabled = 0, next_execution_time = NULL, updated_at = UTC_TIMESTAMP(3)
+         WHERE id = ?",
+        id.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Enabled tasks whose fire is due, or whose next fire is to be computed; longest due first, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn due(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<TaskId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_task_config
+         WHERE is_enabled = 1 AND deleted_at IS NULL
+           AND (next_execution_time <= UTC_TIMESTAMP(3) OR next_execution_time IS NULL)
+         ORDER BY next_execution_time LIMIT ?",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(TaskId).collect())
+}
+
+/// Milliseconds until the next fire of any task; `None`: no task is enabled.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn next_due_in_ms(connection: &mut MySqlConnection) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), MIN(next_execution_time)) DIV 1000 AS "ms: i64"
+           FROM es_sync_task_config
+           WHERE is_enabled = 1 AND deleted_at IS NULL AND next_execution_time IS NOT NULL"#
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Sets a locked task's next fire. A task that never fires again is disabled as well.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_next(
+    connection: &mut MySqlConnection,
+    id: TaskId,
+    next: Option<DateTime<Utc>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_task_config
+         SET next_execution_time = ?, is_enabled = IF(? IS NULL, 0, is_enabled), updated_at = updated_at
+         WHERE id = ?",
+        next,
+        next,
+        id.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Remembers the run that a task made last.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_last_execution(
+    connection: &mut MySqlConnection,
+    id: TaskId,
+    execution: ExecutionId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_task_config SET last_execution_id = ?, updated_at = updated_at WHERE id = ?",
+        execution.0,
+        id.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! How far back a run looks (`query_time_range`) and the absolute window that follows from it.
+//!
+//! Owns both types and their bounds; the clock is passed in.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// Longest time range, in minutes: 366 days.
+const MAX_MINUTES: u64 = 366 * 24 * 60;
+
+/// A duration as tasks and requests write it: a whole number and one of `m h d w`, from 1 minute to
+/// 366 days. Keeps the text it was written as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeRange {
+    text: String,
+    minutes: u64,
+}
+
+/// The text is no time range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeRangeError {
+    /// Not a whole number followed by one unit.
+    #[error("must be a whole number and one of m, h, d, w, such as 30m, 24h, 7d or 4w")]
+    Form,
+    /// Shorter than a minute or longer than 366 days.
+    #[error("must be from 1 minute to 366 days")]
+    Bounds,
+}
+
+impl TimeRange {
+    /// The default of tasks and requests: 30 days.
+    pub fn default_range() -> Self {
+        Self { text: "30d".to_owned(), minutes: 30 * 24 * 60 }
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its length.
+    pub fn delta(&self) -> TimeDelta {
+        TimeDelta::minutes(i64::try_from(self.minutes).unwrap_or(i64::MAX / 60_000))
+    }
+}
+
+impl FromStr for TimeRange {
+    type Err = TimeRangeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unit = text.chars().last().ok_or(TimeRangeError::Form)?;
+        let minutes_per_unit = match unit {
+            'm' => 1,
+            'h' => 60,
+            'd' => 24 * 60,
+            'w' => 7 * 24 * 60,
+            _ => return Err(TimeRangeError::Form),
+        };
+        let number = &text[..text.len() - 1];
+        if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(TimeRangeError::Form);
+        }
+        let minutes = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(minutes_per_unit))
+            .filter(|minutes| (1..=MAX_MINUTES).contains(minutes))
+            .ok_or(TimeRangeError::Bounds)?;
+        Ok(Self { text: text.to_owned(), minutes })
+    }
+}
+
+impl fmt::Display for TimeRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The absolute time `[from, to)` that an execution reads, to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Window {
+    /// First instant read.
+    pub from: DateTime<Utc>,
+    /// First instant no longer read.
+    pub to: DateTime<Utc>,
+}
+
+impl Window {
+    /// The window of `range` that ends at `to`.
+    pub fn ending_at(to: DateTime<Utc>, range: &TimeRange) -> Self {
+        Self { from: to - range.delta(), to }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_a_whole_number_and_a_unit() {
+        for (text, minutes) in [("30m", 30), ("24h", 1_440), ("7d", 10_080), ("4w", 40_320), ("366d", MAX_MINUTES)] {
+            let range: TimeRange = text.parse().expect(text);
+            assert_eq!(range.minutes, minutes);
+            assert_eq!(range.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        for text in ["", "d", "7", "7D", "1.5h", "-1d", "+1d", " 7d", "7 d", "7天", "1y"] {
+            assert_eq!(text.parse::<TimeRange>(), Err(TimeRangeError::Form), "{text:?}");
+        }
+        for text in ["0m", "367d", "53w", "99999999999999999999d"] {
+            assert_eq!(text.parse::<TimeRange>(), Err(TimeRangeError::Bounds), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The life of a batch: solo mark → search → one transaction → ack.
+//!
+//! Every way out of here ends each delivery exactly once: acked after a commit, or given back at an orderly stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hostsync_shared::closing::close_execution;
+use hostsync_shared::database::{Fault, fault};
+use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus};
+use hostsync_shared::host::HostIp;
+use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
+use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
+use hostsync_shared::tables::details;
+use hostsync_shared::tables::executions::RunScope;
+use hostsync_shared::telemetry;
+use sqlx::MySqlPool;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::search::{Found, Reason, Searched, search};
+use crate::sources::Sources;
+use crate::write::{Outcome, Resolved, Written, write_batch};
+
+/// Pause between two tries of a transaction while the database is down.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries of a transaction that meets a conflict before its jobs are written one by one.
+const CONFLICT_TRIES: u32 = 5;
+
+/// A delivery whose job could be read.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) job: Job,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) acker: Acker,
+}
+
+/// Jobs that one search can answer.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) scope: Arc<RunScope>,
+    pub(crate) deliveries: Vec<Delivered>,
+    /// A job at its third delivery or later runs alone, under a mark.
+    pub(crate) solo: bool,
+}
+
+/// What a batch is worked on with.
+pub(crate) struct Workbench {
+    pub(crate) pool: MySqlPool,
+    pub(crate) sources: Sources,
+    /// Searches are given up when this fires.
+    pub(crate) stop_searches: CancellationToken,
+    /// Everything is given up when this fires.
+    pub(crate) stop_hard: CancellationToken,
+}
+
+/// Why a batch was not finished: its deliveries go back to the queue.
+pub(crate) struct Stopped;
+
+/// Works on a batch until each of its deliveries is acked or given back.
+pub(crate) async fn process(bench: &Workbench, batch: Batch) {
+    let scope = &batch.scope.scope;
+    let span = tracing::info_span!(
+        "sync_batch",
+        hosts = batch.deliveries.len(),
+        endpoint = %scope.es_endpoint,
+        solo = batch.solo,
+    );
+    let parents: BTreeSet<&BTreeMap<String, String>> =
+        batch.deliveries.iter().map(|delivered| &delivered.headers).filter(|headers| !headers.is_empty()).collect();
+    for parent in parents {
+        telemetry::link(&span, parent);
+    }
+    let jobs: Vec<Job> = batch.deliveries.iter().map(|delivered| delivered.job.clone()).collect();
+    let ackers: Vec<Acker> = batch.deliveries.into_iter().map(|delivered| delivered.acker).collect();
+    async {
+        match work(bench, &batch.scope, jobs.clone(), batch.solo).await {
+            Ok(()) => ack_all(ackers).await,
+            Err(Stopped) => {
+                if batch.solo {
+                    clear_marks(bench, &jobs).await;
+                }
+                give_back(ackers).await;
+            }
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bool) -> Result<(), Stopped> {
+    let endpoint = &scope.scope.es_endpoint;
+    if let Some(reason) = bench.sources.closed(endpoint) {
+        let resolved = resolve_all(jobs, &Found::Unavailable(reason));
+        return commit(bench, scope, &resolved).await;
+    }
+    if solo && mark(bench, &jobs).await? == Mark::Standing {
+        let reason = Reason::new(ReasonClass::Crash, "a worker died while it worked on this host alone");
+        let resolved = resolve_all(jobs, &Found::AttemptFailed(reason));
+        return commit(bench, scope, &resolved).await;
+    }
+    let (endpoint, mapping) = match bench.sources.find(endpoint, &scope.scope.mapping) {
+        Ok(source) => source,
+        Err(reason) => return fail_executions(bench, &jobs, &reason).await,
+    };
+
+    let (jobs, mut resolved) = set_aside_bad_hosts(jobs);
+    let hosts: BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
+    let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
+    Metrics::global().batch(hosts.len());
+    let searching =
+        search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts);
+    let Searched { found, outage, refused } =
+        bench.stop_searches.run_until_cancelled(searching).await.ok_or(Stopped)?;
+    if let Some(reason) = refused {
+        return fail_executions(bench, &jobs, &reason).await;
+    }
+    if let Some(reason) = outage {
+        let close = || bench.sources.close(endpoint.name(), &reason);
+        until_the_database_answers(bench, close).await?;
+    }
+    // A host that stands in two runs of the same window is searched once and written for both.
+    resolved.extend(jobs.into_iter().map(|job| {
+        let outcome = found
+            .get(&job.host_ip)
+            .cloned()
+            .unwrap_or_else(|| Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out")));
+        Resolved { job, outcome: Outcome::Found(outcome) }
+    }));
+    commit(bench, scope, &resolved).await
+}
+
+fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
+    jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()) }).collect()
+}
+
+/// A host that is no address fails alone, unsearched.
+fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
+    let mut good = Vec::with_capacity(jobs.len());
+    let mut bad = Vec::new();
+    for job in jobs {
+        match job.host_ip.parse::<HostIp>() {
+            Ok(_) => good.push(job),
+            Err(error) => bad.push(Resolved { outcome: Outcome::BadHost(error.to_string()), job }),
+        }
+    }
+    (good, bad)
+}
+
+/// Writes outcomes, whatever the database needs: again after a conflict, later while it is down, one by one if it
+/// refuses the batch, so that one bad value fails its own host only.
+async fn commit(bench: &Workbench, scope: &RunScope, resolved: &[Resolved]) -> Result<(), Stopped> {
+    match try_commit(bench, scope, resolved).await? {
+        Ok(written) => report(&written),
+        Err(error) if resolved.len() > 1 => {
+            tracing::warn!(error = %error, hosts = resolved.len(), "the database refused a batch; writing its hosts one by one");
+            for one in resolved {
+                let one = std::slice::from_ref(one);
+                match try_commit(bench, scope, one).await? {
+                    Ok(written) => report(&written),
+                    Err(error) => fail_alone(bench, scope, one, &error).await?,
+                }
+            }
+        }
+        Err(error) => fail_alone(bench, scope, resolved, &error).await?,
+    }
+    Ok(())
+}
+
+/// The database refuses this one host's values: its attempt is spent.
+async fn fail_alone(
+    bench: &Workbench,
+    scope: &RunScope,
+    one: &[Resolved],
+    error: &sqlx::Error,
+) -> Result<(), Stopped> {
+    let reason = Reason::new(
+        ReasonClass::Database,
+        "the database refused to store this host's values; the worker's log says why",
+    );
+    for resolved in one {
+        tracing::error!(
+            execution_id = %resolved.job.execution_id, host_ip = %resolved.job.host_ip, error = %error,
+            "the database refused to store host {}", resolved.job.host_ip
+        );
+    }
+    let failed = resolve_all(one.iter().map(|resolved| resolved.job.clone()).collect(), &Found::AttemptFailed(reason));
+    match try_commit(bench, scope, &failed).await? {
+        Ok(written) => report(&written),
+        // Not even that: the job stays open and comes back by Repair.
+        Err(error) => tracing::error!(error = %error, "an attempt could not be recorded"),
+    }
+    Ok(())
+}
+
+async fn try_commit(
+    bench: &Workbench,
+    scope: &RunScope,
+    resolved: &[Resolved],
+) -> Result<Result<Written, sqlx::Error>, Stopped> {
+    let mapping = bench.sources.mapping(&scope.scope.mapping);
+    let mut conflicts = 0;
+    loop {
+        let started = Instant::now();
+        let writing = write_batch(&bench.pool, scope, mapping, resolved)
+            .instrument(tracing::info_span!("write_batch", hosts = resolved.len()));
+        let result = bench.stop_hard.run_until_cancelled(writing).await.ok_or(Stopped)?;
+        let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
+        Metrics::global().write(outcome, started.elapsed());
+        let Err(error) = result else {
+            return Ok(result);
+        };
+        match fault(&error) {
+            Fault::Conflict if conflicts < CONFLICT_TRIES => {
+                conflicts += 1;
+                tracing::debug!(error = %error, "a transaction met a conflict and is run again");
+            }
+            Fault::Down => {
+                tracing::warn!(error = %error, "the database is away; the batch waits for it");
+                wait(bench, DATABASE_PAUSE).await?;
+            }
+            _ => return Ok(Err(error)),
+        }
+    }
+}
+
+fn report(written: &Written) {
+    let metrics = Metrics::global();
+    for ((status, reason), count) in &written.finished {
+        metrics.jobs_finished(*status, *reason, *count);
+    }
+    for (reason, count) in &written.retries {
+        metrics.attempts_failed(*reason, *count);
+        metrics.retries_scheduled(*reason, *count);
+    }
+    metrics.retries_scheduled(ReasonClass::Source, written.deferred);
+    metrics.deliveries_dropped(written.dropped as u64);
+    for (execution, status) in &written.ended {
+        metrics.execution_ended(*status);
+        tracing::info!(execution_id = %execution, status = %status, "execution {execution} ended: {status}");
+    }
+}
+
+/// The whole run fails once, instead of every host five times.
+async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Stopped> {
+    let executions: BTreeSet<ExecutionId> = jobs.iter().map(|job| job.execution_id).collect();
+    for execution in executions {
+        let close = || close_execution(&bench.pool, execution, SyncStatus::Failed, reason);
+        if until_the_database_answers(bench, close).await? {
+            tracing::warn!(execution_id = %execution, reason, "execution {execution} fails: {reason}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a job's mark stood before it was set.
+#[derive(PartialEq, Eq)]
+enum Mark {
+    Set,
+    Standing,
+}
+
+/// Sets the mark of a job that runs alone, committed before it is worked on: a mark found standing means that a worker
+/// died on this job.
+async fn mark(bench: &Workbench, jobs: &[Job]) -> Result<Mark, Stopped> {
+    let ids: Vec<DetailId> = jobs.iter().map(|job| job.detail_id).collect();
+    let set = || async {
+        let mut transaction = bench.pool.begin().await?;
+        let open = details::lock_open(&mut transaction, &ids).await?;
+        if open.iter().any(|row| row.solo) {
+            return Ok(Mark::Standing);
+        }
+        for row in &open {
+            details::mark_solo(&mut transaction, row.id).await?;
+        }
+        transaction.commit().await?;
+        Ok(Mark::Set)
+    };
+    until_the_database_answers(bench, set).await
+}
+
+async fn clear_marks(bench: &Workbench, jobs: &[Job]) {
+    let ids: Vec<DetailId> = jobs.iter().map(|job| job.detail_id).collect();
+    let cleared = async {
+        let mut connection = bench.pool.acquire().await?;
+        details::clear_solo(&mut connection, &ids).await
+    };
+    if let Err(error) = cleared.await {
+        tracing::warn!(error = %error, "the mark of a job that runs alone could not be cleared; it costs an attempt");
+    }
+}
+
+/// Calls the database until it answers; its other errors are as good as none here, so they are tried again as well.
+pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    bench: &Workbench,
+    call: impl Fn() -> F,
+) -> Result<T, Stopped> {
+    loop {
+        match bench.stop_hard.run_until_cancelled(call()).await.ok_or(Stopped)? {
+            Ok(value) => return Ok(value),
+            Err(error) => {
+                tracing::warn!(error = %error, "the database did not answer as it should; trying again");
+                wait(bench, DATABASE_PAUSE).await?;
+            }
+        }
+    }
+}
+
+async fn wait(bench: &Workbench, pause: Duration) -> Result<(), Stopped> {
+    bench.stop_hard.run_until_cancelled(tokio::time::sleep(pause)).await.ok_or(Stopped)
+}

@@ -1,0 +1,286 @@
+//! One queue's way through this worker: consume, gather, hand batches to free slots.
+//!
+//! Owns the consumer and its rebuilding. A lane never gives up: whatever ends the consumer, it connects anew until the
+//! process stops. Deliveries that had only been gathered come again by themselves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDate;
+use hostsync_shared::execution::JobQueue;
+use hostsync_shared::metrics::Metrics;
+use hostsync_shared::operations::Readiness;
+use hostsync_shared::queue::{Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, ack_all, give_back};
+use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::tables::executions::RunScope;
+use hostsync_shared::window::Window;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::batch::{Batch, Delivered, Stopped, Workbench, process, until_the_database_answers};
+use crate::gather::Gatherer;
+use crate::scopes::Scopes;
+
+/// Deliveries of a message before the one at which it runs alone.
+const SOLO_AFTER: u32 = 2;
+
+/// First and longest pause before a consumer is built anew.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// What differs between the two lanes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneSettings {
+    pub(crate) queue: JobQueue,
+    pub(crate) batch_hosts: usize,
+    pub(crate) linger: Duration,
+    /// Batches at once.
+    pub(crate) slots: usize,
+}
+
+impl LaneSettings {
+    /// Enough for every slot to be busy while the next batches gather.
+    fn prefetch(&self) -> u16 {
+        u16::try_from(self.batch_hosts.saturating_mul(self.slots + 2)).unwrap_or(u16::MAX)
+    }
+}
+
+/// Jobs that one search and one day's rows can serve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct BatchKey {
+    endpoint: String,
+    index_pattern: String,
+    mapping: String,
+    window: Window,
+    mon_date: NaiveDate,
+}
+
+impl BatchKey {
+    fn of(scope: &RunScope) -> Self {
+        let scope = &scope.scope;
+        Self {
+            endpoint: scope.es_endpoint.clone(),
+            index_pattern: scope.es_index_pattern.clone(),
+            mapping: scope.mapping.clone(),
+            window: scope.window,
+            mon_date: scope.mon_date,
+        }
+    }
+}
+
+/// A delivery that waits in the gatherer.
+struct Gathered {
+    scope: Arc<RunScope>,
+    delivered: Delivered,
+    held: Held,
+}
+
+/// Counts a delivery as held by this lane until it is dropped.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One queue's way through this worker.
+pub(crate) struct Lane {
+    pub(crate) settings: LaneSettings,
+    pub(crate) queue: QueueSettings,
+    pub(crate) bench: Arc<Workbench>,
+    pub(crate) scopes: Arc<Scopes>,
+    pub(crate) publisher: Publisher,
+    pub(crate) readiness: Readiness,
+    pub(crate) shutdown: Shutdown,
+    slots: Arc<Semaphore>,
+    slot_freed: Arc<Notify>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        settings: LaneSettings,
+        queue: QueueSettings,
+        bench: Arc<Workbench>,
+        scopes: Arc<Scopes>,
+        publisher: Publisher,
+        readiness: Readiness,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            settings,
+            queue,
+            bench,
+            scopes,
+            publisher,
+            readiness,
+            shutdown,
+            slots: Arc::new(Semaphore::new(settings.slots)),
+            slot_freed: Arc::default(),
+            held: Arc::default(),
+        }
+    }
+
+    /// Works until the process stops; then waits for its batches and closes its connection.
+    pub(crate) async fn run(self) {
+        let mut pause = RECONNECT.0;
+        while !self.shutdown.is_stopping() {
+            let consumer = match self.connect().await {
+                Some(Ok(consumer)) => consumer,
+                Some(Err(error)) => {
+                    self.say_down(&error);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.shutdown.stopping() => {}
+                    }
+                    pause = (pause * 2).min(RECONNECT.1);
+                    continue;
+                }
+                None => break,
+            };
+            self.readiness.set("rabbitmq", Ok(()));
+            pause = RECONNECT.0;
+            if let Err(error) = self.consume(consumer).await {
+                self.say_down(&error);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Option<Result<JobConsumer, QueueError>> {
+        let connecting = JobConsumer::connect(&self.queue, self.settings.queue, self.settings.prefetch());
+        self.shutdown.token().run_until_cancelled(connecting).await
+    }
+
+    fn say_down(&self, error: &QueueError) {
+        let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+        let queue = self.settings.queue;
+        tracing::warn!(queue = %queue, error = %error, cause, "the consumer of the {queue} queue is built anew");
+        self.readiness.set("rabbitmq", Err(&error.to_string()));
+    }
+
+    async fn consume(&self, mut consumer: JobConsumer) -> Result<(), QueueError> {
+        let mut gatherer = Gatherer::new(self.settings.batch_hosts, self.settings.linger);
+        loop {
+            self.dispatch(&mut gatherer);
+            let due = gatherer.next_due().filter(|_| self.slots.available_permits() > 0);
+            tokio::select! {
+                biased;
+                () = self.shutdown.stopping() => break,
+                () = self.slot_freed.notified() => {}
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()).await }, if due.is_some() => {}
+                received = consumer.next(|| self.held.load(Ordering::Relaxed)) => {
+                    self.take(received?, &mut gatherer).await;
+                }
+            }
+        }
+        self.stop(consumer, &mut gatherer).await
+    }
+
+    /// Takes one delivery: a job to be gathered, one that runs alone, or something that is no job.
+    async fn take(&self, received: Received, gatherer: &mut Gatherer<BatchKey, Gathered>) {
+        let held = Held::new(&self.held);
+        let job = match received.job {
+            Ok(job) => job,
+            Err(reason) => {
+                self.bury(&received.body, &reason.to_string(), received.acker, held);
+                return;
+            }
+        };
+        let execution_id = job.execution_id;
+        let scope = match until_the_database_answers(&self.bench, || self.scopes.get(execution_id)).await {
+            Ok(Some(scope)) => scope,
+            Ok(None) => {
+                tracing::debug!(execution_id = %execution_id, "a job of a run that is gone is dropped");
+                Metrics::global().deliveries_dropped(1);
+                ack_all(vec![received.acker]).await;
+                return;
+            }
+            Err(Stopped) => {
+                give_back(vec![received.acker]).await;
+                return;
+            }
+        };
+        let delivered = Delivered { job, headers: received.headers, acker: received.acker };
+        let gathered = Gathered { scope, delivered, held };
+        if received.earlier_deliveries >= SOLO_AFTER {
+            let Ok(permit) = Arc::clone(&self.slots).acquire_owned().await else { return };
+            self.start(vec![gathered], true, permit);
+        } else {
+            gatherer.push(BatchKey::of(&gathered.scope), gathered, Instant::now());
+        }
+    }
+
+    /// Starts ready batches while slots are free.
+    fn dispatch(&self, gatherer: &mut Gatherer<BatchKey, Gathered>) {
+        while let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+            let Some((_, gathered)) = gatherer.take_ready(Instant::now()) else { return };
+            self.start(gathered, false, permit);
+        }
+    }
+
+    fn start(&self, gathered: Vec<Gathered>, solo: bool, permit: OwnedSemaphorePermit) {
+        let Some(scope) = gathered.first().map(|first| Arc::clone(&first.scope)) else { return };
+        let mut held = Vec::with_capacity(gathered.len());
+        let mut deliveries = Vec::with_capacity(gathered.len());
+        for one in gathered {
+            held.push(one.held);
+            deliveries.push(one.delivered);
+        }
+        let ackers: Vec<Acker> = deliveries.iter().map(|delivered| delivered.acker.clone()).collect();
+        let bench = Arc::clone(&self.bench);
+        let slot_freed = Arc::clone(&self.slot_freed);
+        self.shutdown.spawn("batch", async move {
+            // A task of its own, so that a panic costs its batch a redelivery and nothing else.
+            let work = tokio::spawn(async move { process(&bench, Batch { scope, deliveries, solo }).await });
+            if let Err(error) = work.await {
+                tracing::error!(error = %error, "a batch panicked; its jobs are given back");
+                give_back(ackers).await;
+            }
+            drop(held);
+            drop(permit);
+            slot_freed.notify_one();
+        });
+    }
+
+    /// A message that is no job goes to the dead letters with its reason; it is acked once it is there.
+    fn bury(&self, body: &[u8], reason: &str, acker: Acker, held: Held) {
+        tracing::error!(reason, "a message that is no job goes to the dead letters: {reason}");
+        let publisher = self.publisher.clone();
+        let (body, reason) = (body.to_vec(), reason.to_owned());
+        self.shutdown.spawn("dead letter", async move {
+            let _held = held;
+            match publisher.publish_dead_letter(&body, &reason).await {
+                Ok(()) => {
+                    Metrics::global().dead_letter();
+                    ack_all(vec![acker]).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "a dead letter could not be published; the message stays where it is");
+                    give_back(vec![acker]).await;
+                }
+            }
+        });
+    }
+
+    /// Takes nothing new, gives back what has only been gathered, waits for the batches, closes the connection.
+    async fn stop(&self, consumer: JobConsumer, gatherer: &mut Gatherer<BatchKey, Gathered>) -> Result<(), QueueError> {
+        consumer.cancel().await?;
+        let (ackers, held): (Vec<_>, Vec<_>) =
+            gatherer.drain().into_iter().map(|gathered| (gathered.delivered.acker, gathered.held)).unzip();
+        give_back(ackers).await;
+        drop(held);
+        let all = u32::try_from(self.settings.slots).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = self.slots.acquire_many(all) => {}
+            () = self.shutdown.ending(Duration::ZERO) => {}
+        }
+        consumer.close().await
+    }
+}

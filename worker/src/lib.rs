@@ -1,0 +1,123 @@
+//! The worker: takes jobs, asks the search engine once for hundreds of hosts, writes the CMDB.
+//!
+//! Any number of workers run; none knows of another. What they promise each other stands in the rows that they lock
+//! ([`write`]) and in the acks that follow a commit ([`batch`]).
+
+mod attempt;
+mod batch;
+mod gather;
+mod lane;
+mod scopes;
+mod search;
+mod sources;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hostsync_shared::config::Config;
+use hostsync_shared::database;
+use hostsync_shared::execution::JobQueue;
+use hostsync_shared::metrics::Metrics;
+use hostsync_shared::operations::{self, Need, Readiness};
+use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
+use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::startup;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Workbench;
+use crate::lane::{Lane, LaneSettings};
+use crate::scopes::Scopes;
+use crate::sources::Sources;
+
+/// Searches are given up this long before the grace period ends, so that what they found can still be written.
+const SEARCH_MARGIN: Duration = Duration::from_secs(10);
+
+/// Batches of the manual queue at once: one slot beyond `worker.concurrency`, so that nobody waits behind a schedule.
+const MANUAL_SLOTS: usize = 1;
+
+/// Runs a worker until `shutdown` has begun and its batches have ended.
+///
+/// # Errors
+///
+/// The configuration lacks something, an address cannot be bound, or the schema is older than this binary.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.worker.listen)
+        .await
+        .with_context(|| format!("cannot listen on worker.listen = {}", config.worker.listen))?;
+    serve(config, listener, shutdown).await
+}
+
+/// As [`run`], on a listener that is bound already.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let readiness = Readiness::new([("database", Need::Required), ("rabbitmq", Need::Required)]);
+    let router = operations::standalone_router(readiness.clone(), Metrics::global());
+    shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
+
+    let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
+        .context("database.url cannot be used")?;
+    let sources = Sources::new(pool.clone(), &config)?;
+    let queue = QueueSettings {
+        url: config.rabbitmq.url()?.expose().to_owned(),
+        topology: Topology::new(&config.rabbitmq.prefix),
+        connection_name: "hostsync-worker".to_owned(),
+    };
+    if !startup::wait_for_database(&pool, &readiness, &shutdown).await? {
+        return Ok(());
+    }
+
+    let bench = Arc::new(Workbench {
+        pool: pool.clone(),
+        sources,
+        stop_searches: CancellationToken::new(),
+        stop_hard: CancellationToken::new(),
+    });
+    give_up_in_time(&bench, &shutdown);
+    let watched = Arc::clone(&bench);
+    let stopping = shutdown.token();
+    shutdown.spawn("endpoint watch", async move { watched.sources.watch(stopping).await });
+    shutdown.spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone()));
+
+    let scopes = Arc::new(Scopes::new(pool));
+    let publisher = Publisher::new(queue.clone());
+    let bulk = LaneSettings {
+        queue: JobQueue::Bulk,
+        batch_hosts: config.worker.batch_hosts,
+        linger: config.worker.batch_linger,
+        slots: config.worker.concurrency,
+    };
+    let manual = LaneSettings { queue: JobQueue::Manual, linger: Duration::ZERO, slots: MANUAL_SLOTS, ..bulk };
+    for settings in [bulk, manual] {
+        let lane = Lane::new(
+            settings,
+            queue.clone(),
+            Arc::clone(&bench),
+            Arc::clone(&scopes),
+            publisher.clone(),
+            readiness.clone(),
+            shutdown.clone(),
+        );
+        shutdown.spawn("lane", lane.run());
+    }
+    tracing::info!("hostsync-worker is running");
+    shutdown.wait().await?;
+    tracing::info!("hostsync-worker has stopped");
+    Ok(())
+}
+
+/// Ends searches, and then everything, as the grace period runs out. Untracked: these wait for the end themselves.
+fn give_up_in_time(bench: &Arc<Workbench>, shutdown: &Shutdown) {
+    for (margin, token) in [(SEARCH_MARGIN, &bench.stop_searches), (Duration::ZERO, &bench.stop_hard)] {
+        let (shutdown, token) = (shutdown.clone(), token.clone());
+        tokio::spawn(async move {
+            shutdown.ending(margin).await;
+            token.cancel();
+        });
+    }
+}

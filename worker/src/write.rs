@@ -1,0 +1,292 @@
+//! Writes the outcomes of a batch in one short transaction.
+//!
+//! The order of locks is always details → newest windows → `server_resources` → execution, rows sorted by key: unsorted
+//! batches deadlock, sorted ones do not. Only a row that is still pending at the job's attempt is written and counted,
+//! so a job that is delivered twice changes nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, SyncStatus};
+use hostsync_shared::mapping::{Capacity, HostValues, Mapping, Stats, host_values};
+use hostsync_shared::metrics::ReasonClass;
+use hostsync_shared::queue::Job;
+use hostsync_shared::tables::details::{self, Finished, Measured, Open};
+use hostsync_shared::tables::executions::{self, Counted, RunScope};
+use hostsync_shared::tables::hosts_pool::{self, PoolHost};
+use hostsync_shared::tables::newest_window;
+use hostsync_shared::tables::server_resources::{self, Percent, ServerResource};
+use sqlx::{MySqlConnection, MySqlPool};
+
+use crate::attempt::{Next, OUTAGE_PAUSE_MS, after_failed_attempt};
+use crate::search::{Found, Reason};
+
+/// A job with what was found for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    /// The job.
+    pub(crate) job: Job,
+    /// What was found, or that the host can never be searched.
+    pub(crate) outcome: Outcome,
+}
+
+/// What a job came to before the database was asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// The source answered or failed.
+    Found(Found),
+    /// The host itself is at fault: it fails alone, for good.
+    BadHost(String),
+}
+
+/// What a committed transaction did.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Hosts that got an outcome, by outcome and reason.
+    pub(crate) finished: HashMap<(SyncStatus, ReasonClass), u64>,
+    /// Failed attempts that will be made again, by reason.
+    pub(crate) retries: HashMap<ReasonClass, u64>,
+    /// Jobs that wait for their endpoint.
+    pub(crate) deferred: u64,
+    /// Deliveries without an open row: dropped.
+    pub(crate) dropped: usize,
+    /// Runs that this transaction ended.
+    pub(crate) ended: Vec<(ExecutionId, ExecutionStatus)>,
+}
+
+/// Writes a batch; all of its jobs share `scope` but not their run. Results for a run that is closing are dropped.
+///
+/// # Errors
+///
+/// The database's; nothing has been written then.
+pub(crate) async fn write_batch(
+    pool: &MySqlPool,
+    scope: &RunScope,
+    mapping: Option<&Mapping>,
+    batch: &[Resolved],
+) -> Result<Written, sqlx::Error> {
+    let mut closed = HashSet::new();
+    loop {
+        let mut transaction = pool.begin().await?;
+        match write(&mut transaction, scope, mapping, batch, &closed).await? {
+            Attempted::Written(written) => {
+                transaction.commit().await?;
+                return Ok(written);
+            }
+            // Each round closes one run more, so this ends.
+            Attempted::Closed(execution) => {
+                transaction.rollback().await?;
+                closed.insert(execution);
+            }
+        }
+    }
+}
+
+enum Attempted {
+    Written(Written),
+    Closed(ExecutionId),
+}
+
+async fn write(
+    connection: &mut MySqlConnection,
+    scope: &RunScope,
+    mapping: Option<&Mapping>,
+    batch: &[Resolved],
+    closed: &HashSet<ExecutionId>,
+) -> Result<Attempted, sqlx::Error> {
+    let open = lock_open(connection, batch, closed).await?;
+    let mut written = Written { dropped: batch.len() - open.len(), ..Written::default() };
+    if open.is_empty() {
+        return Ok(Attempted::Written(written));
+    }
+    let addresses: Vec<&str> = open.iter().map(|(row, _)| row.host_ip.as_str()).collect();
+    let pool = hosts_pool::live(connection, &addresses).await?;
+
+    let mut plan = Plan::default();
+    for (row, outcome) in &open {
+        plan.add(row, outcome, pool.get(&row.host_ip), mapping);
+    }
+    plan.write_resources(connection, scope).await?;
+    details::finish(connection, &plan.finished).await?;
+    for ((within_ms, reason), (class, ids)) in &plan.clocks {
+        let is_spent = class.is_some();
+        details::set_clock(connection, ids, *within_ms, is_spent, Some(reason)).await?;
+        match class {
+            Some(class) => *written.retries.entry(*class).or_default() += ids.len() as u64,
+            None => written.deferred += ids.len() as u64,
+        }
+    }
+    let mut counts: BTreeMap<ExecutionId, (Counts, Option<&str>)> = BTreeMap::new();
+    for (row, class) in plan.finished.iter().zip(&plan.classes) {
+        let (counts, reason) = counts.entry(row.execution_id).or_default();
+        counts.add(row.status);
+        if row.status == SyncStatus::Failed {
+            *reason = reason.or(row.error_message.as_deref());
+        }
+        *written.finished.entry((row.status, *class)).or_default() += 1;
+    }
+    for (execution, (counts, reason)) in counts {
+        match executions::count(connection, execution, &counts, reason, false).await? {
+            Counted::Going => {}
+            Counted::Ended(status) => written.ended.push((execution, status)),
+            Counted::Closed => return Ok(Attempted::Closed(execution)),
+        }
+    }
+    Ok(Attempted::Written(written))
+}
+
+/// Locks the rows of the batch that are open at their job's attempt, in order of id.
+async fn lock_open<'a>(
+    connection: &mut MySqlConnection,
+    batch: &'a [Resolved],
+    closed: &HashSet<ExecutionId>,
+) -> Result<Vec<(Open, &'a Outcome)>, sqlx::Error> {
+    let by_id: BTreeMap<DetailId, &Resolved> = batch
+        .iter()
+        .filter(|resolved| !closed.contains(&resolved.job.execution_id))
+        .map(|resolved| (resolved.job.detail_id, resolved))
+        .collect();
+    let ids: Vec<DetailId> = by_id.keys().copied().collect();
+    let rows = details::lock_open(connection, &ids).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let resolved = by_id.get(&row.id)?;
+            (row.attempts + 1 == resolved.job.attempt && row.execution_id == resolved.job.execution_id)
+                .then_some((row, &resolved.outcome))
+        })
+        .collect())
+}
+
+/// What a transaction is going to write.
+#[derive(Default)]
+struct Plan {
+    finished: Vec<Finished>,
+    /// Why each of `finished` ended as it did.
+    classes: Vec<ReasonClass>,
+    /// Rows of the CMDB by address, with the places of their details in `finished`.
+    resources: BTreeMap<String, (ServerResource, Vec<usize>)>,
+    /// Rows whose clock is set, by longest pause and reason; with a class where an attempt is spent.
+    clocks: BTreeMap<(u64, String), (Option<ReasonClass>, Vec<DetailId>)>,
+}
+
+impl Plan {
+    fn add(&mut self, row: &Open, outcome: &Outcome, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
+        match (outcome, host, mapping) {
+            (Outcome::Found(Found::Unavailable(reason)), ..) => self.set_clock(row, OUTAGE_PAUSE_MS, None, reason),
+            (_, None, _) => {
+                self.finish(row, None, SyncStatus::NotInPool, None);
+            }
+            (Outcome::BadHost(reason), host, _) => {
+                self.finish(row, host, SyncStatus::Failed, Some(Reason::new(ReasonClass::Address, reason)));
+            }
+            (Outcome::Found(Found::NoData), host, _) => {
+                let place = self.finish(row, host, SyncStatus::NoData, None);
+                self.finished[place].data_point_count = Some(0);
+            }
+            (Outcome::Found(Found::AttemptFailed(reason)), host, _) => match after_failed_attempt(row.attempts + 1) {
+                Next::Retry { within_ms } => self.set_clock(row, within_ms, Some(reason.class), &reason.text),
+                Next::GiveUp => {
+                    self.finish(row, host, SyncStatus::Failed, Some(reason.clone()));
+                }
+            },
+            (Outcome::Found(Found::Reading(reading)), Some(host), Some(mapping)) => {
+                let capacity = Capacity { ram_gb: host.ram_gb, disk_gb: host.disk_gb };
+                let place = match host_values(mapping, reading, &capacity) {
+                    Ok(values) => {
+                        let place = self.finish(row, Some(host), SyncStatus::Success, None);
+                        self.finished[place].measured = measured(&values);
+                        let (_, places) = self
+                            .resources
+                            .entry(row.host_ip.clone())
+                            .or_insert_with(|| (resource(&row.host_ip, host, &values), Vec::new()));
+                        places.push(place);
+                        place
+                    }
+                    Err(bad) => {
+                        let reason = Reason::new(ReasonClass::Value, bad.to_string());
+                        self.finish(row, Some(host), SyncStatus::Failed, Some(reason))
+                    }
+                };
+                self.finished[place].data_point_count = Some(reading.data_point_count);
+            }
+            (Outcome::Found(Found::Reading(_)), host, None) => {
+                let reason = Reason::new(ReasonClass::Refused, "the mapping of the run is not configured");
+                self.finish(row, host, SyncStatus::Failed, Some(reason));
+            }
+        }
+    }
+
+    fn set_clock(&mut self, row: &Open, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
+        self.clocks.entry((within_ms, reason.to_owned())).or_insert((class, Vec::new())).1.push(row.id);
+    }
+
+    fn finish(&mut self, row: &Open, host: Option<&PoolHost>, status: SyncStatus, reason: Option<Reason>) -> usize {
+        self.classes.push(reason.as_ref().map_or(ReasonClass::None, |reason| reason.class));
+        self.finished.push(Finished {
+            id: row.id,
+            execution_id: row.execution_id,
+            host_ip: row.host_ip.clone(),
+            host_name: host.map(|host| host.host_name.clone()),
+            status,
+            error_message: reason.map(|reason| reason.text),
+            measured: Measured::default(),
+            data_point_count: None,
+            attempts: row.attempts + 1,
+        });
+        self.finished.len() - 1
+    }
+
+    /// Newer wins: rows where a later window stands are left as they are, and their details say so.
+    async fn write_resources(&mut self, connection: &mut MySqlConnection, scope: &RunScope) -> Result<(), sqlx::Error> {
+        if self.resources.is_empty() {
+            return Ok(());
+        }
+        let scope = &scope.scope;
+        let addresses: Vec<&str> = self.resources.keys().map(String::as_str).collect();
+        let later = newest_window::raise(connection, &addresses, scope.mon_date, scope.window.to).await?;
+        for address in &later {
+            if let Some((_, places)) = self.resources.remove(address) {
+                for place in places {
+                    self.classes[place] = ReasonClass::Newer;
+                    self.finished[place].error_message = Some(format!(
+                        "not written: a window that ends later than {} stands there for {}",
+                        scope.window.to.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
+                        scope.mon_date
+                    ));
+                }
+            }
+        }
+        let rows: Vec<ServerResource> = self.resources.values().map(|(row, _)| row.clone()).collect();
+        server_resources::upsert(connection, scope.mon_date, &rows).await
+    }
+}
+
+fn measured(values: &HostValues) -> Measured {
+    Measured {
+        max_cpu: values.max_cpu,
+        avg_cpu: values.avg_cpu,
+        max_memory: values.max_memory_gb,
+        avg_memory: values.avg_memory_gb,
+        max_disk: values.max_disk_gb,
+        avg_disk: values.avg_disk_gb,
+    }
+}
+
+fn resource(ip: &str, host: &PoolHost, values: &HostValues) -> ServerResource {
+    let percent = |stats: Option<Stats>| Percent {
+        max: stats.map(|stats| stats.max),
+        avg: stats.map(|stats| stats.avg),
+        min: stats.map(|stats| stats.min),
+    };
+    ServerResource {
+        pool_id: host.id,
+        ip: ip.to_owned(),
+        used_memory: values.used_memory_gb,
+        used_disk: values.used_disk_gb,
+        cpu_load: values.cpu_load,
+        cpu: percent(values.cpu_percent),
+        mem: percent(values.mem_percent),
+        disk: percent(values.disk_percent),
+    }
+}
+
