@@ -67,8 +67,8 @@ pub(crate) struct HostFileRun {
 pub(crate) struct Enqueued {
     pub(crate) execution_id: ExecutionId,
     pub(crate) total_hosts: usize,
-    /// How the run stood when the wait was over; `None` without a wait.
-    pub(crate) outcome: Option<Outcome>,
+    /// How long the caller wants to wait for its end: see [`wait_for_end`].
+    pub(crate) wait: Duration,
 }
 
 /// How a run stands.
@@ -210,7 +210,7 @@ fn check_run(api: &Api, run: RunFields, trigger: Trigger, hosts: Vec<HostIp>, pr
     }
 }
 
-/// Stores the run, publishes it in the background, and waits as long as the caller wants.
+/// Stores the run and publishes it in the background.
 async fn enqueue(api: &Api, order: Order) -> Result<Enqueued, ApiError> {
     let token = LeaseToken::new();
     let trace_context = telemetry::current_trace_headers().remove("traceparent");
@@ -224,8 +224,7 @@ async fn enqueue(api: &Api, order: Order) -> Result<Enqueued, ApiError> {
         total_hosts,
         "execution {id} was enqueued over {total_hosts} hosts"
     );
-    let outcome = if order.wait.is_zero() { None } else { Some(wait_for_end(api, id, &order).await) };
-    Ok(Enqueued { execution_id: id, total_hosts, outcome })
+    Ok(Enqueued { execution_id: id, total_hosts, wait: order.wait })
 }
 
 async fn store_once(
@@ -296,8 +295,12 @@ fn publish(api: &Api, id: ExecutionId, token: LeaseToken) {
 }
 
 /// Waits for the end of a run, as long as the caller wants and the process lives. The run is accepted whatever happens
-/// here, so a database that fails meanwhile is no error: the answer tells what was seen last.
-async fn wait_for_end(api: &Api, id: ExecutionId, order: &Order) -> Outcome {
+/// here, so a database that fails meanwhile is no error: the answer tells what was seen last. `None`: without a wait.
+pub(crate) async fn wait_for_end(api: &Api, run: &Enqueued) -> Option<Outcome> {
+    if run.wait.is_zero() {
+        return None;
+    }
+    let id = run.execution_id;
     let mut seen = Outcome {
         execution_status: ExecutionStatus::Running.to_string(),
         success_count: 0,
@@ -305,12 +308,12 @@ async fn wait_for_end(api: &Api, id: ExecutionId, order: &Order) -> Outcome {
         no_data_count: 0,
         not_in_pool_count: 0,
         cancelled_count: 0,
-        pending_count: order.hosts.len() as u64,
+        pending_count: run.total_hosts as u64,
     };
     let Ok(_waiting) = api.waiting.try_acquire() else {
-        return seen;
+        return Some(seen);
     };
-    let deadline = Instant::now() + order.wait;
+    let deadline = Instant::now() + run.wait;
     let polling = async {
         while !seen.has_ended() {
             tokio::time::sleep(POLL_EVERY).await;
@@ -331,7 +334,7 @@ async fn wait_for_end(api: &Api, id: ExecutionId, order: &Order) -> Outcome {
         () = tokio::time::sleep_until(deadline) => {}
         () = api.shutdown.stopping() => {}
     }
-    seen
+    Some(seen)
 }
 
 impl Outcome {

@@ -145,7 +145,7 @@ pub(crate) enum ApiError {
     TooLarge { what: &'static str, limit_bytes: usize },
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
-    #[error("too many hosts lists and files are being taken in at the moment; try again in a second")]
+    #[error("too many host lists and files are being taken in at the moment; try again in a second")]
     Busy,
     #[error("the database is not available; try again in a few seconds")]
     DatabaseNotReady,

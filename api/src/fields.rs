@@ -78,6 +78,22 @@ pub(crate) struct Submitted<T> {
     pub(crate) problems: Problems,
 }
 
+impl<T> Submitted<T> {
+    /// The same with the value made into another.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Submitted<U> {
+        Submitted { value: change(self.value), problems: self.problems }
+    }
+
+    /// The value, when nothing is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// Something is.
+    pub(crate) fn checked(self) -> Result<T, ApiError> {
+        self.problems.check().map(|()| self.value)
+    }
+}
+
 /// A type that is read from the fields of a request.
 pub(crate) trait FromFields {
     /// Takes every field it knows.
@@ -222,6 +238,15 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// Reads a field that must be there; reports it when it is not.
+    pub(crate) fn required<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let value = read(self);
+        if value.is_none() && !self.problems.has(name) {
+            self.problems.add(name, "must be given");
+        }
+        value
     }
 
     /// What is wrong so far, for a reader that finds more.

@@ -1,1 +1,127 @@
-//! placeholder
+//! The REST API: manages tasks, enqueues runs by hand, shows executions.
+//!
+//! `routes` is the outside (a file a resource), `tasks`, `enqueue` and `executions` are the rules, which know no
+//! transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
+
+mod auth;
+mod enqueue;
+mod error;
+mod executions;
+mod fields;
+mod host_file;
+mod observe;
+mod openapi;
+mod pagination;
+mod readiness;
+mod request;
+mod routes;
+mod sources;
+mod state;
+mod tasks;
+mod timestamp;
+
+use std::future::IntoFuture as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::extract::OriginalUri;
+use axum::http::Method;
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use hostsync_shared::config::Config;
+use hostsync_shared::operations;
+use hostsync_shared::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::error::ApiError;
+use crate::state::Api;
+
+/// How long requests that have begun, and publishing in the background, may take after SIGTERM.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// Serves on `api.listen` until the shutdown begins; then finishes what has begun.
+///
+/// Starts while the database and the broker are down, and goes on when they come.
+///
+/// # Errors
+///
+/// The address is taken, or the database can be reached but not be used (`hostsync-api migrate` has not been run).
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let address = config.api.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (api.listen)"))?;
+    serve(config, listener, shutdown).await
+}
+
+/// As [`run`], on a listener that is bound already: a test binds port 0 and knows the address.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let api = Api::new(&config, shutdown.clone())?;
+    let broker = shutdown.spawn("watch_broker", readiness::watch_broker(api.clone()));
+    let database = readiness::watch_database(api.clone());
+
+    let begun = shutdown.clone();
+    let server = axum::serve(listener, router(api))
+        .with_graceful_shutdown(async move { begun.stopping().await })
+        .into_future();
+    tracing::info!(%address, "listening on http://{address}");
+    let serving = async {
+        tokio::select! {
+            result = server => result.context("the listener failed"),
+            () = shutdown.ending(Duration::ZERO) => {
+                tracing::warn!("requests that had begun are given up: the grace period is over");
+                Ok(())
+            }
+        }
+    };
+    // Ends with the server, or at once when the database cannot be used.
+    let outcome = tokio::try_join!(serving, database);
+    shutdown.begin();
+    drop(broker);
+    if let Err(left) = shutdown.wait().await {
+        tracing::warn!("{left}");
+    }
+    outcome.map(|_| ())
+}
+
+/// The OpenAPI document as it is served.
+pub fn openapi() -> OpenApi {
+    documented().split_for_parts().1
+}
+
+fn documented() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::base()).nest(routes::BASE_PATH, routes::router())
+}
+
+fn router(api: Api) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let document = openapi::complete(document);
+    let operator = operations::router(api.readiness.clone(), api.metrics.clone());
+    routes
+        .route("/openapi.json", get(async move || Json(document.clone())))
+        .fallback(no_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(api.clone())
+        .merge(operator)
+        .layer(middleware::from_fn_with_state(api, observe::observe))
+}
+
+async fn no_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::NoRoute { method: method.to_string(), path: shown_path(uri.path()) }
+}
+
+async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::MethodNotAllowed { method: method.to_string(), path: shown_path(uri.path()) }
+}
+
+/// A path as a message repeats it, cut.
+fn shown_path(path: &str) -> String {
+    path.chars().take(200).collect()
+}

@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
-    pub(crate) enqueues: Semaphore,
+    pub(crate) enqueues: Arc<Semaphore>,
     pub(crate) waiting: Semaphore,
 }
 
@@ -94,7 +94,7 @@ impl Api {
             readiness: Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]),
             metrics: Metrics::global(),
             shutdown,
-            enqueues: Semaphore::new(MAX_ENQUEUES),
+            enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
             waiting: Semaphore::new(MAX_WAITING),
         })))
     }

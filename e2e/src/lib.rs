@@ -1,1 +1,12 @@
-//! placeholder
+//! Real servers, sample data and whole services, for the end-to-end tests, the demonstration and the benchmark.
+//!
+//! Nothing here is part of the product. The servers are those that `make up` starts; each [`bed::Bed`] has its own
+//! database, queues and index on them.
+
+pub mod bed;
+pub mod client;
+pub mod documents;
+pub mod gate;
+pub mod process;
+pub mod servers;
+pub mod service;

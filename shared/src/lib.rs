@@ -22,5 +22,5 @@ pub mod shutdown;
 pub mod startup;
 pub mod tables;
 pub mod telemetry;
-mod time_span;
+pub mod time_span;
 pub mod window;

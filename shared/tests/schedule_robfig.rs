@@ -36,8 +36,7 @@ impl Tally {
         let zone = schedule.time_zone();
         let is_fixed = is_fixed(row.expression);
         let Some(ours) = next_after(schedule, previous, row.start) else {
-            self.unexplained
-                .push(format!("{} {zone}: ours ends", row.expression));
+            self.unexplained.push(format!("{} {zone}: ours ends", row.expression));
             return;
         };
         if ours == theirs {
@@ -51,10 +50,7 @@ impl Tally {
             self.across_half_an_hour += 1;
         } else {
             let [ours, theirs] = [ours, theirs].map(|fire| instant(fire).with_timezone(&zone));
-            self.unexplained.push(format!(
-                "{} {zone}: {ours} is ours, {theirs} theirs",
-                row.expression
-            ));
+            self.unexplained.push(format!("{} {zone}: {ours} is ours, {theirs} theirs", row.expression));
         }
     }
 }
@@ -95,14 +91,9 @@ fn crosses_half_an_hour(zone: Tz, from: i64, to: i64) -> bool {
 /// Whether neither minute nor hour starts with `*` or `?`, so that the rule for clock changes is not
 /// that of real time.
 fn is_fixed(expression: &str) -> bool {
-    let fields: Vec<&str> = expression
-        .split_whitespace()
-        .filter(|field| !field.contains("TZ="))
-        .collect();
+    let fields: Vec<&str> = expression.split_whitespace().filter(|field| !field.contains("TZ=")).collect();
     match *fields.as_slice() {
-        [.., minute, hour, _, _, _] => [minute, hour]
-            .iter()
-            .all(|field| !field.starts_with(['*', '?'])),
+        [.., minute, hour, _, _, _] => [minute, hour].iter().all(|field| !field.starts_with(['*', '?'])),
         _ => fields != ["@hourly"],
     }
 }
@@ -127,25 +118,15 @@ impl Row {
                 })
                 .collect()
         });
-        Self {
-            expression,
-            start,
-            fires: zones.iter().copied().zip(fires).collect(),
-        }
+        Self { expression, start, fires: zones.iter().copied().zip(fires).collect() }
     }
 }
 
 fn rows() -> impl Iterator<Item = Row> {
     let mut lines = TABLE.lines();
     let heading = lines.next().expect("a heading");
-    let zones: Vec<Tz> = heading
-        .split('\t')
-        .skip(2)
-        .map(|name| parse_time_zone(name).expect(name))
-        .collect();
-    lines
-        .filter(|line| !line.ends_with("\trefused"))
-        .map(move |line| Row::read(line, &zones))
+    let zones: Vec<Tz> = heading.split('\t').skip(2).map(|name| parse_time_zone(name).expect(name)).collect();
+    lines.filter(|line| !line.ends_with("\trefused")).map(move |line| Row::read(line, &zones))
 }
 
 #[test]
@@ -165,29 +146,16 @@ fn fires_are_those_of_robfig_cron_but_for_clock_changes() {
             }
         }
     }
-    assert!(
-        expressions.len() >= 500,
-        "{} expressions",
-        expressions.len()
-    );
+    assert!(expressions.len() >= 500, "{} expressions", expressions.len());
     assert_eq!(
         tally,
-        Tally {
-            alike: 31_241,
-            moved_out_of_a_gap: 20,
-            repeated: 42,
-            across_half_an_hour: 17,
-            unexplained: Vec::new(),
-        }
+        Tally { alike: 31_241, moved_out_of_a_gap: 20, repeated: 42, across_half_an_hour: 17, unexplained: Vec::new() }
     );
 }
 
 #[test]
 fn what_robfig_cron_refuses_is_refused() {
-    let refused: Vec<&str> = TABLE
-        .lines()
-        .filter_map(|line| line.strip_suffix("\trefused"))
-        .collect();
+    let refused: Vec<&str> = TABLE.lines().filter_map(|line| line.strip_suffix("\trefused")).collect();
     assert!(refused.len() >= 40, "{} expressions", refused.len());
     for expression in refused {
         let schedule = CronSchedule::parse(expression, Tz::UTC);

@@ -52,7 +52,11 @@ command_kill() {
 command_down() {
     local started server left
     started=$(now_us)
-    [[ -d $DEV/run ]] || return 0
+    if [[ ! -d $DEV/run ]]; then
+        # Nothing was started, or .dev was removed under what runs.
+        for server in "${SERVERS[@]}" epmd; do kill_now "$server"; done
+        return
+    fi
     each stop_server "${SERVERS[@]}"
     with_lock epmd kill_now epmd
     rm -f "$DEV"/run/*.started "$DEV/run/database" "$DEV/env"
@@ -116,6 +120,10 @@ start_server() {
     started=$(now_us)
     touch "$DEV/run/$server.started"
     ! declare -F "${server}_companion" >/dev/null || "${server}_companion"
+    if is_running "$server" && [[ ! -d $DEV/data/$server ]]; then
+        say "$server" "its files were removed while it ran: SIGKILL"
+        kill_now "$server"
+    fi
     if is_running "$server"; then
         if "${server}_serves"; then
             say "$server" "is up"

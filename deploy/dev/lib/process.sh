@@ -31,18 +31,25 @@ is_running() {
     [[ -n $(main_pid_of "$1") ]]
 }
 
-# launch SERVER COMMAND...: in a session of its own, with no file of ours open, output to the log.
+# Open files a server may have. Enough for 500 connections; a soft limit of 1024, as is usual, would make a database
+# allow fewer, and an unlimited one makes Erlang reserve gigabytes.
+OPEN_FILES=65536
+
+# launch SERVER COMMAND...: in a session of its own, with no file and no variable of ours, output to the log.
 launch() {
-    local server=$1 log fd
-    log=$DEV/log/$server.log
+    local server=$1 log=$DEV/log/$1.log fd limit
     shift
+    limit=$(ulimit -Hn)
+    [[ $limit != unlimited && $limit -lt $OPEN_FILES ]] || limit=$OPEN_FILES
     (
         for fd in "/proc/$BASHPID/fd/"*; do
             fd=${fd##*/}
             [[ $fd -le 2 ]] || eval "exec $fd>&-"
         done
         cd "$DEV/data/$server" || exit
-        exec env HOSTSYNC_DEV_SERVER="$DEV:$server" setsid "$@" </dev/null >>"$log" 2>&1
+        ulimit -Sn "$limit"
+        exec env -i HOME="$DEV/data/$server" PATH="$PATH" LC_ALL=C.UTF-8 HOSTSYNC_DEV_SERVER="$DEV:$server" \
+            setsid "$@" </dev/null >>"$log" 2>&1
     ) &
     disown
 }

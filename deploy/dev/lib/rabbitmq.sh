@@ -23,7 +23,10 @@ rabbitmq_companion() {
 
 # It outlives the broker, so it is a process of its own and goes last.
 start_epmd() {
-    ! is_running epmd || return 0
+    if is_running epmd; then
+        [[ ! -d $DEV/data/epmd ]] || return 0
+        kill_now epmd
+    fi
     claim_ports epmd
     mkdir -p "$DEV/data/epmd"
     launch epmd epmd -port "$(port_of epmd)" -address 127.0.0.1
@@ -45,8 +48,8 @@ CONF
     # Debian's /usr/sbin/rabbitmq-server changes the user and writes to the machine's own directories. Every file that
     # could let the machine's configuration in is named here, existing or not. RUNNING_UNDER_SYSTEMD only means: no shell
     # stays between us and the node, and what it says before its own log is open goes to ours (-detached loses that).
+    # Its cookie is in HOME, which launch sets.
     launch rabbitmq env \
-        HOME="$home" \
         ERL_EPMD_PORT="$(port_of epmd)" \
         RABBITMQ_NODENAME=hostsync@localhost \
         RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \

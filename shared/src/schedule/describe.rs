@@ -6,9 +6,7 @@
 use chrono_tz::Tz;
 
 use super::every::Interval;
-use super::expression::{
-    DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, Fields, HOUR, MINUTE, MONTH, SECOND, Values,
-};
+use super::expression::{DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, Fields, HOUR, MINUTE, MONTH, SECOND, Values};
 
 /// Most times of day that are listed one by one.
 const MAX_TIMES: usize = 6;
@@ -29,26 +27,13 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// Sunday stands last, so that a weekend is a run.
-const WEEKDAYS: [&str; 7] = [
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
+const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// `@every` in words. The zone does not matter to it.
 pub(super) fn interval(interval: Interval) -> String {
     let mut rest = interval.seconds();
     let mut parts = Vec::new();
-    for (length, unit) in [
-        (86_400, "day"),
-        (3_600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ] {
+    for (length, unit) in [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")] {
         let count = rest / length;
         rest %= length;
         match count {
@@ -79,10 +64,8 @@ pub(super) fn fields(fields: &Fields, zone: Tz) -> String {
 
 /// The times of day, if they are few.
 fn times(fields: &Fields) -> Option<Vec<String>> {
-    let count = [fields.hours, fields.minutes, fields.seconds]
-        .map(|values| values.iter().count())
-        .iter()
-        .product::<usize>();
+    let count =
+        [fields.hours, fields.minutes, fields.seconds].map(|values| values.iter().count()).iter().product::<usize>();
     if count > MAX_TIMES {
         return None;
     }
@@ -107,11 +90,7 @@ fn days(fields: &Fields) -> Option<String> {
     let weekdays = weekdays(fields.days_of_week);
     let dates = listed(fields.days_of_month, "day");
 
-    let every_day = if fields.either_day {
-        all_dates || all_weekdays
-    } else {
-        all_dates && all_weekdays
-    };
+    let every_day = if fields.either_day { all_dates || all_weekdays } else { all_dates && all_weekdays };
     if every_day {
         return (!all_months).then(|| format!("every day in {months}"));
     }
@@ -119,19 +98,13 @@ fn days(fields: &Fields) -> Option<String> {
         return Some(format!("on {dates} and on every {weekdays} of {of_months}"));
     }
     if all_dates {
-        return Some(if all_months {
-            format!("every {weekdays}")
-        } else {
-            format!("every {weekdays} in {months}")
-        });
+        return Some(if all_months { format!("every {weekdays}") } else { format!("every {weekdays} in {months}") });
     }
     let (mut single_date, mut single_month) = (fields.days_of_month.iter(), fields.months.iter());
-    Some(
-        match (single_date.next(), single_date.next(), single_month.nth(1)) {
-            (Some(date), None, None) => format!("every year on {date} {months}"),
-            _ => format!("on {dates} of {of_months}"),
-        },
-    )
+    Some(match (single_date.next(), single_date.next(), single_month.nth(1)) {
+        (Some(date), None, None) => format!("every year on {date} {months}"),
+        _ => format!("on {dates} of {of_months}"),
+    })
 }
 
 /// Weekdays by name.
@@ -186,14 +159,7 @@ impl Rhythm {
             && step <= size / 2
             && size.is_multiple_of(step)
             && values.iter().eq((0..size).step_by(step as usize));
-        if even {
-            Self::Every {
-                step,
-                unit: kind.name,
-            }
-        } else {
-            Self::Some(listed(values, kind.name))
-        }
+        if even { Self::Every { step, unit: kind.name } } else { Self::Some(listed(values, kind.name)) }
     }
 
     /// At the begin of a phrase: `every 5 minutes`, `at minute 30`.
@@ -239,13 +205,7 @@ fn is_stepped(numbers: &[u32]) -> bool {
 fn named(values: impl Iterator<Item = (u32, &'static [&'static str])>) -> String {
     let (numbers, names): (Vec<u32>, Vec<_>) = values.unzip();
     let names = names.first().copied().unwrap_or_default();
-    enumerate(&runs(&numbers, |number| {
-        names
-            .get(*number as usize)
-            .copied()
-            .unwrap_or_default()
-            .to_owned()
-    }))
+    enumerate(&runs(&numbers, |number| names.get(*number as usize).copied().unwrap_or_default().to_owned()))
 }
 
 /// Ascending numbers with three or more in a row made one: `1`, `5 to 9`.
@@ -276,9 +236,7 @@ mod tests {
     use chrono_tz::Tz;
 
     fn describe(expression: &str) -> String {
-        CronSchedule::parse(expression, Tz::UTC)
-            .expect(expression)
-            .describe()
+        CronSchedule::parse(expression, Tz::UTC).expect(expression).describe()
     }
 
     #[track_caller]
@@ -291,40 +249,19 @@ mod tests {
     #[test]
     fn a_few_times_a_day_are_listed_with_their_days() {
         assert_reads(&[
-            (
-                "TZ=Asia/Shanghai 0 30 9 * * MON",
-                "every Monday at 09:30:00, Asia/Shanghai",
-            ),
+            ("TZ=Asia/Shanghai 0 30 9 * * MON", "every Monday at 09:30:00, Asia/Shanghai"),
             ("0 0 2 * * ?", "every day at 02:00:00, UTC"),
-            (
-                "5 0 9,21 * * 1-5",
-                "every Monday to Friday at 09:00:05 and 21:00:05, UTC",
-            ),
-            (
-                "0 0 0 * * 6,7",
-                "every Saturday and Sunday at 00:00:00, UTC",
-            ),
+            ("5 0 9,21 * * 1-5", "every Monday to Friday at 09:00:05 and 21:00:05, UTC"),
+            ("0 0 0 * * 6,7", "every Saturday and Sunday at 00:00:00, UTC"),
             ("0 0 0 * * 5-7", "every Friday to Sunday at 00:00:00, UTC"),
-            (
-                "0 0 0 * 1-3 WED",
-                "every Wednesday in January to March at 00:00:00, UTC",
-            ),
+            ("0 0 0 * 1-3 WED", "every Wednesday in January to March at 00:00:00, UTC"),
             ("@weekly", "every Sunday at 00:00:00, UTC"),
             ("@monthly", "on day 1 of every month at 00:00:00, UTC"),
             ("@yearly", "every year on 1 January at 00:00:00, UTC"),
-            (
-                "0 0 0 1,15 4,10 ?",
-                "on days 1 and 15 of April and October at 00:00:00, UTC",
-            ),
+            ("0 0 0 1,15 4,10 ?", "on days 1 and 15 of April and October at 00:00:00, UTC"),
             ("0 0 0 * 12 *", "every day in December at 00:00:00, UTC"),
-            (
-                "0 0 0 13 * 5",
-                "on day 13 and on every Friday of every month at 00:00:00, UTC",
-            ),
-            (
-                "0 0 0 */2 6 5",
-                "on days 1 to 31 in steps of 2 and on every Friday of June at 00:00:00, UTC",
-            ),
+            ("0 0 0 13 * 5", "on day 13 and on every Friday of every month at 00:00:00, UTC"),
+            ("0 0 0 */2 6 5", "on days 1 to 31 in steps of 2 and on every Friday of June at 00:00:00, UTC"),
             ("0 0 0 1-31 * 5", "every day at 00:00:00, UTC"),
         ]);
     }
@@ -337,54 +274,27 @@ mod tests {
             ("0 * * * * *", "every minute, UTC"),
             ("15 * * * * *", "at second 15 of every minute, UTC"),
             ("0 */5 * * * *", "every 5 minutes, UTC"),
-            (
-                "0 */7 * * * *",
-                "at minutes 0 to 56 in steps of 7 of every hour, UTC",
-            ),
-            (
-                "0 */5 9-17 * * 1-5",
-                "every Monday to Friday, every 5 minutes of hours 9 to 17, UTC",
-            ),
+            ("0 */7 * * * *", "at minutes 0 to 56 in steps of 7 of every hour, UTC"),
+            ("0 */5 9-17 * * 1-5", "every Monday to Friday, every 5 minutes of hours 9 to 17, UTC"),
             ("@hourly", "every hour, UTC"),
             ("0 0 */2 * * *", "every 2 hours, UTC"),
             ("0 30 */2 * * *", "at minute 30 of every 2nd hour, UTC"),
             ("0 0 9-17 * * *", "at minute 0 of hours 9 to 17, UTC"),
-            (
-                "0 15,45 * 1 * *",
-                "on day 1 of every month, at minutes 15 and 45 of every hour, UTC",
-            ),
-            (
-                "* 30 * * * *",
-                "every second of minute 30 of every hour, UTC",
-            ),
+            ("0 15,45 * 1 * *", "on day 1 of every month, at minutes 15 and 45 of every hour, UTC"),
+            ("* 30 * * * *", "every second of minute 30 of every hour, UTC"),
             ("* * 9 * * *", "every second of hour 9, UTC"),
             ("5 */20 * * * *", "at second 5 of every 20th minute, UTC"),
-            (
-                "0-5,30 * * * * *",
-                "at seconds 0 to 5 and 30 of every minute, UTC",
-            ),
+            ("0-5,30 * * * * *", "at seconds 0 to 5 and 30 of every minute, UTC"),
         ]);
     }
 
     #[test]
     fn an_interval_is_said_in_its_units() {
         assert_reads(&[
-            (
-                "@every 1h",
-                "every hour, counted from when the schedule was set",
-            ),
-            (
-                "@every 90s",
-                "every 1 minute and 30 seconds, counted from when the schedule was set",
-            ),
-            (
-                "@every 49h0m2s",
-                "every 2 days, 1 hour and 2 seconds, counted from when the schedule was set",
-            ),
-            (
-                "@every 5m",
-                "every 5 minutes, counted from when the schedule was set",
-            ),
+            ("@every 1h", "every hour, counted from when the schedule was set"),
+            ("@every 90s", "every 1 minute and 30 seconds, counted from when the schedule was set"),
+            ("@every 49h0m2s", "every 2 days, 1 hour and 2 seconds, counted from when the schedule was set"),
+            ("@every 5m", "every 5 minutes, counted from when the schedule was set"),
         ]);
     }
 

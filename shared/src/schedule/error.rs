@@ -18,18 +18,12 @@ pub struct ScheduleError {
 impl ScheduleError {
     /// Something is wrong with one field.
     pub(super) fn in_field(field: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field: Some(field),
-            message: message.into(),
-        }
+        Self { field: Some(field), message: message.into() }
     }
 
     /// Something is wrong with the expression as a whole.
     pub(super) fn whole(message: impl Into<String>) -> Self {
-        Self {
-            field: None,
-            message: message.into(),
-        }
+        Self { field: None, message: message.into() }
     }
 
     /// The part at fault: `second`, `minute`, `hour`, `day-of-month`, `month`, `day-of-week`,

@@ -11,8 +11,7 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 const MAX_NANOS: u128 = i64::MAX as u128;
 /// Digits kept of a number. 18 are a billionth of a billionth; the rest cannot move a second.
 const MAX_DIGITS: usize = 18;
-const EXPECTED: &str =
-    "write numbers with a unit of h, m, s, ms, us or ns, such as 1h30m, 90s or 1.5h";
+const EXPECTED: &str = "write numbers with a unit of h, m, s, ms, us or ns, such as 1h30m, 90s or 1.5h";
 
 /// Units with their length in nanoseconds, longer names before their prefixes. Both micro signs
 /// (U+00B5 and U+03BC) are letters of the notation.
@@ -38,9 +37,7 @@ impl Interval {
     /// fractions of a second are dropped and the shortest interval is one second. Stricter than
     /// robfig/cron in one point: zero and less are errors instead of one second.
     pub(super) fn parse(text: &str) -> Result<Self, ScheduleError> {
-        let refuse = |why: &str| {
-            ScheduleError::in_field(FIELD, format!("the interval {} {why}", quote(text)))
-        };
+        let refuse = |why: &str| ScheduleError::in_field(FIELD, format!("the interval {} {why}", quote(text)));
         let unsigned = match text.strip_prefix('-') {
             Some(_) => return Err(refuse("is negative: it must be at least 1s")),
             None => text.strip_prefix('+').unwrap_or(text),
@@ -55,8 +52,7 @@ impl Interval {
         let mut nanos = 0_u128;
         let mut rest = unsigned;
         while !rest.is_empty() {
-            let term = Term::split_from(rest)
-                .ok_or_else(|| refuse(&format!("is no duration: {EXPECTED}")))?;
+            let term = Term::split_from(rest).ok_or_else(|| refuse(&format!("is no duration: {EXPECTED}")))?;
             nanos = nanos.saturating_add(term.nanos);
             rest = term.rest;
         }
@@ -67,9 +63,7 @@ impl Interval {
             return Err(refuse("is zero: it must be at least 1s"));
         }
         let seconds = i64::try_from(nanos / NANOS_PER_SECOND).unwrap_or(i64::MAX);
-        Ok(Self {
-            seconds: seconds.max(1),
-        })
+        Ok(Self { seconds: seconds.max(1) })
     }
 
     /// Length in seconds, at least 1.
@@ -102,18 +96,12 @@ impl<'a> Term<'a> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let (unit, rest) = UNITS
-            .iter()
-            .find_map(|(name, nanos)| Some((*nanos, rest.strip_prefix(name)?)))?;
+        let (unit, rest) = UNITS.iter().find_map(|(name, nanos)| Some((*nanos, rest.strip_prefix(name)?)))?;
 
         // More digits than 18 (leading zeros aside) overflow the longest duration whatever the
         // unit; saturating keeps the answer "too long".
         let whole = whole.trim_start_matches('0');
-        let mut nanos = if whole.len() > MAX_DIGITS {
-            u128::MAX
-        } else {
-            number(whole).saturating_mul(unit)
-        };
+        let mut nanos = if whole.len() > MAX_DIGITS { u128::MAX } else { number(whole).saturating_mul(unit) };
         let fraction = &fraction[..fraction.len().min(MAX_DIGITS)];
         let scale = fraction.bytes().fold(1_u128, |scale, _| scale * 10);
         nanos = nanos.saturating_add(number(fraction) * unit / scale);
@@ -129,9 +117,7 @@ fn split_digits(text: &str) -> (&str, &str) {
 
 /// The value of at most [`MAX_DIGITS`] ASCII digits; no digit is 0.
 fn number(digits: &str) -> u128 {
-    digits
-        .bytes()
-        .fold(0, |value, digit| value * 10 + u128::from(digit - b'0'))
+    digits.bytes().fold(0, |value, digit| value * 10 + u128::from(digit - b'0'))
 }
 
 #[cfg(test)]
@@ -181,9 +167,7 @@ mod tests {
         assert!(refusal("0h0m").contains("zero"));
         assert!(refusal("-5m").contains("negative"));
         assert!(refusal("").contains("empty"));
-        for text in [
-            "5", "1h30", "h", ".s", "1 h", "1d", "1H", "five", "1h-5m", "1..5h",
-        ] {
+        for text in ["5", "1h30", "h", ".s", "1 h", "1d", "1H", "five", "1h-5m", "1..5h"] {
             assert!(refusal(text).contains("1h30m"), "{text}");
         }
         assert!(refusal("2562048h").contains("too long"));

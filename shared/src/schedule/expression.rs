@@ -19,37 +19,16 @@ pub(super) struct FieldKind {
     allowed: &'static str,
 }
 
-pub(super) const SECOND: FieldKind = FieldKind {
-    name: "second",
-    min: 0,
-    max: 59,
-    names: &[],
-    allowed: "0 to 59",
-};
-pub(super) const MINUTE: FieldKind = FieldKind {
-    name: "minute",
-    ..SECOND
-};
-pub(super) const HOUR: FieldKind = FieldKind {
-    name: "hour",
-    max: 23,
-    allowed: "0 to 23",
-    ..SECOND
-};
-pub(super) const DAY_OF_MONTH: FieldKind = FieldKind {
-    name: "day-of-month",
-    min: 1,
-    max: 31,
-    names: &[],
-    allowed: "1 to 31",
-};
+pub(super) const SECOND: FieldKind = FieldKind { name: "second", min: 0, max: 59, names: &[], allowed: "0 to 59" };
+pub(super) const MINUTE: FieldKind = FieldKind { name: "minute", ..SECOND };
+pub(super) const HOUR: FieldKind = FieldKind { name: "hour", max: 23, allowed: "0 to 23", ..SECOND };
+pub(super) const DAY_OF_MONTH: FieldKind =
+    FieldKind { name: "day-of-month", min: 1, max: 31, names: &[], allowed: "1 to 31" };
 pub(super) const MONTH: FieldKind = FieldKind {
     name: "month",
     min: 1,
     max: 12,
-    names: &[
-        "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
-    ],
+    names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
     allowed: "1 to 12 or JAN to DEC",
 };
 pub(super) const DAY_OF_WEEK: FieldKind = FieldKind {
@@ -140,10 +119,7 @@ pub(super) enum Parsed<'a> {
 /// the trimmed rest.
 pub(super) fn split_zone(expression: &str) -> (Option<&str>, &str) {
     let expression = expression.trim();
-    let Some(prefixed) = ["TZ=", "CRON_TZ="]
-        .iter()
-        .find_map(|prefix| expression.strip_prefix(prefix))
-    else {
+    let Some(prefixed) = ["TZ=", "CRON_TZ="].iter().find_map(|prefix| expression.strip_prefix(prefix)) else {
         return (None, expression);
     };
     match prefixed.split_once(char::is_whitespace) {
@@ -169,11 +145,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, ScheduleError> {
     }
     let Ok([second, minute, hour, date, month, weekday]) = <[&str; 6]>::try_from(given) else {
         let noun = if count == 1 { "field" } else { "fields" };
-        let hint = if count == 7 {
-            "; there is no year field"
-        } else {
-            ""
-        };
+        let hint = if count == 7 { "; there is no year field" } else { "" };
         return Err(ScheduleError::whole(format!(
             "the expression has {count} {noun}: write six ({FIELD_ORDER}), or five without the \
              second{hint}"
@@ -212,9 +184,9 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, ScheduleError> {
 impl Fields {
     /// Whether one of the months can have one of the days of the month.
     pub(super) fn has_a_date(&self) -> bool {
-        (1..).zip(LONGEST_MONTHS).any(|(month, length)| {
-            self.months.contains(month) && self.days_of_month.iter().any(|day| day <= length)
-        })
+        (1..)
+            .zip(LONGEST_MONTHS)
+            .any(|(month, length)| self.months.contains(month) && self.days_of_month.iter().any(|day| day <= length))
     }
 }
 
@@ -245,11 +217,7 @@ struct Field {
 }
 
 fn parse_field(kind: &FieldKind, text: &str) -> Result<Field, ScheduleError> {
-    let mut field = Field {
-        values: Values(0),
-        unrestricted: false,
-        starts_open: text.starts_with(['*', '?']),
-    };
+    let mut field = Field { values: Values(0), unrestricted: false, starts_open: text.starts_with(['*', '?']) };
     for item in text.split(',') {
         let item = Item { kind, text: item };
         let (values, unrestricted) = item.parse()?;
@@ -308,11 +276,7 @@ impl Item<'_> {
         } else {
             ": put the smaller value first, or write two ranges"
         };
-        Err(self.error(format!(
-            "the {} range {} runs backwards{hint}",
-            self.kind.name,
-            quote(self.text)
-        )))
+        Err(self.error(format!("the {} range {} runs backwards{hint}", self.kind.name, quote(self.text))))
     }
 
     fn step(&self, text: &str) -> Result<u32, ScheduleError> {
@@ -329,26 +293,16 @@ impl Item<'_> {
 
     /// One number or name. In a day-of-week, 7 passes as itself.
     fn value(&self, text: &str) -> Result<u32, ScheduleError> {
-        let named = (self.kind.min..)
-            .zip(self.kind.names)
-            .find(|(_, name)| name.eq_ignore_ascii_case(text));
+        let named = (self.kind.min..).zip(self.kind.names).find(|(_, name)| name.eq_ignore_ascii_case(text));
         if let Some((value, _)) = named {
             return Ok(value);
         }
         let value = digits(text).ok_or_else(|| self.unreadable())?;
-        let max = if self.is_day_of_week() {
-            7
-        } else {
-            self.kind.max
-        };
+        let max = if self.is_day_of_week() { 7 } else { self.kind.max };
         if (self.kind.min..=max).contains(&value) {
             return Ok(value);
         }
-        let place = if text == self.text {
-            String::new()
-        } else {
-            format!(" in {}", quote(self.text))
-        };
+        let place = if text == self.text { String::new() } else { format!(" in {}", quote(self.text)) };
         Err(self.error(format!(
             "the {} {}{place} is out of range: use {}",
             self.kind.name,
@@ -366,10 +320,7 @@ impl Item<'_> {
         let is_quartz = |byte: u8| matches!(byte.to_ascii_uppercase(), b'L' | b'W' | b'#');
         let is_quartz_day = is_day
             && self.text.bytes().any(is_quartz)
-            && self
-                .text
-                .bytes()
-                .all(|byte| is_quartz(byte) || byte.is_ascii_digit() || byte == b'-');
+            && self.text.bytes().all(|byte| is_quartz(byte) || byte.is_ascii_digit() || byte == b'-');
         if is_quartz_day {
             return self.error(format!(
                 "the {} field holds {}: L, W and # are not supported, use {}",
@@ -511,14 +462,8 @@ mod tests {
 
     #[test]
     fn a_zone_prefix_is_split_off() {
-        assert_eq!(
-            split_zone("TZ=Asia/Tokyo 0 0 0 * * *"),
-            (Some("Asia/Tokyo"), "0 0 0 * * *")
-        );
-        assert_eq!(
-            split_zone(" CRON_TZ=UTC\t @daily "),
-            (Some("UTC"), "@daily")
-        );
+        assert_eq!(split_zone("TZ=Asia/Tokyo 0 0 0 * * *"), (Some("Asia/Tokyo"), "0 0 0 * * *"));
+        assert_eq!(split_zone(" CRON_TZ=UTC\t @daily "), (Some("UTC"), "@daily"));
         assert_eq!(split_zone("TZ=UTC"), (Some("UTC"), ""));
         assert_eq!(split_zone("TZ= @daily"), (Some(""), "@daily"));
         assert_eq!(split_zone("@daily"), (None, "@daily"));
@@ -529,42 +474,22 @@ mod tests {
         for (expression, field, parts) in [
             ("60 0 0 * * *", "second", ["\"60\"", "0 to 59"]),
             ("0 75 0 * * *", "minute", ["\"75\"", "0 to 59"]),
-            (
-                "0 50-75 0 * * *",
-                "minute",
-                ["\"75\" in \"50-75\"", "0 to 59"],
-            ),
+            ("0 50-75 0 * * *", "minute", ["\"75\" in \"50-75\"", "0 to 59"]),
             ("0 0 24 * * *", "hour", ["\"24\"", "0 to 23"]),
-            (
-                "0 0 99999999999 * * *",
-                "hour",
-                ["\"99999999999\"", "0 to 23"],
-            ),
+            ("0 0 99999999999 * * *", "hour", ["\"99999999999\"", "0 to 23"]),
             ("0 0 0 0 * *", "day-of-month", ["\"0\"", "1 to 31"]),
             ("0 0 0 32 * *", "day-of-month", ["\"32\"", "1 to 31"]),
             ("0 0 0 1 13 *", "month", ["\"13\"", "1 to 12"]),
             ("0 0 0 1 Sept *", "month", ["\"Sept\"", "JAN to DEC"]),
             ("0 0 0 * * 8", "day-of-week", ["\"8\"", "0 to 7"]),
-            (
-                "0 0 0 * * monday",
-                "day-of-week",
-                ["\"monday\"", "SUN to SAT"],
-            ),
+            ("0 0 0 * * monday", "day-of-week", ["\"monday\"", "SUN to SAT"]),
             ("0 */0 0 * * *", "minute", ["\"*/0\"", "zero"]),
             ("0 5-1 0 * * *", "minute", ["\"5-1\"", "backwards"]),
-            (
-                "0 0 0 * * fri-sun",
-                "day-of-week",
-                ["\"fri-sun\"", "write 7"],
-            ),
+            ("0 0 0 * * fri-sun", "day-of-week", ["\"fri-sun\"", "write 7"]),
             ("0 1,,2 0 * * *", "minute", ["empty", "value"]),
             ("0 , 0 * * *", "minute", ["empty", "value"]),
             ("0 0 0 L * *", "day-of-month", ["\"L\"", "not supported"]),
-            (
-                "0 0 0 15W * *",
-                "day-of-month",
-                ["\"15W\"", "not supported"],
-            ),
+            ("0 0 0 15W * *", "day-of-month", ["\"15W\"", "not supported"]),
             ("0 0 0 ? * 5L", "day-of-week", ["\"5L\"", "not supported"]),
             ("0 0 0 ? * 5#2", "day-of-week", ["\"5#2\"", "not supported"]),
             ("0 0 0 30 2 *", "day-of-month", ["\"30\"", "never fires"]),
@@ -581,8 +506,8 @@ mod tests {
     #[test]
     fn garbage_is_refused_in_its_field() {
         for item in [
-            "x", "-", "-5", "5-", "1-2-3", "/", "/5", "*/", "*/x", "*/2/3", "*5", "*-5", "5*",
-            "+5", "1.5", "５", "mon", "*/-1", "5-*", "1;2", "%",
+            "x", "-", "-5", "5-", "1-2-3", "/", "/5", "*/", "*/x", "*/2/3", "*5", "*-5", "5*", "+5", "1.5", "５",
+            "mon", "*/-1", "5-*", "1;2", "%",
         ] {
             let (field, message) = refusal(&format!("0 {item} 0 * * *"));
             assert_eq!(field, Some("minute"), "{item}");
@@ -611,12 +536,7 @@ mod tests {
 
     #[test]
     fn dates_that_no_year_has_are_refused_and_rare_ones_are_not() {
-        for expression in [
-            "0 0 0 30 2 *",
-            "0 0 0 31 4,6,9,11 ?",
-            "0 0 0 30-31 feb */1",
-            "TZ=UTC",
-        ] {
+        for expression in ["0 0 0 30 2 *", "0 0 0 31 4,6,9,11 ?", "0 0 0 30-31 feb */1", "TZ=UTC"] {
             let text = split_zone(expression).1;
             assert!(parse(text).is_err(), "{expression}");
         }

@@ -13,7 +13,7 @@
 //! * 7 is Sunday too: alone and before a step it is the same as 0, at the end of a range it is the
 //!   day after Saturday (`5-7`).
 //! * Refused instead of taken: empty list elements (`1,,2`), text behind a star (`*-5`), a sign
-//!   (`+5`), a step on `@every` that is zero or negative, an expression that can never fire.
+//!   (`+5`), an interval that is zero or negative, an expression that can never fire.
 //! * Taken instead of refused: blanks around the expression and before the duration of `@every`.
 //! * No search limit of five years: 29 February is found from any year.
 //!
@@ -26,7 +26,8 @@
 //! wall clock skips fires once, at the end of the gap, and a time that it shows twice fires the first
 //! time. Otherwise real time counts: a fire is every instant whose reading matches, so none is added
 //! for a gap and a repeated hour repeats its fires. The size of the change does not matter: a day
-//! dropped at the date line is a gap like any other.
+//! dropped at the date line is a gap like any other. (robfig/cron goes by real time always, and where
+//! a clock moves by half an hour it misses fires of the days behind; neither is taken over.)
 //!
 //! # Bounds
 //!
@@ -34,6 +35,7 @@
 //! `cron` crate; behind it nothing fires. An expression has at most 100 characters. Everything is in
 //! whole seconds.
 
+mod calendar;
 mod describe;
 mod error;
 mod every;
@@ -41,32 +43,23 @@ mod expression;
 mod wall_clock;
 mod warn;
 
-use std::fmt::Write as _;
 use std::iter;
-use std::str::FromStr as _;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 pub use error::ScheduleError;
 
+use calendar::Calendar;
 use error::quote;
 use every::Interval;
-use expression::{
-    DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, Fields, HOUR, MINUTE, MONTH, Parsed, SECOND, Values,
-};
-use wall_clock::{DAY, Stretch};
+use expression::Parsed;
 
 /// Longest expression, in characters: the width of its column.
 pub const MAX_EXPRESSION_CHARS: usize = 100;
 
 /// Most warnings that [`CronSchedule::warnings`] gives.
 pub const MAX_WARNINGS: usize = 20;
-
-/// First reading of the calendar: 1970-01-01T00:00:00.
-const FIRST_READING: i64 = 0;
-/// Last reading of the calendar: 2100-12-31T23:59:59.
-const LAST_READING: i64 = 4_133_980_799;
 
 /// A parsed cron expression with its time zone.
 ///
@@ -152,12 +145,7 @@ impl CronSchedule {
     pub fn warnings(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> Vec<String> {
         match &self.timing {
             Timing::Every(_) => Vec::new(),
-            Timing::Fields(calendar) => warn::of_fields(
-                calendar,
-                self.time_zone,
-                after.timestamp(),
-                until.timestamp(),
-            ),
+            Timing::Fields(calendar) => warn::of_fields(calendar, self.time_zone, after.timestamp(), until.timestamp()),
         }
     }
 
@@ -178,14 +166,8 @@ impl CronSchedule {
     ///
     /// It may be endless: bound it with `take` or `take_while`. For `anchor` see
     /// [`next_after`](Self::next_after).
-    pub fn fires_after(
-        &self,
-        after: DateTime<Utc>,
-        anchor: DateTime<Utc>,
-    ) -> impl Iterator<Item = DateTime<Utc>> {
-        iter::successors(self.next_after(after, anchor), move |fire| {
-            self.next_after(*fire, anchor)
-        })
+    pub fn fires_after(&self, after: DateTime<Utc>, anchor: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+        iter::successors(self.next_after(after, anchor), move |fire| self.next_after(*fire, anchor))
     }
 }
 
@@ -205,119 +187,8 @@ pub fn parse_time_zone(name: &str) -> Result<Tz, ScheduleError> {
     name.parse().map_err(|_| {
         ScheduleError::in_field(
             FIELD,
-            format!(
-                "the time zone {} is unknown: use an IANA name such as Asia/Shanghai or UTC",
-                quote(name)
-            ),
+            format!("the time zone {} is unknown: use an IANA name such as Asia/Shanghai or UTC", quote(name)),
         )
-    })
-}
-
-/// Six fields, with the readings of the wall clock they match.
-#[derive(Debug, Clone, PartialEq)]
-struct Calendar {
-    fields: Fields,
-    /// The same fields for the `cron` crate, one or two schedules whose readings are merged.
-    readings: Vec<cron::Schedule>,
-}
-
-impl Calendar {
-    fn new(fields: Fields) -> Result<Self, ScheduleError> {
-        let every_day = Values::all_of(&DAY_OF_MONTH);
-        let every_weekday = Values::all_of(&DAY_OF_WEEK);
-        let mut readings = Vec::with_capacity(2);
-        if fields.either_day {
-            if fields.has_a_date() {
-                readings.push(expand(&fields, fields.days_of_month, every_weekday)?);
-            }
-            readings.push(expand(&fields, every_day, fields.days_of_week)?);
-        } else {
-            readings.push(expand(&fields, fields.days_of_month, fields.days_of_week)?);
-        }
-        Ok(Self { fields, readings })
-    }
-
-    /// The first fire later than `after`, in seconds since the epoch.
-    fn next_after(&self, after: i64, zone: Tz) -> Option<i64> {
-        // Nothing fires before the calendar begins, and `None` stands behind its end; a week on
-        // both sides leaves room for any offset.
-        let after = after.clamp(FIRST_READING - 7 * DAY, LAST_READING + 7 * DAY);
-        if self.fields.real_time {
-            self.next_in_real_time(after, zone)
-        } else {
-            let reading = self.next_reading(wall_clock::highest_reading_until(zone, after))?;
-            Some(wall_clock::first_instant_reaching(zone, reading))
-        }
-    }
-
-    /// The first instant later than `after` whose reading matches.
-    fn next_in_real_time(&self, mut after: i64, zone: Tz) -> Option<i64> {
-        // Each round ends at least five days later, and skips to the day before the next matching
-        // reading, so there are at most as many rounds as days with one.
-        loop {
-            let end = after + 5 * DAY;
-            let stretch = Stretch::of(zone, after, end);
-            let mut reading = self.next_reading(after + stretch.offset);
-            let mut instant = reading.map(|reading| reading - stretch.offset);
-            if let Some(change) = stretch.change
-                && instant.is_none_or(|instant| instant >= change.at)
-            {
-                reading = self.next_reading(change.first_reading_after() - 1);
-                instant = reading.map(|reading| reading - change.after);
-            }
-            if let Some(instant) = instant
-                && instant <= end
-            {
-                return Some(instant);
-            }
-            // No reading matches between those of the stretch and this one. Readings stay within a
-            // day of UTC.
-            after = end.max(reading? - DAY);
-        }
-    }
-
-    /// The first matching reading later than `reading`.
-    fn next_reading(&self, reading: i64) -> Option<i64> {
-        let after = DateTime::from_timestamp(reading.max(FIRST_READING - 1), 0)?;
-        self.readings
-            .iter()
-            .filter_map(|schedule| schedule.after(&after).next())
-            .min()
-            .map(|next| next.timestamp())
-    }
-}
-
-/// The schedule of the `cron` crate for these fields on the bare wall clock, both day fields
-/// required. The crate takes 1 as Sunday.
-fn expand(
-    fields: &Fields,
-    days_of_month: Values,
-    days_of_week: Values,
-) -> Result<cron::Schedule, ScheduleError> {
-    let mut text = String::new();
-    let mut push = |kind: &FieldKind, values: Values, shift: u32| {
-        if values.is_full(kind) {
-            text.push('*');
-        } else {
-            for (index, value) in values.iter().enumerate() {
-                let comma = if index == 0 { "" } else { "," };
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{comma}{}", value + shift);
-            }
-        }
-        text.push(' ');
-    };
-    push(&SECOND, fields.seconds, 0);
-    push(&MINUTE, fields.minutes, 0);
-    push(&HOUR, fields.hours, 0);
-    push(&DAY_OF_MONTH, days_of_month, 0);
-    push(&MONTH, fields.months, 0);
-    push(&DAY_OF_WEEK, days_of_week, 1);
-    cron::Schedule::from_str(text.trim_end()).map_err(|_| {
-        ScheduleError::whole(format!(
-            "the expression cannot be expanded: {}",
-            quote(&text)
-        ))
     })
 }
 

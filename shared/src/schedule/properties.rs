@@ -6,7 +6,8 @@ use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone, Tim
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use super::{CronSchedule, Fields, Timing};
+use super::expression::Fields;
+use super::{CronSchedule, Timing};
 
 /// Zones whose offsets are whole minutes in the years used here.
 const ZONES: [Tz; 12] = [
@@ -31,18 +32,12 @@ fn reading(zone: Tz, instant: DateTime<Utc>) -> NaiveDateTime {
 
 fn matches(fields: &Fields, reading: NaiveDateTime) -> bool {
     let date = fields.days_of_month.contains(reading.day());
-    let weekday = fields
-        .days_of_week
-        .contains(reading.weekday().num_days_from_sunday());
+    let weekday = fields.days_of_week.contains(reading.weekday().num_days_from_sunday());
     fields.seconds.contains(reading.second())
         && fields.minutes.contains(reading.minute())
         && fields.hours.contains(reading.hour())
         && fields.months.contains(reading.month())
-        && if fields.either_day {
-            date || weekday
-        } else {
-            date && weekday
-        }
+        && if fields.either_day { date || weekday } else { date && weekday }
 }
 
 fn fields(schedule: &CronSchedule) -> &Fields {
@@ -54,11 +49,7 @@ fn fields(schedule: &CronSchedule) -> &Fields {
 
 /// The fires in `(after, end]` by walking through every minute: the rules as they are said, without
 /// any arithmetic on changes. For expressions that fire at second 0 only.
-fn slow_fires(
-    schedule: &CronSchedule,
-    after: DateTime<Utc>,
-    end: DateTime<Utc>,
-) -> BTreeSet<DateTime<Utc>> {
+fn slow_fires(schedule: &CronSchedule, after: DateTime<Utc>, end: DateTime<Utc>) -> BTreeSet<DateTime<Utc>> {
     let (fields, zone) = (fields(schedule), schedule.time_zone());
     let minute = TimeDelta::minutes(1);
     let mut fires = BTreeSet::new();
@@ -103,19 +94,8 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = String> {
 
 /// Expressions; those that never fire are left out.
 fn schedule(second: &'static str) -> impl Strategy<Value = (String, CronSchedule)> {
-    let second = if second == "any" {
-        field(0, 59).boxed()
-    } else {
-        Just(second.to_owned()).boxed()
-    };
-    let fields = (
-        second,
-        field(0, 59),
-        field(0, 23),
-        field(1, 31),
-        field(1, 12),
-        field(0, 7),
-    );
+    let second = if second == "any" { field(0, 59).boxed() } else { Just(second.to_owned()).boxed() };
+    let fields = (second, field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7));
     (fields, prop::sample::select(&ZONES[..])).prop_filter_map("never fires", |(fields, zone)| {
         let (second, minute, hour, day_of_month, month, day_of_week) = fields;
         let text = format!("{second} {minute} {hour} {day_of_month} {month} {day_of_week}");
@@ -142,8 +122,7 @@ fn night_schedule() -> impl Strategy<Value = (String, CronSchedule)> {
 
 /// An instant in 1975 to 2038 at a whole minute.
 fn instant() -> impl Strategy<Value = DateTime<Utc>> {
-    (2_629_440_i64..35_765_280)
-        .prop_map(|minute| DateTime::from_timestamp(minute * 60, 0).expect("in range"))
+    (2_629_440_i64..35_765_280).prop_map(|minute| DateTime::from_timestamp(minute * 60, 0).expect("in range"))
 }
 
 /// An hour or so around a change of the zone's clock.

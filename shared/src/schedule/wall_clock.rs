@@ -64,11 +64,7 @@ impl Stretch {
                     new = middle;
                 }
             }
-            Change {
-                at: new,
-                before: offset,
-                after: last,
-            }
+            Change { at: new, before: offset, after: last }
         });
         Self { offset, change }
     }
@@ -100,10 +96,7 @@ pub(super) fn first_instant_reaching(zone: Tz, reading: i64) -> i64 {
 fn offset_at(zone: Tz, instant: i64) -> i64 {
     // Callers stay between 1969 and 2101, where every second is an instant.
     let instant = DateTime::from_timestamp(instant, 0).unwrap_or_default();
-    zone.offset_from_utc_datetime(&instant.naive_utc())
-        .fix()
-        .local_minus_utc()
-        .into()
+    zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc().into()
 }
 
 #[cfg(test)]
@@ -122,24 +115,15 @@ mod tests {
     #[test]
     fn a_plain_reading_is_shown_once() {
         let noon = reading(2026, 1, 15, 12, 0, 0);
-        assert_eq!(
-            first_instant_reaching(Tz::Asia__Shanghai, noon),
-            noon - 8 * 3_600
-        );
-        assert_eq!(
-            highest_reading_until(Tz::Asia__Shanghai, noon - 8 * 3_600),
-            noon
-        );
+        assert_eq!(first_instant_reaching(Tz::Asia__Shanghai, noon), noon - 8 * 3_600);
+        assert_eq!(highest_reading_until(Tz::Asia__Shanghai, noon - 8 * 3_600), noon);
     }
 
     #[test]
     fn a_skipped_reading_is_reached_at_the_end_of_the_gap() {
         // Berlin, 2026-03-29: 02:00 becomes 03:00 at 01:00 UTC.
         let end = reading(2026, 3, 29, 1, 0, 0);
-        for skipped in [
-            reading(2026, 3, 29, 2, 0, 0),
-            reading(2026, 3, 29, 2, 59, 59),
-        ] {
+        for skipped in [reading(2026, 3, 29, 2, 0, 0), reading(2026, 3, 29, 2, 59, 59)] {
             assert_eq!(first_instant_reaching(Tz::Europe__Berlin, skipped), end);
         }
         let before = reading(2026, 3, 29, 1, 59, 59);
@@ -151,18 +135,9 @@ mod tests {
         // Berlin, 2026-10-25: 03:00 becomes 02:00 at 01:00 UTC.
         let change = reading(2026, 10, 25, 1, 0, 0);
         let repeated = reading(2026, 10, 25, 2, 30, 0);
-        assert_eq!(
-            first_instant_reaching(Tz::Europe__Berlin, repeated),
-            change - 1_800
-        );
-        assert_eq!(
-            highest_reading_until(Tz::Europe__Berlin, change + 1_800),
-            reading(2026, 10, 25, 2, 59, 59)
-        );
-        assert_eq!(
-            highest_reading_until(Tz::Europe__Berlin, change + 3_600),
-            reading(2026, 10, 25, 3, 0, 0)
-        );
+        assert_eq!(first_instant_reaching(Tz::Europe__Berlin, repeated), change - 1_800);
+        assert_eq!(highest_reading_until(Tz::Europe__Berlin, change + 1_800), reading(2026, 10, 25, 2, 59, 59));
+        assert_eq!(highest_reading_until(Tz::Europe__Berlin, change + 3_600), reading(2026, 10, 25, 3, 0, 0));
     }
 
     #[test]
@@ -178,10 +153,7 @@ mod tests {
             for instant in (from..to).step_by(43_200) {
                 let next = offset_at(zone, instant);
                 if next != offset {
-                    assert!(
-                        instant - last_change > MAX_STRETCH + STEP,
-                        "{zone} {instant}"
-                    );
+                    assert!(instant - last_change > MAX_STRETCH + STEP, "{zone} {instant}");
                     (last_change, offset) = (instant, next);
                 }
             }

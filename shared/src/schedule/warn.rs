@@ -5,8 +5,9 @@
 use chrono::{DateTime, NaiveDateTime};
 use chrono_tz::Tz;
 
+use super::MAX_WARNINGS;
+use super::calendar::{Calendar, LAST_READING};
 use super::wall_clock::{Change, DAY, Stretch};
-use super::{Calendar, LAST_READING, MAX_WARNINGS};
 
 /// Warnings about six fields over the fires in (`after`, `until`], in seconds since the epoch.
 pub(super) fn of_fields(calendar: &Calendar, zone: Tz, after: i64, until: i64) -> Vec<String> {
@@ -38,9 +39,7 @@ pub(super) fn of_fields(calendar: &Calendar, zone: Tz, after: i64, until: i64) -
 fn of_change(calendar: &Calendar, change: Change) -> Option<String> {
     let (old, new) = (change.end_of_old_readings(), change.first_reading_after());
     let (low, high) = (old.min(new), old.max(new));
-    let first = calendar
-        .next_reading(low - 1)
-        .filter(|reading| *reading < high)?;
+    let first = calendar.next_reading(low - 1).filter(|reading| *reading < high)?;
 
     let (old, new, first) = (show(old)?, show(new)?, show(first)?);
     let real_time = calendar.fields.real_time;
@@ -74,35 +73,20 @@ mod tests {
 
     fn warnings(expression: &str, zone: Tz, after: &str, until: &str) -> Vec<String> {
         let [after, until] = [after, until].map(|text| text.parse::<DateTime<Utc>>().expect(text));
-        CronSchedule::parse(expression, zone)
-            .expect(expression)
-            .warnings(after, until)
+        CronSchedule::parse(expression, zone).expect(expression).warnings(after, until)
     }
 
     #[test]
     fn two_restricted_day_fields_are_pointed_out() {
-        let of = |expression| {
-            warnings(
-                expression,
-                Tz::UTC,
-                "2026-01-01T00:00:00Z",
-                "2027-01-01T00:00:00Z",
-            )
-        };
+        let of = |expression| warnings(expression, Tz::UTC, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
         assert!(of("0 0 0 13 * 5")[0].contains("match either"));
         assert_eq!(of("0 0 0 13 * ?"), [""; 0]);
     }
 
     #[test]
     fn a_clock_change_that_touches_a_fire_is_pointed_out() {
-        let year = |expression| {
-            warnings(
-                expression,
-                Tz::Europe__Berlin,
-                "2026-01-01T00:00:00Z",
-                "2027-01-01T00:00:00Z",
-            )
-        };
+        let year =
+            |expression| warnings(expression, Tz::Europe__Berlin, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
         assert_eq!(
             year("0 30 2 * * *"),
             [
@@ -131,12 +115,7 @@ mod tests {
 
     #[test]
     fn a_long_time_gives_a_bounded_number_of_them() {
-        let all = warnings(
-            "0 30 2 * * *",
-            Tz::Europe__Berlin,
-            "1900-01-01T00:00:00Z",
-            "2300-01-01T00:00:00Z",
-        );
+        let all = warnings("0 30 2 * * *", Tz::Europe__Berlin, "1900-01-01T00:00:00Z", "2300-01-01T00:00:00Z");
         assert_eq!(all.len(), MAX_WARNINGS);
         assert!(all[MAX_WARNINGS - 1].contains("more"));
     }

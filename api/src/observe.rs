@@ -1,0 +1,105 @@
+//! What is seen of every request: its id, its span, its metrics, one line of log.
+//!
+//! Owns the outermost layer. The matched route stands in spans and metrics, never the path as it was sent, which a caller
+//! can make up. Also the place where a handler that panics becomes an answer.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use hostsync_shared::telemetry;
+use tracing::Instrument as _;
+
+use crate::error::{ApiError, Fault};
+use crate::state::Api;
+
+/// The header with the id of a request; a caller's own is kept if it has a usable form.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id of a caller that is kept, in characters.
+const MAX_REQUEST_ID_CHARS: usize = 64;
+
+/// The headers of W3C Trace Context.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+
+/// What stands for the route where nothing matched.
+const NO_ROUTE: &str = "(none)";
+
+/// Routes that a machine asks every few seconds: their lines are for debugging alone.
+const QUIET_ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// Runs the rest within a span and tells what came of it.
+pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
+    let request_id = request_id(request.headers());
+    let span = tracing::info_span!(
+        "http_request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        request_id,
+        method = %method,
+        route,
+        status = tracing::field::Empty,
+    );
+    telemetry::set_parent(&span, &trace_headers(request.headers()));
+
+    async {
+        let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let mut response = answered.unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            ApiError::Internal(anyhow::anyhow!("a handler panicked: {what}")).into_response()
+        });
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let status = response.status();
+        let elapsed = began.elapsed();
+        tracing::Span::current().record("status", status.as_u16());
+        api.metrics.http_request(method.as_str(), &route, status.as_u16(), elapsed);
+        let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let fault = response.extensions().get::<Fault>().map(|fault| format!("{:#}", fault.0));
+        match fault {
+            Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                tracing::warn!(status = status.as_u16(), duration_ms, error, "{method} {route}: the database failed");
+            }
+            Some(error) => {
+                tracing::error!(status = status.as_u16(), duration_ms, error, "{method} {route} failed: {error}");
+            }
+            None if QUIET_ROUTES.contains(&route.as_str()) => {
+                tracing::debug!(status = status.as_u16(), duration_ms, "{method} {route} -> {status}");
+            }
+            None => tracing::info!(status = status.as_u16(), duration_ms, "{method} {route} -> {status}"),
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The caller's id of the request, if it is short and plain, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| (1..=MAX_REQUEST_ID_CHARS).contains(&id.len()))
+        .filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')))
+        .map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
+}
+
+fn trace_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    TRACE_HEADERS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned())))
+        .collect()
+}

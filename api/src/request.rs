@@ -1,0 +1,235 @@
+//! How a request is read: body, query string, id in the path.
+//!
+//! Owns content types and the bounds of a body in bytes and time. What the fields mean is the services' matter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, RawPathParams, Request};
+use axum::extract::multipart::MultipartError;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::error::ApiError;
+use crate::fields::{Fields, FromFields, JsonObject, Problems, Submitted, quoted, whole_number};
+use crate::host_file::MAX_FILE_BYTES;
+use crate::state::Api;
+
+/// Longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for the right to send in a host list or a file.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest body of a request about a task: a description of 10,000 characters, each escaped as `\uXXXX` twice, and the
+/// other fields.
+pub(crate) const MAX_TASK_BYTES: usize = 256 * 1024;
+
+/// Largest body with a host list: 100,000 addresses of 45 characters, each with quotes, comma and a line break with
+/// indentation.
+pub(crate) const MAX_HOST_LIST_BYTES: usize = 6 * 1024 * 1024;
+
+/// Largest JSON body with a host file: in JSON a line break takes two bytes, so a file of very short lines doubles.
+pub(crate) const MAX_FILE_JSON_BYTES: usize = 2 * MAX_FILE_BYTES + 64 * 1024;
+
+/// Largest form with a host file: the file, the other fields and the boundaries.
+pub(crate) const MAX_FILE_FORM_BYTES: usize = MAX_FILE_BYTES + 64 * 1024;
+
+/// The part of a form that holds the file.
+pub(crate) const FILE_PART: &str = "file";
+
+/// A JSON object of at most `MAX_BYTES`, read as a `T`.
+pub(crate) struct JsonBody<T, const MAX_BYTES: usize = MAX_TASK_BYTES>(pub(crate) Submitted<T>);
+
+impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for JsonBody<T, MAX_BYTES> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType("application/json"));
+        }
+        let object = read_json(request, MAX_BYTES).await?;
+        Ok(Self(Fields::from_json(object).read()))
+    }
+}
+
+/// A host file with the fields beside it: JSON with `file_content`, or a form with a part `file`.
+pub(crate) enum FileBody {
+    /// All fields, the file among them as a text.
+    Json(JsonObject),
+    /// The file apart from the other fields.
+    Form {
+        /// `None`: there is no part `file`.
+        file: Option<Vec<u8>>,
+        /// The other parts.
+        fields: Vec<(String, String)>,
+    },
+}
+
+impl FromRequest<Api> for FileBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        if is_json(request.headers()) {
+            return read_json(request, MAX_FILE_JSON_BYTES).await.map(Self::Json);
+        }
+        if !is_type(request.headers(), "multipart/form-data") {
+            return Err(ApiError::UnsupportedMediaType("application/json or multipart/form-data"));
+        }
+        in_time(read_form(request, api)).await
+    }
+}
+
+/// Reads a form part by part; the route's `DefaultBodyLimit` bounds it as a whole.
+async fn read_form(request: Request, api: &Api) -> Result<FileBody, ApiError> {
+    let mut form = Multipart::from_request(request, api)
+        .await
+        .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
+    let mut file = None;
+    let mut fields = Vec::new();
+    while let Some(part) = form.next_field().await.map_err(form_error)? {
+        let name = part.name().unwrap_or_default().to_owned();
+        if name == FILE_PART && file.is_none() {
+            let content = part.bytes().await.map_err(form_error)?;
+            if content.len() > MAX_FILE_BYTES {
+                return Err(ApiError::TooLarge { what: "the host file", limit_bytes: MAX_FILE_BYTES });
+            }
+            file = Some(content.into());
+        } else if name == FILE_PART {
+            return Err(ApiError::MalformedBody("the form has more than one part \"file\"".to_owned()));
+        } else {
+            fields.push((name, part.text().await.map_err(form_error)?));
+        }
+    }
+    Ok(FileBody::Form { file, fields })
+}
+
+fn form_error(error: MultipartError) -> ApiError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        ApiError::TooLarge { what: "the body", limit_bytes: MAX_FILE_FORM_BYTES }
+    } else {
+        ApiError::MalformedBody(error.body_text())
+    }
+}
+
+async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
+    let too_large = || ApiError::TooLarge { what: "the body", limit_bytes };
+    if declared_length(request.headers()).is_some_and(|length| length > limit_bytes) {
+        return Err(too_large());
+    }
+    let bytes = in_time(async {
+        let mut bytes = Vec::new();
+        let mut chunks = request.into_body().into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| ApiError::MalformedBody("it broke off".to_owned()))?;
+            if bytes.len() + chunk.len() > limit_bytes {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    })
+    .await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "it must be one JSON object",
+            _ => "it is not JSON",
+        };
+        ApiError::MalformedBody(format!("{what} ({error})"))
+    })
+}
+
+async fn in_time<T>(reading: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+        Err(ApiError::MalformedBody(format!("it did not arrive within {} s", BODY_TIMEOUT.as_secs())))
+    })
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The media type without its parameters; `None` when there is none or it is no text.
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    content_type(headers).is_some_and(|media_type| media_type.eq_ignore_ascii_case(wanted))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    is_type(headers, "application/json")
+}
+
+/// A query string, read as a `T`.
+pub(crate) struct QueryFields<T>(pub(crate) Submitted<T>);
+
+impl<T: FromFields> FromRequestParts<Api> for QueryFields<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiError> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
+        Ok(Self(Fields::from_text(pairs).read()))
+    }
+}
+
+/// Nothing in the query string: whatever stands there is refused by name.
+pub(crate) struct NoQuery;
+
+impl FromFields for NoQuery {
+    fn from_fields(_: &mut Fields) -> Self {
+        Self
+    }
+}
+
+impl FromRequestParts<Api> for NoQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let QueryFields(Submitted { value, problems }) = QueryFields::from_request_parts(parts, api).await?;
+        problems.check()?;
+        Ok(value)
+    }
+}
+
+/// The right to send in a host list or a file, held until its run is stored. Taken before the body is read, since what
+/// is bounded is the memory that bodies take.
+pub(crate) struct EnqueuePermit {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<Api> for EnqueuePermit {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let permit = Arc::clone(&api.enqueues).acquire_owned();
+        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
+            Ok(Ok(permit)) => Ok(Self { _permit: permit }),
+            _ => Err(ApiError::Busy),
+        }
+    }
+}
+
+/// The one id in the path.
+pub(crate) struct PathId(pub(crate) u64);
+
+impl FromRequestParts<Api> for PathId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, api)
+            .await
+            .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
+        let (name, text) = params.iter().next().unwrap_or(("id", ""));
+        whole_number(text).map(Self).ok_or_else(|| {
+            let mut problems = Problems::default();
+            problems.add(name, format!("must be a whole number, not {}", quoted(text)));
+            ApiError::BadInput(problems)
+        })
+    }
+}

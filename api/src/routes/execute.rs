@@ -1,0 +1,310 @@
+//! `/es-sync-execute` and `/es-sync-execute-file`: runs over hosts that the request names.
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
+
+use super::answers::{BodyErrors, CommonErrors, WriteErrors, execution_status};
+use crate::auth::Operator;
+use crate::enqueue::{self, Enqueued, HostFileRun, HostListRun, MAX_WAIT_S, Outcome, RunFields};
+use crate::error::{ApiError, ErrorBody};
+use crate::fields::{Fields, FromFields, Submitted};
+use crate::host_file::InvalidLine;
+use crate::request::{
+    EnqueuePermit, FILE_PART, FileBody, JsonBody, MAX_FILE_FORM_BYTES, MAX_HOST_LIST_BYTES, NoQuery,
+};
+use crate::state::Api;
+
+/// The field of a JSON body that holds the file.
+const FILE_FIELD: &str = "file_content";
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(execute))
+        .routes(routes!(execute_file).layer(DefaultBodyLimit::max(MAX_FILE_FORM_BYTES)))
+}
+
+/// A run over a list of addresses.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
+pub(crate) struct ExecuteHostList {
+    /// What the run is called in the execution logs.
+    #[schema(min_length = 1, max_length = 255, examples("web servers"))]
+    task_name: String,
+    /// IPv4 and IPv6 addresses; repeats are taken once, at most 100,000 hosts are left then. A bad one refuses the list.
+    #[schema(min_items = 1, examples(json!(["10.0.0.1", "2001:db8::1"])))]
+    host_ip_list: Vec<String>,
+    /// How far back the run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.
+    #[schema(default = "30d", examples("24h"))]
+    query_time_range: Option<String>,
+    /// Name or exact URL of a configured endpoint; empty means the default one.
+    #[schema(default = "")]
+    es_endpoint: Option<String>,
+    /// Index pattern; empty means the default one.
+    #[schema(max_length = 255, default = "")]
+    es_index_pattern: Option<String>,
+    /// Name of a configured mapping; empty means the default one.
+    #[schema(default = "")]
+    mapping: Option<String>,
+    /// How long to wait for the end of the run before answering, in seconds.
+    #[schema(minimum = 0, maximum = 60, default = 0)]
+    wait_seconds: Option<u32>,
+}
+
+/// A run over a host file: one IPv4 or IPv6 address a line, at most 100,000 hosts in 8 MiB.
+///
+/// Blank lines and comments from `#` on are skipped; a byte order mark, CRLF, blanks around an address and a comma behind
+/// it are forgiven; repeats are taken once.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
+pub(crate) struct ExecuteFileContent {
+    /// What the run is called in the execution logs.
+    #[schema(min_length = 1, max_length = 255, examples("web servers"))]
+    task_name: String,
+    /// The file as plain text.
+    #[schema(examples("10.0.0.1\n10.0.0.2  # front\n"))]
+    file_content: String,
+    /// How far back the run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.
+    #[schema(default = "30d", examples("24h"))]
+    query_time_range: Option<String>,
+    /// Name or exact URL of a configured endpoint; empty means the default one.
+    #[schema(default = "")]
+    es_endpoint: Option<String>,
+    /// Index pattern; empty means the default one.
+    #[schema(max_length = 255, default = "")]
+    es_index_pattern: Option<String>,
+    /// Name of a configured mapping; empty means the default one.
+    #[schema(default = "")]
+    mapping: Option<String>,
+    /// How long to wait for the end of the run before answering, in seconds.
+    #[schema(minimum = 0, maximum = 60, default = 0)]
+    wait_seconds: Option<u32>,
+}
+
+/// The same as a form: the file is the part `file`, every other field a part of its own.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
+pub(crate) struct ExecuteFileForm {
+    /// What the run is called in the execution logs.
+    #[schema(min_length = 1, max_length = 255)]
+    task_name: String,
+    /// The file.
+    #[schema(content_media_type = "application/octet-stream")]
+    file: String,
+    /// How far back the run looks.
+    #[schema(default = "30d")]
+    query_time_range: Option<String>,
+    /// Name or exact URL of a configured endpoint; empty means the default one.
+    #[schema(default = "")]
+    es_endpoint: Option<String>,
+    /// Index pattern; empty means the default one.
+    #[schema(max_length = 255, default = "")]
+    es_index_pattern: Option<String>,
+    /// Name of a configured mapping; empty means the default one.
+    #[schema(default = "")]
+    mapping: Option<String>,
+    /// How long to wait for the end of the run before answering, in seconds.
+    #[schema(minimum = 0, maximum = 60, default = 0)]
+    wait_seconds: Option<u32>,
+}
+
+impl FromFields for RunFields {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            task_name: fields.text("task_name"),
+            query_time_range: fields.text("query_time_range"),
+            es_endpoint: fields.text("es_endpoint"),
+            es_index_pattern: fields.text("es_index_pattern"),
+            mapping: fields.text("mapping"),
+            wait_seconds: fields.number("wait_seconds", 0..=MAX_WAIT_S),
+        }
+    }
+}
+
+impl FromFields for HostListRun {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self { host_ip_list: fields.texts("host_ip_list"), run: RunFields::from_fields(fields) }
+    }
+}
+
+/// The JSON form of a run over a file.
+struct FileContentRun(HostFileRun);
+
+impl FromFields for FileContentRun {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self(HostFileRun {
+            content: fields.text(FILE_FIELD).map(String::into_bytes),
+            content_field: FILE_FIELD,
+            run: RunFields::from_fields(fields),
+        })
+    }
+}
+
+impl FileBody {
+    fn submitted(self) -> Submitted<HostFileRun> {
+        match self {
+            Self::Json(object) => Fields::from_json(object).read::<FileContentRun>().map(|run| run.0),
+            Self::Form { file, fields } => Fields::from_text(fields)
+                .read::<RunFields>()
+                .map(|run| HostFileRun { content: file, content_field: FILE_PART, run }),
+        }
+    }
+}
+
+/// A run that was accepted. The counters are there after `wait_seconds` alone.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunAccepted {
+    /// Always true.
+    #[schema(examples(true))]
+    success: bool,
+    #[schema(examples("execution 12 was enqueued over 2 hosts"))]
+    message: String,
+    /// Its id.
+    #[schema(examples(12))]
+    execution_id: u64,
+    /// Hosts in it, repeats taken once.
+    #[schema(examples(2))]
+    total_hosts: u64,
+    /// How it stood when the wait was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = execution_status)]
+    execution_status: Option<String>,
+    /// Hosts whose values were written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    success_count: Option<u64>,
+    /// Hosts given up, with a reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    failed_count: Option<u64>,
+    /// Hosts without a document in the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    no_data_count: Option<u64>,
+    /// Hosts that are not in the pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    not_in_pool_count: Option<u64>,
+    /// Hosts whose turn had not come when the run was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cancelled_count: Option<u64>,
+    /// Hosts without an outcome yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pending_count: Option<u64>,
+    /// The lines of the file that are no addresses, at most 1,000; with a file alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    invalid_lines: Option<Vec<InvalidLine>>,
+    /// How many such lines there are in all; with a file alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    invalid_line_count: Option<u64>,
+}
+
+impl RunAccepted {
+    fn new(run: &Enqueued, outcome: Option<&Outcome>, file: Option<(Vec<InvalidLine>, usize)>) -> Self {
+        let count = |count: fn(&Outcome) -> u64| outcome.map(count);
+        let (invalid_lines, invalid_line_count) = file.unzip();
+        Self {
+            success: true,
+            message: message(run, outcome, invalid_line_count.unwrap_or(0)),
+            execution_id: run.execution_id.0,
+            total_hosts: run.total_hosts as u64,
+            execution_status: outcome.map(|outcome| outcome.execution_status.clone()),
+            success_count: count(|outcome| outcome.success_count),
+            failed_count: count(|outcome| outcome.failed_count),
+            no_data_count: count(|outcome| outcome.no_data_count),
+            not_in_pool_count: count(|outcome| outcome.not_in_pool_count),
+            cancelled_count: count(|outcome| outcome.cancelled_count),
+            pending_count: count(|outcome| outcome.pending_count),
+            invalid_lines,
+            invalid_line_count: invalid_line_count.map(|count| count as u64),
+        }
+    }
+}
+
+fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize) -> String {
+    let (id, hosts) = (run.execution_id, run.total_hosts);
+    let hosts = if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") };
+    let mut message = match outcome {
+        None => format!("execution {id} was enqueued over {hosts}"),
+        Some(outcome) if outcome.has_ended() => {
+            format!("execution {id} over {hosts} has ended: {}", outcome.execution_status)
+        }
+        Some(outcome) => format!("execution {id} over {hosts} is going on, {} of them are done", outcome.done()),
+    };
+    match invalid_line_count {
+        0 => {}
+        1 => message.push_str("; 1 line of the file is no address"),
+        count => message.push_str(&format!("; {count} lines of the file are no addresses")),
+    }
+    message
+}
+
+/// Run over a list of hosts
+///
+/// Answers at once, or when the run has ended within `wait_seconds`. Only the database is needed: the run is accepted
+/// while the broker or the source is down.
+#[utoipa::path(
+    post, path = "/es-sync-execute", operation_id = "execute_es_sync_by_host_list", tag = "running",
+    request_body(content = ExecuteHostList, example = json!({
+        "task_name": "web servers", "host_ip_list": ["10.0.0.1", "10.0.0.2"], "query_time_range": "24h"
+    })),
+    responses(
+        (status = 200, description = "The run was accepted", body = RunAccepted),
+        CommonErrors, WriteErrors, BodyErrors,
+        (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
+         headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
+    ),
+)]
+async fn execute(
+    _: Operator,
+    _: NoQuery,
+    State(api): State<Api>,
+    permit: EnqueuePermit,
+    JsonBody(submitted): JsonBody<HostListRun, MAX_HOST_LIST_BYTES>,
+) -> Result<Json<RunAccepted>, ApiError> {
+    let run = enqueue::execute_host_list(&api, submitted).await?;
+    drop(permit);
+    let outcome = enqueue::wait_for_end(&api, &run).await;
+    Ok(Json(RunAccepted::new(&run, outcome.as_ref(), None)))
+}
+
+/// Run over a host file
+///
+/// Bad lines are told and the rest runs; without a single good line nothing does. As JSON the file stands in
+/// `file_content`, in a form it is the part `file`.
+#[utoipa::path(
+    post, path = "/es-sync-execute-file", operation_id = "execute_es_sync_by_file", tag = "running",
+    request_body(
+        content(
+            (ExecuteFileContent = "application/json", example = json!({
+                "task_name": "web servers", "file_content": "10.0.0.1\n10.0.0.2  # front\n"
+            })),
+            (ExecuteFileForm = "multipart/form-data"),
+        ),
+    ),
+    responses(
+        (status = 200, description = "The run was accepted", body = RunAccepted),
+        CommonErrors, WriteErrors, BodyErrors,
+        (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
+         headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
+    ),
+)]
+async fn execute_file(
+    _: Operator,
+    _: NoQuery,
+    State(api): State<Api>,
+    permit: EnqueuePermit,
+    body: FileBody,
+) -> Result<Json<RunAccepted>, ApiError> {
+    let (run, invalid_lines, invalid_line_count) = enqueue::execute_host_file(&api, body.submitted()).await?;
+    drop(permit);
+    let outcome = enqueue::wait_for_end(&api, &run).await;
+    Ok(Json(RunAccepted::new(&run, outcome.as_ref(), Some((invalid_lines, invalid_line_count)))))
+}

@@ -1,0 +1,361 @@
+//! `/es-sync-execution-logs`, `/es-sync-execution-detail`, `/es-sync-executions`: looking at runs and cancelling one.
+
+use axum::Json;
+use axum::extract::State;
+use hostsync_shared::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
+use hostsync_shared::tables::details::ExecutionDetail;
+use hostsync_shared::tables::executions::ExecutionLog;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answers::{CommonErrors, Done, WriteErrors, execution_status, sync_status, trigger};
+use crate::auth::{Operator, Viewer};
+use crate::error::{ApiError, ErrorBody};
+use crate::executions::{self, Cancelled, DetailQuery, LogQuery};
+use crate::fields::{Fields, FromFields};
+use crate::pagination::{List, PageRequest};
+use crate::request::{NoQuery, PathId, QueryFields};
+use crate::state::Api;
+use crate::timestamp::Timestamp;
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(list_execution_logs))
+        .routes(routes!(get_execution_detail))
+        .routes(routes!(cancel_execution))
+}
+
+/// An execution. At every moment the counters add up to `total_hosts`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExecutionLogBody {
+    #[schema(examples(12))]
+    id: u64,
+    /// 0 without a task.
+    task_id: u64,
+    #[schema(examples("nightly"))]
+    task_name: String,
+    #[schema(schema_with = trigger)]
+    trigger: String,
+    /// The fire it stands for; null for a run made by hand.
+    scheduled_for: Option<Timestamp>,
+    /// When it began.
+    execution_time: Timestamp,
+    /// Null while it is going.
+    finished_at: Option<Timestamp>,
+    #[schema(schema_with = execution_status)]
+    execution_status: String,
+    /// 0 until the hosts of a scheduled run are known.
+    #[schema(examples(2))]
+    total_hosts: u64,
+    success_count: u64,
+    failed_count: u64,
+    no_data_count: u64,
+    not_in_pool_count: u64,
+    cancelled_count: u64,
+    pending_count: u64,
+    /// Why it failed or was skipped, or the reason of one of its failed hosts.
+    error_message: Option<String>,
+    /// Null while it is going.
+    duration_ms: Option<i64>,
+    #[schema(examples("24h"))]
+    query_time_range: String,
+    /// First instant read.
+    window_from: Option<Timestamp>,
+    /// First instant no longer read.
+    window_to: Option<Timestamp>,
+    #[schema(examples("default"))]
+    es_endpoint: String,
+    es_index_pattern: String,
+    #[schema(examples("zabbix"))]
+    mapping: String,
+    created_by: String,
+    created_at: Timestamp,
+}
+
+impl From<ExecutionLog> for ExecutionLogBody {
+    fn from(log: ExecutionLog) -> Self {
+        Self {
+            id: log.id,
+            task_id: log.task_id,
+            task_name: log.task_name,
+            trigger: log.trigger,
+            scheduled_for: log.scheduled_for.map(Timestamp),
+            execution_time: Timestamp(log.execution_time),
+            finished_at: log.finished_at.map(Timestamp),
+            execution_status: log.execution_status,
+            total_hosts: log.total_hosts,
+            success_count: log.success_count,
+            failed_count: log.failed_count,
+            no_data_count: log.no_data_count,
+            not_in_pool_count: log.not_in_pool_count,
+            cancelled_count: log.cancelled_count,
+            pending_count: log.pending_count,
+            error_message: log.error_message,
+            duration_ms: log.duration_ms,
+            query_time_range: log.query_time_range,
+            window_from: log.window_from.map(Timestamp),
+            window_to: log.window_to.map(Timestamp),
+            es_endpoint: log.es_endpoint,
+            es_index_pattern: log.es_index_pattern,
+            mapping: log.mapping,
+            created_by: log.created_by,
+            created_at: Timestamp(log.created_at),
+        }
+    }
+}
+
+/// Which executions to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
+pub(crate) struct ListExecutionLogs {
+    /// Only runs of this task; 0 means all runs.
+    #[param(default = 0)]
+    task_id: Option<u64>,
+    /// Only runs that stand so.
+    #[param(schema_with = execution_status)]
+    status: Option<String>,
+    /// Only runs made by this.
+    #[param(schema_with = trigger)]
+    trigger: Option<String>,
+    /// Only runs that began at this time or later, RFC 3339.
+    #[param(format = DateTime)]
+    from: Option<String>,
+    /// Only runs that began before this time, RFC 3339.
+    #[param(format = DateTime)]
+    to: Option<String>,
+    /// Most executions in the answer.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl FromFields for LogQuery {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            task_id: fields.number("task_id", 0..=u64::MAX).map(TaskId),
+            status: fields.word::<ExecutionStatus>("status"),
+            trigger: fields.word::<Trigger>("trigger"),
+            from: fields.time("from"),
+            to: fields.time("to"),
+            page: PageRequest::from_fields(fields, List::ExecutionLogs),
+        }
+    }
+}
+
+/// A page of executions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExecutionLogPage {
+    /// Always true.
+    #[schema(examples(true))]
+    success: bool,
+    #[schema(examples("1 execution"))]
+    message: String,
+    /// Newest first.
+    execution_logs: Vec<ExecutionLogBody>,
+    /// Where the next page begins; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_cursor: Option<String>,
+}
+
+/// List executions
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/es-sync-execution-logs", operation_id = "get_es_sync_execution_logs", tag = "looking",
+    params(ListExecutionLogs),
+    responses((status = 200, description = "A page of executions", body = ExecutionLogPage), CommonErrors),
+)]
+async fn list_execution_logs(
+    _: Viewer,
+    State(api): State<Api>,
+    QueryFields(submitted): QueryFields<LogQuery>,
+) -> Result<Json<ExecutionLogPage>, ApiError> {
+    let (logs, next_cursor) = executions::list(&api, submitted).await?;
+    let execution_logs: Vec<ExecutionLogBody> = logs.into_iter().map(ExecutionLogBody::from).collect();
+    let message = match execution_logs.len() {
+        1 => "1 execution".to_owned(),
+        count => format!("{count} executions"),
+    };
+    Ok(Json(ExecutionLogPage { success: true, message, execution_logs, next_cursor }))
+}
+
+/// One host of an execution. Metrics are null, not 0, where there is no measurement.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExecutionDetailBody {
+    #[schema(examples("10.0.0.1"))]
+    host_ip: String,
+    /// Null for a host that is not in the pool.
+    host_name: Option<String>,
+    #[schema(schema_with = sync_status)]
+    sync_status: String,
+    error_message: Option<String>,
+    /// Percent.
+    max_cpu: Option<f64>,
+    /// Percent.
+    avg_cpu: Option<f64>,
+    /// GB.
+    max_memory: Option<f64>,
+    /// GB.
+    avg_memory: Option<f64>,
+    /// GB.
+    max_disk: Option<f64>,
+    /// GB.
+    avg_disk: Option<f64>,
+    /// Documents in the window.
+    data_point_count: Option<i64>,
+    /// Attempts spent.
+    attempts: u32,
+    created_at: Timestamp,
+    /// Null while it is pending.
+    finished_at: Option<Timestamp>,
+}
+
+impl From<ExecutionDetail> for ExecutionDetailBody {
+    fn from(detail: ExecutionDetail) -> Self {
+        Self {
+            host_ip: detail.host_ip,
+            host_name: detail.host_name,
+            sync_status: detail.sync_status,
+            error_message: detail.error_message,
+            max_cpu: detail.max_cpu,
+            avg_cpu: detail.avg_cpu,
+            max_memory: detail.max_memory,
+            avg_memory: detail.avg_memory,
+            max_disk: detail.max_disk,
+            avg_disk: detail.avg_disk,
+            data_point_count: detail.data_point_count,
+            attempts: detail.attempts,
+            created_at: Timestamp(detail.created_at),
+            finished_at: detail.finished_at.map(Timestamp),
+        }
+    }
+}
+
+/// How many hosts of an execution have each status, whatever page is shown.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StatusCounts {
+    pending: u64,
+    success: u64,
+    failed: u64,
+    no_data: u64,
+    not_in_pool: u64,
+    cancelled: u64,
+}
+
+impl From<&ExecutionLog> for StatusCounts {
+    fn from(log: &ExecutionLog) -> Self {
+        Self {
+            pending: log.pending_count,
+            success: log.success_count,
+            failed: log.failed_count,
+            no_data: log.no_data_count,
+            not_in_pool: log.not_in_pool_count,
+            cancelled: log.cancelled_count,
+        }
+    }
+}
+
+/// Which hosts of an execution to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
+pub(crate) struct ListExecutionDetails {
+    /// Only hosts with this status.
+    #[param(schema_with = sync_status)]
+    status: Option<String>,
+    /// Only this host, written as in `host_ip` of a detail.
+    host_ip: Option<String>,
+    /// Most hosts in the answer.
+    #[param(minimum = 1, maximum = 500, default = 500)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl FromFields for DetailQuery {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            status: fields.word::<SyncStatus>("status"),
+            host_ip: fields.text("host_ip"),
+            page: PageRequest::from_fields(fields, List::ExecutionDetails),
+        }
+    }
+}
+
+/// An execution with a page of its hosts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExecutionDetailPage {
+    /// Always true.
+    #[schema(examples(true))]
+    success: bool,
+    #[schema(examples("execution 12"))]
+    message: String,
+    execution_log: ExecutionLogBody,
+    execution_details: Vec<ExecutionDetailBody>,
+    status_counts: StatusCounts,
+    /// Where the next page begins; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_cursor: Option<String>,
+}
+
+/// Show an execution
+///
+/// The execution itself, a page of its hosts, and how many hosts have each status.
+#[utoipa::path(
+    get, path = "/es-sync-execution-detail/{execution_id}", operation_id = "get_es_sync_execution_detail", tag = "looking",
+    params(("execution_id" = u64, Path, description = "Id of the execution"), ListExecutionDetails),
+    responses(
+        (status = 200, description = "The execution and a page of its hosts", body = ExecutionDetailPage),
+        CommonErrors,
+        (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
+    ),
+)]
+async fn get_execution_detail(
+    _: Viewer,
+    State(api): State<Api>,
+    PathId(id): PathId,
+    QueryFields(submitted): QueryFields<DetailQuery>,
+) -> Result<Json<ExecutionDetailPage>, ApiError> {
+    let (log, details, next_cursor) = executions::detail(&api, ExecutionId(id), submitted).await?;
+    Ok(Json(ExecutionDetailPage {
+        success: true,
+        message: format!("execution {id}"),
+        status_counts: StatusCounts::from(&log),
+        execution_log: log.into(),
+        execution_details: details.into_iter().map(ExecutionDetailBody::from).collect(),
+        next_cursor,
+    }))
+}
+
+/// Cancel an execution
+///
+/// Stops what has not started: hosts without an outcome become `cancelled` within seconds, then the execution ends. A run
+/// that waits is skipped.
+#[utoipa::path(
+    post, path = "/es-sync-executions/{execution_id}/cancel", operation_id = "cancel_es_sync_execution", tag = "running",
+    params(("execution_id" = u64, Path, description = "Id of the execution")),
+    responses(
+        (status = 200, description = "The execution is being cancelled", body = Done),
+        CommonErrors, WriteErrors,
+        (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
+        (status = 409, description = "It has ended already: `execution_finished`", body = ErrorBody),
+    ),
+)]
+async fn cancel_execution(
+    _: Operator,
+    _: NoQuery,
+    State(api): State<Api>,
+    PathId(id): PathId,
+) -> Result<Json<Done>, ApiError> {
+    Ok(Done::new(match executions::cancel(&api, ExecutionId(id)).await? {
+        Cancelled::Closing => format!("execution {id} is being cancelled"),
+        Cancelled::AlreadyClosing => format!("execution {id} was being ended already"),
+        Cancelled::Skipped => format!("execution {id} had not begun and is skipped"),
+    }))
+}

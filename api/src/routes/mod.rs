@@ -1,0 +1,18 @@
+//! The routes, a file a resource: parameters, answer, documentation, a short handler. The rules stand in the services.
+
+pub(crate) mod answers;
+pub(crate) mod execute;
+pub(crate) mod executions;
+pub(crate) mod tasks;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::state::Api;
+
+/// Below which all but the operator's routes stand.
+pub(crate) const BASE_PATH: &str = "/api/cmdb/v1";
+
+/// Every route below [`BASE_PATH`], with its documentation.
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().merge(tasks::router()).merge(execute::router()).merge(executions::router())
+}

@@ -1,0 +1,301 @@
+//! Sample documents of the `zabbix` family, and what a sync of them must give, computed from the generator alone.
+//!
+//! A host's value at a time follows from its number and the time, so that whoever expects something need not keep the
+//! documents.
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Value, json};
+
+/// Documents in one bulk request.
+const BULK_DOCUMENTS: usize = 5_000;
+
+/// Bulk requests in flight.
+const BULKS_AT_ONCE: usize = 3;
+
+/// A sample host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SampleHost(pub u32);
+
+impl SampleHost {
+    /// `10.x.y.z`, different for each number below 2^24.
+    pub fn ip(self) -> String {
+        let n = self.0 + 1;
+        format!("10.{}.{}.{}", (n >> 16) & 0xff, (n >> 8) & 0xff, n & 0xff)
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        format!("host-{:05}", self.0)
+    }
+
+    /// Its memory in the pool, in GB.
+    pub fn ram_gb(self) -> u32 {
+        [16, 32, 64, 128][(self.0 % 4) as usize]
+    }
+
+    /// Its disk in the pool, in GB.
+    pub fn disk_gb(self) -> u32 {
+        [100, 250, 500, 1_000][(self.0 / 4 % 4) as usize]
+    }
+
+    /// What it measured at `at`.
+    pub fn sample(self, at: DateTime<Utc>) -> Sample {
+        let seed = (u64::from(self.0) << 32) ^ at.timestamp().unsigned_abs();
+        let part = |n: u64| f64::from(u32::try_from(mix(seed.wrapping_add(n << 56)) >> 40).unwrap_or(0)) / f64::from(1 << 24);
+        let cents = |value: f64| (value * 100.0).round() / 100.0;
+        Sample {
+            cpu: cents(5.0 + 90.0 * part(1)),
+            memory_gb: cents(f64::from(self.ram_gb()) * (0.2 + 0.7 * part(2))),
+            disk_gb: cents(f64::from(self.disk_gb()) * (0.3 + 0.5 * part(3))),
+        }
+    }
+
+    /// What a sync over `[from, to)` must find, with documents each `step` from a multiple of it.
+    pub fn expected(self, from: DateTime<Utc>, to: DateTime<Utc>, step: TimeDelta) -> Expected {
+        let samples: Vec<Sample> = times(from, to, step).map(|at| self.sample(at)).collect();
+        let stats = |value: fn(&Sample) -> f64| {
+            let values: Vec<f64> = samples.iter().map(value).collect();
+            Extent {
+                max: values.iter().copied().fold(f64::MIN, f64::max),
+                min: values.iter().copied().fold(f64::MAX, f64::min),
+                avg: values.iter().sum::<f64>() / values.len() as f64,
+            }
+        };
+        Expected {
+            documents: samples.len(),
+            cpu: stats(|sample| sample.cpu),
+            memory_gb: stats(|sample| sample.memory_gb),
+            disk_gb: stats(|sample| sample.disk_gb),
+        }
+    }
+}
+
+/// SplitMix64's finalizer: equal numbers in, well-spread numbers out.
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// What a host measured at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Percent.
+    pub cpu: f64,
+    /// GB in use.
+    pub memory_gb: f64,
+    /// GB in use.
+    pub disk_gb: f64,
+}
+
+/// Maximum, mean and minimum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extent {
+    /// Highest.
+    pub max: f64,
+    /// Mean.
+    pub avg: f64,
+    /// Lowest.
+    pub min: f64,
+}
+
+/// What a sync must find for a host.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// Documents in the window.
+    pub documents: usize,
+    /// Percent.
+    pub cpu: Extent,
+    /// GB.
+    pub memory_gb: Extent,
+    /// GB.
+    pub disk_gb: Extent,
+}
+
+/// The multiples of `step` in `[from, to)`.
+pub fn times(from: DateTime<Utc>, to: DateTime<Utc>, step: TimeDelta) -> impl Iterator<Item = DateTime<Utc>> {
+    let step_s = step.num_seconds().max(1);
+    let first = (from.timestamp_millis().div_euclid(step_s * 1_000) + i64::from(from.timestamp_millis().rem_euclid(step_s * 1_000) != 0)) * step_s;
+    (0..).map_while(move |n| DateTime::from_timestamp(first + n * step_s, 0).filter(|at| *at < to))
+}
+
+/// Appends one document as Zabbix's exporter writes it, as two lines of a bulk request. By hand, since a value tree for
+/// each of some 100,000 documents would cost more than the engine needs to store them; no text here needs escaping.
+fn push_document(body: &mut String, host: SampleHost, at: DateTime<Utc>) {
+    let Sample { cpu, memory_gb, disk_gb } = host.sample(at);
+    let (ip, name, at) = (host.ip(), host.name(), at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        body,
+        "{{\"index\":{{}}}}\n{{\"@timestamp\":\"{at}\",\"hostIp\":\"{ip}\",\"hostName\":\"{name}\",\"group\":\"demo\",\
+         \"cpu\":{cpu},\"available_memory\":{memory_gb},\"total_disk_space_all\":{disk_gb}}}"
+    );
+}
+
+/// An index of sample documents.
+#[derive(Debug, Clone)]
+pub struct SampleIndex {
+    client: reqwest::Client,
+    url: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl SampleIndex {
+    /// Creates an empty index whose fields are as Zabbix's exporter leaves them: texts with a `.keyword`, plain numbers
+    /// (as doubles, so that what comes back is what was written to the last digit).
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn create(url: &str, name: &str) -> anyhow::Result<Self> {
+        let index = Self::existing(url, name);
+        let text = json!({"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}});
+        let body = json!({
+            "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
+            "mappings": {"properties": {
+                "@timestamp": {"type": "date"},
+                "hostIp": text, "hostName": text, "group": text,
+                "cpu": {"type": "double"}, "available_memory": {"type": "double"},
+                "total_disk_space_all": {"type": "double"},
+            }},
+        });
+        index.send(reqwest::Method::PUT, "", body.to_string(), "application/json").await?;
+        Ok(index)
+    }
+
+    /// An index that stands already.
+    pub fn existing(url: &str, name: &str) -> Self {
+        Self { client: reqwest::Client::new(), url: url.to_owned(), name: name.to_owned() }
+    }
+
+    /// Writes the documents of `hosts` in `[from, to)`, one each `step`, and makes them visible. `progress` hears how
+    /// many documents have been written.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn fill(
+        &self,
+        hosts: impl IntoIterator<Item = SampleHost>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        step: TimeDelta,
+        mut progress: impl FnMut(usize),
+    ) -> anyhow::Result<usize> {
+        let mut documents = hosts
+            .into_iter()
+            .flat_map(|host| times(from, to, step).map(move |at| (host, at)))
+            .peekable();
+        let bulks = std::iter::from_fn(move || {
+            documents.peek()?;
+            let mut body = String::new();
+            let count = documents
+                .by_ref()
+                .take(BULK_DOCUMENTS)
+                .map(|(host, at)| push_document(&mut body, host, at))
+                .count();
+            Some((body, count))
+        });
+        let mut written = stream::iter(bulks)
+            .map(|(body, count)| async move { self.bulk(body).await.map(|()| count) })
+            .buffer_unordered(BULKS_AT_ONCE);
+        let mut total = 0;
+        while let Some(count) = written.try_next().await? {
+            total += count;
+            progress(total);
+        }
+        self.send(reqwest::Method::POST, "/_refresh", String::new(), "application/json").await?;
+        Ok(total)
+    }
+
+    /// A note of ours that stands with the index (`_meta` of its mapping); `None` if there is none or no index.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    pub async fn note(&self) -> anyhow::Result<Option<Value>> {
+        let url = format!("{}/{}/_mapping", self.url, self.name);
+        let response = self.client.get(&url).send().await.context(url.clone())?;
+        if response.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        anyhow::ensure!(response.status().is_success(), "{url} answered {}", response.status());
+        let answer: Value = serde_json::from_str(&response.text().await?).context(url)?;
+        Ok(answer[&self.name]["mappings"]["_meta"].as_object().map(|meta| Value::Object(meta.clone())))
+    }
+
+    /// Replaces the note; an empty object says nothing.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn set_note(&self, note: &Value) -> anyhow::Result<()> {
+        let body = json!({"_meta": note}).to_string();
+        self.send(reqwest::Method::PUT, "/_mapping", body, "application/json").await?;
+        Ok(())
+    }
+
+    /// Writes one document as it is given and makes it visible.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn put(&self, document: &Value) -> anyhow::Result<()> {
+        self.send(reqwest::Method::POST, "/_doc?refresh=true", document.to_string(), "application/json").await?;
+        Ok(())
+    }
+
+    async fn bulk(&self, body: String) -> anyhow::Result<()> {
+        let answer = self.send(reqwest::Method::POST, "/_bulk?filter_path=errors", body, "application/x-ndjson").await?;
+        anyhow::ensure!(answer["errors"] == json!(false), "a bulk request had errors");
+        Ok(())
+    }
+
+    /// Deletes the index.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn delete(&self) -> anyhow::Result<()> {
+        self.send(reqwest::Method::DELETE, "?ignore_unavailable=true", String::new(), "application/json").await?;
+        Ok(())
+    }
+
+    async fn send(&self, method: reqwest::Method, path: &str, body: String, kind: &str) -> anyhow::Result<Value> {
+        let url = format!("{}/{}{path}", self.url, self.name);
+        let response =
+            self.client.request(method, &url).header("content-type", kind).body(body).send().await.context(url.clone())?;
+        let status = response.status();
+        let text = response.text().await?;
+        anyhow::ensure!(status.is_success(), "{url} answered {status}: {text}");
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_begin_at_or_after_from_and_end_before_to() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+        let step = TimeDelta::minutes(5);
+        let found: Vec<_> = times(at("2026-01-01T00:00:00.001Z"), at("2026-01-01T00:15:00Z"), step).collect();
+        assert_eq!(found, [at("2026-01-01T00:05:00Z"), at("2026-01-01T00:10:00Z")]);
+        let found: Vec<_> = times(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:05:00.001Z"), step).collect();
+        assert_eq!(found, [at("2026-01-01T00:00:00Z"), at("2026-01-01T00:05:00Z")]);
+    }
+
+    #[test]
+    fn hosts_have_addresses_of_their_own() {
+        let addresses: std::collections::HashSet<String> = (0..70_000).map(|n| SampleHost(n).ip()).collect();
+        assert_eq!(addresses.len(), 70_000);
+        assert!(addresses.iter().all(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok()));
+    }
+}

@@ -1,0 +1,127 @@
+//! A door in front of a real server: it can be shut, and it can be slow.
+//!
+//! What passes is the real server's; the door only adds what networks do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// A forwarding port on 127.0.0.1.
+pub struct Gate {
+    port: u16,
+    state: Arc<State>,
+}
+
+struct State {
+    target: String,
+    is_open: watch::Sender<bool>,
+    delay_ms: AtomicU64,
+    is_mute: AtomicBool,
+    requests: AtomicU64,
+}
+
+impl Gate {
+    /// An open door to `target` (`host:port`).
+    ///
+    /// # Errors
+    ///
+    /// No port is free.
+    pub async fn to(target: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("a free port")?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(State {
+            target: target.to_owned(),
+            is_open: watch::channel(true).0,
+            delay_ms: AtomicU64::new(0),
+            is_mute: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+        });
+        let served = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = Arc::clone(&served);
+                tokio::spawn(async move {
+                    // A connection that breaks is what a door is for.
+                    let _ = pass(stream, &state).await;
+                });
+            }
+        });
+        Ok(Self { port, state })
+    }
+
+    /// A door to the server that a URL names, and the URL through the door.
+    ///
+    /// # Errors
+    ///
+    /// The URL names no port, or no port is free.
+    pub async fn before(url: &str) -> anyhow::Result<(Self, String)> {
+        let mut parsed: reqwest::Url = url.parse()?;
+        let target = format!("{}:{}", parsed.host_str().context("a host")?, parsed.port().context("a port")?);
+        let gate = Self::to(&target).await?;
+        parsed.set_port(Some(gate.port)).ok().context("a port")?;
+        Ok((gate, parsed.to_string().trim_end_matches('/').to_owned()))
+    }
+
+    /// Shuts the door: open connections break, new ones are closed at once.
+    pub fn shut(&self) {
+        self.state.is_open.send_replace(false);
+    }
+
+    /// Opens the door.
+    pub fn open(&self) {
+        self.state.is_open.send_replace(true);
+    }
+
+    /// Delays everything that clients send by this.
+    pub fn delay(&self, delay: Duration) {
+        self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Accepts connections and lets nothing through, as a server that hangs.
+    pub fn mute(&self, is_mute: bool) {
+        self.state.is_mute.store(is_mute, Ordering::Relaxed);
+    }
+
+    /// How often clients have sent something.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+}
+
+async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut is_open = state.is_open.subscribe();
+    if !*is_open.borrow_and_update() {
+        return Ok(());
+    }
+    let mut server = TcpStream::connect(&state.target).await?;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let requests = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let n = from_client.read(&mut buffer).await?;
+            if n == 0 {
+                return to_server.shutdown().await;
+            }
+            state.requests.fetch_add(1, Ordering::Relaxed);
+            while state.is_mute.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(state.delay_ms.load(Ordering::Relaxed))).await;
+            to_server.write_all(&buffer[..n]).await?;
+        }
+    };
+    let answers = async {
+        tokio::io::copy(&mut from_server, &mut to_client).await?;
+        to_client.shutdown().await
+    };
+    tokio::select! {
+        done = async { tokio::try_join!(requests, answers) } => done.map(|_| ()),
+        _ = is_open.wait_for(|is_open| !is_open) => Ok(()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Real processes of the three services, to be killed.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::{Child, Command};
+
+/// A running process; killed when it is dropped.
+pub struct Process {
+    child: Child,
+}
+
+/// The directory of the workspace's binaries: where this binary or test was built.
+///
+/// # Errors
+///
+/// The binaries have not been built.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    own.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not built: run `cargo build --workspace`"))
+}
+
+/// Starts a service that goes on when this process has ended: in a process group of its own, so that Ctrl-C at the
+/// terminal does not reach it, its output in `log`, which is emptied first. Nothing of our own configuration is inherited.
+///
+/// # Errors
+///
+/// It is not built or cannot be started, or the log cannot be written.
+pub fn start_detached(
+    name: &str,
+    environment: &[(String, String)],
+    log: &Path,
+) -> anyhow::Result<std::process::Child> {
+    let mut command = std::process::Command::new(binary(name)?);
+    for (inherited, _) in std::env::vars_os() {
+        if inherited.as_encoded_bytes().starts_with(b"HOSTSYNC_") {
+            command.env_remove(inherited);
+        }
+    }
+    let output = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
+    command
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("{name} cannot be started"))
+}
+
+impl Process {
+    /// Starts a service with this environment and nothing else of ours.
+    ///
+    /// # Errors
+    ///
+    /// It is not built or cannot be started.
+    pub fn start(name: &str, environment: &[(String, String)]) -> anyhow::Result<Self> {
+        let child = Command::new(binary(name)?)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{name} cannot be started"))?;
+        Ok(Self { child })
+    }
+
+    /// SIGKILL, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("kill")
+    }
+
+    /// SIGTERM; returns its exit code, within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// It did not end in time, or not by itself.
+    pub async fn terminate(mut self, limit: Duration) -> anyhow::Result<i32> {
+        let id = self.child.id().context("it has ended already")?;
+        let status = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
+        anyhow::ensure!(status.success(), "SIGTERM could not be sent");
+        let ended = tokio::time::timeout(limit, self.child.wait()).await.context("it did not end in time")??;
+        ended.code().context("it was ended by a signal")
+    }
+}

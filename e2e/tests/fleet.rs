@@ -1,0 +1,128 @@
+//! Several of each service at once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use hostsync_e2e::bed::on_bed;
+use hostsync_e2e::client::{Client, wait_for};
+use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::service;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the task is enabled; it fires every two seconds.
+const FIRES: usize = 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_makes_each_fire_once_and_each_host_once_in_it() {
+    on_bed("fleet", async |bed| {
+        let hosts: Vec<SampleHost> = (0..25).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        bed.index_last_day(hosts.iter().copied(), TimeDelta::minutes(15)).await.expect("documents");
+        let config = || bed.config(&[]).expect("a configuration");
+        let mut services = Vec::new();
+        for _ in 0..2 {
+            services.push(service::api(config()).await.expect("an API"));
+            services.push(service::scheduler(config()).await.expect("a scheduler"));
+        }
+        for _ in 0..3 {
+            services.push(service::worker(config()).await.expect("a worker"));
+        }
+        let first = Client::new(&services[0].url());
+        let second = Client::new(&services[2].url());
+        first.wait_until_ready(LIMIT).await.expect("ready");
+        second.wait_until_ready(LIMIT).await.expect("ready");
+
+        let task = first.create_enabled_task("fleet", "*/2 * * * * *", "1h").await.expect("a task");
+        wait_for("30 fires", Duration::from_secs(90), async || {
+            Ok((second.execution_logs(task).await?.len() >= FIRES).then_some(()))
+        })
+        .await
+        .expect("30 fires");
+        second.enable_task(task, false).await.expect("disabled");
+
+        let logs = first.execution_logs(task).await.expect("logs");
+        let fires: Vec<i64> = {
+            let mut fires: Vec<i64> = logs
+                .iter()
+                .map(|log| {
+                    let at: chrono::DateTime<chrono::Utc> =
+                        log["scheduled_for"].as_str().expect("a time").parse().expect("a time");
+                    at.timestamp()
+                })
+                .collect();
+            fires.sort_unstable();
+            fires
+        };
+        // Each even second once: none lost, none twice.
+        assert!(fires.windows(2).all(|pair| pair[1] - pair[0] == 2), "{fires:?}");
+        assert!(fires.iter().all(|at| at % 2 == 0));
+        let skipped = logs.iter().filter(|log| log["execution_status"] == "skipped").count();
+        assert_eq!(skipped, 0, "a run over 25 hosts takes less than two seconds");
+
+        for log in &logs {
+            let id = log["id"].as_u64().expect("an id");
+            let ended = first.wait_for_end(id, LIMIT).await.expect("an end");
+            assert_eq!(ended["execution_status"], "success", "{ended}");
+            assert_eq!((&ended["total_hosts"], &ended["success_count"]), (&25.into(), &25.into()));
+            let seen: Vec<String> = first
+                .details(id)
+                .await
+                .expect("details")
+                .iter()
+                .map(|detail| detail["host_ip"].as_str().expect("an address").to_owned())
+                .collect();
+            assert_eq!(seen.len(), 25);
+            assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 25);
+        }
+        for service in services {
+            service.stop().await.expect("a quiet end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_changed_task_takes_effect_within_a_second() {
+    on_bed("change", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let scheduler = service::scheduler(config()).await.expect("a scheduler");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let task = client.create_enabled_task("change", "0 0 0 1 1 *", "1h").await.expect("a task");
+        let body = serde_json::json!({"cron_expression": "@every 1s"});
+        client.ok(reqwest::Method::PUT, &format!("/es-sync-tasks/{task}"), Some(&body)).await.expect("changed");
+        let fired = wait_for("a fire", LIMIT, async || Ok(client.execution_logs(task).await?.pop())).await.expect("a fire");
+        client.enable_task(task, false).await.expect("disabled");
+        // The scheduler found the change in time if the very first fire of the new expression was not missed.
+        let (late_ms,): (i64,) = sqlx::query_as(
+            "SELECT TIMESTAMPDIFF(MICROSECOND, scheduled_for, execution_time) DIV 1000
+             FROM es_sync_execution_log WHERE id = ?",
+        )
+        .bind(fired["id"].as_u64())
+        .fetch_one(&bed.pool)
+        .await
+        .expect("a row");
+        assert!((0..1_000).contains(&late_ms), "{late_ms} ms late");
+        let fires = client.execution_logs(task).await.expect("logs").len();
+        // Whatever was under way when it was disabled has been made; nothing more comes.
+        wait_for("two seconds to pass by the database's clock", LIMIT, async || {
+            let (passed,): (bool,) = sqlx::query_as(
+                "SELECT UTC_TIMESTAMP(3) > (SELECT updated_at FROM es_sync_task_config WHERE id = ?) + INTERVAL 2 SECOND",
+            )
+            .bind(task)
+            .fetch_one(&bed.pool)
+            .await?;
+            Ok(passed.then_some(()))
+        })
+        .await
+        .expect("time passes");
+        assert!(client.execution_logs(task).await.expect("logs").len() <= fires + 1);
+        scheduler.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}

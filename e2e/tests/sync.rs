@@ -1,0 +1,229 @@
+//! A run from the request to the rows of the CMDB, on real servers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Duration as Span, NaiveDate, TimeDelta, Utc};
+use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::client::Client;
+use hostsync_e2e::documents::{Extent, SampleHost};
+use hostsync_e2e::service;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const STEP: TimeDelta = TimeDelta::minutes(5);
+
+#[derive(Debug, sqlx::FromRow)]
+struct ResourceRow {
+    ip: String,
+    used_memory: Option<f64>,
+    used_disk: Option<f64>,
+    cpu_load: Option<f64>,
+    cpu_percent_max: Option<f64>,
+    cpu_percent_avg: Option<f64>,
+    cpu_percent_min: Option<f64>,
+    mem_percent_max: Option<f64>,
+    mem_percent_avg: Option<f64>,
+    mem_percent_min: Option<f64>,
+    disk_percent_max: Option<f64>,
+    disk_percent_avg: Option<f64>,
+    disk_percent_min: Option<f64>,
+    mon_date: NaiveDate,
+}
+
+async fn resource_rows(bed: &Bed) -> HashMap<String, ResourceRow> {
+    let rows: Vec<ResourceRow> = sqlx::query_as(
+        "SELECT ip, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg, cpu_percent_min,
+                mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max, disk_percent_avg,
+                disk_percent_min, mon_date
+         FROM server_resources",
+    )
+    .fetch_all(&bed.pool)
+    .await
+    .expect("rows");
+    rows.into_iter().map(|row| (row.ip.clone(), row)).collect()
+}
+
+fn close(actual: Option<f64>, expected: f64) -> bool {
+    actual.is_some_and(|actual| (actual - expected).abs() <= 1e-9 * expected.abs().max(1.0))
+}
+
+fn percent_of(extent: Extent, capacity: u32) -> Extent {
+    let percent = |value: f64| value / f64::from(capacity) * 100.0;
+    Extent { max: percent(extent.max), avg: percent(extent.avg), min: percent(extent.min) }
+}
+
+fn assert_row(row: &ResourceRow, host: SampleHost, from: DateTime<Utc>, to: DateTime<Utc>) {
+    let expected = host.expected(from, to, STEP);
+    let mem = percent_of(expected.memory_gb, host.ram_gb());
+    let disk = percent_of(expected.disk_gb, host.disk_gb());
+    for (name, actual, expected) in [
+        ("cpu_load", row.cpu_load, expected.cpu.max),
+        ("used_memory", row.used_memory, expected.memory_gb.max),
+        ("used_disk", row.used_disk, expected.disk_gb.max),
+        ("cpu_percent_max", row.cpu_percent_max, expected.cpu.max),
+        ("cpu_percent_avg", row.cpu_percent_avg, expected.cpu.avg),
+        ("cpu_percent_min", row.cpu_percent_min, expected.cpu.min),
+        ("mem_percent_max", row.mem_percent_max, mem.max),
+        ("mem_percent_avg", row.mem_percent_avg, mem.avg),
+        ("mem_percent_min", row.mem_percent_min, mem.min),
+        ("disk_percent_max", row.disk_percent_max, disk.max),
+        ("disk_percent_avg", row.disk_percent_avg, disk.avg),
+        ("disk_percent_min", row.disk_percent_min, disk.min),
+    ] {
+        assert!(close(actual, expected), "{name} of {}: {actual:?}, expected {expected}", row.ip);
+    }
+}
+
+fn time(log: &Value, field: &str) -> DateTime<Utc> {
+    log[field].as_str().expect(field).parse().expect(field)
+}
+
+#[tokio::test]
+async fn the_values_in_the_cmdb_equal_those_computed_from_the_documents() {
+    on_bed("values", async |bed| {
+        let hosts: Vec<SampleHost> = (0..40).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        // The last five have no documents.
+        bed.index_last_day(hosts[..35].iter().copied(), STEP).await.expect("documents");
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let scheduler = service::scheduler(config()).await.expect("a scheduler");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+
+        // Two more that the pool does not know.
+        let asked: Vec<String> = (0..42).map(|n| SampleHost(n).ip()).collect();
+        let id = client.execute("values", &asked, "12h").await.expect("accepted");
+        let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["execution_status"], "success", "{log}");
+        for (counter, expected) in [
+            ("total_hosts", 42),
+            ("success_count", 35),
+            ("no_data_count", 5),
+            ("not_in_pool_count", 2),
+            ("failed_count", 0),
+            ("pending_count", 0),
+        ] {
+            assert_eq!(log[counter], expected, "{counter} in {log}");
+        }
+        let (from, to) = (time(&log, "window_from"), time(&log, "window_to"));
+        assert_eq!(to - from, Span::hours(12));
+        let rows = resource_rows(&bed).await;
+        assert_eq!(rows.len(), 35);
+        for host in &hosts[..35] {
+            let row = &rows[&host.ip()];
+            assert_row(row, *host, from, to);
+            assert_eq!(row.mon_date, to.date_naive());
+        }
+        let details: HashMap<String, Value> = client
+            .details(id)
+            .await
+            .expect("details")
+            .into_iter()
+            .map(|detail| (detail["host_ip"].as_str().expect("an address").to_owned(), detail))
+            .collect();
+        assert_eq!(details.len(), 42);
+        for host in &hosts[..35] {
+            let expected = host.expected(from, to, STEP);
+            let detail = &details[&host.ip()];
+            assert_eq!(detail["sync_status"], "success");
+            assert_eq!(detail["attempts"], 1);
+            assert_eq!(detail["host_name"], host.name());
+            assert_eq!(detail["data_point_count"], expected.documents);
+            let avg = detail["avg_memory"].as_f64().expect("a number");
+            assert!((avg - expected.memory_gb.avg).abs() <= 0.005 + 1e-9, "{avg} vs {}", expected.memory_gb.avg);
+        }
+        assert_eq!(details[&SampleHost(36).ip()]["sync_status"], "no_data");
+        assert_eq!(details[&SampleHost(36).ip()]["max_cpu"], Value::Null);
+        assert_eq!(details[&SampleHost(41).ip()]["sync_status"], "not_in_pool");
+
+        for service in [worker, scheduler, api] {
+            service.stop().await.expect("a quiet end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_window_that_ends_earlier_never_overwrites_one_that_ends_later() {
+    on_bed("newer", async |bed| {
+        let hosts: Vec<SampleHost> = (0..3).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        bed.index_last_day(hosts.iter().copied(), STEP).await.expect("documents");
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let asked: Vec<String> = hosts.iter().map(|host| host.ip()).collect();
+        // Both are accepted before a worker lives; the older one is worked on last.
+        let older = client.execute("older", &asked, "1h").await.expect("accepted");
+        let newer = client.execute("newer", &asked, "2h").await.expect("accepted");
+        sqlx::query(
+            "INSERT INTO es_sync_newest_window (ip, mon_date, window_to)
+             SELECT detail.host_ip, log.mon_date, log.window_to
+             FROM es_sync_execution_detail AS detail JOIN es_sync_execution_log AS log ON log.id = detail.execution_id
+             WHERE log.id = ?",
+        )
+        .bind(newer)
+        .execute(&bed.pool)
+        .await
+        .expect("a newer window");
+        let worker = service::worker(config()).await.expect("a worker");
+        let older_log = client.wait_for_end(older, LIMIT).await.expect("an end");
+        let newer_log = client.wait_for_end(newer, LIMIT).await.expect("an end");
+        assert_eq!(older_log["success_count"], 3, "{older_log}");
+        assert_eq!(newer_log["success_count"], 3, "{newer_log}");
+        for detail in client.details(older).await.expect("details") {
+            let reason = detail["error_message"].as_str().expect("a reason");
+            assert!(reason.starts_with("not written: a window that ends later"), "{reason}");
+        }
+        let (from, to) = (time(&newer_log, "window_from"), time(&newer_log, "window_to"));
+        let rows = resource_rows(&bed).await;
+        for host in hosts {
+            assert_row(&rows[&host.ip()], host, from, to);
+        }
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_that_exist_are_written_again_without_burning_ids() {
+    on_bed("ids", async |bed| {
+        let hosts: Vec<SampleHost> = (0..20).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        bed.index_last_day(hosts.iter().copied(), STEP).await.expect("documents");
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let asked: Vec<String> = hosts.iter().map(|host| host.ip()).collect();
+        let sync = async || {
+            let id = client.execute("ids", &asked, "1h").await.expect("accepted");
+            let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+            assert_eq!(log["success_count"], 20, "{log}");
+        };
+        sync().await;
+        sync().await;
+        sync().await;
+        sqlx::query("INSERT INTO server_resources (pool_id, ip, mon_date) SELECT id, 'probe', '2000-01-01' FROM hosts_pool LIMIT 1")
+            .execute(&bed.pool)
+            .await
+            .expect("a probe");
+        let (highest, rows): (u64, i64) =
+            sqlx::query_as("SELECT CAST(MAX(id) AS UNSIGNED), COUNT(*) FROM server_resources")
+                .fetch_one(&bed.pool)
+                .await
+                .expect("a row");
+        assert_eq!(rows, 21);
+        // One insert of 20 rows may reserve a few more ids than it needs, once.
+        assert!(highest <= 40, "the ids stand at {highest} after three runs over 20 hosts");
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
