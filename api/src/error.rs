@@ -11,8 +11,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hostsync_shared::database::{self, Fault as DatabaseFault};
 use hostsync_shared::execution::{ExecutionId, TaskId};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::fields::Problems;
 use crate::host_file::InvalidLine;
@@ -27,64 +29,72 @@ const BUSY_RETRY_AFTER_S: u64 = 1;
 const PROBLEMS_IN_MESSAGE: usize = 3;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:ident),+ $(,)?) => {
+    ($($variant:ident = $text:literal, $status:ident, $meaning:literal;)+) => {
         /// What went wrong, as a stable word.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code {
-            $($(#[$doc])* #[serde(rename = $text)] $variant),+
+            $(#[doc = $meaning] $variant),+
         }
 
         impl Code {
+            /// Every code.
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// As it stands in answers.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
             /// The status that goes with it.
             pub(crate) const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status),+ }
             }
 
-            /// As it stands in answers.
-            #[cfg(test)]
-            pub(crate) const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
+            /// What it means, in a sentence.
+            pub(crate) const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),+ }
             }
-
-            /// Every code.
-            #[cfg(test)]
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
         }
     };
 }
 
 codes! {
-    /// Fields are missing, unknown or wrong; `errors` names each.
-    InvalidRequest = "invalid_request", BAD_REQUEST,
-    /// The body cannot be read at all.
-    MalformedBody = "malformed_body", BAD_REQUEST,
-    /// There is no token, or an unknown one.
-    Unauthorized = "unauthorized", UNAUTHORIZED,
-    /// The token's role may not do this.
-    Forbidden = "forbidden", FORBIDDEN,
-    /// There is nothing at this path.
-    NotFound = "not_found", NOT_FOUND,
-    /// There is no such task, or it was deleted.
-    TaskNotFound = "task_not_found", NOT_FOUND,
-    /// There is no such execution.
-    ExecutionNotFound = "execution_not_found", NOT_FOUND,
-    /// This path has other methods; see `Allow`.
-    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED,
-    /// Another live task has this name.
-    TaskNameTaken = "task_name_taken", CONFLICT,
-    /// The execution has ended.
-    ExecutionFinished = "execution_finished", CONFLICT,
-    /// The body or the host file is too large.
-    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE,
-    /// The body has a content type that is not taken here.
-    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
-    /// Too many requests of this kind at once; see `Retry-After`.
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS,
-    /// A fault of hostsync; its log has more.
-    InternalError = "internal_error", INTERNAL_SERVER_ERROR,
-    /// The database is down or busy; see `Retry-After`.
-    DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE,
+    InvalidRequest = "invalid_request", BAD_REQUEST, "Fields are missing, unknown or wrong; `errors` names each.";
+    MalformedBody = "malformed_body", BAD_REQUEST, "The body cannot be read at all.";
+    Unauthorized = "unauthorized", UNAUTHORIZED, "There is no token, or an unknown one.";
+    Forbidden = "forbidden", FORBIDDEN, "The token's role may not do this.";
+    NotFound = "not_found", NOT_FOUND, "There is nothing at this path.";
+    TaskNotFound = "task_not_found", NOT_FOUND, "There is no such task, or it was deleted.";
+    ExecutionNotFound = "execution_not_found", NOT_FOUND, "There is no such execution.";
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path has other methods; see `Allow`.";
+    TaskNameTaken = "task_name_taken", CONFLICT, "Another live task has this name.";
+    ExecutionFinished = "execution_finished", CONFLICT, "The execution has ended.";
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body or the host file is too large.";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body has a content type that is not taken here.";
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many host lists and files at once; see `Retry-After`.";
+    InternalError = "internal_error", INTERNAL_SERVER_ERROR, "A fault of hostsync; its log has more under the id in `x-request-id`.";
+    DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is down or busy; see `Retry-After`.";
 }
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let meanings: Vec<String> =
+            Self::ALL.iter().map(|code| format!("* `{}`: {}", code.as_str(), code.meaning())).collect();
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+            .description(Some(format!("What went wrong, as a stable word.\n\n{}", meanings.join("\n"))))
+            .into()
+    }
+}
+
+impl ToSchema for Code {}
 
 /// One field and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -164,6 +174,20 @@ fn bad_input_message(problems: &Problems) -> String {
         message = format!("{message}; and {left} more");
     }
     message
+}
+
+/// An error with what caused it, in one line. Some errors repeat their cause in their own text; it is told once.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// An error for the log alone, put into the answer's extensions for whoever writes the log.
@@ -266,19 +290,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_written_as_it_is_spelled() {
-        for code in Code::ALL {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-        }
-    }
-
-    #[test]
     fn an_internal_error_shows_nothing_of_its_cause() {
         let error = ApiError::Internal(anyhow::anyhow!("SELECT secret FROM /etc/passwd"));
         assert!(!error.message().contains("secret"), "{}", error.message());
         let error = ApiError::Database(sqlx::Error::RowNotFound);
         assert_eq!(error.code(), Code::InternalError);
         assert!(error.message().contains("x-request-id"));
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("refused").context("connecting failed: refused").context("the database failed");
+        assert_eq!(chain(&error), "the database failed: connecting failed: refused");
     }
 
     #[test]

@@ -128,7 +128,9 @@ pub(crate) enum Cancelled {
 /// No such execution, one that has ended, the database.
 pub(crate) async fn cancel(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> {
     let done = transact(|| cancel_once(api, id)).await?;
-    tracing::info!(execution_id = %id, "execution {id} was cancelled");
+    if done != Cancelled::AlreadyClosing {
+        tracing::info!(execution_id = %id, "execution {id} was cancelled");
+    }
     Ok(done)
 }
 

@@ -29,6 +29,7 @@ use axum::http::Method;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use hostsync_shared::config::Config;
+use hostsync_shared::database::{self, MIGRATOR, SchemaError};
 use hostsync_shared::operations;
 use hostsync_shared::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -91,9 +92,34 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     outcome.map(|_| ())
 }
 
+/// Applies the migrations that the database lacks; returns one line for each.
+///
+/// # Errors
+///
+/// The database is away or too old, or a migration fails.
+pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
+    let url = config.database.url()?.expose();
+    let pool = database::connect_lazy(url, 1)?;
+    // They are applied in order: what is missing is the first one and all behind it.
+    let first_missing = match database::check(&pool).await {
+        Ok(()) => None,
+        Err(SchemaError::Older { missing }) => Some(missing),
+        Err(error) => return Err(error.into()),
+    };
+    pool.close().await;
+    database::migrate(url).await?;
+    let applied = MIGRATOR.iter().filter(|migration| first_missing.is_some_and(|first| migration.version >= first));
+    Ok(applied.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
+}
+
+/// An error with what caused it, in one line.
+pub fn explain(error: &anyhow::Error) -> String {
+    error::chain(error)
+}
+
 /// The OpenAPI document as it is served.
 pub fn openapi() -> OpenApi {
-    documented().split_for_parts().1
+    openapi::complete(documented().split_for_parts().1)
 }
 
 fn documented() -> OpenApiRouter<Api> {

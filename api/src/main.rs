@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use hostsync_shared::config::{CONFIG_VARIABLE, CommonArgs, Config, Service, help_table};
 use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::{database, telemetry};
+use hostsync_shared::telemetry;
 
 /// Exit code for a configuration that cannot be used.
 const BAD_CONFIGURATION: u8 = 2;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&hostsync_api::explain(&error));
             ExitCode::FAILURE
         }
     }
@@ -77,7 +77,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn migrate(config: &Config) -> anyhow::Result<()> {
     install_ring();
-    database::migrate(config.database.url()?.expose()).await?;
+    let applied = hostsync_api::migrate(config).await?;
+    for migration in &applied {
+        say(&format!("applied {migration}"));
+    }
     say("the schema of the database is up to date");
     Ok(())
 }

@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use hostsync_shared::telemetry;
 use tracing::Instrument as _;
 
-use crate::error::{ApiError, Fault};
+use crate::error::{ApiError, Fault, chain};
 use crate::state::Api;
 
 /// The header with the id of a request; a caller's own is kept if it has a usable form.
@@ -68,7 +68,7 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
         tracing::Span::current().record("status", status.as_u16());
         api.metrics.http_request(method.as_str(), &route, status.as_u16(), elapsed);
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let fault = response.extensions().get::<Fault>().map(|fault| format!("{:#}", fault.0));
+        let fault = response.extensions().get::<Fault>().map(|fault| chain(&fault.0));
         match fault {
             Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 tracing::warn!(status = status.as_u16(), duration_ms, error, "{method} {route}: the database failed");

@@ -1,14 +1,25 @@
 //! The OpenAPI document: what the routes say of themselves, put together.
 //!
-//! Owns the parts that belong to no route (title, authentication, the operator's routes). A test holds the document
-//! against the router and against `openapi.json`.
+//! Owns what is the same for all routes and so said once: title, authentication, the errors that any of them may answer.
+//! A test holds the document against the router and against `openapi.json`.
 
 use std::collections::BTreeSet;
 
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr, Schema, ServerBuilder};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, Header, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref,
+    RefOr, Response, Schema, ServerBuilder, Type,
+};
+use utoipa::{OpenApi as _, PartialSchema as _, ToSchema as _};
+
+use crate::error::{Code, ErrorBody, FieldError};
+use crate::host_file::InvalidLine;
+use crate::routes::BASE_PATH;
+use crate::routes::operator::OperatorRoutes;
 
 /// The name of the one way to authenticate.
 const BEARER: &str = "bearer";
@@ -17,41 +28,68 @@ const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its h
     schedules and by hand.\n\nEvery JSON body begins with `success` and `message`. An error adds `code`, a stable word, \
     and, for bad input, `errors` with a message for each field. Unknown fields and query parameters are refused by name; \
     a null is an absent field. Times are RFC 3339 in UTC with milliseconds. Lists have `limit` and an opaque `cursor`; \
-    `next_cursor` is absent on the last page.\n\nA token has one of two roles: `viewer` reads, `operator` also writes.";
+    `next_cursor` is absent on the last page. Every answer has its id in the header `x-request-id`.\n\nA token has one \
+    of two roles: `viewer` reads, `operator` also writes.";
 
-/// What the document says before any route adds itself.
+const TAGS: [(&str, &str); 4] = [
+    ("tasks", "Saved configurations with a schedule"),
+    ("running", "Runs made by hand"),
+    ("looking", "What ran, and how"),
+    ("operating", "For the tools of whoever runs hostsync; no token needed"),
+];
+
+/// What the document says before the routes below [`BASE_PATH`] add themselves.
 pub(crate) fn base() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("`api.operator_token` or `api.viewer_token` of the configuration"))
         .build();
-    OpenApiBuilder::new()
-        .info(
-            InfoBuilder::new()
-                .title("hostsync")
-                .version(env!("CARGO_PKG_VERSION"))
-                .description(Some(DESCRIPTION))
-                .license(Some(utoipa::openapi::LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()))
-                .build(),
-        )
+    let info = InfoBuilder::new()
+        .title("hostsync")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()))
+        .build();
+    let components = ComponentsBuilder::new()
+        .security_scheme(BEARER, SecurityScheme::Http(bearer))
+        .schema(ErrorBody::name(), ErrorBody::schema())
+        .schema(Code::name(), Code::schema())
+        .schema(FieldError::name(), FieldError::schema())
+        .schema(InvalidLine::name(), InvalidLine::schema())
+        .build();
+    let tags = TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
+    let mut document = OpenApiBuilder::new()
+        .info(info)
         .servers(Some([ServerBuilder::new().url("/").build()]))
-        .components(Some(
-            ComponentsBuilder::new().security_scheme(BEARER, SecurityScheme::Http(bearer)).build(),
-        ))
-        .build()
+        .components(Some(components))
+        .tags(Some(tags))
+        .build();
+    document.merge(OperatorRoutes::openapi());
+    document
 }
 
-/// What is the same for many routes and so said once: that they need a token, and that their bodies take no other fields.
+/// Adds what is the same for many routes: that they need a token, the errors that any may answer, and that their bodies
+/// take no other fields.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     let mut bodies = BTreeSet::new();
     for (path, item) in &mut document.paths.paths {
-        let needs_token = path.starts_with(crate::routes::BASE_PATH);
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            if needs_token {
-                operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
-            }
+        if !path.starts_with(BASE_PATH) {
+            continue;
+        }
+        let writing = [&mut item.put, &mut item.post, &mut item.delete];
+        for operation in writing.into_iter().flatten() {
+            add_errors(operation, &[Code::Forbidden]);
             bodies.extend(body_schemas(operation));
+        }
+        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
+            operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
+            add_errors(operation, &[Code::Unauthorized, Code::InternalError, Code::DatabaseUnavailable]);
+            if operation.request_body.is_some() {
+                add_errors(operation, &[Code::InvalidRequest, Code::MalformedBody]);
+                add_errors(operation, &[Code::BodyTooLarge, Code::UnsupportedMediaType]);
+            } else {
+                add_errors(operation, &[Code::InvalidRequest]);
+            }
         }
     }
     if let Some(components) = &mut document.components {
@@ -64,17 +102,52 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
     document
 }
 
+/// Documents error answers; codes of one status share one answer.
+fn add_errors(operation: &mut Operation, codes: &[Code]) {
+    for code in codes {
+        let status = code.status().as_str().to_owned();
+        let told = format!("`{}`: {}", code.as_str(), code.meaning());
+        match operation.responses.responses.get_mut(&status) {
+            Some(RefOr::T(response)) if !response.description.contains(&told) => {
+                response.description = format!("{}\n\n{told}", response.description);
+            }
+            Some(_) => {}
+            None => {
+                operation.responses.responses.insert(status, error_response(*code, told).into());
+            }
+        }
+    }
+}
+
+/// The answer that carries a code.
+fn error_response(code: Code, description: String) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    let response = ResponseBuilder::new().description(description).content("application/json", content);
+    let header = |kind: Type, description: &str| {
+        let mut header = Header::new(ObjectBuilder::new().schema_type(kind));
+        header.description = Some(description.to_owned());
+        header
+    };
+    match code {
+        Code::Unauthorized => response.header("WWW-Authenticate", header(Type::String, "How to authenticate")),
+        Code::DatabaseUnavailable | Code::TooManyRequests => {
+            response.header("Retry-After", header(Type::Integer, "Seconds to wait before the next try"))
+        }
+        _ => response,
+    }
+    .build()
+}
+
 /// The names of the schemas of an operation's request body.
 fn body_schemas(operation: &Operation) -> Vec<String> {
     let Some(RefOr::T(body)) = &operation.request_body else {
         return Vec::new();
     };
-    let contents = body.content.values();
+    let contents = body.content.values().filter_map(|content| match content {
+        RefOr::T(content) => content.schema.as_ref(),
+        RefOr::Ref(_) => None,
+    });
     contents
-        .filter_map(|content| match content {
-            RefOr::T(content) => content.schema.as_ref(),
-            RefOr::Ref(_) => None,
-        })
         .filter_map(|schema| match schema {
             RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
             RefOr::T(_) => None,

@@ -75,7 +75,7 @@ pub(crate) async fn watch_broker(api: Api) {
 fn is_for_good(error: &SchemaError) -> bool {
     match error {
         SchemaError::Older { .. } | SchemaError::Unsupported { .. } => true,
-        SchemaError::Database(_) | SchemaError::Migrate(_) => false,
+        SchemaError::Database(_) | SchemaError::Migrate(_) | SchemaError::Busy => false,
     }
 }
 

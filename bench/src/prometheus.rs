@@ -62,7 +62,8 @@ impl Histogram {
         let rank = q * self.count;
         let (mut low, mut below) = (0.0, 0.0);
         for (bound, count) in &self.buckets {
-            let high = bound_of(*bound);
+            // What is beyond every bound is taken as the highest of them.
+            let high = if *bound == u64::MAX { low } else { bound_of(*bound) };
             if *count >= rank && *count > below {
                 return Some(low + (high - low) * (rank - below) / (count - below));
             }

@@ -1,5 +1,7 @@
 //! Processes that are killed in the middle of their work: the run still ends by itself.
 
+#![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "tests make their documents now")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What a source, a broker or a database does that is in trouble, and what becomes of a run then.
 
+#![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "tests make their documents now")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Several of each service at once.
 
+#![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "tests make their documents now")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use hostsync_shared::tables::{details, executions, newest_window};
 use crate::Scheduler;
 
 /// Pause between two looks for something old.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 
 /// Pause between two batches.
 const BREATH: Duration = Duration::from_millis(50);

@@ -17,9 +17,12 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 /// Where the migrator keeps what has been applied (sqlx's default name).
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
+/// Longest wait for another process that migrates.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// The server ends a connection that has been silent for this long, so that a machine that lost its power does not
 /// hold row locks for hours.
-const SERVER_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const SERVER_WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The pool closes idle connections before the server does.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +52,9 @@ pub enum SchemaError {
     /// The database did not answer.
     #[error("the database did not answer")]
     Database(#[from] sqlx::Error),
+    /// Another process holds the migration's lock.
+    #[error("another process has been migrating this database for {} min; try again when it is done", LOCK_TIMEOUT.as_secs() / 60)]
+    Busy,
     /// A migration failed.
     #[error("a migration failed")]
     Migrate(#[from] MigrateError),
@@ -109,7 +115,7 @@ pub async fn check(pool: &MySqlPool) -> Result<(), SchemaError> {
     }
 }
 
-/// Applies what is missing, under the migrator's lock. A migration that a crash cut short is run again from its start:
+/// Applies what is missing, under a lock. A migration that a crash cut short is run again from its start:
 /// every file is written so that this is harmless (see `migrations/README.md`). A schema newer than this binary is
 /// left as it is.
 ///
@@ -120,8 +126,7 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     let mut connection = MySqlConnection::connect(url).await?;
     prepare_session(&mut connection).await?;
     check_server(&mut connection).await?;
-    // The lock is the migrator's own (one a database); the half-done mark is removed under it, never beside it.
-    connection.lock().await?;
+    lock(&mut connection).await?;
     let outcome = async {
         connection.ensure_migrations_table(MIGRATIONS_TABLE).await?;
         sqlx::query("DELETE FROM _sqlx_migrations WHERE success = FALSE").execute(&mut connection).await?;
@@ -131,8 +136,19 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
         Ok(())
     }
     .await;
-    connection.unlock().await?;
+    // The server releases the lock with the connection, also when this process dies.
+    connection.close().await?;
     outcome
+}
+
+/// One migration at a time in a database. The migrator's own lock waits with a time-out of -1, which MariaDB refuses with
+/// a mere warning, so that several would migrate at once.
+async fn lock(connection: &mut MySqlConnection) -> Result<(), SchemaError> {
+    let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(CONCAT('hostsync.migrate.', MD5(DATABASE())), ?)")
+        .bind(LOCK_TIMEOUT.as_secs())
+        .fetch_one(connection)
+        .await?;
+    if locked == Some(1) { Ok(()) } else { Err(SchemaError::Busy) }
 }
 
 async fn check_server(connection: &mut MySqlConnection) -> Result<(), SchemaError> {

@@ -1,14 +1,11 @@
-//! What the answers of several routes share: the plain body, the errors they document, the words of closed sets.
+//! What the answers of several routes share: the plain body, and the schemas of closed sets.
 
 use axum::Json;
-use serde::Serialize;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{IntoResponses, ToSchema};
-
 use hostsync_shared::execution::{ExecutionStatus, OverlapPolicy, SyncStatus, Trigger};
-
-use crate::error::ErrorBody;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
 
 /// The body of an answer that has nothing to say but that it is done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,65 +23,61 @@ impl Done {
     }
 }
 
-/// What every route below the base path may answer.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "documentation alone")]
-pub(crate) enum CommonErrors {
-    /// Bad input: `invalid_request` (`errors` names each field).
-    #[response(status = 400)]
-    BadRequest(#[to_schema] ErrorBody),
-    /// No token, or an unknown one: `unauthorized`.
-    #[response(status = 401, headers(("WWW-Authenticate" = String, description = "How to authenticate")))]
-    Unauthorized(#[to_schema] ErrorBody),
-    /// A fault of hostsync: `internal_error`. Its log has more under the id in the header `x-request-id`.
-    #[response(status = 500)]
-    Internal(#[to_schema] ErrorBody),
-    /// The database is down or busy: `database_unavailable`.
-    #[response(status = 503, headers(("Retry-After" = u64, description = "Seconds to wait before the next try")))]
-    Unavailable(#[to_schema] ErrorBody),
+/// A count with its noun: `1 host`, `2 hosts`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// What every route that writes may answer beside [`CommonErrors`].
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "documentation alone")]
-pub(crate) enum WriteErrors {
-    /// A viewer's token: `forbidden`.
-    #[response(status = 403)]
-    Forbidden(#[to_schema] ErrorBody),
-}
-
-/// What every route with a body may answer beside [`CommonErrors`], whose 400 may also be `malformed_body`.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "documentation alone")]
-pub(crate) enum BodyErrors {
-    /// The body is too large: `body_too_large`.
-    #[response(status = 413)]
-    TooLarge(#[to_schema] ErrorBody),
-    /// Another content type than those listed: `unsupported_media_type`.
-    #[response(status = 415)]
-    UnsupportedMediaType(#[to_schema] ErrorBody),
-}
-
-fn words<'a>(words: impl Iterator<Item = &'a str>) -> RefOr<Schema> {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
+fn words<'a>(words: impl Iterator<Item = &'a str>, description: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words.map(str::to_owned).collect::<Vec<_>>()))
+        .description(Some(description))
 }
 
 /// The schema of `execution_status`.
 pub(crate) fn execution_status() -> RefOr<Schema> {
-    words(ExecutionStatus::ALL.iter().map(|word| word.as_str()))
+    words(
+        ExecutionStatus::ALL.iter().map(|word| word.as_str()),
+        "`waiting` for the task's last run, `running`, then `success` (no host failed), `partial` (some failed, some \
+         succeeded), `failed` (some failed, none succeeded), `cancelled` or `skipped` (a fire that did not run).",
+    )
+    .into()
+}
+
+/// The schema of `last_execution_status`.
+pub(crate) fn last_execution_status() -> RefOr<Schema> {
+    let mut statuses: Vec<Option<&str>> = ExecutionStatus::ALL.iter().map(|word| Some(word.as_str())).collect();
+    statuses.push(None);
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .enum_values(Some(statuses))
+        .description(Some("How its last run stands; null before the first one."))
+        .into()
 }
 
 /// The schema of `sync_status`.
 pub(crate) fn sync_status() -> RefOr<Schema> {
-    words(SyncStatus::ALL.iter().map(|word| word.as_str()))
+    words(
+        SyncStatus::ALL.iter().map(|word| word.as_str()),
+        "`pending`, then `success`, `failed`, `no_data` (the search was complete and found nothing), `not_in_pool` or \
+         `cancelled`.",
+    )
+    .into()
 }
 
 /// The schema of `trigger`.
 pub(crate) fn trigger() -> RefOr<Schema> {
-    words(Trigger::ALL.iter().map(|word| word.as_str()))
+    words(Trigger::ALL.iter().map(|word| word.as_str()), "What made the execution.").into()
 }
 
 /// The schema of `overlap_policy`.
 pub(crate) fn overlap_policy() -> RefOr<Schema> {
-    words(OverlapPolicy::ALL.iter().map(|word| word.as_str()))
+    words(
+        OverlapPolicy::ALL.iter().map(|word| word.as_str()),
+        "What a fire does while the task's last run is going: `skip` is recorded as skipped, `allow` runs beside it, \
+         `queue` waits (one at most).",
+    )
+    .default(Some(OverlapPolicy::Skip.as_str().into()))
+    .into()
 }

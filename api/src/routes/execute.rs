@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
-use super::answers::{BodyErrors, CommonErrors, WriteErrors, execution_status};
+use super::answers::{counted, execution_status};
 use crate::auth::Operator;
 use crate::enqueue::{self, Enqueued, HostFileRun, HostListRun, MAX_WAIT_S, Outcome, RunFields};
 use crate::error::{ApiError, ErrorBody};
@@ -229,8 +229,7 @@ impl RunAccepted {
 }
 
 fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize) -> String {
-    let (id, hosts) = (run.execution_id, run.total_hosts);
-    let hosts = if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") };
+    let (id, hosts) = (run.execution_id, counted(run.total_hosts, "host"));
     let mut message = match outcome {
         None => format!("execution {id} was enqueued over {hosts}"),
         Some(outcome) if outcome.has_ended() => {
@@ -257,7 +256,6 @@ fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize)
     })),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),
-        CommonErrors, WriteErrors, BodyErrors,
         (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
     ),
@@ -291,7 +289,6 @@ async fn execute(
     ),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),
-        CommonErrors, WriteErrors, BodyErrors,
         (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
     ),

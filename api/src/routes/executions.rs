@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{CommonErrors, Done, WriteErrors, execution_status, sync_status, trigger};
+use super::answers::{Done, counted, execution_status, sync_status, trigger};
 use crate::auth::{Operator, Viewer};
 use crate::error::{ApiError, ErrorBody};
 use crate::executions::{self, Cancelled, DetailQuery, LogQuery};
@@ -39,10 +39,12 @@ pub(crate) struct ExecutionLogBody {
     #[schema(schema_with = trigger)]
     trigger: String,
     /// The fire it stands for; null for a run made by hand.
+    #[schema(required = true)]
     scheduled_for: Option<Timestamp>,
     /// When it began.
     execution_time: Timestamp,
     /// Null while it is going.
+    #[schema(required = true)]
     finished_at: Option<Timestamp>,
     #[schema(schema_with = execution_status)]
     execution_status: String,
@@ -56,14 +58,18 @@ pub(crate) struct ExecutionLogBody {
     cancelled_count: u64,
     pending_count: u64,
     /// Why it failed or was skipped, or the reason of one of its failed hosts.
+    #[schema(required = true)]
     error_message: Option<String>,
     /// Null while it is going.
+    #[schema(required = true)]
     duration_ms: Option<i64>,
     #[schema(examples("24h"))]
     query_time_range: String,
     /// First instant read.
+    #[schema(required = true)]
     window_from: Option<Timestamp>,
     /// First instant no longer read.
+    #[schema(required = true)]
     window_to: Option<Timestamp>,
     #[schema(examples("default"))]
     es_endpoint: String,
@@ -168,7 +174,7 @@ pub(crate) struct ExecutionLogPage {
 #[utoipa::path(
     get, path = "/es-sync-execution-logs", operation_id = "get_es_sync_execution_logs", tag = "looking",
     params(ListExecutionLogs),
-    responses((status = 200, description = "A page of executions", body = ExecutionLogPage), CommonErrors),
+    responses((status = 200, description = "A page of executions", body = ExecutionLogPage)),
 )]
 async fn list_execution_logs(
     _: Viewer,
@@ -177,10 +183,7 @@ async fn list_execution_logs(
 ) -> Result<Json<ExecutionLogPage>, ApiError> {
     let (logs, next_cursor) = executions::list(&api, submitted).await?;
     let execution_logs: Vec<ExecutionLogBody> = logs.into_iter().map(ExecutionLogBody::from).collect();
-    let message = match execution_logs.len() {
-        1 => "1 execution".to_owned(),
-        count => format!("{count} executions"),
-    };
+    let message = counted(execution_logs.len(), "execution");
     Ok(Json(ExecutionLogPage { success: true, message, execution_logs, next_cursor }))
 }
 
@@ -190,28 +193,38 @@ pub(crate) struct ExecutionDetailBody {
     #[schema(examples("10.0.0.1"))]
     host_ip: String,
     /// Null for a host that is not in the pool.
+    #[schema(required = true)]
     host_name: Option<String>,
     #[schema(schema_with = sync_status)]
     sync_status: String,
+    #[schema(required = true)]
     error_message: Option<String>,
     /// Percent.
+    #[schema(required = true)]
     max_cpu: Option<f64>,
     /// Percent.
+    #[schema(required = true)]
     avg_cpu: Option<f64>,
     /// GB.
+    #[schema(required = true)]
     max_memory: Option<f64>,
     /// GB.
+    #[schema(required = true)]
     avg_memory: Option<f64>,
     /// GB.
+    #[schema(required = true)]
     max_disk: Option<f64>,
     /// GB.
+    #[schema(required = true)]
     avg_disk: Option<f64>,
     /// Documents in the window.
+    #[schema(required = true)]
     data_point_count: Option<i64>,
     /// Attempts spent.
     attempts: u32,
     created_at: Timestamp,
     /// Null while it is pending.
+    #[schema(required = true)]
     finished_at: Option<Timestamp>,
 }
 
@@ -312,7 +325,6 @@ pub(crate) struct ExecutionDetailPage {
     params(("execution_id" = u64, Path, description = "Id of the execution"), ListExecutionDetails),
     responses(
         (status = 200, description = "The execution and a page of its hosts", body = ExecutionDetailPage),
-        CommonErrors,
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
     ),
 )]
@@ -342,7 +354,6 @@ async fn get_execution_detail(
     params(("execution_id" = u64, Path, description = "Id of the execution")),
     responses(
         (status = 200, description = "The execution is being cancelled", body = Done),
-        CommonErrors, WriteErrors,
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
         (status = 409, description = "It has ended already: `execution_finished`", body = ErrorBody),
     ),

@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod execute;
 pub(crate) mod executions;
+pub(crate) mod operator;
 pub(crate) mod tasks;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{BodyErrors, CommonErrors, Done, WriteErrors, execution_status, overlap_policy};
+use super::answers::{Done, counted, last_execution_status, overlap_policy};
 use crate::auth::{Operator, Viewer};
 use crate::error::{ApiError, ErrorBody};
 use crate::fields::{Fields, FromFields};
@@ -158,7 +158,6 @@ pub(crate) struct TaskCreated {
     })),
     responses(
         (status = 200, description = "The task was created", body = TaskCreated),
-        CommonErrors, WriteErrors, BodyErrors,
         (status = 409, description = "A live task has this name: `task_name_taken`", body = ErrorBody),
     ),
 )]
@@ -182,7 +181,6 @@ async fn create_task(
     request_body(content = UpdateTask, example = json!({"cron_expression": "0 0 3 * * *", "query_time_range": "7d"})),
     responses(
         (status = 200, description = "The task was changed", body = Done),
-        CommonErrors, WriteErrors, BodyErrors,
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),
         (status = 409, description = "Another live task has this name: `task_name_taken`", body = ErrorBody),
     ),
@@ -206,7 +204,6 @@ async fn update_task(
     params(("task_id" = u64, Path, description = "Id of the task")),
     responses(
         (status = 200, description = "The task was deleted", body = Done),
-        CommonErrors, WriteErrors,
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),
     ),
 )]
@@ -253,7 +250,6 @@ impl FromFields for Enabling {
     request_body(content = EnableTask, example = json!({"id": 7, "is_enabled": true})),
     responses(
         (status = 200, description = "The task is enabled or disabled", body = Done),
-        CommonErrors, WriteErrors, BodyErrors,
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),
     ),
 )]
@@ -299,11 +295,13 @@ pub(crate) struct TaskBody {
     created_at: Timestamp,
     updated_at: Timestamp,
     /// When its last run began; null before the first one.
+    #[schema(required = true)]
     last_execution_time: Option<Timestamp>,
     /// How its last run stands; null before the first one.
-    #[schema(schema_with = execution_status)]
+    #[schema(required = true, schema_with = last_execution_status)]
     last_execution_status: Option<String>,
     /// When it fires next; null while it is disabled.
+    #[schema(required = true)]
     next_execution_time: Option<Timestamp>,
 }
 
@@ -381,7 +379,7 @@ pub(crate) struct TaskPage {
 #[utoipa::path(
     get, path = "/es-sync-tasks", operation_id = "get_es_sync_tasks", tag = "tasks",
     params(ListTasks),
-    responses((status = 200, description = "A page of tasks", body = TaskPage), CommonErrors),
+    responses((status = 200, description = "A page of tasks", body = TaskPage)),
 )]
 async fn list_tasks(
     _: Viewer,
@@ -390,11 +388,7 @@ async fn list_tasks(
 ) -> Result<Json<TaskPage>, ApiError> {
     let (tasks, next_cursor) = tasks::list(&api, submitted).await?;
     let tasks: Vec<TaskBody> = tasks.into_iter().map(TaskBody::from).collect();
-    let message = match tasks.len() {
-        1 => "1 task".to_owned(),
-        count => format!("{count} tasks"),
-    };
-    Ok(Json(TaskPage { success: true, message, tasks, next_cursor }))
+    Ok(Json(TaskPage { success: true, message: counted(tasks.len(), "task"), tasks, next_cursor }))
 }
 
 /// One task, shown.
@@ -414,7 +408,6 @@ pub(crate) struct TaskShown {
     params(("task_id" = u64, Path, description = "Id of the task")),
     responses(
         (status = 200, description = "The task", body = TaskShown),
-        CommonErrors,
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),
     ),
 )]

@@ -125,12 +125,14 @@ impl JobConsumer {
             .await
     }
 
-    /// Closes the connection; the broker gives unacknowledged deliveries to others.
+    /// Closes the channel, then the connection; the broker gives unacknowledged deliveries to others. The channel first:
+    /// its close is answered after the acks before it have been taken, a connection's is not.
     ///
     /// # Errors
     ///
     /// The broker's.
     pub async fn close(self) -> Result<(), QueueError> {
+        bounded("closing the channel", self.channel.close(200, "bye".into())).await?;
         bounded("closing the connection", self.connection.close(200, "bye".into())).await
     }
 }

@@ -26,6 +26,11 @@ pub struct Job {
     pub attempt: u32,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    v: u8,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Wire {
     v: u8,
@@ -67,10 +72,6 @@ impl Job {
     pub fn decode(bytes: &[u8]) -> Result<Self, UnreadableJob> {
         if bytes.len() > MAX_BYTES {
             return Err(UnreadableJob::Malformed(format!("{} bytes, at most {MAX_BYTES}", bytes.len())));
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            v: u8,
         }
         let malformed = |error: serde_json::Error| UnreadableJob::Malformed(error.to_string());
         let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;

@@ -83,7 +83,7 @@ impl Calendar {
 
     /// The first matching reading later than `reading`.
     pub(super) fn next_reading(&self, reading: i64) -> Option<i64> {
-        let after = DateTime::from_timestamp(reading.max(FIRST_READING - 1), 0)?;
+        let after = DateTime::from_timestamp(reading, 0)?;
         self.readings.iter().filter_map(|schedule| schedule.after(&after).next()).min().map(|next| next.timestamp())
     }
 }

@@ -182,5 +182,7 @@ mod tests {
         assert_eq!(every.next_after(1_009, 1_000), Some(1_010));
         assert_eq!(every.next_after(1_010, 1_000), Some(1_020));
         assert_eq!(every.next_after(i64::MAX, 0), None);
+        let every_second = Interval::parse("1s").expect("valid");
+        assert_eq!(every_second.next_after(0, 1_000), Some(1_001));
     }
 }

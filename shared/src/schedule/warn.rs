@@ -100,7 +100,8 @@ mod tests {
         let hourly = year("@hourly");
         assert!(hourly[0].ends_with("does not fire"), "{hourly:?}");
         assert!(hourly[1].ends_with("both times"), "{hourly:?}");
-        assert_eq!(year("0 30 3 * * *"), [""; 0]);
+        assert_eq!(year("59 59 1 * * *"), [""; 0]);
+        assert_eq!(year("0 0 3 * * *"), [""; 0]);
         assert_eq!(year("0 30 2 28 * *"), [""; 0]);
         assert_eq!(year("@every 1h"), [""; 0]);
     }

@@ -19,6 +19,19 @@ pub struct PoolHost {
     pub disk_gb: Option<u32>,
 }
 
+#[derive(sqlx::FromRow)]
+struct PoolRow {
+    id: u64,
+    host_ip: String,
+    host_name: String,
+    ram: Option<u64>,
+    disk_size: Option<u64>,
+}
+
+fn known_gb(value: Option<u64>) -> Option<u32> {
+    value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0)
+}
+
 /// The live hosts among `host_ips`, by address as it was asked for. A plain read: the CMDB's rows are not locked.
 ///
 /// # Errors
@@ -31,8 +44,8 @@ pub async fn live(
     let mut hosts = HashMap::with_capacity(host_ips.len());
     for chunk in host_ips.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::new(
-            "SELECT CAST(id AS UNSIGNED), host_ip, COALESCE(host_name, ''), CAST(ram AS UNSIGNED),
-                    CAST(disk_size AS UNSIGNED)
+            "SELECT CAST(id AS UNSIGNED) AS id, host_ip, COALESCE(host_name, '') AS host_name,
+                    CAST(ram AS UNSIGNED) AS ram, CAST(disk_size AS UNSIGNED) AS disk_size
              FROM hosts_pool WHERE is_deleted = 0 AND host_ip IN (",
         );
         let mut list = query.separated(", ");
@@ -40,19 +53,15 @@ pub async fn live(
             list.push_bind(*host_ip);
         }
         query.push(")");
-        let rows: Vec<(u64, String, String, Option<u64>, Option<u64>)> =
-            query.build_query_as().persistent(false).fetch_all(&mut *connection).await?;
-        for (id, host_ip, host_name, ram, disk) in rows {
-            let gb = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0);
-            hosts.insert(
-                host_ip,
-                PoolHost {
-                    id: u32::try_from(id).unwrap_or(u32::MAX),
-                    host_name,
-                    ram_gb: gb(ram),
-                    disk_gb: gb(disk),
-                },
-            );
+        let rows: Vec<PoolRow> = query.build_query_as().persistent(false).fetch_all(&mut *connection).await?;
+        for row in rows {
+            let host = PoolHost {
+                id: u32::try_from(row.id).unwrap_or(u32::MAX),
+                host_name: row.host_name,
+                ram_gb: known_gb(row.ram),
+                disk_gb: known_gb(row.disk_size),
+            };
+            hosts.insert(row.host_ip, host);
         }
     }
     Ok(hosts)

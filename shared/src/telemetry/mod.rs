@@ -241,6 +241,7 @@ impl FormatTime for UtcMilliseconds {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a log line has the time of its process")]
 fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

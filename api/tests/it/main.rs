@@ -1,0 +1,18 @@
+//! The API against a real database and a real broker: a server on a port of its own for each test, over a database and
+//! queues of its own.
+//!
+//! The servers are named by `HOSTSYNC_DEV_DATABASE_URL`, `HOSTSYNC_DEV_RABBITMQ_URL` and
+//! `HOSTSYNC_DEV_RABBITMQ_MANAGEMENT_URL`, as `make` sets them.
+
+mod harness;
+
+mod access;
+mod bad_input;
+mod binary;
+mod document;
+mod execute;
+mod executions;
+mod guide;
+mod operating;
+mod outage;
+mod tasks;

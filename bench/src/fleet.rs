@@ -1,0 +1,229 @@
+//! The three services as real processes.
+//!
+//! They are stopped in good order when their [`Fleet`] is dropped, however that comes about, unless they are left up.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use hostsync_e2e::process::start_detached;
+
+/// Longest wait for services to be ready, and for their end after SIGTERM.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const END_WITHIN: Duration = Duration::from_secs(15);
+
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Lines of its log that are shown when a service has ended.
+const LOG_LINES: usize = 5;
+
+/// How many of each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) workers: usize,
+}
+
+/// A running service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// `api`, `scheduler`, `worker` or `worker-2`.
+    pub(crate) name: String,
+    /// Where it answers.
+    pub(crate) url: String,
+    /// Its log.
+    pub(crate) log: PathBuf,
+    child: Child,
+}
+
+/// The services of one database.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    /// The API first, then the scheduler, then the workers.
+    pub(crate) services: Vec<Service>,
+    is_left_up: bool,
+}
+
+impl Fleet {
+    /// Starts one API, one scheduler and the workers, on the default ports where those are free. Logs and pids go into
+    /// `folder`.
+    ///
+    /// # Errors
+    ///
+    /// A program is not built or cannot be started.
+    pub(crate) fn start(size: Size, environment: &[(String, String)], folder: &Path) -> anyhow::Result<Self> {
+        let mut ports = Ports::default();
+        let mut fleet = Self { services: Vec::new(), is_left_up: false };
+        let rpc_listen = listen(ports.take(8080)?);
+        fleet.add("api", "HOSTSYNC_API__LISTEN", ports.take(8888)?, &rpc_listen, environment, folder)?;
+        fleet.add("scheduler", "HOSTSYNC_SCHEDULER__LISTEN", ports.take(8891)?, &rpc_listen, environment, folder)?;
+        for n in 1..=size.workers {
+            let name = if n == 1 { "worker".to_owned() } else { format!("worker-{n}") };
+            fleet.add(&name, "HOSTSYNC_WORKER__LISTEN", ports.take(8892)?, &rpc_listen, environment, folder)?;
+        }
+        Ok(fleet)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        listen_variable: &str,
+        port: u16,
+        rpc_listen: &str,
+        environment: &[(String, String)],
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        let program = format!("hostsync-{}", name.split('-').next().unwrap_or(name));
+        let log = folder.join(format!("{name}.log"));
+        let mut environment = environment.to_vec();
+        let ours = [(listen_variable, listen(port)), ("HOSTSYNC_API__RPC_LISTEN", rpc_listen.to_owned())];
+        for (variable, value) in ours {
+            environment.retain(|(name, _)| name != variable);
+            environment.push((variable.to_owned(), value));
+        }
+        let child = start_detached(&program, &environment, &log)?;
+        let pid = child.id();
+        self.services.push(Service { name: name.to_owned(), url: format!("http://{}", listen(port)), log, child });
+        fs::write(folder.join(format!("{name}.pid")), format!("{pid}\n")).context("the file of a pid")?;
+        Ok(())
+    }
+
+    /// Base URL of the API.
+    pub(crate) fn api_url(&self) -> &str {
+        &self.services[0].url
+    }
+
+    /// Base URLs of the workers.
+    pub(crate) fn worker_urls(&self) -> impl Iterator<Item = &str> {
+        self.services.iter().filter(|service| service.name.starts_with("worker")).map(|service| service.url.as_str())
+    }
+
+    /// Waits until all of them are ready.
+    ///
+    /// # Errors
+    ///
+    /// One has ended, or is not ready in time.
+    pub(crate) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let client = reqwest::Client::new();
+        let started = Instant::now();
+        for place in 0..self.services.len() {
+            let url = format!("{}/readyz", self.services[place].url);
+            loop {
+                self.check()?;
+                let answer = client.get(&url).send().await;
+                if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+                    break;
+                }
+                let service = &self.services[place];
+                anyhow::ensure!(
+                    started.elapsed() < READY_WITHIN,
+                    "the {} is not ready after {} s: {}; its log is {}",
+                    service.name,
+                    READY_WITHIN.as_secs(),
+                    match answer {
+                        Ok(answer) => answer.text().await.unwrap_or_default(),
+                        Err(_) => format!("{url} does not answer"),
+                    },
+                    service.log.display()
+                );
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all of them still run.
+    ///
+    /// # Errors
+    ///
+    /// One has ended.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        for service in &mut self.services {
+            if let Some(status) = service.child.try_wait()? {
+                let log = fs::read_to_string(&service.log).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                anyhow::bail!(
+                    "the {} has ended ({status}); its log is {}, which ends:\n{}",
+                    service.name,
+                    service.log.display(),
+                    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves them up when this is dropped.
+    pub(crate) fn leave_up(mut self) {
+        self.is_left_up = true;
+    }
+}
+
+impl Service {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if self.is_left_up {
+            return;
+        }
+        let pids: Vec<String> = self.services.iter().map(|service| service.child.id().to_string()).collect();
+        // They are our children and not waited for: a pid cannot have passed to somebody else.
+        let _ = Command::new("kill").arg("-TERM").args(pids).stderr(Stdio::null()).status();
+        let started = Instant::now();
+        for service in &mut self.services {
+            while started.elapsed() < END_WITHIN && matches!(service.child.try_wait(), Ok(None)) {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let _ = service.child.kill();
+            let _ = service.child.wait();
+            let _ = fs::remove_file(service.log.with_extension("pid"));
+        }
+    }
+}
+
+/// Ports that have been given out, since a service binds its own only a moment later.
+#[derive(Default)]
+struct Ports(BTreeSet<u16>);
+
+impl Ports {
+    /// `preferred` if it is free on 127.0.0.1, else any that is.
+    fn take(&mut self, preferred: u16) -> anyhow::Result<u16> {
+        let mut wanted = preferred;
+        loop {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).and_then(|listener| listener.local_addr());
+            match port {
+                Ok(address) if self.0.insert(address.port()) => return Ok(address.port()),
+                Err(error) if wanted == 0 => return Err(error).context("no port is free on 127.0.0.1"),
+                _ => wanted = 0,
+            }
+        }
+    }
+}
+
+fn listen(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_not_given_out_and_none_twice() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let mut ports = Ports::default();
+        let first = ports.take(port).expect("a port");
+        assert_ne!(first, port);
+        assert_ne!(ports.take(first).expect("a port"), first);
+    }
+}

@@ -1,0 +1,195 @@
+//! The migrations on a real server: fresh, again, on top of the old program's tables, cut short.
+
+use futures_util::future::join_all;
+use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_shared::database::{self, SchemaError};
+use sqlx::{AssertSqlSafe, MySqlPool};
+
+/// Tables as the program before hostsync left them, with its key that kept nothing apart, signed integers and a run that
+/// nobody will end.
+const OLD_INSTALLATION: &str = "
+CREATE TABLE es_sync_task_config (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, task_name VARCHAR(255) NOT NULL, description TEXT,
+    es_endpoint VARCHAR(500), es_index_pattern VARCHAR(255), cron_expression VARCHAR(100) NOT NULL,
+    query_time_range VARCHAR(50) DEFAULT '30d', is_enabled TINYINT(1) DEFAULT 0, created_by VARCHAR(100),
+    created_at DATETIME DEFAULT CURRENT_TIMESTAMP, updated_at DATETIME DEFAULT CURRENT_TIMESTAMP, deleted_at DATETIME,
+    UNIQUE KEY uk_task_name (task_name, deleted_at));
+CREATE TABLE es_sync_execution_log (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, task_id BIGINT UNSIGNED DEFAULT 0, task_name VARCHAR(255),
+    execution_time DATETIME NOT NULL, execution_status VARCHAR(50) NOT NULL, total_hosts INT DEFAULT 0,
+    success_count INT DEFAULT 0, failed_count INT DEFAULT 0, not_in_pool_count INT DEFAULT 0, error_message TEXT,
+    duration_ms BIGINT, query_time_range VARCHAR(50), created_at DATETIME DEFAULT CURRENT_TIMESTAMP,
+    KEY idx_task_id (task_id), KEY idx_execution_time (execution_time));
+CREATE TABLE es_sync_execution_detail (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, execution_id BIGINT UNSIGNED NOT NULL,
+    host_ip VARCHAR(50) NOT NULL, host_name VARCHAR(255), sync_status VARCHAR(50) NOT NULL, error_message TEXT,
+    max_cpu DECIMAL(5,2), avg_cpu DECIMAL(5,2), max_memory DECIMAL(10,2), avg_memory DECIMAL(10,2),
+    max_disk DECIMAL(10,2), avg_disk DECIMAL(10,2), data_point_count INT, created_at DATETIME DEFAULT CURRENT_TIMESTAMP,
+    KEY idx_execution_id (execution_id), KEY idx_host_ip (host_ip));
+INSERT INTO es_sync_task_config (task_name, cron_expression, is_enabled) VALUES
+    ('每日同步', '0 0 2 * * ?', 1), ('twice', '0 0 3 * * ?', 1), ('twice', '0 0 4 * * ?', 0);
+INSERT INTO es_sync_task_config (task_name, cron_expression, deleted_at) VALUES ('twice', '0 0 5 * * ?', '2024-01-01');
+INSERT INTO es_sync_execution_log (task_id, task_name, execution_time, execution_status, total_hosts, success_count)
+    VALUES (1, '每日同步', '2024-01-01 02:00:00', 'success', 2, 2), (1, '每日同步', '2024-01-02 02:00:00', 'running', 2, 1);
+INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status, max_cpu) VALUES
+    (1, '10.0.0.1', 'success', 12.5), (1, '10.0.0.2', 'success', 13.5), (2, '10.0.0.1', 'success', 1), (2, '10.0.0.1', 'success', 2);
+";
+
+async fn count(pool: &MySqlPool, from: &'static str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM {from}"))).fetch_one(pool).await.expect("a count")
+}
+
+/// Makes the bed's database empty again.
+async fn empty(bed: &Bed) {
+    for table in [
+        "server_resources",
+        "hosts_pool",
+        "es_sync_task_config",
+        "es_sync_execution_log",
+        "es_sync_execution_detail",
+        "es_sync_newest_window",
+        "es_sync_endpoint_state",
+        "_sqlx_migrations",
+    ] {
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {table}"))).execute(&bed.pool).await.expect("dropped");
+    }
+}
+
+#[tokio::test]
+async fn migrating_again_changes_nothing() {
+    on_bed("migrate", async |bed| {
+        database::migrate(&bed.database_url()).await.expect("migrated again");
+        database::check(&bed.pool).await.expect("a current schema");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_processes_can_migrate_at_once() {
+    on_bed("migrate_many", async |bed| {
+        empty(&bed).await;
+        let url = bed.database_url();
+        for migrated in join_all((0..4).map(|_| database::migrate(&url))).await {
+            migrated.expect("migrated");
+        }
+        database::check(&bed.pool).await.expect("a current schema");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_older_schema_is_refused_and_the_command_is_named() {
+    on_bed("migrate_older", async |bed| {
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 7").execute(&bed.pool).await.expect("deleted");
+        let error = database::check(&bed.pool).await.expect_err("refused");
+        assert!(matches!(error, SchemaError::Older { missing: 7 }), "{error:?}");
+        assert!(error.to_string().contains("hostsync-api migrate"), "{error}");
+        empty(&bed).await;
+        let error = database::check(&bed.pool).await.expect_err("refused");
+        assert!(matches!(error, SchemaError::Older { missing: 1 }), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_migration_that_was_cut_short_runs_again() {
+    on_bed("migrate_cut", async |bed| {
+        sqlx::query("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 5").execute(&bed.pool).await.expect("cut");
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 5").execute(&bed.pool).await.expect("cut");
+        sqlx::query("ALTER TABLE es_sync_execution_detail DROP COLUMN solo_since").execute(&bed.pool).await.expect("half done");
+        database::migrate(&bed.database_url()).await.expect("migrated");
+        database::check(&bed.pool).await.expect("a current schema");
+        assert_eq!(count(&bed.pool, "es_sync_execution_detail WHERE solo_since IS NULL").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_old_installation_is_adopted_without_losing_a_row() {
+    on_bed("migrate_old", async |bed| {
+        empty(&bed).await;
+        sqlx::raw_sql(OLD_INSTALLATION).execute(&bed.pool).await.expect("old tables");
+        for _ in 0..2 {
+            database::migrate(&bed.database_url()).await.expect("migrated");
+        }
+        assert_eq!(count(&bed.pool, "es_sync_task_config").await, 4);
+        assert_eq!(count(&bed.pool, "es_sync_execution_log").await, 2);
+        assert_eq!(count(&bed.pool, "es_sync_execution_detail").await, 4);
+        // Two live tasks no longer share a name, and never will again.
+        assert_eq!(count(&bed.pool, "es_sync_task_config WHERE task_name = 'twice' AND deleted_at IS NULL").await, 1);
+        assert_eq!(count(&bed.pool, "es_sync_task_config WHERE task_name = 'twice (3)'").await, 1);
+        let again = sqlx::query("INSERT INTO es_sync_task_config (task_name, cron_expression) VALUES ('twice', '@daily')")
+            .execute(&bed.pool)
+            .await
+            .expect_err("taken");
+        assert_eq!(database::fault(&again), database::Fault::Duplicate);
+        let old_keys = count(
+            &bed.pool,
+            "information_schema.statistics WHERE table_schema = DATABASE() AND index_name = 'uk_task_name'",
+        )
+        .await;
+        assert_eq!(old_keys, 0);
+        let (status, reason): (String, String) =
+            sqlx::query_as("SELECT execution_status, error_message FROM es_sync_execution_log WHERE id = 2")
+                .fetch_one(&bed.pool)
+                .await
+                .expect("a row");
+        assert_eq!(status, "failed");
+        assert!(reason.contains("ended by the migration"), "{reason}");
+        // Old rows can be read as they are.
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let logs = hostsync_shared::tables::executions::list(&mut connection, &Default::default(), 10).await.expect("logs");
+        assert_eq!(logs.iter().map(|log| log.success_count).collect::<Vec<_>>(), [1, 2]);
+        let tasks = hostsync_shared::tables::tasks::list(&mut connection, &Default::default(), 10).await.expect("tasks");
+        assert_eq!(tasks[0].task_name, "每日同步");
+        let details = hostsync_shared::tables::details::list(
+            &mut connection,
+            hostsync_shared::execution::ExecutionId(1),
+            &Default::default(),
+            10,
+        )
+        .await
+        .expect("details");
+        assert_eq!(details[0].max_cpu, Some(12.5));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tables_of_the_cmdb_that_exist_stay_as_they_are() {
+    on_bed("migrate_cmdb", async |bed| {
+        empty(&bed).await;
+        sqlx::raw_sql(
+            "CREATE TABLE hosts_pool (id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, host_ip VARCHAR(50) UNIQUE,
+                 host_name VARCHAR(50), ram INT UNSIGNED, disk_size INT UNSIGNED, is_deleted TINYINT(1) DEFAULT 0,
+                 rack VARCHAR(20)) DEFAULT CHARSET = latin1;
+             INSERT INTO hosts_pool (host_ip, rack) VALUES ('10.0.0.1', 'r1')",
+        )
+        .execute(&bed.pool)
+        .await
+        .expect("the CMDB's own table");
+        database::migrate(&bed.database_url()).await.expect("migrated");
+        let rack: String = sqlx::query_scalar("SELECT rack FROM hosts_pool").fetch_one(&bed.pool).await.expect("a row");
+        assert_eq!(rack, "r1");
+        let columns = count(
+            &bed.pool,
+            "information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'hosts_pool'",
+        )
+        .await;
+        assert_eq!(columns, 7);
+        // A pool in another character set can be copied and looked up all the same.
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let found = hostsync_shared::tables::hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"]).await.expect("a pool");
+        assert_eq!(found.len(), 1);
+        hostsync_shared::tables::details::insert_from_pool(
+            &mut connection,
+            hostsync_shared::execution::ExecutionId(1),
+            0,
+            10,
+        )
+        .await
+        .expect("copied");
+        assert_eq!(count(&bed.pool, "es_sync_execution_detail").await, 1);
+    })
+    .await;
+}

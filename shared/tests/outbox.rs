@@ -1,0 +1,282 @@
+//! Publishing on a real broker and database: what is confirmed, what is guarded, what is never published twice by design.
+
+use std::collections::BTreeMap;
+
+use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::documents::SampleHost;
+use hostsync_shared::closing::{close_execution, close_pending};
+use hostsync_shared::database;
+use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger};
+use hostsync_shared::host::HostIp;
+use hostsync_shared::outbox::{CarriedOn, Outbox};
+use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
+use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope};
+use hostsync_shared::tables::{details, endpoint_state};
+use hostsync_shared::window::{TimeRange, Window};
+
+fn queue(bed: &Bed) -> QueueSettings {
+    QueueSettings {
+        url: bed.servers.rabbitmq_url.clone(),
+        topology: Topology::new(&bed.name),
+        connection_name: "test".to_owned(),
+    }
+}
+
+/// A run of a task over the pool, not yet prepared, held by the returned token.
+async fn scheduled_run(bed: &Bed) -> (ExecutionId, LeaseToken) {
+    let mut connection = bed.pool.acquire().await.expect("a connection");
+    let now = database::now(&mut connection).await.expect("a time");
+    let scope = Scope {
+        window: Window::ending_at(now, &TimeRange::default_range()),
+        query_time_range: "30d".to_owned(),
+        mon_date: now.date_naive(),
+        es_endpoint: "default".to_owned(),
+        es_index_pattern: "data-*".to_owned(),
+        mapping: "zabbix".to_owned(),
+    };
+    let token = LeaseToken::new();
+    let new = NewExecution {
+        task_id: TaskId(1),
+        task_name: "task",
+        trigger: Trigger::Schedule,
+        scheduled_for: Some(now),
+        status: ExecutionStatus::Running,
+        scope: &scope,
+        queue: JobQueue::Bulk,
+        created_by: "test",
+        error_message: None,
+        lease: Some(token),
+        trace_context: None,
+    };
+    (executions::insert(&mut connection, &new).await.expect("a run"), token)
+}
+
+async fn receive(bed: &Bed, count: usize) -> Vec<Job> {
+    let mut consumer = JobConsumer::connect(&queue(bed), JobQueue::Bulk, 1_000).await.expect("a consumer");
+    let mut jobs = Vec::new();
+    while jobs.len() < count {
+        let received = consumer.next(|| 0).await.expect("a delivery");
+        jobs.push(received.job.expect("a job"));
+        ack_all(vec![received.acker]).await;
+    }
+    consumer.close().await.expect("closed");
+    jobs
+}
+
+#[tokio::test]
+async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
+    on_bed("outbox", async |bed| {
+        bed.add_to_pool((0..2_345).map(SampleHost)).await.expect("a pool");
+        sqlx::query("UPDATE hosts_pool SET is_deleted = 1 WHERE id % 10 = 0").execute(&bed.pool).await.expect("deleted");
+        let (live,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 0")
+            .fetch_one(&bed.pool)
+            .await
+            .expect("a count");
+        let live = usize::try_from(live).expect("a count");
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        assert_eq!(outbox.carry_on(id, token).await.expect("published"), CarriedOn::Done);
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.total_hosts, log.pending_count), (live as u64, live as u64));
+        let jobs = receive(&bed, live).await;
+        let hosts: std::collections::BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
+        assert_eq!(hosts.len(), live);
+        assert!(jobs.iter().all(|job| job.execution_id == id && job.attempt == 1));
+        // Everything is published: nobody has anything to go on with.
+        assert!(executions::unpublished(&mut connection, &[], 10).await.expect("a list").is_empty());
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("claimed"), CarriedOn::Done);
+        let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");
+        assert_eq!(depth, 0, "a claim of a published run publishes nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_over_an_empty_pool_ends_at_once() {
+    on_bed("outbox_empty", async |bed| {
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        assert_eq!(outbox.carry_on(id, token).await.expect("ended"), CarriedOn::Done);
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.execution_status.as_str(), log.total_hosts), ("success", 0));
+        assert!(log.finished_at.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_holder_that_was_replaced_changes_nothing() {
+    on_bed("outbox_guard", async |bed| {
+        bed.add_to_pool((0..10).map(SampleHost)).await.expect("a pool");
+        let (id, paused) = scheduled_run(&bed).await;
+        sqlx::query("UPDATE es_sync_execution_log SET lease_until = UTC_TIMESTAMP(3) - INTERVAL 1 SECOND")
+            .execute(&bed.pool)
+            .await
+            .expect("the lease runs out");
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let heir = LeaseToken::new();
+        assert!(executions::claim(&mut connection, id, heir).await.expect("claimed").is_some());
+        assert!(!executions::renew(&mut connection, id, paused).await.expect("an answer"));
+        assert!(!executions::move_prepare_cursor(&mut connection, id, paused, 0, 5).await.expect("an answer"));
+        assert!(!executions::finish_preparing(&mut connection, id, paused, 10, 10).await.expect("an answer"));
+        assert!(!executions::move_watermark(&mut connection, id, paused, 0, 5).await.expect("an answer"));
+        assert!(executions::progress(&mut connection, id, paused).await.expect("an answer").is_none());
+        assert!(executions::claim(&mut connection, id, LeaseToken::new()).await.expect("an answer").is_none());
+        // The old cursor guards as well, whoever holds the lease.
+        assert!(!executions::move_prepare_cursor(&mut connection, id, heir, 3, 5).await.expect("an answer"));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        assert_eq!(outbox.carry_on(id, paused).await.expect("an answer"), CarriedOn::Replaced);
+        assert_eq!(outbox.carry_on(id, heir).await.expect("published"), CarriedOn::Done);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_published_for_a_closed_endpoint() {
+    on_bed("outbox_closed", async |bed| {
+        bed.add_to_pool((0..10).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        endpoint_state::close(&mut connection, "default", "it is away").await.expect("closed");
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), CarriedOn::EndpointClosed);
+        let closed = ["default".to_owned()];
+        assert!(executions::unpublished(&mut connection, &closed, 10).await.expect("a list").is_empty());
+        assert!(!endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"), "not due yet");
+        sqlx::query("UPDATE es_sync_endpoint_state SET probe_after = UTC_TIMESTAMP(3)").execute(&bed.pool).await.expect("due");
+        let probes = [
+            endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"),
+            endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"),
+        ];
+        assert_eq!(probes, [true, false], "one probe at a time");
+        assert!(endpoint_state::open(&mut connection, "default").await.expect("opened"));
+        assert_eq!(executions::unpublished(&mut connection, &[], 10).await.expect("a list"), [id]);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_no_queue_takes_is_not_confirmed() {
+    on_bed("outbox_unroutable", async |bed| {
+        let publisher = Publisher::new(queue(&bed));
+        let job = |n| OutgoingJob {
+            queue: JobQueue::Bulk,
+            job: Job { execution_id: ExecutionId(1), detail_id: DetailId(n), host_ip: "10.0.0.1".to_owned(), attempt: 1 },
+        };
+        let jobs: Vec<OutgoingJob> = (1..=5).map(job).collect();
+        assert!(publisher.publish(&jobs, &BTreeMap::new()).await.is_complete());
+        let unbind = format!(
+            "{}/api/bindings/%2F/e/{}.jobs.v1/q/{}.jobs.bulk.v1/bulk",
+            bed.servers.management_url, bed.name, bed.name
+        );
+        let unbound = reqwest::Client::new().delete(unbind).send().await.expect("an answer");
+        assert!(unbound.status().is_success(), "{}", unbound.status());
+        let report = publisher.publish(&jobs, &BTreeMap::new()).await;
+        assert_eq!(report.confirmed_prefix(), 0, "an ack with a returned message is a failure");
+        assert!(report.error.expect("a reason").contains("returned"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn counters_move_once_and_exactly_one_caller_ends_the_run() {
+    on_bed("outbox_count", async |bed| {
+        bed.add_to_pool((0..4).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        outbox.carry_on(id, token).await.expect("published");
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let half = Counts { success: 1, failed: 1, ..Counts::default() };
+        let going = executions::count(&mut connection, id, &half, Some("one failed"), false).await.expect("counted");
+        assert_eq!(going, Counted::Going);
+        let rest = Counts { no_data: 1, not_in_pool: 1, ..Counts::default() };
+        let ended = executions::count(&mut connection, id, &rest, None, false).await.expect("counted");
+        assert_eq!(ended, Counted::Ended(ExecutionStatus::Partial));
+        let late = executions::count(&mut connection, id, &rest, None, false).await.expect("an answer");
+        assert_eq!(late, Counted::Closed, "an ended run takes no more results");
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!(log.error_message.as_deref(), Some("one failed"));
+        assert_eq!(
+            log.success_count + log.failed_count + log.no_data_count + log.not_in_pool_count + log.pending_count,
+            log.total_hosts
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_far() {
+    on_bed("outbox_close", async |bed| {
+        bed.add_to_pool((0..10).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        details::insert_from_pool(&mut connection, id, 0, 6).await.expect("a chunk");
+        assert!(executions::move_prepare_cursor(&mut connection, id, token, 0, 6).await.expect("moved"));
+        assert!(close_execution(&bed.pool, id, SyncStatus::Cancelled, "by a person").await.expect("closed"));
+        assert!(!close_execution(&bed.pool, id, SyncStatus::Failed, "too late").await.expect("an answer"), "one closing status");
+        assert!(!executions::move_prepare_cursor(&mut connection, id, token, 6, 10).await.expect("an answer"));
+        let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
+        assert!(!close_pending(&bed.pool, &run).await.expect("closed"));
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!(log.execution_status, "cancelled");
+        assert_eq!((log.total_hosts, log.cancelled_count, log.pending_count), (6, 6, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn retries_are_published_when_their_clock_has_run_out() {
+    on_bed("outbox_retry", async |bed| {
+        bed.add_to_pool((0..6).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        outbox.carry_on(id, token).await.expect("published");
+        receive(&bed, 6).await;
+        let ids: Vec<DetailId> = {
+            let rows: Vec<u64> = sqlx::query_scalar("SELECT id FROM es_sync_execution_detail ORDER BY id")
+                .fetch_all(&bed.pool)
+                .await
+                .expect("rows");
+            rows.into_iter().map(DetailId).collect()
+        };
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        details::set_clock(&mut connection, &ids[..2], 0, true, Some("an attempt failed")).await.expect("set");
+        details::set_clock(&mut connection, &ids[2..4], 3_600_000, false, Some("the source is away")).await.expect("set");
+        // Full jitter may give a clock of now: push those of the second pair out of reach.
+        sqlx::query("UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) + INTERVAL 1 HOUR WHERE attempts = 0 AND retry_at IS NOT NULL")
+            .execute(&bed.pool)
+            .await
+            .expect("later");
+        let run = executions::running(&mut connection, &[], ExecutionId(0), 10).await.expect("a list").remove(0);
+        assert_eq!(outbox.publish_due(&run).await.expect("published"), 2);
+        let jobs = receive(&bed, 2).await;
+        assert!(jobs.iter().all(|job| job.attempt == 2), "{jobs:?}");
+        assert_eq!(outbox.publish_due(&run).await.expect("an answer"), 0);
+        // Repair passes over rows that have a clock.
+        let token = LeaseToken::new();
+        executions::claim(&mut connection, id, token).await.expect("claimed").expect("free");
+        assert!(executions::repair(&mut connection, id, token).await.expect("repaired"));
+        outbox.carry_on(id, token).await.expect("published");
+        assert_eq!(receive(&bed, 4).await.len(), 4);
+        let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");
+        assert_eq!(depth, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_of_a_host_list_stand_once_each() {
+    on_bed("outbox_list", async |bed| {
+        let hosts: Vec<HostIp> = (0..2_500).map(|n| SampleHost(n).ip().parse().expect("an address")).collect();
+        let (id, _) = scheduled_run(&bed).await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        details::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
+        assert_eq!(details::totals(&mut connection, id).await.expect("totals").0, 2_500);
+        let again = details::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
+        assert_eq!(database::fault(&again), database::Fault::Duplicate);
+    })
+    .await;
+}
