@@ -1,8 +1,10 @@
 //! Publishing on a real broker and database: what is confirmed, what is guarded, what is never published twice by design.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::client::wait_for;
 use hostsync_e2e::documents::SampleHost;
 use hostsync_shared::closing::{close_execution, close_pending};
 use hostsync_shared::database;
@@ -60,6 +62,13 @@ async fn receive(bed: &Bed, count: usize) -> Vec<Job> {
         ack_all(vec![received.acker]).await;
     }
     consumer.close().await.expect("closed");
+    // A quorum queue settles acks after the channel has taken them.
+    wait_for("the acks to be settled", Duration::from_secs(10), async || {
+        let depth = Publisher::new(queue(bed)).ready_messages(JobQueue::Bulk).await?;
+        Ok((depth == 0).then_some(()))
+    })
+    .await
+    .expect("settled");
     jobs
 }
 
