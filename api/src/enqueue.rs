@@ -7,12 +7,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hostsync_shared::database;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_shared::host::HostIp;
 use hostsync_shared::outbox::CarriedOn;
-use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
 use hostsync_shared::tables::details;
+use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
 use hostsync_shared::telemetry;
 use hostsync_shared::window::{TimeRange, Window};
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::error::ApiError;
 use crate::fields::{Problems, Submitted};
 use crate::host_file::{HostFile, HostFileError, InvalidLine, MAX_FILE_BYTES, MAX_HOSTS, parse_host_file};
 use crate::sources::{Source, Sources, time_range};
-use crate::state::{Api, transact};
+use crate::state::{Api, transact, within_bound};
 use crate::tasks::task_name;
 
 /// Longest wait for the end of a run, in seconds.
@@ -177,9 +178,7 @@ fn host_file(content: Option<&[u8]>, field: &'static str, problems: &mut Problem
             }
             Ok(file)
         }
-        Err(HostFileError::TooLarge) => {
-            Err(ApiError::TooLarge { what: "the host file", limit_bytes: MAX_FILE_BYTES })
-        }
+        Err(HostFileError::TooLarge) => Err(ApiError::TooLarge { what: "the host file", limit_bytes: MAX_FILE_BYTES }),
         Err(error @ HostFileError::TooManyHosts) => {
             problems.add(field, error.to_string());
             Ok(HostFile::default())
@@ -214,7 +213,11 @@ fn check_run(api: &Api, run: RunFields, trigger: Trigger, hosts: Vec<HostIp>, pr
 async fn enqueue(api: &Api, order: Order) -> Result<Enqueued, ApiError> {
     let token = LeaseToken::new();
     let trace_context = telemetry::current_trace_headers().remove("traceparent");
-    let id = transact(|| store_once(api, &order, token, trace_context.as_deref())).await?;
+    let id = within_bound(async {
+        let _store = api.stores.acquire().await.context("the semaphore is never closed")?;
+        transact(|| store_once(api, &order, token, trace_context.as_deref())).await
+    })
+    .await?;
     // No await between the commit and this line: a caller that goes away cannot come between them.
     publish(api, id, token);
     let total_hosts = order.hosts.len();
@@ -281,7 +284,7 @@ fn publish(api: &Api, id: ExecutionId, token: LeaseToken) {
         };
         match outcome {
             Ok(CarriedOn::Done) => tracing::debug!(execution_id = %id, "execution {id} is published"),
-            Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed) => {
+            Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {
                 tracing::info!(execution_id = %id, "execution {id} is left to the scheduler");
             }
             Err(error) => tracing::warn!(

@@ -372,12 +372,8 @@ mod tests {
         let submitted =
             Fields::from_text(pairs.map(|(name, text)| (name.to_owned(), text.to_owned()))).read::<Everything>();
         assert_eq!(told(submitted.problems), Vec::<String>::new());
-        let expected = Everything {
-            flag: Some(true),
-            number: Some(7),
-            word: Some(SyncStatus::Failed),
-            ..Everything::default()
-        };
+        let expected =
+            Everything { flag: Some(true), number: Some(7), word: Some(SyncStatus::Failed), ..Everything::default() };
         assert_eq!(submitted.value, expected);
     }
 

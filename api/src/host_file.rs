@@ -211,7 +211,7 @@ mod tests {
             let mut content = if with_bom { "\u{feff}".to_owned() } else { String::new() };
             let mut expected: Vec<String> = Vec::new();
             for ((address, line), skipped) in &lines {
-                content.push_str(&format!("{line}\n{skipped}\n"));
+                content.extend([line, "\n", skipped, "\n"]);
                 if !expected.contains(&address.to_string()) {
                     expected.push(address.to_string());
                 }

@@ -28,7 +28,7 @@ use axum::extract::OriginalUri;
 use axum::http::Method;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use hostsync_shared::config::Config;
+use hostsync_shared::config::{Auth, Config};
 use hostsync_shared::database::{self, MIGRATOR, SchemaError};
 use hostsync_shared::operations;
 use hostsync_shared::shutdown::Shutdown;
@@ -51,9 +51,8 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// The address is taken, or the database can be reached but not be used (`hostsync-api migrate` has not been run).
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let address = config.api.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} (api.listen)"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (api.listen)"))?;
     serve(config, listener, shutdown).await
 }
 
@@ -69,10 +68,12 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let database = readiness::watch_database(api.clone());
 
     let begun = shutdown.clone();
-    let server = axum::serve(listener, router(api))
-        .with_graceful_shutdown(async move { begun.stopping().await })
-        .into_future();
+    let server =
+        axum::serve(listener, router(api)).with_graceful_shutdown(async move { begun.stopping().await }).into_future();
     tracing::info!(%address, "listening on http://{address}");
+    if config.api.auth == Auth::None {
+        tracing::warn!("api.auth is none: whoever can reach {address} may do everything");
+    }
     let serving = async {
         tokio::select! {
             result = server => result.context("the listener failed"),

@@ -37,10 +37,8 @@ const QUIET_ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
     let request_id = request_id(request.headers());
     let span = tracing::info_span!(
         "http_request",
@@ -102,4 +100,40 @@ fn trace_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use hostsync_shared::config::Config;
+    use hostsync_shared::shutdown::Shutdown;
+    use std::future::IntoFuture as _;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_an_internal_error_for_its_caller_alone() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let environment = [
+            ("HOSTSYNC_DATABASE__URL", "mysql://root@127.0.0.1:1/none"),
+            ("HOSTSYNC_RABBITMQ__URL", "amqp://127.0.0.1:1/"),
+        ];
+        let config = Config::load(None, environment).expect("a configuration");
+        let api = Api::new(&config, Shutdown::manual(std::time::Duration::ZERO)).expect("URLs");
+        let router: Router = Router::new()
+            .route("/boom", get(async || -> &'static str { panic!("a secret") }))
+            .layer(middleware::from_fn_with_state(api, observe));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(axum::serve(listener, router).into_future());
+        for _ in 0..2 {
+            let response = reqwest::get(format!("http://{address}/boom")).await.expect("an answer");
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = response.text().await.expect("a body");
+            assert!(body.contains("\"internal_error\"") && !body.contains("secret"), "{body}");
+        }
+    }
 }

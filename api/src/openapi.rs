@@ -11,8 +11,8 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, Header, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref,
-    RefOr, Response, Schema, ServerBuilder, Type,
+    ComponentsBuilder, ContentBuilder, Header, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
+    Ref, RefOr, Response, Schema, ServerBuilder, Type,
 };
 use utoipa::{OpenApi as _, PartialSchema as _, ToSchema as _};
 

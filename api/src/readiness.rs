@@ -48,7 +48,7 @@ pub(crate) async fn watch_database(api: Api) -> anyhow::Result<()> {
             Err(_) => Err(format!("no answer within {} s", LOOK_TIMEOUT.as_secs())),
         };
         let is_ready = state.is_ok();
-        api.readiness.set(DATABASE, state.as_ref().map(|()| ()).map_err(String::as_str));
+        api.readiness.set(DATABASE, state.as_ref().copied().map_err(String::as_str));
         if pause(&api, is_ready).await {
             return Ok(());
         }
@@ -64,7 +64,7 @@ pub(crate) async fn watch_broker(api: Api) {
             Err(_) => Err(format!("no answer within {} s", LOOK_TIMEOUT.as_secs())),
         };
         let is_ready = state.is_ok();
-        api.readiness.set(RABBITMQ, state.as_ref().map(|()| ()).map_err(String::as_str));
+        api.readiness.set(RABBITMQ, state.as_ref().copied().map_err(String::as_str));
         if pause(&api, is_ready).await {
             return;
         }

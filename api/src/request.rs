@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, RawPathParams, Request};
 use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt as _;
@@ -84,15 +84,14 @@ impl FromRequest<Api> for FileBody {
 
 /// Reads a form part by part; the route's `DefaultBodyLimit` bounds it as a whole.
 async fn read_form(request: Request, api: &Api) -> Result<FileBody, ApiError> {
-    let mut form = Multipart::from_request(request, api)
-        .await
-        .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
+    let mut form =
+        Multipart::from_request(request, api).await.map_err(|error| ApiError::MalformedBody(error.body_text()))?;
     let mut file = None;
     let mut fields = Vec::new();
-    while let Some(part) = form.next_field().await.map_err(form_error)? {
+    while let Some(part) = form.next_field().await.map_err(|error| form_error(&error))? {
         let name = part.name().unwrap_or_default().to_owned();
         if name == FILE_PART && file.is_none() {
-            let content = part.bytes().await.map_err(form_error)?;
+            let content = part.bytes().await.map_err(|error| form_error(&error))?;
             if content.len() > MAX_FILE_BYTES {
                 return Err(ApiError::TooLarge { what: "the host file", limit_bytes: MAX_FILE_BYTES });
             }
@@ -100,13 +99,13 @@ async fn read_form(request: Request, api: &Api) -> Result<FileBody, ApiError> {
         } else if name == FILE_PART {
             return Err(ApiError::MalformedBody("the form has more than one part \"file\"".to_owned()));
         } else {
-            fields.push((name, part.text().await.map_err(form_error)?));
+            fields.push((name, part.text().await.map_err(|error| form_error(&error))?));
         }
     }
     Ok(FileBody::Form { file, fields })
 }
 
-fn form_error(error: MultipartError) -> ApiError {
+fn form_error(error: &MultipartError) -> ApiError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         ApiError::TooLarge { what: "the body", limit_bytes: MAX_FILE_FORM_BYTES }
     } else {

@@ -33,7 +33,7 @@ const ATTEMPTS: u32 = 4;
 
 /// Longest time for what one request does in the database, waits of `wait_seconds` aside. A database that has gone
 /// silent is then told like one that is down.
-const DATABASE_TIMEOUT: Duration = Duration::from_secs(60);
+const DATABASE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Requests whose host list or file is being read and stored at once. Beyond it they get 429, since each may hold some
 /// 30 MiB.
@@ -58,7 +58,11 @@ pub(crate) struct Inner {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
+    /// The right to send in a host list or a file.
     pub(crate) enqueues: Arc<Semaphore>,
+    /// The right to store one: half of the connections stay for everybody else.
+    pub(crate) stores: Semaphore,
+    /// The right to wait for the end of a run.
     pub(crate) waiting: Semaphore,
 }
 
@@ -84,7 +88,7 @@ impl Api {
             connection_name: "hostsync-api".to_owned(),
         });
         Ok(Self(Arc::new(Inner {
-            outbox: Outbox::new(pool.clone(), publisher.clone()),
+            outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
             pool,
             schema_checked: AtomicBool::new(false),
             publisher,
@@ -95,6 +99,7 @@ impl Api {
             metrics: Metrics::global(),
             shutdown,
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
+            stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
         })))
     }

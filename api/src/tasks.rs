@@ -10,8 +10,8 @@ use chrono_tz::Tz;
 use hostsync_shared::database;
 use hostsync_shared::execution::{OverlapPolicy, TaskId};
 use hostsync_shared::schedule::{CronSchedule, parse_time_zone};
-use hostsync_shared::tables::tasks::{self, Task, TaskFilter, TaskView};
 use hostsync_shared::tables::executions;
+use hostsync_shared::tables::tasks::{self, Task, TaskFilter, TaskView};
 
 use crate::error::ApiError;
 use crate::fields::{Problems, Submitted, quoted, whole_number};
@@ -87,9 +87,7 @@ impl Checked {
             }),
             overlap_policy: fields.overlap_policy,
             catch_up_window: fields.catch_up_window.inspect(|text| catch_up_window(text, problems)),
-            query_time_range: fields
-                .query_time_range
-                .map(|text| time_range(Some(&text), problems).as_str().to_owned()),
+            query_time_range: fields.query_time_range.map(|text| time_range(Some(&text), problems).as_str().to_owned()),
             is_enabled: fields.is_enabled,
             created_by: fields.created_by.inspect(|text| {
                 at_most("created_by", text, MAX_CREATED_BY_CHARS, problems);
@@ -177,7 +175,9 @@ pub(crate) async fn create(api: &Api, submitted: Submitted<TaskFields>) -> Resul
         time_zone: checked.time_zone.unwrap_or_default(),
         overlap_policy: checked.overlap_policy.unwrap_or(OverlapPolicy::Skip),
         catch_up_window: checked.catch_up_window.unwrap_or_else(|| DEFAULT_CATCH_UP.to_owned()),
-        query_time_range: checked.query_time_range.unwrap_or_else(|| time_range(None, &mut Problems::default()).to_string()),
+        query_time_range: checked
+            .query_time_range
+            .unwrap_or_else(|| time_range(None, &mut Problems::default()).to_string()),
         is_enabled: checked.is_enabled.unwrap_or(false),
         created_by: checked.created_by.unwrap_or_default(),
         schedule_anchor: None,
@@ -209,16 +209,18 @@ fn reschedule(api: &Api, task: &mut Task, now: DateTime<Utc>) -> Result<(), ApiE
         return Ok(());
     }
     let mut problems = Problems::default();
-    let schedule = match zone_of(&task.time_zone, api.time_zone) {
-        Ok(zone) => CronSchedule::parse(&task.cron_expression, zone)
-            .map_err(|error| problems.add("cron_expression", error.to_string())),
-        Err(error) => Err(problems.add("time_zone", error)),
-    };
-    if let Ok(schedule) = schedule {
-        task.next_execution_time = schedule.next_after(now, task.schedule_anchor.unwrap_or(now));
-        if task.next_execution_time.is_none() {
-            problems.add("cron_expression", "never fires again, so the task cannot be enabled");
+    let zone = zone_of(&task.time_zone, api.time_zone).map_err(|error| ("time_zone", error));
+    let schedule = zone.and_then(|zone| {
+        CronSchedule::parse(&task.cron_expression, zone).map_err(|error| ("cron_expression", error.to_string()))
+    });
+    match schedule {
+        Ok(schedule) => {
+            task.next_execution_time = schedule.next_after(now, task.schedule_anchor.unwrap_or(now));
+            if task.next_execution_time.is_none() {
+                problems.add("cron_expression", "never fires again, so the task cannot be enabled");
+            }
         }
+        Err((field, error)) => problems.add(field, error),
     }
     problems.check()
 }
@@ -332,7 +334,8 @@ pub(crate) async fn list(
 ) -> Result<(Vec<TaskView>, Option<String>), ApiError> {
     let Submitted { value: query, problems } = submitted;
     problems.check()?;
-    let filter = TaskFilter { enabled_only: query.enabled_only, name: query.name, after: query.page.after.unwrap_or(0) };
+    let filter =
+        TaskFilter { enabled_only: query.enabled_only, name: query.name, after: query.page.after.unwrap_or(0) };
     let mut rows = within_bound(async {
         let mut connection = api.connection().await?;
         Ok(tasks::list(&mut connection, &filter, query.page.rows_to_read()).await?)
@@ -370,7 +373,8 @@ mod tests {
         for text in ["0s", "30s", "1m", "24h", "7d", "168h", "604800s"] {
             assert_eq!(problems_of(|p| catch_up_window(text, p)), Vec::<String>::new(), "{text}");
         }
-        for text in ["", "1", "m", "-1m", "1.5h", "8d", "604801s", "1w", "1ms", "1m ", "99999999999999999999d", "1日"] {
+        for text in ["", "1", "m", "-1m", "1.5h", "8d", "604801s", "1w", "1ms", "1m ", "99999999999999999999d", "1日"]
+        {
             assert_eq!(problems_of(|p| catch_up_window(text, p)).len(), 1, "{text}");
         }
     }

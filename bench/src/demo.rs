@@ -84,14 +84,19 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let folder = prepare_folder(&args.folder)?;
     let token = Token::new(&args.folder)?;
 
-    let step = Step::begin(heading(0, "Sample data: 1,000 hosts in the pool, 980 of them with 24 h of documents every 5 minutes"));
+    let step = Step::begin(heading(
+        0,
+        "Sample data: 1,000 hosts in the pool, 980 of them with 24 h of documents every 5 minutes",
+    ));
     let bed = open_bed().await?;
     sample::fill_pool(&bed.pool, HOSTS).await.context("the hosts could not be put into hosts_pool")?;
     let wanted = Wanted { hosts: HOSTS_WITH_DOCUMENTS, step: DOCUMENT_EVERY, ahead: AHEAD };
     let filled = sample::fill(&bed, wanted).await.context("the documents could not be written")?;
     step.done(match filled {
         Filled::Reused => "the documents of an earlier demonstration are still good".to_owned(),
-        Filled::ToppedUp(documents) => format!("{} documents added to those of an earlier demonstration", count(documents)),
+        Filled::ToppedUp(documents) => {
+            format!("{} documents added to those of an earlier demonstration", count(documents))
+        }
         Filled::Written(documents) => format!("{} documents written to the index {}", count(documents), bed.index.name),
     });
 
@@ -126,7 +131,10 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     show_rows(&rows);
     show_urls(&bed, &fleet, args);
     show_next_steps(&fleet, args, task_id, &manual);
-    line(format_args!("\nThe demonstration took {} s. The services go on; stop everything with: make down", seconds(started.elapsed())));
+    line(format_args!(
+        "\nThe demonstration took {} s. The services go on; stop everything with: make down",
+        seconds(started.elapsed())
+    ));
     fleet.leave_up();
     Ok(())
 }
@@ -236,9 +244,10 @@ async fn wait_for_fire(client: &Client, fleet: &mut Fleet, task_id: u64, earlier
     let started = Instant::now();
     loop {
         // A fire is skipped while the run of an interrupted demonstration is still going; one of the next is not.
-        let fired = newest(client, task_id, 5).await?.into_iter().find(|run| {
-            run.id > earlier && !matches!(run.execution_status.as_str(), "skipped" | "waiting")
-        });
+        let fired = newest(client, task_id, 5)
+            .await?
+            .into_iter()
+            .find(|run| run.id > earlier && !matches!(run.execution_status.as_str(), "skipped" | "waiting"));
         if let Some(run) = fired {
             return Ok(run.id);
         }
@@ -257,11 +266,8 @@ async fn manual_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<Run> {
     let id = client.execute("demo: a host list", &hosts, "24h").await?;
     let run = follow(client, fleet, id, "manual run", LOOK_EVERY, END_WITHIN).await?;
     let outcomes = (run.success_count, run.no_data_count, run.not_in_pool_count);
-    let wanted = (
-        u64::from(HOSTS_WITH_DOCUMENTS - LIST_FROM),
-        u64::from(HOSTS - HOSTS_WITH_DOCUMENTS),
-        u64::from(LIST_OUTSIDE),
-    );
+    let wanted =
+        (u64::from(HOSTS_WITH_DOCUMENTS - LIST_FROM), u64::from(HOSTS - HOSTS_WITH_DOCUMENTS), u64::from(LIST_OUTSIDE));
     anyhow::ensure!(outcomes == wanted, "execution {id} ended otherwise than it must: {}", run.outcomes());
     Ok(run)
 }
@@ -305,7 +311,8 @@ fn show_rows(rows: &HashMap<String, Resource>) {
     let Some(first) = columns.first() else { return };
     for (place, (name, _)) in first.iter().enumerate() {
         let unit = if name.starts_with("used") { "GB" } else { "%" };
-        let values = columns.iter().map(|row| row[place].1.map_or("NULL".to_owned(), |value| format!("{value:.2} {unit}")));
+        let values =
+            columns.iter().map(|row| row[place].1.map_or("NULL".to_owned(), |value| format!("{value:.2} {unit}")));
         cells.push(std::iter::once((*name).to_owned()).chain(values).collect());
     }
     table(&cells);

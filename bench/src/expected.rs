@@ -105,11 +105,8 @@ fn expected(host: SampleHost, from: DateTime<Utc>, to: DateTime<Utc>, step: Time
         let factor = 100.0 / f64::from(capacity_gb);
         Extent { max: extent.max * factor, avg: extent.avg * factor, min: extent.min * factor }
     };
-    let (cpu, memory, disk) = (
-        expected.cpu,
-        percent(expected.memory_gb, host.ram_gb()),
-        percent(expected.disk_gb, host.disk_gb()),
-    );
+    let (cpu, memory, disk) =
+        (expected.cpu, percent(expected.memory_gb, host.ram_gb()), percent(expected.disk_gb, host.disk_gb()));
     BTreeMap::from([
         ("used_memory", expected.memory_gb.max),
         ("used_disk", expected.disk_gb.max),

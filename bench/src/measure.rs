@@ -503,7 +503,10 @@ impl Report<'_> {
         table(&rows);
         let ratios: Vec<f64> = self.rounds.iter().filter_map(Round::ratio).collect();
         if !ratios.is_empty() {
-            note(format_args!("hostsync is {} times as fast (ratio of each round)", range(&ratios, |ratio| format!("{ratio:.1}"))));
+            note(format_args!(
+                "hostsync is {} times as fast (ratio of each round)",
+                range(&ratios, |ratio| format!("{ratio:.1}"))
+            ));
         }
     }
 
@@ -528,11 +531,16 @@ impl Report<'_> {
     }
 
     fn show_cpu(&self) {
-        let names: Vec<String> = self.rounds.iter().flat_map(|round| round.hostsync.cpu_seconds.keys().cloned()).collect();
+        let names: Vec<String> =
+            self.rounds.iter().flat_map(|round| round.hostsync.cpu_seconds.keys().cloned()).collect();
         let mut names: Vec<String> = names.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
         names.push("all".to_owned());
         let cpu = |run: &Measured, name: &str| -> f64 {
-            if name == "all" { run.cpu_seconds.values().sum() } else { run.cpu_seconds.get(name).copied().unwrap_or_default() }
+            if name == "all" {
+                run.cpu_seconds.values().sum()
+            } else {
+                run.cpu_seconds.get(name).copied().unwrap_or_default()
+            }
         };
         let mut rows = vec![["processor time, s", "today", "hostsync"].map(str::to_owned).to_vec()];
         for name in &names {

@@ -41,7 +41,10 @@ impl Watched {
 
     /// Seconds of processor time that each has used until now, with its kernel part.
     pub(crate) fn cpu_seconds(&self) -> BTreeMap<String, f64> {
-        self.0.iter().map(|(name, pids)| (name.clone(), pids.iter().filter_map(|pid| cpu_seconds(*pid)).sum())).collect()
+        self.0
+            .iter()
+            .map(|(name, pids)| (name.clone(), pids.iter().filter_map(|pid| cpu_seconds(*pid)).sum()))
+            .collect()
     }
 }
 

@@ -75,7 +75,11 @@ fn missing(held: Option<Coverage>, wanted: Wanted, now: DateTime<Utc>) -> Missin
                 && held.from > now - TOO_LARGE
                 && held.to > now - TOO_OLD =>
         {
-            if held.to >= now + wanted.ahead / 2 { Missing::Nothing } else { Missing::Newest { from: held.to, to } }
+            if held.to >= now + wanted.ahead / 2 {
+                Missing::Nothing
+            } else {
+                Missing::Newest { from: held.to, to }
+            }
         }
         _ => Missing::Everything { from, to },
     }
@@ -123,7 +127,11 @@ pub(crate) async fn fill_pool(pool: &MySqlPool, hosts: u32) -> sqlx::Result<()> 
     for chunk in all.chunks(ROWS) {
         let mut query = QueryBuilder::new("INSERT INTO hosts_pool (host_name, host_ip, ram, disk_size, vcpus) ");
         query.push_values(chunk, |mut row, host| {
-            row.push_bind(host.name()).push_bind(host.ip()).push_bind(host.ram_gb()).push_bind(host.disk_gb()).push("8");
+            row.push_bind(host.name())
+                .push_bind(host.ip())
+                .push_bind(host.ram_gb())
+                .push_bind(host.disk_gb())
+                .push("8");
         });
         query.push(
             " ON DUPLICATE KEY UPDATE host_name = VALUES(host_name), ram = VALUES(ram), disk_size = VALUES(disk_size),

@@ -120,7 +120,11 @@ impl Bed {
         for chunk in hosts.chunks(1_000) {
             let mut query = QueryBuilder::new("INSERT INTO hosts_pool (host_name, host_ip, ram, disk_size, vcpus) ");
             query.push_values(chunk, |mut row, host| {
-                row.push_bind(host.name()).push_bind(host.ip()).push_bind(host.ram_gb()).push_bind(host.disk_gb()).push("8");
+                row.push_bind(host.name())
+                    .push_bind(host.ip())
+                    .push_bind(host.ram_gb())
+                    .push_bind(host.disk_gb())
+                    .push("8");
             });
             query.build().persistent(false).execute(&self.pool).await?;
         }
@@ -157,10 +161,9 @@ impl Bed {
     async fn remove_queues(&self) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let url = &self.servers.management_url;
-        for (kind, names) in [
-            ("queues", vec!["jobs.bulk.v1", "jobs.manual.v1", "dead.v1"]),
-            ("exchanges", vec!["jobs.v1", "dead.v1"]),
-        ] {
+        for (kind, names) in
+            [("queues", vec!["jobs.bulk.v1", "jobs.manual.v1", "dead.v1"]), ("exchanges", vec!["jobs.v1", "dead.v1"])]
+        {
             for name in names {
                 // Gone already is as good.
                 client.delete(format!("{url}/api/{kind}/%2F/{}.{name}", self.name)).send().await?;

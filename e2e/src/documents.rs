@@ -45,7 +45,8 @@ impl SampleHost {
     /// What it measured at `at`.
     pub fn sample(self, at: DateTime<Utc>) -> Sample {
         let seed = (u64::from(self.0) << 32) ^ at.timestamp().unsigned_abs();
-        let part = |n: u64| f64::from(u32::try_from(mix(seed.wrapping_add(n << 56)) >> 40).unwrap_or(0)) / f64::from(1 << 24);
+        let part =
+            |n: u64| f64::from(u32::try_from(mix(seed.wrapping_add(n << 56)) >> 40).unwrap_or(0)) / f64::from(1 << 24);
         let cents = |value: f64| (value * 100.0).round() / 100.0;
         Sample {
             cpu: cents(5.0 + 90.0 * part(1)),
@@ -120,7 +121,9 @@ pub struct Expected {
 /// The multiples of `step` in `[from, to)`.
 pub fn times(from: DateTime<Utc>, to: DateTime<Utc>, step: TimeDelta) -> impl Iterator<Item = DateTime<Utc>> {
     let step_s = step.num_seconds().max(1);
-    let first = (from.timestamp_millis().div_euclid(step_s * 1_000) + i64::from(from.timestamp_millis().rem_euclid(step_s * 1_000) != 0)) * step_s;
+    let first = (from.timestamp_millis().div_euclid(step_s * 1_000)
+        + i64::from(from.timestamp_millis().rem_euclid(step_s * 1_000) != 0))
+        * step_s;
     (0..).map_while(move |n| DateTime::from_timestamp(first + n * step_s, 0).filter(|at| *at < to))
 }
 
@@ -188,18 +191,13 @@ impl SampleIndex {
         step: TimeDelta,
         mut progress: impl FnMut(usize),
     ) -> anyhow::Result<usize> {
-        let mut documents = hosts
-            .into_iter()
-            .flat_map(|host| times(from, to, step).map(move |at| (host, at)))
-            .peekable();
+        let mut documents =
+            hosts.into_iter().flat_map(|host| times(from, to, step).map(move |at| (host, at))).peekable();
         let bulks = std::iter::from_fn(move || {
             documents.peek()?;
             let mut body = String::new();
-            let count = documents
-                .by_ref()
-                .take(BULK_DOCUMENTS)
-                .map(|(host, at)| push_document(&mut body, host, at))
-                .count();
+            let count =
+                documents.by_ref().take(BULK_DOCUMENTS).map(|(host, at)| push_document(&mut body, host, at)).count();
             Some((body, count))
         });
         let mut written = stream::iter(bulks)
@@ -252,7 +250,8 @@ impl SampleIndex {
     }
 
     async fn bulk(&self, body: String) -> anyhow::Result<()> {
-        let answer = self.send(reqwest::Method::POST, "/_bulk?filter_path=errors", body, "application/x-ndjson").await?;
+        let answer =
+            self.send(reqwest::Method::POST, "/_bulk?filter_path=errors", body, "application/x-ndjson").await?;
         anyhow::ensure!(answer["errors"] == json!(false), "a bulk request had errors");
         Ok(())
     }
@@ -269,8 +268,14 @@ impl SampleIndex {
 
     async fn send(&self, method: reqwest::Method, path: &str, body: String, kind: &str) -> anyhow::Result<Value> {
         let url = format!("{}/{}{path}", self.url, self.name);
-        let response =
-            self.client.request(method, &url).header("content-type", kind).body(body).send().await.context(url.clone())?;
+        let response = self
+            .client
+            .request(method, &url)
+            .header("content-type", kind)
+            .body(body)
+            .send()
+            .await
+            .context(url.clone())?;
         let status = response.status();
         let text = response.text().await?;
         anyhow::ensure!(status.is_success(), "{url} answered {status}: {text}");

@@ -35,11 +35,7 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 ///
 /// It is not built or cannot be started, or the log cannot be written.
-pub fn start_detached(
-    name: &str,
-    environment: &[(String, String)],
-    log: &Path,
-) -> anyhow::Result<std::process::Child> {
+pub fn start_detached(name: &str, environment: &[(String, String)], log: &Path) -> anyhow::Result<std::process::Child> {
     let mut command = std::process::Command::new(binary(name)?);
     for (inherited, _) in std::env::vars_os() {
         if inherited.as_encoded_bytes().starts_with(b"HOSTSYNC_") {

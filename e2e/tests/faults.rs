@@ -66,7 +66,10 @@ async fn source(search: ResponseTemplate) -> MockServer {
             "cpu": field("double"), "available_memory": field("double"), "total_disk_space_all": field("double"),
         },
     });
-    Mock::given(path_regex("/_field_caps$")).respond_with(ResponseTemplate::new(200).set_body_json(fields)).mount(&server).await;
+    Mock::given(path_regex("/_field_caps$"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(fields))
+        .mount(&server)
+        .await;
     Mock::given(method("POST")).and(path_regex("/_search$")).respond_with(search).mount(&server).await;
     Mock::given(method("GET")).respond_with(ResponseTemplate::new(200).set_body_json(json!({}))).mount(&server).await;
     server
@@ -149,7 +152,8 @@ async fn a_partial_answer_costs_an_attempt_and_is_never_no_data() {
 async fn a_wrong_index_pattern_fails_the_execution_once() {
     on_bed("pattern", async |bed| {
         bed.add_to_pool((0..50).map(SampleHost)).await.expect("a pool");
-        let fleet = Fleet::start(&bed, &[("HOSTSYNC_ELASTICSEARCH__DEFAULT_INDEX_PATTERN", "there-is-no-such-index-*")]).await;
+        let fleet =
+            Fleet::start(&bed, &[("HOSTSYNC_ELASTICSEARCH__DEFAULT_INDEX_PATTERN", "there-is-no-such-index-*")]).await;
         let id = fleet.client.execute("pattern", &ips(0..50), "6h").await.expect("accepted");
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!(log["execution_status"], "failed", "{log}");
@@ -203,10 +207,12 @@ async fn too_many_buckets_halve_the_batch_until_it_fits() {
 async fn one_bad_host_never_fails_another() {
     on_bed("bad_host", async |bed| {
         bed.add_to_pool((0..10).map(SampleHost)).await.expect("a pool");
-        sqlx::query("INSERT INTO hosts_pool (host_name, host_ip, ram, disk_size) VALUES ('odd', 'web-1.example', 8, 100)")
-            .execute(&bed.pool)
-            .await
-            .expect("a host that is no address");
+        sqlx::query(
+            "INSERT INTO hosts_pool (host_name, host_ip, ram, disk_size) VALUES ('odd', 'web-1.example', 8, 100)",
+        )
+        .execute(&bed.pool)
+        .await
+        .expect("a host that is no address");
         bed.index_last_day((1..10).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
         // A CPU of 6,400 %.
         let document = json!({
@@ -216,12 +222,17 @@ async fn one_bad_host_never_fails_another() {
         bed.index.put(&document).await.expect("a document");
         let fleet = Fleet::start(&bed, &[]).await;
         let task = fleet.client.create_enabled_task("bad host", "* * * * * *", "6h").await.expect("a task");
-        let log = wait_for("a fire", LIMIT, async || Ok(fleet.client.execution_logs(task).await?.pop())).await.expect("a fire");
+        let log = wait_for("a fire", LIMIT, async || Ok(fleet.client.execution_logs(task).await?.pop()))
+            .await
+            .expect("a fire");
         fleet.client.enable_task(task, false).await.expect("disabled");
         let id = log["id"].as_u64().expect("an id");
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!(log["execution_status"], "partial", "{log}");
-        assert_eq!(outcomes(&fleet.client, id).await, BTreeMap::from([("failed".to_owned(), 2), ("success".to_owned(), 9)]));
+        assert_eq!(
+            outcomes(&fleet.client, id).await,
+            BTreeMap::from([("failed".to_owned(), 2), ("success".to_owned(), 9)])
+        );
         for detail in fleet.client.details(id).await.expect("details") {
             let reason = detail["error_message"].as_str().unwrap_or_default();
             match detail["host_ip"].as_str() {
@@ -282,7 +293,8 @@ async fn an_enqueue_needs_only_the_database_and_goes_out_when_the_broker_is_back
         let fleet = Fleet::start(&bed, &[("HOSTSYNC_RABBITMQ__URL", &url)]).await;
         let id = fleet.client.execute("broker", &ips(0..10), "6h").await.expect("accepted");
         let ready = |service: &Service| format!("{}/readyz", service.url());
-        let scheduler: Value = reqwest::get(ready(&fleet.services[1])).await.expect("an answer").json().await.expect("JSON");
+        let scheduler: Value =
+            reqwest::get(ready(&fleet.services[1])).await.expect("an answer").json().await.expect("JSON");
         assert_eq!(scheduler["success"], true, "the scheduler fires without a broker: {scheduler}");
         let worker = reqwest::get(ready(&fleet.services[2])).await.expect("an answer");
         assert_eq!(worker.status(), 503, "a worker is nothing without a broker");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_shared::database;
+use hostsync_shared::database::{self, Fault};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_shared::metrics::{FireOutcome, Metrics};
 use hostsync_shared::outbox::{CarriedOn, OutboxError};
@@ -25,6 +25,9 @@ use crate::plan::{FirePlan, Missed, plan};
 
 /// Longest sleep between two looks at what is due: a task changed through the API takes effect within a second.
 const LONGEST_SLEEP: Duration = Duration::from_millis(400);
+
+/// Shortest sleep, so that a task which cannot be fired does not keep the database busy.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 
 /// Sleep while the database is away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -66,15 +69,21 @@ async fn round(scheduler: &Arc<Scheduler>) -> Result<Duration, sqlx::Error> {
     };
     for task in &due {
         let span = tracing::info_span!("fire", task_id = %task);
-        fire(scheduler, *task).instrument(span).await?;
+        match fire(scheduler, *task).instrument(span).await {
+            // One bad row holds up no other task.
+            Err(error) if database::fault(&error) == Fault::Other => {
+                tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired");
+            }
+            other => other?,
+        }
     }
     if due.len() == TASKS_PER_ROUND as usize {
         return Ok(Duration::ZERO);
     }
     let mut connection = scheduler.pool.acquire().await?;
     let next = tasks::next_due_in_ms(&mut connection).await?;
-    Ok(next.and_then(|ms| u64::try_from(ms).ok()).map_or(LONGEST_SLEEP, |ms| {
-        Duration::from_millis(ms + 1).min(LONGEST_SLEEP)
+    Ok(next.map_or(LONGEST_SLEEP, |ms| {
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1).clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
     }))
 }
 
@@ -236,7 +245,7 @@ async fn insert(
     };
     match executions::insert(connection, &new).await {
         Ok(id) => Ok(Some(id)),
-        Err(error) if database::fault(&error) == database::Fault::Duplicate => Ok(None),
+        Err(error) if database::fault(&error) == Fault::Duplicate => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -254,7 +263,7 @@ pub(crate) fn carry_on(scheduler: &Arc<Scheduler>, id: ExecutionId, token: Lease
 pub(crate) fn report(scheduler: &Scheduler, id: ExecutionId, outcome: &Result<CarriedOn, OutboxError>) {
     match outcome {
         Ok(CarriedOn::Done) => scheduler.readiness.set("rabbitmq", Ok(())),
-        Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed) => {}
+        Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {}
         Err(error) => {
             if matches!(error, OutboxError::Publish(_)) {
                 scheduler.readiness.set("rabbitmq", Err(&error.to_string()));

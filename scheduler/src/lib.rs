@@ -70,7 +70,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     shutdown.spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone()));
 
     let scheduler = Arc::new(Scheduler {
-        outbox: Outbox::new(pool.clone(), publisher.clone()),
+        outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
         pool,
         publisher,
         defaults: Defaults::from(&config),

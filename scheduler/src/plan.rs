@@ -92,11 +92,7 @@ fn newest_within(
     catch_up: TimeDelta,
 ) -> Option<DateTime<Utc>> {
     let oldest = now - catch_up;
-    let start = if due >= oldest {
-        due
-    } else {
-        schedule.next_after(oldest - TimeDelta::milliseconds(1), anchor)?
-    };
+    let start = if due >= oldest { due } else { schedule.next_after(oldest - TimeDelta::milliseconds(1), anchor)? };
     std::iter::once(start).chain(schedule.fires_after(start, anchor)).take_while(|fire| *fire <= now).last()
 }
 

@@ -6,8 +6,8 @@
 use sqlx::MySqlPool;
 
 use crate::execution::{Counts, ExecutionId, SyncStatus};
-use crate::tables::executions::{self, Closing, Counted};
 use crate::tables::details;
+use crate::tables::executions::{self, Closing, Counted};
 
 /// Rows closed in one transaction.
 const CLOSE_CHUNK: u32 = 1_000;
@@ -28,8 +28,7 @@ pub async fn close_execution(
     let Some(prepared) = executions::lock_running(&mut transaction, id).await? else {
         return Ok(false);
     };
-    let (inserted, last_detail_id) =
-        if prepared { (0, 0) } else { details::totals(&mut transaction, id).await? };
+    let (inserted, last_detail_id) = if prepared { (0, 0) } else { details::totals(&mut transaction, id).await? };
     let closed = executions::close(&mut transaction, id, status, reason, inserted, last_detail_id).await?;
     transaction.commit().await?;
     Ok(closed)

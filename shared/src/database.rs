@@ -38,7 +38,9 @@ const OLDEST_MARIADB: (u32, u32) = (10, 6);
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// The schema lacks migrations that this binary needs.
-    #[error("the schema of the database is older than this binary needs (missing migration {missing}); run `hostsync-api migrate`")]
+    #[error(
+        "the schema of the database is older than this binary needs (missing migration {missing}); run `hostsync-api migrate`"
+    )]
     Older {
         /// First missing version.
         missing: i64,
@@ -107,7 +109,9 @@ pub async fn check(pool: &MySqlPool) -> Result<(), SchemaError> {
     let applied: Vec<i64> = if missing_table {
         Vec::new()
     } else {
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success = TRUE").fetch_all(&mut *connection).await?
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success = TRUE")
+            .fetch_all(&mut *connection)
+            .await?
     };
     match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
         Some(migration) => Err(SchemaError::Older { missing: migration.version }),
@@ -202,8 +206,13 @@ pub fn fault(error: &sqlx::Error) -> Fault {
             match number {
                 // too many connections, shutdown in progress, out of disk or memory, gone away, read-only fail-over,
                 // connection killed, query interrupted
-                1040 | 1053 | 1021 | 1037 | 1041 | 1129 | 1152 | 1205 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013 | 3169 | 4031 => {
-                    if number == 1205 { Fault::Conflict } else { Fault::Down }
+                1040 | 1053 | 1021 | 1037 | 1041 | 1129 | 1152 | 1205 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013
+                | 3169 | 4031 => {
+                    if number == 1205 {
+                        Fault::Conflict
+                    } else {
+                        Fault::Down
+                    }
                 }
                 1213 | 1020 | 1452 => Fault::Conflict,
                 1062 => Fault::Duplicate,
@@ -220,7 +229,9 @@ mod tests {
 
     #[test]
     fn old_servers_are_refused() {
-        for version in ["8.0.15", "8.4.3", "9.1.0", "10.11.11-MariaDB-0+deb12u1", "5.5.5-10.6.18-MariaDB", "11.4.2-MariaDB"] {
+        for version in
+            ["8.0.15", "8.4.3", "9.1.0", "10.11.11-MariaDB-0+deb12u1", "5.5.5-10.6.18-MariaDB", "11.4.2-MariaDB"]
+        {
             assert!(is_supported(version), "{version}");
         }
         for version in ["5.7.44-log", "5.6.51", "10.5.28-MariaDB", "5.5.5-10.3.39-MariaDB", "unknown"] {

@@ -34,9 +34,7 @@ impl FromStr for HostIp {
     type Err = HostIpError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|_| HostIpError {
-            text: text.chars().take(60).collect(),
-        })
+        text.parse().map(Self).map_err(|_| HostIpError { text: text.chars().take(60).collect() })
     }
 }
 

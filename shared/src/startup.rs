@@ -71,7 +71,10 @@ fn unreachable_because(error: &sqlx::Error) -> String {
         sqlx::Error::Tls(_) => "the TLS handshake failed; see ssl-mode and ssl-ca in database.url".to_owned(),
         sqlx::Error::PoolTimedOut => "no connection became free in time".to_owned(),
         sqlx::Error::Database(error) => {
-            format!("refused ({}): check the user, the password and the name in database.url", error.code().unwrap_or_default())
+            format!(
+                "refused ({}): check the user, the password and the name in database.url",
+                error.code().unwrap_or_default()
+            )
         }
         _ => "does not answer".to_owned(),
     }

@@ -94,9 +94,15 @@ async fn an_older_schema_is_refused_and_the_command_is_named() {
 #[tokio::test]
 async fn a_migration_that_was_cut_short_runs_again() {
     on_bed("migrate_cut", async |bed| {
-        sqlx::query("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 5").execute(&bed.pool).await.expect("cut");
+        sqlx::query("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 5")
+            .execute(&bed.pool)
+            .await
+            .expect("cut");
         sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 5").execute(&bed.pool).await.expect("cut");
-        sqlx::query("ALTER TABLE es_sync_execution_detail DROP COLUMN solo_since").execute(&bed.pool).await.expect("half done");
+        sqlx::query("ALTER TABLE es_sync_execution_detail DROP COLUMN solo_since")
+            .execute(&bed.pool)
+            .await
+            .expect("half done");
         database::migrate(&bed.database_url()).await.expect("migrated");
         database::check(&bed.pool).await.expect("a current schema");
         assert_eq!(count(&bed.pool, "es_sync_execution_detail WHERE solo_since IS NULL").await, 0);
@@ -118,10 +124,11 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
         // Two live tasks no longer share a name, and never will again.
         assert_eq!(count(&bed.pool, "es_sync_task_config WHERE task_name = 'twice' AND deleted_at IS NULL").await, 1);
         assert_eq!(count(&bed.pool, "es_sync_task_config WHERE task_name = 'twice (3)'").await, 1);
-        let again = sqlx::query("INSERT INTO es_sync_task_config (task_name, cron_expression) VALUES ('twice', '@daily')")
-            .execute(&bed.pool)
-            .await
-            .expect_err("taken");
+        let again =
+            sqlx::query("INSERT INTO es_sync_task_config (task_name, cron_expression) VALUES ('twice', '@daily')")
+                .execute(&bed.pool)
+                .await
+                .expect_err("taken");
         assert_eq!(database::fault(&again), database::Fault::Duplicate);
         let old_keys = count(
             &bed.pool,
@@ -138,9 +145,11 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
         assert!(reason.contains("ended by the migration"), "{reason}");
         // Old rows can be read as they are.
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let logs = hostsync_shared::tables::executions::list(&mut connection, &Default::default(), 10).await.expect("logs");
+        let logs =
+            hostsync_shared::tables::executions::list(&mut connection, &Default::default(), 10).await.expect("logs");
         assert_eq!(logs.iter().map(|log| log.success_count).collect::<Vec<_>>(), [1, 2]);
-        let tasks = hostsync_shared::tables::tasks::list(&mut connection, &Default::default(), 10).await.expect("tasks");
+        let tasks =
+            hostsync_shared::tables::tasks::list(&mut connection, &Default::default(), 10).await.expect("tasks");
         assert_eq!(tasks[0].task_name, "每日同步");
         let details = hostsync_shared::tables::details::list(
             &mut connection,
@@ -179,7 +188,9 @@ async fn tables_of_the_cmdb_that_exist_stay_as_they_are() {
         assert_eq!(columns, 7);
         // A pool in another character set can be copied and looked up all the same.
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let found = hostsync_shared::tables::hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"]).await.expect("a pool");
+        let found = hostsync_shared::tables::hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"])
+            .await
+            .expect("a pool");
         assert_eq!(found.len(), 1);
         hostsync_shared::tables::details::insert_from_pool(
             &mut connection,

@@ -8,13 +8,17 @@ use hostsync_e2e::client::wait_for;
 use hostsync_e2e::documents::SampleHost;
 use hostsync_shared::closing::{close_execution, close_pending};
 use hostsync_shared::database;
-use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger};
+use hostsync_shared::execution::{
+    Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
+};
 use hostsync_shared::host::HostIp;
+use hostsync_shared::metrics::PublishOutcome;
 use hostsync_shared::outbox::{CarriedOn, Outbox};
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
 use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope};
 use hostsync_shared::tables::{details, endpoint_state};
 use hostsync_shared::window::{TimeRange, Window};
+use tokio_util::sync::CancellationToken;
 
 fn queue(bed: &Bed) -> QueueSettings {
     QueueSettings {
@@ -78,14 +82,17 @@ async fn receive(bed: &Bed, count: usize) -> Vec<Job> {
 async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
     on_bed("outbox", async |bed| {
         bed.add_to_pool((0..2_345).map(SampleHost)).await.expect("a pool");
-        sqlx::query("UPDATE hosts_pool SET is_deleted = 1 WHERE id % 10 = 0").execute(&bed.pool).await.expect("deleted");
+        sqlx::query("UPDATE hosts_pool SET is_deleted = 1 WHERE id % 10 = 0")
+            .execute(&bed.pool)
+            .await
+            .expect("deleted");
         let (live,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 0")
             .fetch_one(&bed.pool)
             .await
             .expect("a count");
         let live = usize::try_from(live).expect("a count");
         let (id, token) = scheduled_run(&bed).await;
-        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         assert_eq!(outbox.carry_on(id, token).await.expect("published"), CarriedOn::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
@@ -107,7 +114,7 @@ async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
 async fn a_run_over_an_empty_pool_ends_at_once() {
     on_bed("outbox_empty", async |bed| {
         let (id, token) = scheduled_run(&bed).await;
-        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         assert_eq!(outbox.carry_on(id, token).await.expect("ended"), CarriedOn::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
@@ -137,7 +144,7 @@ async fn a_holder_that_was_replaced_changes_nothing() {
         assert!(executions::claim(&mut connection, id, LeaseToken::new()).await.expect("an answer").is_none());
         // The old cursor guards as well, whoever holds the lease.
         assert!(!executions::move_prepare_cursor(&mut connection, id, heir, 3, 5).await.expect("an answer"));
-        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         assert_eq!(outbox.carry_on(id, paused).await.expect("an answer"), CarriedOn::Replaced);
         assert_eq!(outbox.carry_on(id, heir).await.expect("published"), CarriedOn::Done);
     })
@@ -151,12 +158,15 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         let (id, token) = scheduled_run(&bed).await;
         let mut connection = bed.pool.acquire().await.expect("a connection");
         endpoint_state::close(&mut connection, "default", "it is away").await.expect("closed");
-        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), CarriedOn::EndpointClosed);
         let closed = ["default".to_owned()];
         assert!(executions::unpublished(&mut connection, &closed, 10).await.expect("a list").is_empty());
         assert!(!endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"), "not due yet");
-        sqlx::query("UPDATE es_sync_endpoint_state SET probe_after = UTC_TIMESTAMP(3)").execute(&bed.pool).await.expect("due");
+        sqlx::query("UPDATE es_sync_endpoint_state SET probe_after = UTC_TIMESTAMP(3)")
+            .execute(&bed.pool)
+            .await
+            .expect("due");
         let probes = [
             endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"),
             endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"),
@@ -175,7 +185,12 @@ async fn a_job_that_no_queue_takes_is_not_confirmed() {
         let publisher = Publisher::new(queue(&bed));
         let job = |n| OutgoingJob {
             queue: JobQueue::Bulk,
-            job: Job { execution_id: ExecutionId(1), detail_id: DetailId(n), host_ip: "10.0.0.1".to_owned(), attempt: 1 },
+            job: Job {
+                execution_id: ExecutionId(1),
+                detail_id: DetailId(n),
+                host_ip: "10.0.0.1".to_owned(),
+                attempt: 1,
+            },
         };
         let jobs: Vec<OutgoingJob> = (1..=5).map(job).collect();
         assert!(publisher.publish(&jobs, &BTreeMap::new()).await.is_complete());
@@ -187,7 +202,7 @@ async fn a_job_that_no_queue_takes_is_not_confirmed() {
         assert!(unbound.status().is_success(), "{}", unbound.status());
         let report = publisher.publish(&jobs, &BTreeMap::new()).await;
         assert_eq!(report.confirmed_prefix(), 0, "an ack with a returned message is a failure");
-        assert!(report.error.expect("a reason").contains("returned"));
+        assert_eq!(report.error.expect("a reason").0, PublishOutcome::Returned);
     })
     .await;
 }
@@ -197,7 +212,7 @@ async fn counters_move_once_and_exactly_one_caller_ends_the_run() {
     on_bed("outbox_count", async |bed| {
         bed.add_to_pool((0..4).map(SampleHost)).await.expect("a pool");
         let (id, token) = scheduled_run(&bed).await;
-        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         outbox.carry_on(id, token).await.expect("published");
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let half = Counts { success: 1, failed: 1, ..Counts::default() };
@@ -227,7 +242,10 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
         details::insert_from_pool(&mut connection, id, 0, 6).await.expect("a chunk");
         assert!(executions::move_prepare_cursor(&mut connection, id, token, 0, 6).await.expect("moved"));
         assert!(close_execution(&bed.pool, id, SyncStatus::Cancelled, "by a person").await.expect("closed"));
-        assert!(!close_execution(&bed.pool, id, SyncStatus::Failed, "too late").await.expect("an answer"), "one closing status");
+        assert!(
+            !close_execution(&bed.pool, id, SyncStatus::Failed, "too late").await.expect("an answer"),
+            "one closing status"
+        );
         assert!(!executions::move_prepare_cursor(&mut connection, id, token, 6, 10).await.expect("an answer"));
         let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
         assert!(!close_pending(&bed.pool, &run).await.expect("closed"));
@@ -243,7 +261,7 @@ async fn retries_are_published_when_their_clock_has_run_out() {
     on_bed("outbox_retry", async |bed| {
         bed.add_to_pool((0..6).map(SampleHost)).await.expect("a pool");
         let (id, token) = scheduled_run(&bed).await;
-        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)));
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         outbox.carry_on(id, token).await.expect("published");
         receive(&bed, 6).await;
         let ids: Vec<DetailId> = {

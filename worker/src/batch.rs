@@ -110,8 +110,7 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
     let hosts: BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
     let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
     Metrics::global().batch(hosts.len());
-    let searching =
-        search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts);
+    let searching = search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts);
     let Searched { found, outage, refused } =
         bench.stop_searches.run_until_cancelled(searching).await.ok_or(Stopped)?;
     if let Some(reason) = refused {
@@ -170,12 +169,7 @@ async fn commit(bench: &Workbench, scope: &RunScope, resolved: &[Resolved]) -> R
 }
 
 /// The database refuses this one host's values: its attempt is spent.
-async fn fail_alone(
-    bench: &Workbench,
-    scope: &RunScope,
-    one: &[Resolved],
-    error: &sqlx::Error,
-) -> Result<(), Stopped> {
+async fn fail_alone(bench: &Workbench, scope: &RunScope, one: &[Resolved], error: &sqlx::Error) -> Result<(), Stopped> {
     let reason = Reason::new(
         ReasonClass::Database,
         "the database refused to store this host's values; the worker's log says why",

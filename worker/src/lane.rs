@@ -194,7 +194,9 @@ impl Lane {
             }
         };
         let execution_id = job.execution_id;
-        let scope = match until_the_database_answers(&self.bench, || self.scopes.get(execution_id)).await {
+        let look_up = until_the_database_answers(&self.bench, || self.scopes.get(execution_id));
+        // A job that has not begun does not wait for the database when the process stops.
+        let scope = match self.shutdown.token().run_until_cancelled(look_up).await.unwrap_or(Err(Stopped)) {
             Ok(Some(scope)) => scope,
             Ok(None) => {
                 tracing::debug!(execution_id = %execution_id, "a job of a run that is gone is dropped");

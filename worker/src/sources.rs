@@ -41,7 +41,9 @@ impl Sources {
     /// The endpoint and mapping of a run, or why this process has none.
     pub(crate) fn find(&self, endpoint: &str, mapping: &str) -> Result<(Arc<Endpoint>, &Mapping), String> {
         let client = self.endpoints.get(endpoint).ok_or_else(|| {
-            format!("the endpoint \"{endpoint}\" is not configured in this worker: add elasticsearch.endpoints.{endpoint}")
+            format!(
+                "the endpoint \"{endpoint}\" is not configured in this worker: add elasticsearch.endpoints.{endpoint}"
+            )
         })?;
         let mapping = self.mappings.get(mapping).ok_or_else(|| {
             format!("the mapping \"{mapping}\" is not configured in this worker: add mappings.{mapping}")

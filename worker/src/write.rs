@@ -289,4 +289,3 @@ fn resource(ip: &str, host: &PoolHost, values: &HostValues) -> ServerResource {
         disk: percent(values.disk_percent),
     }
 }
-

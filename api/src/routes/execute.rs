@@ -13,9 +13,7 @@ use crate::enqueue::{self, Enqueued, HostFileRun, HostListRun, MAX_WAIT_S, Outco
 use crate::error::{ApiError, ErrorBody};
 use crate::fields::{Fields, FromFields, Submitted};
 use crate::host_file::InvalidLine;
-use crate::request::{
-    EnqueuePermit, FILE_PART, FileBody, JsonBody, MAX_FILE_FORM_BYTES, MAX_HOST_LIST_BYTES, NoQuery,
-};
+use crate::request::{EnqueuePermit, FILE_PART, FileBody, JsonBody, MAX_FILE_FORM_BYTES, MAX_HOST_LIST_BYTES, NoQuery};
 use crate::state::Api;
 
 /// The field of a JSON body that holds the file.
@@ -147,9 +145,11 @@ impl FileBody {
     fn submitted(self) -> Submitted<HostFileRun> {
         match self {
             Self::Json(object) => Fields::from_json(object).read::<FileContentRun>().map(|run| run.0),
-            Self::Form { file, fields } => Fields::from_text(fields)
-                .read::<RunFields>()
-                .map(|run| HostFileRun { content: file, content_field: FILE_PART, run }),
+            Self::Form { file, fields } => Fields::from_text(fields).read::<RunFields>().map(|run| HostFileRun {
+                content: file,
+                content_field: FILE_PART,
+                run,
+            }),
         }
     }
 }
@@ -237,10 +237,10 @@ fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize)
         }
         Some(outcome) => format!("execution {id} over {hosts} is going on, {} of them are done", outcome.done()),
     };
-    match invalid_line_count {
-        0 => {}
-        1 => message.push_str("; 1 line of the file is no address"),
-        count => message.push_str(&format!("; {count} lines of the file are no addresses")),
+    if invalid_line_count > 0 {
+        message.push_str("; ");
+        message.push_str(&counted(invalid_line_count, "bad line"));
+        message.push_str(" left out");
     }
     message
 }

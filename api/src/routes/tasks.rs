@@ -237,7 +237,10 @@ pub(crate) struct Enabling {
 
 impl FromFields for Enabling {
     fn from_fields(fields: &mut Fields) -> Self {
-        Self { id: fields.required("id", |fields| fields.number("id", 1..=u64::MAX)), is_enabled: fields.required("is_enabled", |fields| fields.flag("is_enabled")) }
+        Self {
+            id: fields.required("id", |fields| fields.number("id", 1..=u64::MAX)),
+            is_enabled: fields.required("is_enabled", |fields| fields.flag("is_enabled")),
+        }
     }
 }
 

@@ -73,11 +73,8 @@ async fn a_caller_is_turned_away_before_its_body_is_read() {
 
 #[tokio::test]
 async fn without_authentication_nobody_needs_a_token() {
-    let more = [
-        ("HOSTSYNC_API__AUTH", "none"),
-        ("HOSTSYNC_API__OPERATOR_TOKEN", ""),
-        ("HOSTSYNC_API__VIEWER_TOKEN", ""),
-    ];
+    let more =
+        [("HOSTSYNC_API__AUTH", "none"), ("HOSTSYNC_API__OPERATOR_TOKEN", ""), ("HOSTSYNC_API__VIEWER_TOKEN", "")];
     with_server_of(Ground::new(true).await, &more, async |server| {
         let body = json!({"task_name": "open", "cron_expression": "@daily"});
         let request = server.request(Method::POST, "/api/cmdb/v1/es-sync-tasks").json(&body);

@@ -208,12 +208,16 @@ async fn a_body_that_is_no_json_object_is_refused() {
             };
             send(request).await
         };
-        for body in ["", "{", "{\"task_name\": \"x\",}", "[]", "\"x\"", "null", "{\"a\":1} {}", "{\"a\":1,\"a\":2}", "\u{0}"] {
+        for body in
+            ["", "{", "{\"task_name\": \"x\",}", "[]", "\"x\"", "null", "{\"a\":1} {}", "{\"a\":1,\"a\":2}", "\u{0}"]
+        {
             let refusal = post(Some("application/json"), body).await.refused(400, "malformed_body");
             assert!(refusal["message"].as_str().is_some_and(|text| text.contains("body")), "{refusal}");
         }
         let good = "{\"task_name\": \"x\", \"cron_expression\": \"@daily\"}";
-        for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data")] {
+        for content_type in
+            [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data")]
+        {
             post(content_type, good).await.refused(415, "unsupported_media_type");
         }
         let request = server.operator(Method::POST, "/es-sync-execute-file").header("content-type", "text/plain");

@@ -21,7 +21,7 @@ fn binary(environment: &[(String, String)]) -> Command {
 async fn run(environment: &[(String, String)], arguments: &[&str]) -> (i32, String, String) {
     let output = binary(environment).args(arguments).output();
     let Output { status, stdout, stderr } =
-        tokio::time::timeout(Duration::from_secs(60), output).await.expect("in time").expect("started");
+        tokio::time::timeout(Duration::from_mins(1), output).await.expect("in time").expect("started");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
@@ -49,7 +49,9 @@ async fn a_bad_configuration_is_told_by_key_with_exit_code_2() {
     };
     let (code, output, errors) = run(&given(&[("HOSTSYNC_API__LISTEN", "everywhere")]), &[]).await;
     assert_eq!((code, output.as_str()), (2, ""));
-    for key in ["api.listen", "database.url", "rabbitmq.url", "api.operator_token", "elasticsearch.endpoints.default.url"] {
+    for key in
+        ["api.listen", "database.url", "rabbitmq.url", "api.operator_token", "elasticsearch.endpoints.default.url"]
+    {
         assert!(errors.contains(key), "{key}: {errors}");
     }
     let (code, _, errors) = run(&[], &["migrate"]).await;

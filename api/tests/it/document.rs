@@ -56,7 +56,8 @@ fn every_operation_says_what_it_is_and_what_can_go_wrong() {
     operation_ids.dedup();
     assert_eq!((operation_ids.len(), count), (15, 15));
     let text = document.to_string();
-    for code in ["task_name_taken", "execution_finished", "too_many_requests", "malformed_body", "database_unavailable"] {
+    for code in ["task_name_taken", "execution_finished", "too_many_requests", "malformed_body", "database_unavailable"]
+    {
         assert!(text.contains(&format!("`{code}`")), "{code}");
     }
     assert!(!text.contains("#/components/schemas/\""));
@@ -94,7 +95,8 @@ async fn what_is_served_is_the_document_and_every_route_in_it_is_there() {
         assert_eq!(served.body, document());
         for (path, item) in served.body["paths"].as_object().expect("paths") {
             let path = path.replace("{task_id}", "1").replace("{execution_id}", "1");
-            let documented: Vec<String> = item.as_object().expect("operations").keys().map(|m| m.to_uppercase()).collect();
+            let documented: Vec<String> =
+                item.as_object().expect("operations").keys().map(|m| m.to_uppercase()).collect();
             // Both ways: what is documented is routed, and what is routed is documented.
             let answer = send(server.request(Method::from_bytes(b"BREW").expect("a method"), &path)).await;
             let mut allowed: Vec<&str> = answer.header("allow").expect("Allow").split(',').collect();

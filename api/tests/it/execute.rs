@@ -7,7 +7,10 @@ use hostsync_shared::execution::{JobQueue, SyncStatus};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Ground, Server, send, until, with_server, with_server_of};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::harness::{Answer, Ground, OPERATOR, Server, send, until, with_server, with_server_of};
 
 /// A form of text parts and a file.
 fn form(parts: &[(&str, &str)], file: Option<&[u8]>) -> (String, Vec<u8>) {
@@ -171,7 +174,7 @@ async fn a_file_is_taken_as_json_and_as_a_form_with_its_bad_lines_told() {
                 *answer,
                 json!({
                     "success": true, "execution_id": id, "total_hosts": 2, "invalid_lines": bad, "invalid_line_count": 2,
-                    "message": format!("execution {id} was enqueued over 2 hosts; 2 lines of the file are no addresses"),
+                    "message": format!("execution {id} was enqueued over 2 hosts; 2 bad lines left out"),
                 })
             );
             assert_eq!(hosts_of(server, &answer["execution_id"]).await, ["10.0.0.1", "10.0.0.2"]);
@@ -239,6 +242,35 @@ async fn the_most_hosts_are_taken_and_one_more_is_not() {
         let bulk = "SELECT COUNT(*) FROM es_sync_execution_log WHERE queue = 'bulk' AND pending_count = 100000";
         assert_eq!(server.number(bulk).await, 1);
         assert_eq!(server.number("SELECT COUNT(*) FROM es_sync_execution_detail").await, 100_000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_too_many_lists_at_once_the_last_is_told_to_come_back() {
+    with_server(async |server| {
+        // Each has the right to send a body and sends none of it.
+        let head = format!(
+            "POST /api/cmdb/v1/es-sync-execute HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {OPERATOR}\r\n\
+             content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{"
+        );
+        let mut idlers = Vec::new();
+        for _ in 0..16 {
+            let mut connection = TcpStream::connect(server.address).await.expect("connected");
+            connection.write_all(head.as_bytes()).await.expect("sent");
+            idlers.push(connection);
+        }
+        let body = json!({"task_name": "one more", "host_ip_list": ["10.0.0.1"]});
+        let refused = async || {
+            let answer = server.post("/es-sync-execute", &body).await;
+            answer.status == 429
+                && answer.header("retry-after") == Some("1")
+                && answer.body["code"] == "too_many_requests"
+        };
+        until("one is refused", refused).await;
+        // Those who are gone hold nothing.
+        drop(idlers);
+        until("it is taken", async || server.post("/es-sync-execute", &body).await.status == 200).await;
     })
     .await;
 }

@@ -26,10 +26,9 @@ fn words(line: &str) -> Vec<String> {
     for c in line.chars() {
         match quote {
             Some(open) if c == open => quote = None,
-            Some(_) => word.push(c),
             None if c == '\'' || c == '"' => quote = Some(c),
             None if c == ' ' => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
-            None => word.push(c),
+            Some(_) | None => word.push(c),
         }
     }
     words.extend(Some(word).filter(|word| !word.is_empty()));
@@ -82,7 +81,8 @@ async fn perform(server: &Server, line: &str) -> Answer {
                 Some(_) => ("; filename=\"hosts.txt\"", "10.0.0.1\n10.0.0.2\n"),
                 None => ("", value.as_str()),
             };
-            body.push_str(&format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{value}\r\n"));
+            let head = ["--b\r\nContent-Disposition: form-data; name=\"", &name, "\"", file, "\r\n\r\n"];
+            body.extend(head.into_iter().chain([value, "\r\n"]));
         }
         body.push_str("--b--\r\n");
         request = request.header("content-type", "multipart/form-data; boundary=b").body(body);

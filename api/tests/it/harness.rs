@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use hostsync_shared::config::{Config, Service};
 use hostsync_shared::database;
@@ -29,26 +30,27 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Where the real servers are.
 pub(crate) struct Servers {
-    pub(crate) database_url: String,
-    pub(crate) rabbitmq_url: String,
-    management_url: String,
+    pub(crate) database: String,
+    pub(crate) rabbitmq: String,
+    management: String,
 }
 
 impl Servers {
     pub(crate) fn from_environment() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the servers of the tests are named by the environment")]
         let variable = |name: &str| {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: start the development servers by make"))
         };
         Self {
-            database_url: variable("HOSTSYNC_DEV_DATABASE_URL").trim_end_matches('/').to_owned(),
-            rabbitmq_url: variable("HOSTSYNC_DEV_RABBITMQ_URL"),
-            management_url: variable("HOSTSYNC_DEV_RABBITMQ_MANAGEMENT_URL").trim_end_matches('/').to_owned(),
+            database: variable("HOSTSYNC_DEV_DATABASE_URL").trim_end_matches('/').to_owned(),
+            rabbitmq: variable("HOSTSYNC_DEV_RABBITMQ_URL"),
+            management: variable("HOSTSYNC_DEV_RABBITMQ_MANAGEMENT_URL").trim_end_matches('/').to_owned(),
         }
     }
 
     /// Host and port of the database.
     pub(crate) fn database_address(&self) -> String {
-        let rest = self.database_url.split('@').next_back().expect("an address");
+        let rest = self.database.split('@').next_back().expect("an address");
         rest.trim_start_matches("mysql://").to_owned()
     }
 }
@@ -66,13 +68,13 @@ impl Ground {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let servers = Servers::from_environment();
         let name = format!("hs_test_api_{:016x}", rand::random::<u64>());
-        let admin = MySqlPool::connect(&format!("{}/", servers.database_url)).await.expect("the database answers");
+        let admin = MySqlPool::connect(&format!("{}/", servers.database)).await.expect("the database answers");
         sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")))
             .execute(&admin)
             .await
             .expect("created");
         admin.close().await;
-        let url = format!("{}/{name}", servers.database_url);
+        let url = format!("{}/{name}", servers.database);
         if has_schema {
             database::migrate(&url).await.expect("migrated");
         }
@@ -81,14 +83,14 @@ impl Ground {
     }
 
     pub(crate) fn database_url(&self) -> String {
-        format!("{}/{}", self.servers.database_url, self.name)
+        format!("{}/{}", self.servers.database, self.name)
     }
 
     /// The configuration of a server over this ground, as its environment would give it.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         [
             ("HOSTSYNC_DATABASE__URL", self.database_url().as_str()),
-            ("HOSTSYNC_RABBITMQ__URL", &self.servers.rabbitmq_url),
+            ("HOSTSYNC_RABBITMQ__URL", &self.servers.rabbitmq),
             ("HOSTSYNC_RABBITMQ__PREFIX", &self.name),
             ("HOSTSYNC_API__LISTEN", "127.0.0.1:0"),
             ("HOSTSYNC_API__OPERATOR_TOKEN", OPERATOR),
@@ -102,7 +104,7 @@ impl Ground {
 
     pub(crate) fn queues(&self) -> Publisher {
         Publisher::new(QueueSettings {
-            url: self.servers.rabbitmq_url.clone(),
+            url: self.servers.rabbitmq.clone(),
             topology: Topology::new(&self.name),
             connection_name: "test".to_owned(),
         })
@@ -121,7 +123,7 @@ impl Ground {
         let exchanges = [topology.jobs_exchange(), topology.dead_exchange()];
         let paths = queues.map(|name| format!("queues/%2F/{name}")).into_iter();
         for path in paths.chain(exchanges.map(|name| format!("exchanges/%2F/{name}"))) {
-            let url = format!("{}/api/{path}", self.servers.management_url);
+            let url = format!("{}/api/{path}", self.servers.management);
             // What the test never declared is not there.
             let _ = client.delete(url).send().await;
         }
@@ -333,6 +335,12 @@ pub(crate) fn until(what: &str, condition: impl AsyncFn() -> bool) -> impl Futur
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// The clock of this machine, which is that of the database too.
+#[expect(clippy::disallowed_methods, reason = "a test compares what was stored with the time of day")]
+pub(crate) fn clock() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// A way to a server that can be cut: a listener on a port of its own that passes everything on.

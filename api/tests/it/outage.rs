@@ -14,7 +14,7 @@ use crate::harness::{Ground, Server, Way, config, send, until, with_ground, with
 async fn a_run_is_accepted_while_the_broker_is_away_and_published_when_it_is_back() {
     let mut way = Way::closed().await;
     let ground = Ground::new(true).await;
-    let broker = ground.servers.rabbitmq_url.clone();
+    let broker = ground.servers.rabbitmq.clone();
     let (credentials, rest) = broker.split_once('@').expect("credentials");
     let (target, virtual_host) = rest.split_once('/').expect("a virtual host");
     let url = format!("{credentials}@{}/{virtual_host}", way.address);
@@ -97,7 +97,8 @@ async fn it_refuses_an_older_schema_and_names_the_command() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let shutdown = Shutdown::manual(Duration::from_secs(5));
         let serving = hostsync_api::serve(config(ground, &[]), listener, shutdown);
-        let error = tokio::time::timeout(Duration::from_secs(30), serving).await.expect("in time").expect_err("refused");
+        let error =
+            tokio::time::timeout(Duration::from_secs(30), serving).await.expect("in time").expect_err("refused");
         let text = hostsync_api::explain(&error);
         assert!(text.contains("run `hostsync-api migrate`"), "{text}");
     })

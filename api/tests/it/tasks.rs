@@ -6,7 +6,7 @@ use hostsync_shared::tables::executions::{self, NewExecution, Scope};
 use hostsync_shared::window::{TimeRange, Window};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Server, with_server};
+use crate::harness::{Answer, Server, clock, with_server};
 
 fn time(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap_or_else(|| panic!("{value} is no time")).parse().expect("a time")
@@ -14,7 +14,7 @@ fn time(value: &Value) -> DateTime<Utc> {
 
 /// A run of a task that waits, as the scheduler makes it.
 async fn waiting_run(server: &Server, task: u64) -> u64 {
-    let now = Utc::now();
+    let now = clock();
     let scope = Scope {
         window: Window::ending_at(now, &TimeRange::default_range()),
         query_time_range: "30d".to_owned(),
@@ -57,7 +57,7 @@ async fn a_new_task_has_the_defaults_and_does_not_fire() {
         for name in ["created_at", "updated_at"] {
             let at = fields.remove(name).expect(name);
             assert!(at.as_str().is_some_and(|text| text.len() == 24 && text.ends_with('Z')), "{at}");
-            assert!((Utc::now() - time(&at)).abs() < TimeDelta::minutes(5), "{at}");
+            assert!((clock() - time(&at)).abs() < TimeDelta::minutes(5), "{at}");
         }
         assert_eq!(
             task,
@@ -103,7 +103,7 @@ async fn everything_that_is_said_of_a_task_is_stored() {
         // The zone of the expression beats that of the task: 03:00 in Shanghai is 19:00 in UTC.
         let next = time(&task["next_execution_time"]);
         assert_eq!((next.hour(), next.minute()), (19, 0));
-        assert!(next > Utc::now());
+        assert!(next > clock());
     })
     .await;
 }
@@ -205,9 +205,8 @@ async fn enabling_restarts_the_schedule_from_now_and_disabling_stops_it() {
 #[tokio::test]
 async fn another_expression_or_zone_restarts_the_schedule_and_the_same_one_does_not() {
     with_server(async |server| {
-        let id = server
-            .task(&json!({"task_name": "moved", "cron_expression": "0 0 3 * * *", "is_enabled": true}))
-            .await;
+        let id =
+            server.task(&json!({"task_name": "moved", "cron_expression": "0 0 3 * * *", "is_enabled": true})).await;
         // As if its fire were overdue: only a restart moves it.
         let overdue = "2020-01-01T03:00:00.000Z";
         let make_overdue = "UPDATE es_sync_task_config SET next_execution_time = '2020-01-01 03:00:00', \
@@ -223,7 +222,7 @@ async fn another_expression_or_zone_restarts_the_schedule_and_the_same_one_does_
 
         change(json!({"cron_expression": "0 15 3 * * *"})).await;
         assert!(next().await.ends_with("T03:15:00.000Z"), "{}", next().await);
-        assert!(time(&json!(next().await)) > Utc::now());
+        assert!(time(&json!(next().await)) > clock());
         let anchor = "SELECT COUNT(*) FROM es_sync_task_config WHERE schedule_anchor > '2020-01-01 00:00:00'";
         assert_eq!(server.number(anchor).await, 1);
 
@@ -240,7 +239,7 @@ async fn a_task_may_be_enabled_and_disabled_by_a_change() {
     with_server(async |server| {
         let id = server.task(&json!({"task_name": "changed", "cron_expression": "@daily"})).await;
         server.put(&format!("/es-sync-tasks/{id}"), &json!({"is_enabled": true})).await.ok();
-        assert!(time(&server.show(id).await["next_execution_time"]) > Utc::now());
+        assert!(time(&server.show(id).await["next_execution_time"]) > clock());
         let execution = waiting_run(server, id).await;
         server.put(&format!("/es-sync-tasks/{id}"), &json!({"is_enabled": false})).await.ok();
         assert_eq!(server.show(id).await["next_execution_time"], Value::Null);
@@ -300,7 +299,7 @@ async fn simultaneous_changes_of_one_task_all_succeed() {
     with_server(async |server| {
         let id = server.task(&json!({"task_name": "busy", "cron_expression": "@hourly"})).await;
         let requests = (0..30).map(async |n: u32| match n % 3 {
-            0 => server.put("/es-sync-tasks/enable", &json!({"id": id, "is_enabled": n % 2 == 0})).await,
+            0 => server.put("/es-sync-tasks/enable", &json!({"id": id, "is_enabled": n.is_multiple_of(2)})).await,
             1 => {
                 let body = json!({"cron_expression": format!("0 {n} * * * *"), "task_name": format!("busy {n}")});
                 server.put(&format!("/es-sync-tasks/{id}"), &body).await

@@ -11,6 +11,7 @@ mod retry;
 use std::time::Duration;
 
 use sqlx::MySqlPool;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::execution::ExecutionId;
@@ -30,6 +31,8 @@ pub enum CarriedOn {
     Replaced,
     /// Its endpoint is closed: published when that opens.
     EndpointClosed,
+    /// This process stops; another goes on.
+    Stopped,
 }
 
 /// Why a stretch of work stopped early; a sweep goes on with it.
@@ -48,12 +51,14 @@ pub enum OutboxError {
 pub struct Outbox {
     pool: MySqlPool,
     publisher: Publisher,
+    stop: CancellationToken,
 }
 
 impl Outbox {
-    /// Over the process's database pool and publisher.
-    pub fn new(pool: MySqlPool, publisher: Publisher) -> Self {
-        Self { pool, publisher }
+    /// Over the process's database pool and publisher. When `stop` is cancelled, work on a run ends after the chunk that
+    /// it is at.
+    pub fn new(pool: MySqlPool, publisher: Publisher, stop: CancellationToken) -> Self {
+        Self { pool, publisher, stop }
     }
 
     /// Goes on with a run that this process holds by `token`: prepares what is unprepared, publishes what is
@@ -112,8 +117,9 @@ impl Outbox {
         let progress = if progress.prepared {
             progress
         } else {
-            if !self.prepare(&progress, token).await? {
-                return Ok(CarriedOn::Replaced);
+            match self.prepare(&progress, token).await? {
+                CarriedOn::Done => {}
+                other => return Ok(other),
             }
             match self.progress(id, token).await? {
                 Some(progress) => progress,

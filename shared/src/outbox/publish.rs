@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{CarriedOn, Outbox, OutboxError};
 use crate::execution::{ExecutionId, JobQueue};
+use crate::metrics::{Metrics, PublishOutcome};
 use crate::queue::{Job, OutgoingJob};
 use crate::tables::details::{self, Publishable};
 use crate::tables::endpoint_state;
@@ -19,6 +20,9 @@ impl Outbox {
         let headers = telemetry::current_trace_headers();
         let mut watermark = progress.published_watermark;
         while watermark < progress.last_detail_id {
+            if self.stop.is_cancelled() {
+                return Ok(CarriedOn::Stopped);
+            }
             let rows = {
                 let mut connection = self.pool.acquire().await?;
                 let closed = endpoint_state::closed(&mut connection).await?;
@@ -61,16 +65,16 @@ impl Outbox {
             .iter()
             .map(|row| OutgoingJob {
                 queue,
-                job: Job {
-                    execution_id,
-                    detail_id: row.id,
-                    host_ip: row.host_ip.clone(),
-                    attempt: row.attempts + 1,
-                },
+                job: Job { execution_id, detail_id: row.id, host_ip: row.host_ip.clone(), attempt: row.attempts + 1 },
             })
             .collect();
         let report = self.publisher.publish(&jobs, headers).await;
-        Published { confirmed: report.confirmed_prefix(), error: report.error }
+        let confirmed = report.confirmed.iter().filter(|confirmed| **confirmed).count() as u64;
+        Metrics::global().jobs_published(queue, PublishOutcome::Confirmed, confirmed);
+        if let Some((outcome, _)) = &report.error {
+            Metrics::global().jobs_published(queue, *outcome, rows.len() as u64 - confirmed);
+        }
+        Published { confirmed: report.confirmed_prefix(), error: report.error.map(|(_, reason)| reason) }
     }
 }
 

@@ -121,8 +121,11 @@ impl JobConsumer {
     ///
     /// The broker's.
     pub async fn cancel(&self) -> Result<(), QueueError> {
-        bounded("cancelling the consumer", self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()))
-            .await
+        bounded(
+            "cancelling the consumer",
+            self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()),
+        )
+        .await
     }
 
     /// Closes the channel, then the connection; the broker gives unacknowledged deliveries to others. The channel first:

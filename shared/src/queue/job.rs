@@ -96,12 +96,7 @@ mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job {
-            execution_id: ExecutionId(7),
-            detail_id: DetailId(u64::MAX),
-            host_ip: "10.1.1.1".to_owned(),
-            attempt: 3,
-        }
+        Job { execution_id: ExecutionId(7), detail_id: DetailId(u64::MAX), host_ip: "10.1.1.1".to_owned(), attempt: 3 }
     }
 
     #[test]

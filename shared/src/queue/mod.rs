@@ -59,10 +59,7 @@ pub enum QueueError {
 }
 
 /// Bounds a call to the broker and says what it was for.
-async fn bounded<T>(
-    doing: &'static str,
-    call: impl Future<Output = Result<T, lapin::Error>>,
-) -> Result<T, QueueError> {
+async fn bounded<T>(doing: &'static str, call: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, QueueError> {
     match tokio::time::timeout(BROKER_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(QueueError::Broker { doing, source: Box::new(source) }),

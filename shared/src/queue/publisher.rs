@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use deadpool::managed::{self, Metrics, Pool, RecycleError, RecycleResult};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::{Confirmation, PublisherConfirm};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
+use lapin::{Confirmation, PublisherConfirm};
 use tokio::sync::Mutex;
 
 use super::job::Job;
 use super::topology::Topology;
 use super::{BROKER_TIMEOUT, QueueError, QueueSettings, bounded, connect};
 use crate::execution::JobQueue;
+use crate::metrics::PublishOutcome;
 
 /// Publishes in flight on one channel before their confirms are awaited.
 const PIPELINE: usize = 1_000;
@@ -41,8 +42,8 @@ pub struct OutgoingJob {
 pub struct PublishReport {
     /// One entry a job, in order: whether the broker has it for sure.
     pub confirmed: Vec<bool>,
-    /// The first fault.
-    pub error: Option<String>,
+    /// The first fault, for the metrics and for people.
+    pub error: Option<(PublishOutcome, String)>,
 }
 
 impl PublishReport {
@@ -94,11 +95,7 @@ impl managed::Manager for ChannelManager {
     }
 
     async fn recycle(&self, channel: &mut Channel, _: &Metrics) -> RecycleResult<QueueError> {
-        if channel.status().connected() {
-            Ok(())
-        } else {
-            Err(RecycleError::message("the channel is closed"))
-        }
+        if channel.status().connected() { Ok(()) } else { Err(RecycleError::message("the channel is closed")) }
     }
 }
 
@@ -122,7 +119,7 @@ impl Publisher {
             Ok(channel) => channel,
             Err(error) => {
                 report.confirmed.resize(jobs.len(), false);
-                report.error = Some(describe(&error));
+                report.error = Some((PublishOutcome::Failed, describe(&error)));
                 return report;
             }
         };
@@ -221,15 +218,20 @@ fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {
         .with_headers(table)
 }
 
-async fn confirmed(sent: Result<PublisherConfirm, QueueError>) -> Result<(), String> {
-    let confirm = sent.map_err(|error| describe(&error))?;
+async fn confirmed(sent: Result<PublisherConfirm, QueueError>) -> Result<(), (PublishOutcome, String)> {
+    let failed = |reason: String| (PublishOutcome::Failed, reason);
+    let confirm = sent.map_err(|error| failed(describe(&error)))?;
     match tokio::time::timeout(BROKER_TIMEOUT, confirm).await {
         Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-        Ok(Ok(Confirmation::Ack(Some(_)))) => Err("the broker returned a job: no queue is bound for it".to_owned()),
-        Ok(Ok(Confirmation::Nack(_))) => Err("the broker rejected a job: the queue is full".to_owned()),
-        Ok(Ok(Confirmation::NotRequested)) => Err("the broker confirms nothing on this channel".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the broker did not confirm within {} s", BROKER_TIMEOUT.as_secs())),
+        Ok(Ok(Confirmation::Ack(Some(_)))) => {
+            Err((PublishOutcome::Returned, "the broker returned a job: no queue is bound for it".to_owned()))
+        }
+        Ok(Ok(Confirmation::Nack(_))) => {
+            Err((PublishOutcome::Rejected, "the broker rejected a job: the queue is full".to_owned()))
+        }
+        Ok(Ok(Confirmation::NotRequested)) => Err(failed("the broker confirms nothing on this channel".to_owned())),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("the broker did not confirm within {} s", BROKER_TIMEOUT.as_secs()))),
     }
 }
 

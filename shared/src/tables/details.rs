@@ -393,11 +393,7 @@ pub async fn close(
 /// # Errors
 ///
 /// The database's.
-pub async fn prune(
-    connection: &mut MySqlConnection,
-    execution: ExecutionId,
-    limit: u32,
-) -> Result<u64, sqlx::Error> {
+pub async fn prune(connection: &mut MySqlConnection, execution: ExecutionId, limit: u32) -> Result<u64, sqlx::Error> {
     let result =
         sqlx::query!("DELETE FROM es_sync_execution_detail WHERE execution_id = ? LIMIT ?", execution.0, limit)
             .execute(connection)

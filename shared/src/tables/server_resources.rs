@@ -65,8 +65,7 @@ async fn existing_ids(
     mon_date: NaiveDate,
     rows: &[ServerResource],
 ) -> Result<HashMap<String, u64>, sqlx::Error> {
-    let mut query =
-        QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED) FROM server_resources WHERE mon_date = ");
+    let mut query = QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED) FROM server_resources WHERE mon_date = ");
     query.push_bind(mon_date).push(" AND ip IN (");
     let mut list = query.separated(", ");
     for row in rows {

@@ -1,0 +1,81 @@
+# What a developer needs, by name. `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Queries are checked against .sqlx, not against a database.
+export SQLX_OFFLINE ?= true
+
+# Arguments of hostsync-bench, as in: make bench BENCH="--rounds 5 --json result.json"
+BENCH ?=
+
+# Addresses of the development servers, as `make up` writes them.
+WITH_SERVERS = . .dev/env &&
+
+# A database with the schema, for checking .sqlx.
+SQLX_DATABASE = hostsync_sqlx
+
+include deploy/dev.mk
+
+.PHONY: help demo bench test test-database check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
+	    while IFS="$$(printf '\t')" read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+
+demo: ## show everything at work on real servers, and leave it up
+	@DB=$(DB) bench/demo.sh run
+
+bench: up ## measure hostsync against one search and three statements a host; BENCH="--help" lists options
+	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
+	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH)
+
+# The recipe of `down` stands in deploy/dev.mk.
+down: stop-demo
+
+stop-demo:
+	@bench/demo.sh stop
+
+test: up ## run all tests on the real servers
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test --workspace
+
+# What depends on the database, once more on the other one: DB=mysql make test-database
+test-database: up ## run the tests that depend on the database (DB=mysql for MySQL)
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
+	$(WITH_SERVERS) cargo test -p hostsync-api --test it
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults
+
+check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# Without `advisories`, which needs the network: cargo deny check advisories
+deny: tools
+	cargo deny --workspace check licenses bans sources
+
+tools: ## install the developer tools that are missing
+	@deploy/dev/tools
+
+# .sqlx is what MariaDB says of the queries.
+sqlx-check: tools
+	@DB=mariadb deploy/dev/servers up mariadb
+	$(WITH_SERVERS) export SQLX_OFFLINE=false DATABASE_URL=$$HOSTSYNC_DEV_MARIADB_URL/$(SQLX_DATABASE) && \
+	    cargo sqlx database reset -y --source migrations && \
+	    cargo sqlx prepare --workspace --check
+
+openapi-check:
+	cargo test -p hostsync-api openapi
+
+ci: ## what .ci/run does: check, test, and the tests of the database on MySQL
+	$(MAKE) check
+	$(MAKE) test
+	$(MAKE) test-database DB=mysql
