@@ -127,7 +127,7 @@ pub(crate) enum Cancelled {
 ///
 /// No such execution, one that has ended, the database.
 pub(crate) async fn cancel(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> {
-    let done = transact(|| Box::pin(cancel_once(api, id))).await?;
+    let done = transact(|| cancel_once(api, id)).await?;
     if done != Cancelled::AlreadyClosing {
         tracing::info!(execution_id = %id, "execution {id} was cancelled");
     }

@@ -39,9 +39,6 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::ApiError;
 use crate::state::Api;
 
-/// How long requests that have begun, and publishing in the background, may take after SIGTERM.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
-
 /// Serves on `api.listen` until the shutdown begins; then finishes what has begun.
 ///
 /// Starts while the database and the broker are down, and goes on when they come.

@@ -1,23 +1,22 @@
 //! Looks after the dependencies: the database that nothing works without, and the broker that enqueues can wait for.
 //!
-//! Owns what `/readyz` says. The first time the database answers its schema is checked, and only then do requests reach
-//! it.
+//! Owns when requests may reach the database: once its schema has been checked. How the database is watched is
+//! `shared::startup`'s matter, as for the other services.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use hostsync_shared::database::{self, Fault, SchemaError};
 use hostsync_shared::execution::JobQueue;
+use hostsync_shared::startup;
 
-use crate::state::{Api, DATABASE, RABBITMQ};
+use crate::state::{Api, RABBITMQ};
 
-/// Pause between two looks at a dependency that is not ready.
+/// Pause between two looks at a broker that is away.
 const WHILE_AWAY: Duration = Duration::from_secs(1);
 
-/// Pause between two looks at a dependency that is ready.
+/// Pause between two looks at a broker that is ready.
 const WHILE_READY: Duration = Duration::from_secs(5);
 
-/// Longest time for one look.
+/// Longest time for one look at the broker.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks at the database until the shutdown begins.
@@ -26,33 +25,11 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// It can be reached but not be used: its schema is older than this binary needs, or the server is.
 pub(crate) async fn watch_database(api: Api) -> anyhow::Result<()> {
-    loop {
-        let look = async {
-            if api.is_schema_checked() {
-                let mut connection = api.pool().acquire().await?;
-                database::now(&mut connection).await?;
-                return Ok(());
-            }
-            database::check(api.pool()).await
-        };
-        let state = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
-            Ok(Ok(())) => {
-                api.set_schema_checked();
-                Ok(())
-            }
-            Ok(Err(error)) if is_for_good(&error) => {
-                api.readiness.set(DATABASE, Err(&error.to_string()));
-                return Err(error).context("the database cannot be used");
-            }
-            Ok(Err(error)) => Err(reason(&error)),
-            Err(_) => Err(format!("no answer within {} s", LOOK_TIMEOUT.as_secs())),
-        };
-        let is_ready = state.is_ok();
-        api.readiness.set(DATABASE, state.as_ref().copied().map_err(String::as_str));
-        if pause(&api, is_ready).await {
-            return Ok(());
-        }
+    if startup::wait_for_database(api.pool(), &api.readiness, &api.shutdown).await? {
+        api.set_schema_checked();
+        startup::watch_database(api.pool().clone(), api.readiness.clone(), api.shutdown.clone()).await;
     }
+    Ok(())
 }
 
 /// Looks at the broker until the shutdown begins.
@@ -60,45 +37,15 @@ pub(crate) async fn watch_broker(api: Api) {
     loop {
         let state = match tokio::time::timeout(LOOK_TIMEOUT, api.publisher.ready_messages(JobQueue::Manual)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(format!("{error}; runs are accepted and published when it comes back")),
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {} s", LOOK_TIMEOUT.as_secs())),
         };
-        let is_ready = state.is_ok();
+        let pause = if state.is_ok() { WHILE_READY } else { WHILE_AWAY };
+        let state = state.map_err(|reason| format!("{reason}; runs are accepted and published when it comes back"));
         api.readiness.set(RABBITMQ, state.as_ref().copied().map_err(String::as_str));
-        if pause(&api, is_ready).await {
-            return;
+        tokio::select! {
+            () = api.shutdown.stopping() => return,
+            () = tokio::time::sleep(pause) => {}
         }
-    }
-}
-
-/// Whether waiting does not help.
-fn is_for_good(error: &SchemaError) -> bool {
-    match error {
-        SchemaError::Older { .. } | SchemaError::Unsupported { .. } => true,
-        SchemaError::Database(_) | SchemaError::Migrate(_) | SchemaError::Busy => false,
-    }
-}
-
-/// What is wrong with the database, without what its error says: that may hold addresses and names.
-fn reason(error: &SchemaError) -> String {
-    match error {
-        SchemaError::Database(source) => match (database::fault(source), source) {
-            (_, sqlx::Error::PoolTimedOut) => "no connection within 5 s".to_owned(),
-            (Fault::Down, _) => "cannot connect".to_owned(),
-            (_, sqlx::Error::Database(error)) => match error.code() {
-                Some(code) => format!("the database refuses (SQLSTATE {code}); check database.url"),
-                None => "the database refuses; check database.url".to_owned(),
-            },
-            _ => "the database failed".to_owned(),
-        },
-        other => other.to_string(),
-    }
-}
-
-/// Waits for the next look; true: the shutdown has begun.
-async fn pause(api: &Api, is_ready: bool) -> bool {
-    tokio::select! {
-        () = api.shutdown.stopping() => true,
-        () = tokio::time::sleep(if is_ready { WHILE_READY } else { WHILE_AWAY }) => false,
     }
 }

@@ -114,8 +114,9 @@ impl Api {
         self.schema_checked.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_schema_checked(&self) -> bool {
-        self.schema_checked.load(Ordering::Acquire)
+    fn is_schema_checked(&self) -> bool {
+        // The first time that the database is ready is when its schema has been checked.
+        self.schema_checked.load(Ordering::Acquire) || self.readiness.is_ready()
     }
 
     /// A connection, once the schema has been checked.
@@ -155,7 +156,7 @@ where
     let attempts = async {
         let mut attempt = 1;
         loop {
-            match transaction().await {
+            match Box::pin(transaction()).await {
                 Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
                     tracing::debug!(attempt, "a transaction was broken off in favour of another, running it again");
                     let pause_ms = rand::rng().random_range(1..=20 * u64::from(attempt));

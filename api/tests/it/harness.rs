@@ -42,16 +42,27 @@ impl Servers {
             std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: start the development servers by make"))
         };
         Self {
-            database: variable("HOSTSYNC_DEV_DATABASE_URL").trim_end_matches('/').to_owned(),
+            database: variable("HOSTSYNC_DEV_DATABASE_URL"),
             rabbitmq: variable("HOSTSYNC_DEV_RABBITMQ_URL"),
             management: variable("HOSTSYNC_DEV_RABBITMQ_MANAGEMENT_URL").trim_end_matches('/').to_owned(),
         }
     }
 
+    /// The URL of a database, at the server or at another address that leads there.
+    fn database_url(&self, name: &str, address: Option<SocketAddr>) -> String {
+        let mut url: reqwest::Url = self.database.parse().expect("a URL");
+        url.set_path(name);
+        if let Some(address) = address {
+            url.set_ip_host(address.ip()).expect("it has a host");
+            url.set_port(Some(address.port())).expect("it has a host");
+        }
+        url.into()
+    }
+
     /// Host and port of the database.
     pub(crate) fn database_address(&self) -> String {
-        let rest = self.database.split('@').next_back().expect("an address");
-        rest.trim_start_matches("mysql://").to_owned()
+        let url: reqwest::Url = self.database.parse().expect("a URL");
+        format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(3306))
     }
 }
 
@@ -68,13 +79,13 @@ impl Ground {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let servers = Servers::from_environment();
         let name = format!("hs_test_api_{:016x}", rand::random::<u64>());
-        let admin = MySqlPool::connect(&format!("{}/", servers.database)).await.expect("the database answers");
+        let admin = MySqlPool::connect(&servers.database_url("", None)).await.expect("the database answers");
         sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")))
             .execute(&admin)
             .await
             .expect("created");
         admin.close().await;
-        let url = format!("{}/{name}", servers.database);
+        let url = servers.database_url(&name, None);
         if has_schema {
             database::migrate(&url).await.expect("migrated");
         }
@@ -83,7 +94,12 @@ impl Ground {
     }
 
     pub(crate) fn database_url(&self) -> String {
-        format!("{}/{}", self.servers.database, self.name)
+        self.servers.database_url(&self.name, None)
+    }
+
+    /// The same by a detour.
+    pub(crate) fn database_url_at(&self, address: SocketAddr) -> String {
+        self.servers.database_url(&self.name, Some(address))
     }
 
     /// The configuration of a server over this ground, as its environment would give it.

@@ -49,7 +49,7 @@ async fn it_starts_without_a_database_and_goes_on_when_it_comes_and_comes_again(
     let mut way = Way::closed().await;
     let ground = Ground::new(true).await;
     let target = ground.servers.database_address();
-    let url = format!("mysql://root@{}/{}", way.address, ground.name);
+    let url = ground.database_url_at(way.address);
     let server = Server::start(ground, &[("HOSTSYNC_DATABASE__URL", &url)]).await;
 
     let is_away = async || {
