@@ -224,7 +224,7 @@ impl ApiError {
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
             Self::Database(error) => match database::fault(error) {
                 DatabaseFault::Down | DatabaseFault::Conflict => Code::DatabaseUnavailable,
-                DatabaseFault::Duplicate | DatabaseFault::Other => Code::InternalError,
+                DatabaseFault::Duplicate | DatabaseFault::Data | DatabaseFault::Other => Code::InternalError,
             },
             Self::Internal(_) => Code::InternalError,
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, SyncStatus};
+use hostsync_shared::host::address_key;
 use hostsync_shared::mapping::{Capacity, HostValues, Mapping, Stats, host_values};
 use hostsync_shared::metrics::ReasonClass;
 use hostsync_shared::queue::Job;
@@ -103,13 +104,13 @@ async fn write(
 
     let mut plan = Plan::default();
     for (row, outcome) in &open {
-        plan.add(row, outcome, pool.get(&row.host_ip), mapping);
+        plan.add(row, outcome, pool.get(&address_key(&row.host_ip)), mapping);
     }
     plan.write_resources(connection, scope).await?;
     details::finish(connection, &plan.finished).await?;
     for ((within_ms, reason), (class, ids)) in &plan.clocks {
         let is_spent = class.is_some();
-        details::set_clock(connection, ids, *within_ms, is_spent, Some(reason)).await?;
+        details::set_clock(connection, ids, *within_ms, is_spent, reason).await?;
         match class {
             Some(class) => *written.retries.entry(*class).or_default() += ids.len() as u64,
             None => written.deferred += ids.len() as u64,
@@ -140,11 +141,14 @@ async fn lock_open<'a>(
     batch: &'a [Resolved],
     closed: &HashSet<ExecutionId>,
 ) -> Result<Vec<(Open, &'a Outcome)>, sqlx::Error> {
-    let by_id: BTreeMap<DetailId, &Resolved> = batch
-        .iter()
-        .filter(|resolved| !closed.contains(&resolved.job.execution_id))
-        .map(|resolved| (resolved.job.detail_id, resolved))
-        .collect();
+    // Of two deliveries for the same row the later attempt is the one that may be open.
+    let mut by_id: BTreeMap<DetailId, &Resolved> = BTreeMap::new();
+    for resolved in batch.iter().filter(|resolved| !closed.contains(&resolved.job.execution_id)) {
+        let kept = by_id.entry(resolved.job.detail_id).or_insert(resolved);
+        if kept.job.attempt < resolved.job.attempt {
+            *kept = resolved;
+        }
+    }
     let ids: Vec<DetailId> = by_id.keys().copied().collect();
     let rows = details::lock_open(connection, &ids).await?;
     Ok(rows
@@ -197,7 +201,7 @@ impl Plan {
                         self.finished[place].measured = measured(&values);
                         let (_, places) = self
                             .resources
-                            .entry(row.host_ip.clone())
+                            .entry(address_key(&row.host_ip))
                             .or_insert_with(|| (resource(&row.host_ip, host, &values), Vec::new()));
                         places.push(place);
                         place
@@ -244,16 +248,16 @@ impl Plan {
         let scope = &scope.scope;
         let addresses: Vec<&str> = self.resources.keys().map(String::as_str).collect();
         let later = newest_window::raise(connection, &addresses, scope.mon_date, scope.window.to).await?;
-        for address in &later {
-            if let Some((_, places)) = self.resources.remove(address) {
-                for place in places {
-                    self.classes[place] = ReasonClass::Newer;
-                    self.finished[place].error_message = Some(format!(
-                        "not written: a window that ends later than {} stands there for {}",
-                        scope.window.to.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
-                        scope.mon_date
-                    ));
-                }
+        let later: HashSet<String> = later.iter().map(|address| address_key(address)).collect();
+        let refused = self.resources.extract_if(.., |address, _| later.contains(&address_key(address)));
+        for (_, (_, places)) in refused {
+            for place in places {
+                self.classes[place] = ReasonClass::Newer;
+                self.finished[place].error_message = Some(format!(
+                    "not written: a window that ends later than {} stands there for {}",
+                    scope.window.to.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
+                    scope.mon_date
+                ));
             }
         }
         let rows: Vec<ServerResource> = self.resources.values().map(|(row, _)| row.clone()).collect();

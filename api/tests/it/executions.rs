@@ -154,7 +154,12 @@ async fn a_cancelled_run_is_closing_and_an_ended_one_cannot_be_cancelled() {
         let body = server.post(&path, &Value::Null).await.ok();
         assert_eq!(body["message"], format!("execution {id} was being ended already"));
         // As the schedulers' sweep does it.
-        while hostsync_shared::closing::close_pending(&server.ground.pool, &closing[0]).await.expect("closed") {}
+        let mut after = hostsync_shared::execution::DetailId(0);
+        while let Some(last) =
+            hostsync_shared::closing::close_pending(&server.ground.pool, &closing[0], after).await.expect("closed")
+        {
+            after = last;
+        }
         let body = server.post(&path, &Value::Null).await.refused(409, "execution_finished");
         assert_eq!(body["message"], format!("execution {id} has ended already: cancelled"));
         let body = server.get(&format!("/es-sync-execution-detail/{id}?status=cancelled")).await.ok();

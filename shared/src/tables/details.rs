@@ -287,7 +287,7 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
 }
 
 /// Sets the clock of pending rows to a time within `delay_ms` from now (full jitter) and clears their mark. `spend`
-/// spends an attempt; `reason` is kept as the row's last error, `None` leaves the one that stands.
+/// spends an attempt; `reason` is kept as the row's last error.
 ///
 /// # Errors
 ///
@@ -297,17 +297,42 @@ pub async fn set_clock(
     ids: &[DetailId],
     delay_ms: u64,
     spend: bool,
-    reason: Option<&str>,
+    reason: &str,
 ) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET attempts = attempts + ");
         query
             .push_bind(u32::from(spend))
-            .push(", error_message = COALESCE(")
+            .push(", error_message = ")
             .push_bind(reason)
-            .push(", error_message), solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
+            .push(", solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
             .push_bind(delay_ms * 1_000)
             .push(") MICROSECOND WHERE sync_status = 'pending' AND id IN (");
+        push_ids(&mut query, chunk);
+        query.push(")");
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Gives rows their clock back whose job could not be published. A row that has a new clock or an outcome meanwhile is
+/// left as it is.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_clock_again(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    delay_ms: u64,
+) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new(
+            "UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ",
+        );
+        query
+            .push_bind(delay_ms * 1_000)
+            .push(") MICROSECOND WHERE sync_status = 'pending' AND retry_at IS NULL AND id IN (");
         push_ids(&mut query, chunk);
         query.push(")");
         query.build().persistent(false).execute(&mut *connection).await?;
@@ -342,7 +367,7 @@ pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> R
     Ok(())
 }
 
-/// Locks up to `limit` pending rows of a closing run, in order of id.
+/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id.
 ///
 /// # Errors
 ///
@@ -350,12 +375,14 @@ pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> R
 pub async fn lock_pending(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
+    after: DetailId,
     limit: u32,
 ) -> Result<Vec<DetailId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         "SELECT id FROM es_sync_execution_detail
-         WHERE execution_id = ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
+         WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
         execution.0,
+        after.0,
         limit,
     )
     .fetch_all(connection)

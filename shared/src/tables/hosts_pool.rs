@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use crate::host::address_key;
 
 /// What hostsync reads of a host in the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ fn known_gb(value: Option<u64>) -> Option<u32> {
     value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0)
 }
 
-/// The live hosts among `host_ips`, by address as it was asked for. A plain read: the CMDB's rows are not locked.
+/// The live hosts among `host_ips`, by [`address_key`]. A plain read: the CMDB's rows are not locked.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub async fn live(
                 ram_gb: known_gb(row.ram),
                 disk_gb: known_gb(row.disk_size),
             };
-            hosts.insert(row.host_ip, host);
+            hosts.insert(address_key(&row.host_ip), host);
         }
     }
     Ok(hosts)

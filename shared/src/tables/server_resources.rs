@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use crate::host::address_key;
 
 /// Maximum, average and minimum in percent; NULL where unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -53,7 +54,7 @@ pub async fn upsert(
 ) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let ids = existing_ids(connection, mon_date, chunk).await?;
-        let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(row.ip.as_str()));
+        let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(&address_key(&row.ip)));
         write(connection, mon_date, &known, Some(&ids)).await?;
         write(connection, mon_date, &new, None).await?;
     }
@@ -73,7 +74,7 @@ async fn existing_ids(
     }
     query.push(")");
     let ids: Vec<(String, u64)> = query.build_query_as().persistent(false).fetch_all(connection).await?;
-    Ok(ids.into_iter().collect())
+    Ok(ids.into_iter().map(|(ip, id)| (address_key(&ip), id)).collect())
 }
 
 async fn write(
@@ -96,7 +97,7 @@ async fn write(
     );
     query.push_values(rows, |mut values, row| {
         if let Some(ids) = ids {
-            values.push_bind(ids.get(row.ip.as_str()).copied());
+            values.push_bind(ids.get(&address_key(&row.ip)).copied());
         }
         values
             .push_bind(row.pool_id)
