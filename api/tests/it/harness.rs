@@ -151,6 +151,8 @@ impl Ground {
 pub(crate) struct Server {
     pub(crate) ground: Ground,
     pub(crate) address: SocketAddr,
+    #[allow(dead_code, reason = "what the tests of gRPC alone need")]
+    pub(crate) rpc_address: SocketAddr,
     pub(crate) shutdown: Shutdown,
     pub(crate) serving: JoinHandle<anyhow::Result<()>>,
     client: reqwest::Client,
@@ -241,9 +243,11 @@ impl Server {
         let config = config(&ground, more);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let rpc_listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let rpc_address = rpc_listener.local_addr().expect("an address");
         let shutdown = Shutdown::manual(Duration::from_secs(10));
-        let serving = tokio::spawn(hostsync_api::serve(config, listener, shutdown.clone()));
-        Self { ground, address, shutdown, serving, client: reqwest::Client::new() }
+        let serving = tokio::spawn(hostsync_api::serve_on(config, listener, rpc_listener, shutdown.clone()));
+        Self { ground, address, rpc_address, shutdown, serving, client: reqwest::Client::new() }
     }
 
     async fn until_ready(&self) {
