@@ -50,7 +50,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Calls of one connection at a time; a client waits before it begins another.
-const MAX_STREAMS: u32 = 200;
+const MAX_STREAMS: u32 = 1_000;
 
 /// Pause between two looks at what the health service tells.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -28,7 +28,7 @@ use crate::state::Api;
 use crate::tasks::{self, TaskFields, TaskQuery};
 
 /// Rows read at once where an answer holds all of them.
-const ROWS_PER_READ: u32 = 2_000;
+const ROWS_PER_READ: u32 = 1_000;
 
 /// What the bytes of a host file are called when they are at fault, as in REST.
 const FILE_FIELD: &str = "file_content";

@@ -168,7 +168,8 @@ async fn a_refused_run_is_an_answer_in_the_words_of_rest() {
             let answer = server.post(path, &body).await;
             answer.refused(400, "invalid_request")["message"].as_str().expect("a message").to_owned()
         };
-        let message = refused(client.execute_es_sync_by_host_list(op(Default::default())).await);
+        let message =
+            refused(client.execute_es_sync_by_host_list(op(proto::ExecuteEsSyncByHostListReq::default())).await);
         assert_eq!(message, rest("/es-sync-execute", json!({})).await);
         let message = refused(client.execute_es_sync_by_host_list(op(host_list(&["10.0.0.1", "web-1"]))).await);
         let body = json!({"task_name": "x", "host_ip_list": ["10.0.0.1", "web-1"]});

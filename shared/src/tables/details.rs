@@ -468,7 +468,7 @@ pub async fn list(
 }
 
 /// What became of one host of a run.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostOutcome {
     /// The row.
     pub id: u64,
