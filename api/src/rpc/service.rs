@@ -195,9 +195,10 @@ impl Cmpool for Service {
         &self,
         request: Request<ExecuteEsSyncFullSyncReq>,
     ) -> Result<Response<ExecuteEsSyncFullSyncResp>, Status> {
-        // FULL SYNC is connected here and nowhere else: the REST handler's function over
-        // `fields([("group_name", …), ("task_name", …), ("query_time_range", …), ("es_endpoint", …)])`, then a wait and an
-        // answer as in `run.rs`, with New = added to the pool. Until then:
+        // TO CONNECT, here and nowhere else: `full_sync::full_sync` over the fields `group_name`, `task_name`,
+        // `query_time_range` and `es_endpoint`, with `admitted!` as in the two calls above. `run_answer` waits for its run;
+        // of that answer `success`, `message`, `execution_id`, `total_hosts` and the failed hosts are this one's, New are
+        // the hosts added to the pool, Updated the others of `success_ip_list`. Until then:
         answered!(|request| {
             drop(request);
             Ok(ExecuteEsSyncFullSyncResp::refused("the full sync of a group is not available yet".to_owned()))
