@@ -242,6 +242,15 @@ impl ApiError {
         }
     }
 
+    /// What the log alone may see of it; `None` where the message says all.
+    pub(crate) fn into_fault(self) -> Option<anyhow::Error> {
+        match self {
+            Self::Database(_) => Some(anyhow::Error::new(self)),
+            Self::Internal(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn headers(&self) -> Option<(HeaderName, HeaderValue)> {
         let challenge = |text| Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(text)));
         match self {
@@ -270,9 +279,7 @@ impl IntoResponse for ApiError {
                 body.errors = problems.into_reported();
                 body.invalid_lines = invalid_lines;
             }
-            Self::Database(_) => fault = Some(anyhow::Error::new(self)),
-            Self::Internal(error) => fault = Some(error),
-            _ => {}
+            other => fault = other.into_fault(),
         }
         let mut response = (code.status(), Json(body)).into_response();
         if let Some((name, value)) = headers {

@@ -113,12 +113,17 @@ fn form_error(error: &MultipartError) -> ApiError {
     }
 }
 
-async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
+/// Reads a body of at most `limit_bytes`.
+///
+/// # Errors
+///
+/// It is larger, breaks off, or does not arrive within [`BODY_TIMEOUT`].
+pub(crate) async fn read_body(request: Request, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
     let too_large = || ApiError::TooLarge { what: "the body", limit_bytes };
     if declared_length(request.headers()).is_some_and(|length| length > limit_bytes) {
         return Err(too_large());
     }
-    let bytes = in_time(async {
+    in_time(async {
         let mut bytes = Vec::new();
         let mut chunks = request.into_body().into_data_stream();
         while let Some(chunk) = chunks.next().await {
@@ -130,7 +135,11 @@ async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, A
         }
         Ok(bytes)
     })
-    .await?;
+    .await
+}
+
+async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
+    let bytes = read_body(request, limit_bytes).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "it must be one JSON object",
@@ -198,19 +207,31 @@ impl FromRequestParts<Api> for NoQuery {
 
 /// The right to send in a host list or a file, held until its run is stored. Taken before the body is read, since what
 /// is bounded is the memory that bodies take.
+#[derive(Debug)]
 pub(crate) struct EnqueuePermit {
     _permit: OwnedSemaphorePermit,
+}
+
+impl EnqueuePermit {
+    /// Waits for it.
+    ///
+    /// # Errors
+    ///
+    /// None is free within [`PERMIT_TIMEOUT`].
+    pub(crate) async fn take(api: &Api) -> Result<Self, ApiError> {
+        let permit = Arc::clone(&api.enqueues).acquire_owned();
+        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
+            Ok(Ok(permit)) => Ok(Self { _permit: permit }),
+            _ => Err(ApiError::Busy),
+        }
+    }
 }
 
 impl FromRequestParts<Api> for EnqueuePermit {
     type Rejection = ApiError;
 
     async fn from_request_parts(_: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let permit = Arc::clone(&api.enqueues).acquire_owned();
-        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
-            Ok(Ok(permit)) => Ok(Self { _permit: permit }),
-            _ => Err(ApiError::Busy),
-        }
+        Self::take(api).await
     }
 }
 
@@ -225,10 +246,19 @@ impl FromRequestParts<Api> for PathId {
             .await
             .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
         let (name, text) = params.iter().next().unwrap_or(("id", ""));
-        whole_number(text).map(Self).ok_or_else(|| {
-            let mut problems = Problems::default();
-            problems.add(name, format!("must be a whole number, not {}", quoted(text)));
-            ApiError::BadInput(problems)
-        })
+        read_id(name, text).map(Self)
     }
+}
+
+/// Reads an id.
+///
+/// # Errors
+///
+/// It is no whole number.
+pub(crate) fn read_id(name: &str, text: &str) -> Result<u64, ApiError> {
+    whole_number(text).ok_or_else(|| {
+        let mut problems = Problems::default();
+        problems.add(name, format!("must be a whole number, not {}", quoted(text)));
+        ApiError::BadInput(problems)
+    })
 }

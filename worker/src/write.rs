@@ -234,6 +234,7 @@ impl Plan {
             status,
             error_message: reason.map(|reason| reason.text),
             measured: Measured::default(),
+            inserted: None,
             data_point_count: None,
             attempts: row.attempts + 1,
         });
@@ -261,7 +262,14 @@ impl Plan {
             }
         }
         let rows: Vec<ServerResource> = self.resources.values().map(|(row, _)| row.clone()).collect();
-        server_resources::upsert(connection, scope.mon_date, &rows).await
+        let inserted = server_resources::upsert(connection, scope.mon_date, &rows).await?;
+        for (address, (_, places)) in &self.resources {
+            // Of several runs in one batch, the first wrote the row and the others wrote over it.
+            for (nth, place) in places.iter().enumerate() {
+                self.finished[*place].inserted = Some(nth == 0 && inserted.contains(address));
+            }
+        }
+        Ok(())
     }
 }
 

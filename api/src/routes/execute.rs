@@ -228,7 +228,8 @@ impl RunAccepted {
     }
 }
 
-fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize) -> String {
+/// What became of a run, in a sentence.
+pub(crate) fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize) -> String {
     let (id, hosts) = (run.execution_id, counted(run.total_hosts, "host"));
     let mut message = match outcome {
         None => format!("execution {id} was enqueued over {hosts}"),

@@ -238,6 +238,8 @@ pub struct Finished {
     pub error_message: Option<String>,
     /// What was measured.
     pub measured: Measured,
+    /// Whether the row of `server_resources` was inserted (else overwritten); NULL where none was written.
+    pub inserted: Option<bool>,
     /// Documents in the window; NULL if the search was not made.
     pub data_point_count: Option<u64>,
     /// Attempts spent, this one included.
@@ -254,7 +256,7 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
         let mut query = QueryBuilder::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
-                  avg_memory, max_disk, avg_disk, data_point_count, attempts, finished_at) ",
+                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, finished_at) ",
         );
         query.push_values(chunk, |mut row, detail| {
             row.push_bind(detail.id.0)
@@ -269,6 +271,7 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
                 .push_bind(detail.measured.avg_memory)
                 .push_bind(detail.measured.max_disk)
                 .push_bind(detail.measured.avg_disk)
+                .push_bind(detail.inserted)
                 .push_bind(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
                 .push_bind(detail.attempts)
                 .push("UTC_TIMESTAMP(3)");
@@ -278,7 +281,7 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
                  sync_status = VALUES(sync_status), error_message = VALUES(error_message),
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
-                 data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
+                 inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
                  finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
         );
         query.build().persistent(false).execute(&mut *connection).await?;
@@ -489,4 +492,40 @@ pub async fn list(
     }
     query.push(" ORDER BY id LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
+}
+
+/// What became of one host of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostOutcome {
+    /// The row.
+    pub id: u64,
+    /// As it stands in the pool or the request.
+    pub host_ip: String,
+    /// A [`SyncStatus`].
+    pub sync_status: String,
+    /// See [`Finished::inserted`].
+    pub inserted: Option<bool>,
+}
+
+/// What became of the hosts of a run, in order of id, after the row `after`; at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn outcomes(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<HostOutcome>, sqlx::Error> {
+    sqlx::query_as!(
+        HostOutcome,
+        r#"SELECT CAST(id AS UNSIGNED) AS "id!: u64", host_ip, sync_status, inserted AS "inserted: bool"
+           FROM es_sync_execution_detail WHERE execution_id = ? AND id > ? ORDER BY id LIMIT ?"#,
+        execution.0,
+        after,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
 }

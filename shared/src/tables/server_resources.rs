@@ -1,6 +1,6 @@
 //! `server_resources`: the CMDB's load of each host and day. Written here, never altered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder};
@@ -42,7 +42,8 @@ pub struct ServerResource {
 
 /// Inserts or overwrites the rows of one day. `rows` is sorted by `ip`, each once. Rows that exist are written with their
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
-/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement.
+/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the addresses whose
+/// row was inserted.
 ///
 /// # Errors
 ///
@@ -51,14 +52,16 @@ pub async fn upsert(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     rows: &[ServerResource],
-) -> Result<(), sqlx::Error> {
+) -> Result<HashSet<String>, sqlx::Error> {
+    let mut inserted = HashSet::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let ids = existing_ids(connection, mon_date, chunk).await?;
         let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(&address_key(&row.ip)));
         write(connection, mon_date, &known, Some(&ids)).await?;
         write(connection, mon_date, &new, None).await?;
+        inserted.extend(new.into_iter().map(|row| row.ip.clone()));
     }
-    Ok(())
+    Ok(inserted)
 }
 
 async fn existing_ids(
