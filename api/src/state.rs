@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Guard;
 use crate::error::ApiError;
+use crate::events::Watchers;
 use crate::sources::Sources;
 
 /// The names of the dependencies in `/readyz`.
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) stores: Semaphore,
     /// The right to wait for the end of a run.
     pub(crate) waiting: Semaphore,
+    /// Those who watch executions.
+    pub(crate) watchers: Watchers,
 }
 
 impl std::ops::Deref for Api {
@@ -101,6 +104,7 @@ impl Api {
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
             stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
+            watchers: Watchers::new(),
         })))
     }
 
