@@ -107,7 +107,16 @@ pub(crate) async fn watch(api: &Api, id: ExecutionId, last_id: Option<String>) -
 fn subscribe(api: &Api, id: ExecutionId, first: Seen) -> watch::Receiver<Option<Seen>> {
     let mut looks = api.watchers.looks();
     if let Some(look) = looks.get(&id) {
-        return look.subscribe();
+        let states = look.subscribe();
+        // What was seen just now may be newer than the last look, and is what this watcher came back from.
+        look.send_if_modified(|state| {
+            let is_newer = state.as_ref().is_none_or(|state| state.outcome.done() < first.outcome.done());
+            if is_newer {
+                *state = Some(first);
+            }
+            is_newer
+        });
+        return states;
     }
     let (sender, states) = watch::channel(Some(first.clone()));
     if !first.outcome.has_ended() {

@@ -24,6 +24,10 @@ use crate::state::{Api, within_bound};
 /// Longest name of a group, in characters.
 pub(crate) const MAX_GROUP_CHARS: usize = 255;
 
+/// Full syncs that look for their hosts at once. Beyond it they get 429: each may take as long as its source does, and
+/// holds up to [`MAX_HOSTS`] hosts. They do not count among host lists and files, which need the database alone.
+pub(crate) const MAX_FULL_SYNCS: usize = 4;
+
 /// How often a batch of new hosts is tried that others add to as well.
 const ADD_ATTEMPTS: u32 = 10;
 
@@ -74,13 +78,16 @@ pub(crate) async fn full_sync(
     let mut order = enqueue::check_run(api, run, Trigger::Full, Vec::new(), &mut problems);
     problems.check()?;
 
+    let Ok(_permit) = api.full_syncs.try_acquire() else {
+        return Err(ApiError::TooManyFullSyncs);
+    };
     let now = within_bound(async {
         let mut connection = api.connection().await?;
         Ok(database::now(&mut connection).await?)
     })
     .await?;
     let window = Window::ending_at(now, &order.time_range);
-    let members = group_members(api, &order.source, window, &group).await.map_err(source_error)?;
+    let members = group_members(api, &order.source, window, &group).await.map_err(|error| source_error(&error))?;
     if members.is_empty() || members.len() > MAX_HOSTS {
         let problem = if members.is_empty() {
             format!("names a group without a host in the window ({} to {})", window.from, window.to)
@@ -100,6 +107,7 @@ pub(crate) async fn full_sync(
 }
 
 /// The one place where the source is asked: the hosts of a group that have documents in the window.
+#[expect(clippy::unused_async, reason = "asks nobody yet")]
 async fn group_members(
     api: &Api,
     source: &Source,
@@ -134,7 +142,7 @@ fn group_name_of(name: Option<String>, problems: &mut Problems) -> String {
     name
 }
 
-fn source_error(error: SearchError) -> ApiError {
+fn source_error(error: &SearchError) -> ApiError {
     let reason = error.reason().to_owned();
     match error {
         SearchError::Refused { .. } => ApiError::SourceRefused(reason),

@@ -19,6 +19,7 @@ use utoipa::{OpenApi as _, PartialSchema as _, ToSchema as _};
 use crate::error::{Code, ErrorBody, FieldError};
 use crate::host_file::InvalidLine;
 use crate::routes::BASE_PATH;
+use crate::routes::events::ExecutionState;
 use crate::routes::operator::OperatorRoutes;
 
 /// The name of the one way to authenticate.
@@ -59,6 +60,7 @@ pub(crate) fn base() -> OpenApi {
         .schema(Code::name(), Code::schema())
         .schema(FieldError::name(), FieldError::schema())
         .schema(InvalidLine::name(), InvalidLine::schema())
+        .schema(ExecutionState::name(), ExecutionState::schema())
         .build();
     let tags = TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
     let mut document = OpenApiBuilder::new()

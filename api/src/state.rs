@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use crate::auth::Guard;
 use crate::error::ApiError;
 use crate::events::Watchers;
+use crate::full_sync::MAX_FULL_SYNCS;
 use crate::sources::Sources;
 
 /// The names of the dependencies in `/readyz`.
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) stores: Semaphore,
     /// The right to wait for the end of a run.
     pub(crate) waiting: Semaphore,
+    /// The right to look for the hosts of a group.
+    pub(crate) full_syncs: Semaphore,
     /// Those who watch executions.
     pub(crate) watchers: Watchers,
 }
@@ -104,6 +107,7 @@ impl Api {
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
             stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
+            full_syncs: Semaphore::new(MAX_FULL_SYNCS),
             watchers: Watchers::new(),
         })))
     }

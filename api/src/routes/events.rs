@@ -11,7 +11,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use hostsync_shared::execution::ExecutionId;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -78,6 +78,16 @@ impl ExecutionState {
     }
 }
 
+/// Where a watcher left off, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "documentation alone: the handler reads the header")]
+pub(crate) struct LastEventIdHeader {
+    /// Id of the event that was heard last. Browsers send it when they come back.
+    #[param(rename = "Last-Event-ID", nullable = false, example = "running.2.1.0.0.0.0.1")]
+    last_event_id: Option<String>,
+}
+
 /// Watch an execution
 ///
 /// Server-sent events. `progress` tells the state that is there and then each change, at most two a second; `end` tells
@@ -88,7 +98,7 @@ impl ExecutionState {
     get, path = "/es-sync-executions/{execution_id}/events", operation_id = "watch_es_sync_execution", tag = "looking",
     params(
         ("execution_id" = u64, Path, description = "Id of the execution"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Id of the event that was heard last"),
+        LastEventIdHeader,
     ),
     responses(
         (status = 200, description = "Events until the execution has ended", content_type = "text/event-stream",

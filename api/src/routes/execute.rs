@@ -282,6 +282,7 @@ pub(super) struct IdempotencyHeader {
     /// again and enqueue nothing. 1 to 255 visible characters of ASCII.
     #[param(
         rename = "Idempotency-Key",
+        nullable = false,
         min_length = 1,
         max_length = 255,
         pattern = "^[!-~]{1,255}$",

@@ -12,7 +12,7 @@ use crate::enqueue::RunFields;
 use crate::error::{ApiError, ErrorBody};
 use crate::fields::{Fields, FromFields};
 use crate::full_sync::{self, FullSyncFields};
-use crate::request::{EnqueueBody, EnqueuePermit, NoQuery};
+use crate::request::{EnqueueBody, NoQuery};
 use crate::state::Api;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
@@ -66,7 +66,7 @@ impl FromFields for FullSyncFields {
         (status = 400, description = "The source refuses the search: `source_refused`", body = ErrorBody),
         (status = 409, description = "`hosts_pool` refuses the new hosts: `host_pool_refused`. Or the key came with \
          another body: `idempotency_key_reused`", body = ErrorBody),
-        (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
+        (status = 429, description = "Too many full syncs at once: `too_many_requests`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
         (status = 503, description = "The source gives no answer: `source_unavailable`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
@@ -76,10 +76,8 @@ async fn full_sync(
     _: Operator,
     _: NoQuery,
     State(api): State<Api>,
-    permit: EnqueuePermit,
     EnqueueBody { submitted, key }: EnqueueBody<FullSyncFields>,
 ) -> Result<Json<RunAccepted>, ApiError> {
     let sync = full_sync::full_sync(&api, submitted, key.map(|key| key.at("/es-sync-full-sync"))).await?;
-    drop(permit);
     Ok(RunAccepted::answer(&api, sync.run).await)
 }

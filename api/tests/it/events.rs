@@ -45,8 +45,8 @@ impl Events {
                 let mut event = Event::default();
                 for line in block.lines() {
                     match line.split_once(": ") {
-                        Some(("event", name)) => event.name = name.to_owned(),
-                        Some(("id", id)) => event.id = id.to_owned(),
+                        Some(("event", name)) => name.clone_into(&mut event.name),
+                        Some(("id", id)) => id.clone_into(&mut event.id),
                         Some(("data", data)) => event.data = serde_json::from_str(data).expect("JSON"),
                         _ => {}
                     }

@@ -81,7 +81,7 @@ async fn a_form_is_the_same_however_it_was_put_together() {
                 let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
                 body.extend([head.as_str(), text, "\r\n"]);
             }
-            body.push_str(&format!("--{boundary}--\r\n"));
+            body.extend(["--", boundary, "--\r\n"]);
             server
                 .operator(Method::POST, "/es-sync-execute-file")
                 .header("Idempotency-Key", "form")
