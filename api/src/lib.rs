@@ -6,18 +6,23 @@
 mod auth;
 mod enqueue;
 mod error;
+mod events;
 mod executions;
 mod fields;
+mod full_sync;
 mod host_file;
+mod idempotency;
 mod observe;
 mod openapi;
 mod pagination;
 mod readiness;
 mod request;
+mod retry;
 mod routes;
 mod rpc;
 mod sources;
 mod state;
+mod task_run;
 mod tasks;
 mod timestamp;
 

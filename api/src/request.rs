@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::ApiError;
 use crate::fields::{Fields, FromFields, JsonObject, Problems, Submitted, quoted, whole_number};
 use crate::host_file::MAX_FILE_BYTES;
+use crate::idempotency::{self, Fingerprint, SentKey};
 use crate::state::Api;
 
 /// Longest time for a body to arrive.
@@ -55,6 +56,92 @@ impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for JsonBody<T, MAX
     }
 }
 
+/// A JSON object of at most `MAX_BYTES` that enqueues, read as a `T`, with the `Idempotency-Key` it came with.
+pub(crate) struct EnqueueBody<T, const MAX_BYTES: usize = MAX_TASK_BYTES> {
+    pub(crate) submitted: Submitted<T>,
+    pub(crate) key: Option<SentKey>,
+}
+
+impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for EnqueueBody<T, MAX_BYTES> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+        let key = sent_key(request.headers())?;
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType("application/json"));
+        }
+        let object = read_json(request, MAX_BYTES).await?;
+        let key = key.map(|key| SentKey::new(key, of_object(&object)));
+        Ok(Self { submitted: Fields::from_json(object).read(), key })
+    }
+}
+
+/// The same where a body may be absent, which is as good as an empty object.
+pub(crate) struct OptionalEnqueueBody<T> {
+    pub(crate) submitted: Submitted<T>,
+    pub(crate) key: Option<SentKey>,
+}
+
+impl<T: FromFields> FromRequest<Api> for OptionalEnqueueBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let headers = request.headers();
+        let has_body = headers.contains_key(header::CONTENT_TYPE)
+            || headers.contains_key(header::TRANSFER_ENCODING)
+            || declared_length(headers).is_some_and(|length| length > 0);
+        if has_body {
+            let EnqueueBody { submitted, key } = EnqueueBody::<T>::from_request(request, api).await?;
+            return Ok(Self { submitted, key });
+        }
+        let object = JsonObject::default();
+        let key = sent_key(headers)?.map(|key| SentKey::new(key, of_object(&object)));
+        Ok(Self { submitted: Fields::from_json(object).read(), key })
+    }
+}
+
+/// The one `Idempotency-Key` of a request.
+fn sent_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(idempotency::HEADER).into_iter();
+    let (first, second) = (values.next(), values.next());
+    let problem = match (first, second) {
+        (None, _) => return Ok(None),
+        (Some(_), Some(_)) => "is given twice".to_owned(),
+        (Some(value), None) if idempotency::is_key(value.as_bytes()) => {
+            return Ok(value.to_str().ok().map(str::to_owned));
+        }
+        (Some(_), None) => {
+            format!("must be 1 to {} visible characters of ASCII, without blanks", idempotency::MAX_KEY_CHARS)
+        }
+    };
+    let mut problems = Problems::default();
+    problems.add(idempotency::HEADER, problem);
+    Err(ApiError::BadInput(problems))
+}
+
+fn of_object(object: &JsonObject) -> Fingerprint {
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.add_json(&object.0);
+    fingerprint
+}
+
+/// A host file with the `Idempotency-Key` it came with.
+pub(crate) struct FileEnqueue {
+    pub(crate) body: FileBody,
+    pub(crate) key: Option<SentKey>,
+}
+
+impl FromRequest<Api> for FileEnqueue {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let key = sent_key(request.headers())?;
+        let body = FileBody::from_request(request, api).await?;
+        let key = key.map(|key| SentKey::new(key, body.fingerprint()));
+        Ok(Self { body, key })
+    }
+}
+
 /// A host file with the fields beside it: JSON with `file_content`, or a form with a part `file`.
 pub(crate) enum FileBody {
     /// All fields, the file among them as a text.
@@ -66,6 +153,27 @@ pub(crate) enum FileBody {
         /// The other parts.
         fields: Vec<(String, String)>,
     },
+}
+
+impl FileBody {
+    /// Of a form the parts count, not how they were put together.
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Json(object) => of_object(object),
+            Self::Form { file, fields } => {
+                let mut fingerprint = Fingerprint::new();
+                let mut fields: Vec<_> = fields.iter().collect();
+                fields.sort();
+                for (name, text) in fields {
+                    fingerprint.add(name, text.as_bytes());
+                }
+                if let Some(file) = file {
+                    fingerprint.add(FILE_PART, file);
+                }
+                fingerprint
+            }
+        }
+    }
 }
 
 impl FromRequest<Api> for FileBody {

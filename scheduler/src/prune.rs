@@ -1,11 +1,12 @@
-//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync.
+//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync; and
+//! idempotency keys and newest windows that nothing needs any more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::database;
-use hostsync_shared::tables::{details, executions, newest_window};
+use hostsync_shared::tables::{details, executions, idempotency_keys, newest_window};
 
 use crate::Scheduler;
 
@@ -62,6 +63,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
     }
     let day = (database::now(&mut connection).await? - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
     newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
+    idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }

@@ -1,9 +1,12 @@
 //! The routes, a file a resource: parameters, answer, documentation, a short handler. The rules stand in the services.
 
 pub(crate) mod answers;
+pub(crate) mod events;
 pub(crate) mod execute;
 pub(crate) mod executions;
+pub(crate) mod full_sync;
 pub(crate) mod operator;
+pub(crate) mod reruns;
 pub(crate) mod tasks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -15,5 +18,11 @@ pub(crate) const BASE_PATH: &str = "/api/cmdb/v1";
 
 /// Every route below [`BASE_PATH`], with its documentation.
 pub(crate) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::default().merge(tasks::router()).merge(execute::router()).merge(executions::router())
+    OpenApiRouter::default()
+        .merge(tasks::router())
+        .merge(execute::router())
+        .merge(full_sync::router())
+        .merge(reruns::router())
+        .merge(executions::router())
+        .merge(events::router())
 }

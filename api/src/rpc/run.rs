@@ -2,16 +2,19 @@
 //!
 //! Counters and lists are read from the details together, so that they agree also while the run is going.
 
+use std::collections::HashSet;
+
 use hostsync_shared::execution::SyncStatus;
 use tokio::time::Instant;
 
 use super::admit::Admission;
 use super::answer::{CUT, Room};
 use super::convert::{int32, int64};
-use super::proto::ExecuteEsSyncResp;
+use super::proto::{ExecuteEsSyncFullSyncResp, ExecuteEsSyncResp};
 use crate::enqueue::{self, Enqueued, Outcome};
 use crate::error::ApiError;
 use crate::executions;
+use crate::full_sync::FullSync;
 use crate::routes::execute::message;
 use crate::state::Api;
 
@@ -50,16 +53,15 @@ struct Breakdown {
 pub(super) async fn run_answer(
     api: &Api,
     mut run: Enqueued,
-    invalid_line_count: usize,
     admission: &Admission,
 ) -> ExecuteEsSyncResp {
     run.wait = admission.wait_until.saturating_duration_since(Instant::now());
     let outcome = enqueue::wait_for_end(api, &run).await;
     let mut answer = ExecuteEsSyncResp {
         success: true,
-        message: message(&run, outcome.as_ref(), invalid_line_count),
-        execution_id: int64(run.execution_id.0),
-        total_hosts: int32(run.total_hosts),
+        message: message(&run.accepted, outcome.as_ref()),
+        execution_id: int64(run.accepted.execution_id.0),
+        total_hosts: int32(run.accepted.total_hosts.unwrap_or(0)),
         ..ExecuteEsSyncResp::default()
     };
     let reading = async {
@@ -71,7 +73,7 @@ pub(super) async fn run_answer(
     match reading.await {
         Ok(hosts) => fill(&mut answer, hosts),
         Err(reason) => {
-            tracing::warn!(execution_id = %run.execution_id, reason, "the hosts of a run could not be listed");
+            tracing::warn!(execution_id = %run.accepted.execution_id, reason, "the hosts of a run could not be listed");
             answer.message.push_str("; its hosts could not be listed");
             if let Some(outcome) = &outcome {
                 count(&mut answer, outcome);
@@ -86,7 +88,7 @@ async fn breakdown(api: &Api, run: &Enqueued) -> Result<Breakdown, ApiError> {
     let mut room = Room::new();
     let mut after = 0;
     loop {
-        let rows = executions::outcomes(api, run.execution_id, after, HOSTS_PER_READ).await?;
+        let rows = executions::outcomes(api, run.accepted.execution_id, after, HOSTS_PER_READ).await?;
         let Some(last) = rows.last() else { break };
         after = last.id;
         let is_last = rows.len() < HOSTS_PER_READ as usize;
@@ -122,6 +124,39 @@ fn fill(answer: &mut ExecuteEsSyncResp, hosts: Breakdown) {
     (answer.updated_hosts_count, answer.updated_host_ip_list) = (hosts.updated.count, hosts.updated.listed);
     if hosts.is_cut {
         answer.message = format!("{}; {CUT}: the counters are whole, the lists of addresses are not", answer.message);
+    }
+}
+
+/// The answer of a full sync: New are the hosts added to the pool, Updated the others that were written.
+pub(super) async fn full_sync_answer(api: &Api, sync: FullSync, admission: &Admission) -> ExecuteEsSyncFullSyncResp {
+    let answer = run_answer(api, sync.run, admission).await;
+    let mut room = Room::new();
+    let (mut new, mut updated, mut failed) = (Hosts::default(), Hosts::default(), Hosts::default());
+    let is_new: HashSet<&str> = sync.new_hosts.iter().map(String::as_str).collect();
+    for host_ip in &answer.failed_ip_list {
+        failed.add(host_ip, &mut room);
+    }
+    for host_ip in &sync.new_hosts {
+        new.add(host_ip, &mut room);
+    }
+    for host_ip in answer.success_ip_list.iter().filter(|host_ip| !is_new.contains(host_ip.as_str())) {
+        updated.add(host_ip, &mut room);
+    }
+    let mut message = answer.message;
+    if room.is_cut() {
+        message = format!("{message}; {CUT}: the lists of addresses are not whole");
+    }
+    ExecuteEsSyncFullSyncResp {
+        success: answer.success,
+        message,
+        execution_id: answer.execution_id,
+        total_hosts: answer.total_hosts,
+        new_hosts_count: new.count,
+        updated_hosts_count: updated.count,
+        failed_count: answer.failed_count,
+        new_host_ip_list: new.listed,
+        updated_host_ip_list: updated.listed,
+        failed_ip_list: failed.listed,
     }
 }
 

@@ -4,7 +4,7 @@ use hostsync_shared::execution::{ExecutionId, TaskId};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::admit::Admission;
-use super::answer::{Answer as _, CUT, Room, answer};
+use super::answer::{CUT, Room, answer};
 use super::convert::{fields, int64};
 use super::proto::cmpool_server::Cmpool;
 use super::proto::{
@@ -15,11 +15,12 @@ use super::proto::{
     GetEsSyncExecutionLogsResp, GetEsSyncTaskDetailReq, GetEsSyncTaskDetailResp, GetEsSyncTasksReq, GetEsSyncTasksResp,
     UpdateEsSyncTaskReq, UpdateEsSyncTaskResp,
 };
-use super::run::run_answer;
+use super::run::{full_sync_answer, run_answer};
 use crate::enqueue::{self, HostFileRun, HostListRun, RunFields};
 use crate::error::ApiError;
 use crate::executions::{self, DetailQuery, LogQuery};
 use crate::fields::Submitted;
+use crate::full_sync::{self, FullSyncFields};
 use crate::pagination::PageRequest;
 use crate::request::read_id;
 use crate::routes::answers::counted;
@@ -168,9 +169,9 @@ impl Cmpool for Service {
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
             let hosts = (!request.host_ip_list.is_empty()).then_some(request.host_ip_list);
             let submitted = fields.map(|run| HostListRun { host_ip_list: hosts, run });
-            let run = enqueue::execute_host_list(&self.api, submitted).await?;
+            let run = enqueue::execute_host_list(&self.api, submitted, None).await?;
             drop(permit);
-            Ok(run_answer(&self.api, run, 0, &admission).await)
+            Ok(run_answer(&self.api, run, &admission).await)
         };
         answer(outcome.await)
     }
@@ -184,9 +185,9 @@ impl Cmpool for Service {
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
             let content = (!request.file_content.is_empty()).then_some(request.file_content);
             let submitted = fields.map(|run| HostFileRun { content, content_field: FILE_FIELD, run });
-            let (run, _, invalid_line_count) = enqueue::execute_host_file(&self.api, submitted).await?;
+            let run = enqueue::execute_host_file(&self.api, submitted, None).await?;
             drop(permit);
-            Ok(run_answer(&self.api, run, invalid_line_count, &admission).await)
+            Ok(run_answer(&self.api, run, &admission).await)
         };
         answer(outcome.await)
     }
@@ -195,14 +196,16 @@ impl Cmpool for Service {
         &self,
         request: Request<ExecuteEsSyncFullSyncReq>,
     ) -> Result<Response<ExecuteEsSyncFullSyncResp>, Status> {
-        // TO CONNECT, here and nowhere else: `full_sync::full_sync` over the fields `group_name`, `task_name`,
-        // `query_time_range` and `es_endpoint`, with `admitted!` as in the two calls above. `run_answer` waits for its run;
-        // of that answer `success`, `message`, `execution_id`, `total_hosts` and the failed hosts are this one's, New are
-        // the hosts added to the pool, Updated the others of `success_ip_list`. Until then:
-        answered!(|request| {
-            drop(request);
-            Ok(ExecuteEsSyncFullSyncResp::refused("the full sync of a group is not available yet".to_owned()))
-        })
+        let outcome = async {
+            let (admission, permit, request) = admitted!(request)?;
+            let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
+            let group_name = (!request.group_name.is_empty()).then_some(request.group_name);
+            let submitted = fields.map(|run| FullSyncFields { group_name, run });
+            let sync = full_sync::full_sync(&self.api, submitted, None).await?;
+            drop(permit);
+            Ok(full_sync_answer(&self.api, sync, &admission).await)
+        };
+        answer(outcome.await)
     }
 
     async fn get_es_sync_execution_logs(

@@ -223,16 +223,15 @@ async fn the_largest_list_is_taken_and_its_answer_is_cut() {
 }
 
 #[tokio::test]
-async fn a_full_sync_says_so_while_it_is_not_available() {
+async fn a_full_sync_whose_source_is_away_is_unavailable_and_without_a_group_refused() {
     with_server(async |server| {
-        let request = proto::ExecuteEsSyncFullSyncReq {
-            group_name: "web".to_owned(),
-            task_name: "full".to_owned(),
-            ..Default::default()
-        };
-        let answer = client(server).await.execute_es_sync_full_sync(op(request)).await.expect("status OK").into_inner();
-        let expected = "the full sync of a group is not available yet";
-        assert_eq!((answer.success, answer.message.as_str()), (false, expected));
+        let mut client = client(server).await;
+        let request = proto::ExecuteEsSyncFullSyncReq { group_name: "web".to_owned(), ..Default::default() };
+        let away = client.execute_es_sync_full_sync(op(request)).await.expect_err("nobody listens at the endpoint");
+        assert_eq!(away.code(), Code::Unavailable, "{away:?}");
+        let nothing = proto::ExecuteEsSyncFullSyncReq::default();
+        let answer = client.execute_es_sync_full_sync(op(nothing)).await.expect("status OK").into_inner();
+        assert!(!answer.success && answer.message.contains("group_name"), "{}", answer.message);
     })
     .await;
 }

@@ -59,6 +59,56 @@ pub async fn insert_from_pool(
     Ok(result.rows_affected())
 }
 
+/// Inserts pending rows for the failed and cancelled hosts of another run whose details have ids in `(after, up_to]`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn insert_unsuccessful(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    of: ExecutionId,
+    after: u64,
+    up_to: u64,
+) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query!(
+        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at)
+         SELECT ?, host_ip, host_name, 'pending', UTC_TIMESTAMP(3)
+         FROM es_sync_execution_detail
+         WHERE execution_id = ? AND id > ? AND id <= ? AND sync_status IN ('failed', 'cancelled') ORDER BY id",
+        execution.0,
+        of.0,
+        after,
+        up_to,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// The id of the last of the next `limit` failed or cancelled rows of a run after `after`; `None`: there are no more.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn unsuccessful_chunk_end(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    limit: u32,
+) -> Result<Option<u64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT CAST(MAX(id) AS UNSIGNED) AS "end: u64" FROM
+               (SELECT id FROM es_sync_execution_detail
+                WHERE execution_id = ? AND id > ? AND sync_status IN ('failed', 'cancelled') ORDER BY id LIMIT ?) AS chunk"#,
+        execution.0,
+        after,
+        limit,
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// How many rows a run has, and the highest id among them (0 without rows).
 ///
 /// # Errors

@@ -715,7 +715,8 @@ pub async fn repair(connection: &mut MySqlConnection, run: &Stalled, token: Leas
     Ok(result.rows_affected() == 1)
 }
 
-/// Whether a run of the task is going, and whether one waits. Call with the task's row locked.
+/// Whether a run of the task is going, and whether one waits. A retry is none: it repairs what an older run left, for
+/// that run's window. Call with the task's row locked.
 ///
 /// # Errors
 ///
@@ -724,7 +725,8 @@ pub async fn going_and_waiting(connection: &mut MySqlConnection, task: TaskId) -
     let row = sqlx::query!(
         r#"SELECT COALESCE(SUM(execution_status = 'running'), 0) > 0 AS "going!: bool",
                   COALESCE(SUM(execution_status = 'waiting'), 0) > 0 AS "waiting!: bool"
-           FROM es_sync_execution_log WHERE task_id = ? AND execution_status IN ('running', 'waiting')"#,
+           FROM es_sync_execution_log
+           WHERE task_id = ? AND execution_status IN ('running', 'waiting') AND `trigger` <> 'retry'"#,
         task.0
     )
     .fetch_one(connection)
