@@ -99,12 +99,7 @@ pub(crate) async fn full_sync(
 }
 
 /// The hosts of a group that have documents in the window.
-async fn group_hosts(
-    api: &Api,
-    source: &Source,
-    window: Window,
-    group: &str,
-) -> Result<Vec<GroupHost>, SearchError> {
+async fn group_hosts(api: &Api, source: &Source, window: Window, group: &str) -> Result<Vec<GroupHost>, SearchError> {
     let Some((endpoint, mapping)) = api.sources.client(source) else {
         return Err(SearchError::Refused { reason: "the source is not configured".to_owned() });
     };

@@ -50,11 +50,7 @@ struct Breakdown {
 }
 
 /// Waits as long as the call may, and tells how the run stands. The run is stored: whatever happens here, it goes on.
-pub(super) async fn run_answer(
-    api: &Api,
-    mut run: Enqueued,
-    admission: &Admission,
-) -> ExecuteEsSyncResp {
+pub(super) async fn run_answer(api: &Api, mut run: Enqueued, admission: &Admission) -> ExecuteEsSyncResp {
     run.wait = admission.wait_until.saturating_duration_since(Instant::now());
     let outcome = enqueue::wait_for_end(api, &run).await;
     let mut answer = ExecuteEsSyncResp {

@@ -18,6 +18,6 @@ pub use endpoint::{Auth, Endpoint, EndpointError, EndpointSettings, MAX_ANSWER_B
 pub use error::SearchError;
 pub use group::GROUP_PAGE;
 pub use identity::{Identity, Product};
+pub use index_pattern::{IndexPatternError, MAX_INDEX_PATTERN_BYTES, valid_index_pattern};
 pub use probe::{Probe, ProbedHost};
 pub use search::SearchAnswer;
-pub use index_pattern::{IndexPatternError, MAX_INDEX_PATTERN_BYTES, valid_index_pattern};
