@@ -51,8 +51,8 @@ const LIST_OUTSIDE: u32 = 5;
 const FIRE_IN_S: u32 = 4;
 
 /// Longest wait for the task to fire and for a run to end.
-const FIRE_WITHIN: Duration = Duration::from_secs(60);
-const END_WITHIN: Duration = Duration::from_secs(180);
+const FIRE_WITHIN: Duration = Duration::from_mins(1);
+const END_WITHIN: Duration = Duration::from_mins(3);
 
 /// Pause between two looks at a run.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
@@ -200,7 +200,7 @@ fn environment(bed: &Bed, token: &Token, folder: &Path) -> Vec<(String, String)>
 /// Creates the task, or takes the one of an earlier demonstration, waits until it fires, follows the run, and disables
 /// the task again.
 async fn scheduled_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<(u64, Run)> {
-    let expression = expression(Utc::now());
+    let expression = expression(sample::now());
     let mut fields = json!({
         "task_name": TASK,
         "description": "The whole pool, the last 24 hours. Made by make demo.",

@@ -170,6 +170,7 @@ impl Service {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a drop cannot await, and nothing else is left to do")]
 impl Drop for Fleet {
     fn drop(&mut self) {
         if self.is_left_up {

@@ -3,7 +3,7 @@
 //! Each has a database of its own. Before a run its rows of `server_resources` are put back to the same state, after it
 //! every one of them is compared with what the documents say; a run that did not write all of them fails the benchmark.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Parser, ValueEnum};
 use hostsync_e2e::bed::Bed;
 use hostsync_e2e::client::Client;
@@ -50,8 +50,11 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Pause between two looks at a run of hostsync; its wall-clock time is too long by half of it.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
+/// Processes that use less in every run are not shown.
+const SHOWN_CPU_SECONDS: f64 = 0.05;
+
 /// Longest time of one run.
-const END_WITHIN: Duration = Duration::from_secs(600);
+const END_WITHIN: Duration = Duration::from_mins(10);
 
 /// `hostsync-bench`; `make bench` runs it.
 #[derive(Debug, Parser)]
@@ -335,7 +338,7 @@ impl Bench {
         let mut progress = Progress::start("today", hosts);
 
         let started = Instant::now();
-        let window_to = Utc::now();
+        let window_to = sample::now();
         let running = self.today.run(list, Arc::clone(&done));
         tokio::pin!(running);
         let outcome = loop {
@@ -361,7 +364,7 @@ impl Bench {
         &self,
         pool: &MySqlPool,
         hosts: usize,
-        window: (chrono::DateTime<Utc>, chrono::DateTime<Utc>),
+        window: (DateTime<Utc>, DateTime<Utc>),
     ) -> anyhow::Result<()> {
         let rows = expected::rows(pool, window.1.date_naive()).await?;
         let written = rows.values().filter(|row| row.cpu_load.is_some()).count();
@@ -411,7 +414,7 @@ async fn put_back(pool: &MySqlPool, rows: Rows) -> anyhow::Result<()> {
                      mem_percent_max = NULL, mem_percent_avg = NULL, mem_percent_min = NULL,
                      disk_percent_max = NULL, disk_percent_avg = NULL, disk_percent_min = NULL",
             )
-            .bind(Utc::now().date_naive())
+            .bind(sample::now().date_naive())
             .execute(pool)
             .await?;
         }
@@ -530,27 +533,22 @@ impl Report<'_> {
         table(&rows);
     }
 
+    /// Processes that had next to nothing to do are left out.
     fn show_cpu(&self) {
-        let names: Vec<String> =
-            self.rounds.iter().flat_map(|round| round.hostsync.cpu_seconds.keys().cloned()).collect();
-        let mut names: Vec<String> = names.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-        names.push("all".to_owned());
-        let cpu = |run: &Measured, name: &str| -> f64 {
-            if name == "all" {
-                run.cpu_seconds.values().sum()
-            } else {
-                run.cpu_seconds.get(name).copied().unwrap_or_default()
-            }
-        };
+        let runs = || self.rounds.iter().flat_map(|round| round.today.iter().chain([&round.hostsync]));
+        let names: BTreeSet<&String> = runs()
+            .flat_map(|run| &run.cpu_seconds)
+            .filter(|(_, seconds)| **seconds >= SHOWN_CPU_SECONDS)
+            .map(|(name, _)| name)
+            .collect();
+        let all = |run: &Measured| run.cpu_seconds.values().sum();
+        let cell = |values: &[f64]| range(values, |value| format!("{value:.2}"));
         let mut rows = vec![["processor time, s", "today", "hostsync"].map(str::to_owned).to_vec()];
-        for name in &names {
-            let cell = |values: &[f64]| range(values, |value| format!("{value:.2}"));
-            rows.push(vec![
-                name.clone(),
-                cell(&self.today(|run| cpu(run, name))),
-                cell(&self.hostsync(|run| cpu(run, name))),
-            ]);
+        for name in names {
+            let of = |run: &Measured| run.cpu_seconds.get(name).copied().unwrap_or_default();
+            rows.push(vec![name.clone(), cell(&self.today(of)), cell(&self.hostsync(of))]);
         }
+        rows.push(vec!["all".to_owned(), cell(&self.today(all)), cell(&self.hostsync(all))]);
         line("");
         table(&rows);
     }
@@ -559,7 +557,7 @@ impl Report<'_> {
         let args = self.args;
         let ratios: Vec<f64> = self.rounds.iter().filter_map(Round::ratio).collect();
         json!({
-            "measured_at": Utc::now(),
+            "measured_at": sample::now(),
             "machine": self.machine,
             "servers": self.servers,
             "hosts": args.hosts,

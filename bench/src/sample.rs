@@ -24,6 +24,12 @@ const TOO_LARGE: TimeDelta = TimeDelta::hours(72);
 /// Rows in one statement.
 const ROWS: usize = 1_000;
 
+/// This machine's clock, which is the servers' too.
+#[allow(clippy::disallowed_methods, reason = "samples and measurements are no matter of what is due")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
 /// What an index holds: documents of the hosts below `hosts`, one each `step_s`, in `[from, to)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Coverage {
@@ -93,7 +99,7 @@ fn missing(held: Option<Coverage>, wanted: Wanted, now: DateTime<Utc>) -> Missin
 pub(crate) async fn fill(bed: &Bed, wanted: Wanted) -> anyhow::Result<Filled> {
     let index = &bed.index;
     let held: Option<Coverage> = index.note().await?.and_then(|note| serde_json::from_value(note).ok());
-    let (kept, from, to) = match missing(held, wanted, Utc::now()) {
+    let (kept, from, to) = match missing(held, wanted, now()) {
         Missing::Nothing => return Ok(Filled::Reused),
         Missing::Newest { from, to } => {
             index.set_note(&json!({})).await?;
@@ -146,30 +152,30 @@ pub(crate) async fn fill_pool(pool: &MySqlPool, hosts: u32) -> sqlx::Result<()> 
 mod tests {
     use super::*;
 
-    fn now() -> DateTime<Utc> {
+    fn noon() -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000, 0).expect("a time")
     }
 
-    fn held(from_h: i64, to_m: i64) -> Option<Coverage> {
-        let (from, to) = (now() - TimeDelta::hours(from_h), now() + TimeDelta::minutes(to_m));
-        Some(Coverage { hosts: 10, step_s: 300, from, to })
+    fn held(from_h: i64, to_m: i64) -> Coverage {
+        let (from, to) = (noon() - TimeDelta::hours(from_h), noon() + TimeDelta::minutes(to_m));
+        Coverage { hosts: 10, step_s: 300, from, to }
     }
 
     #[test]
     fn what_is_there_is_kept_and_what_is_missing_is_written() {
         let ahead = TimeDelta::minutes(10);
         let wanted = Wanted { hosts: 10, step: TimeDelta::minutes(5), ahead };
-        let everything = Missing::Everything { from: now() - WINDOW, to: now() + ahead };
-        assert_eq!(missing(None, wanted, now()), everything);
-        assert_eq!(missing(held(25, 5), wanted, now()), Missing::Nothing);
+        let everything = Missing::Everything { from: noon() - WINDOW, to: noon() + ahead };
+        assert_eq!(missing(None, wanted, noon()), everything);
+        assert_eq!(missing(Some(held(25, 5)), wanted, noon()), Missing::Nothing);
         assert_eq!(
-            missing(held(25, -60), wanted, now()),
-            Missing::Newest { from: now() - TimeDelta::hours(1), to: now() + ahead }
+            missing(Some(held(25, -60)), wanted, noon()),
+            Missing::Newest { from: noon() - TimeDelta::hours(1), to: noon() + ahead }
         );
         // Too short, of other hosts, too old, too large.
-        assert_eq!(missing(held(23, 10), wanted, now()), everything);
-        assert_eq!(missing(held(25, 10), Wanted { hosts: 11, ..wanted }, now()), everything);
-        assert_eq!(missing(held(40, -60 * 13), wanted, now()), everything);
-        assert_eq!(missing(held(73, 10), wanted, now()), everything);
+        assert_eq!(missing(Some(held(23, 10)), wanted, noon()), everything);
+        assert_eq!(missing(Some(held(25, 10)), Wanted { hosts: 11, ..wanted }, noon()), everything);
+        assert_eq!(missing(Some(held(40, -60 * 13)), wanted, noon()), everything);
+        assert_eq!(missing(Some(held(73, 10)), wanted, noon()), everything);
     }
 }

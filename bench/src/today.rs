@@ -14,6 +14,8 @@ use serde_json::json;
 use sqlx::{Connection, MySqlConnection};
 use tokio::task::JoinSet;
 
+use crate::sample;
+
 /// Hosts at once.
 const AT_ONCE: usize = 10;
 
@@ -95,7 +97,7 @@ impl Today {
     ///
     /// The first of any host: a benchmark must not compare with failures.
     pub async fn run(&self, hosts: Arc<Vec<String>>, done: Arc<AtomicUsize>) -> anyhow::Result<Outcome> {
-        let to = Utc::now();
+        let to = sample::now();
         let window = (to - self.range, to);
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(AT_ONCE).build()?;
         let mut connection = MySqlConnection::connect(&self.database_url).await?;
