@@ -37,6 +37,7 @@ stop-demo:
 	@bench/demo.sh stop
 
 test: up ## run all tests on the real servers
+	@deploy/dev/servers up elasticsearch7
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test --workspace
 
@@ -87,7 +88,8 @@ sqlx-check: tools
 openapi-check:
 	cargo test -p hostsync-api openapi
 
-ci: ## what .ci/run does: check, test, and the tests of the database on MySQL
+ci: ## what .ci/run does: check, test, the Python client, and the tests of the database on MySQL
 	$(MAKE) check
 	$(MAKE) test
+	$(MAKE) test-rpc-client
 	$(MAKE) test-database DB=mysql

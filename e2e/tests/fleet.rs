@@ -11,7 +11,7 @@ use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::service;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// How long the task is enabled; it fires every two seconds.
 const FIRES: usize = 30;

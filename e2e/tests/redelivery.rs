@@ -13,7 +13,7 @@ use hostsync_shared::execution::JobQueue;
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, give_back};
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn queue(bed: &Bed) -> QueueSettings {
     QueueSettings {

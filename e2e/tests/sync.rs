@@ -12,7 +12,7 @@ use hostsync_e2e::documents::{Extent, SampleHost};
 use hostsync_e2e::service;
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const STEP: TimeDelta = TimeDelta::minutes(5);
 
 #[derive(Debug, sqlx::FromRow)]

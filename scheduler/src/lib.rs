@@ -1,8 +1,8 @@
 //! The scheduler: turns cron schedules into executions, publishes their jobs, and keeps every run moving to its end.
 //!
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
-//! so a second scheduler is a spare and not a danger. [`fire`] makes executions, [`sweep`] goes on with what others left,
-//! [`prune`] forgets what is old.
+//! so a second scheduler is a spare and not a danger. `fire` makes executions, `sweep` goes on with what others left,
+//! `prune` forgets what is old.
 
 mod defaults;
 mod fire;

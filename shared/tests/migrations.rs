@@ -3,6 +3,8 @@
 use futures_util::future::join_all;
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_shared::database::{self, SchemaError};
+use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::tables::{details, executions, hosts_pool, tasks};
 use sqlx::{AssertSqlSafe, MySqlPool};
 
 /// Tables as the program before hostsync left them, with its key that kept nothing apart, signed integers and a run that
@@ -146,20 +148,13 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
         assert!(reason.contains("ended by the migration"), "{reason}");
         // Old rows can be read as they are.
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let logs =
-            hostsync_shared::tables::executions::list(&mut connection, &Default::default(), 10).await.expect("logs");
+        let logs = executions::list(&mut connection, &executions::LogFilter::default(), 10).await.expect("logs");
         assert_eq!(logs.iter().map(|log| log.success_count).collect::<Vec<_>>(), [1, 2]);
-        let tasks =
-            hostsync_shared::tables::tasks::list(&mut connection, &Default::default(), 10).await.expect("tasks");
+        let tasks = tasks::list(&mut connection, &tasks::TaskFilter::default(), 10).await.expect("tasks");
         assert_eq!(tasks[0].task_name, "每日同步");
-        let details = hostsync_shared::tables::details::list(
-            &mut connection,
-            hostsync_shared::execution::ExecutionId(1),
-            &Default::default(),
-            10,
-        )
-        .await
-        .expect("details");
+        let details = details::list(&mut connection, ExecutionId(1), &details::DetailFilter::default(), 10)
+            .await
+            .expect("details");
         assert_eq!(details[0].max_cpu, Some(12.5));
     })
     .await;
@@ -189,18 +184,9 @@ async fn tables_of_the_cmdb_that_exist_stay_as_they_are() {
         assert_eq!(columns, 7);
         // A pool in another character set can be copied and looked up all the same.
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let found = hostsync_shared::tables::hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"])
-            .await
-            .expect("a pool");
+        let found = hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"]).await.expect("a pool");
         assert_eq!(found.len(), 1);
-        hostsync_shared::tables::details::insert_from_pool(
-            &mut connection,
-            hostsync_shared::execution::ExecutionId(1),
-            0,
-            10,
-        )
-        .await
-        .expect("copied");
+        details::insert_from_pool(&mut connection, ExecutionId(1), 0, 10).await.expect("copied");
         assert_eq!(count(&bed.pool, "es_sync_execution_detail").await, 1);
     })
     .await;

@@ -1,7 +1,7 @@
 //! The worker: takes jobs, asks the search engine once for hundreds of hosts, writes the CMDB.
 //!
 //! Any number of workers run; none knows of another. What they promise each other stands in the rows that they lock
-//! ([`write`]) and in the acks that follow a commit ([`batch`]).
+//! (`write`) and in the acks that follow a commit (`batch`).
 
 mod attempt;
 mod batch;

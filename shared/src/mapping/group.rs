@@ -16,7 +16,7 @@ use crate::host::HostIp;
 use crate::window::Window;
 
 /// Most hosts of a group; one with more is refused. Documents with many addresses may bring
-/// [`MAX_ADDRESSES_A_HOST`] times as many addresses.
+/// `MAX_ADDRESSES_A_HOST` times as many addresses.
 pub const MAX_GROUP_HOSTS: usize = 100_000;
 
 /// Addresses that are held for each of [`MAX_GROUP_HOSTS`], bridges and the like among them.
