@@ -85,8 +85,8 @@ sqlx-check: tools
 	    cargo sqlx database reset -y --source migrations && \
 	    cargo sqlx prepare --workspace --check
 
-openapi-check:
-	cargo test -p hostsync-api openapi
+openapi-check: up
+	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
 ci: ## what .ci/run does: check, test, the Python client, and the tests of the database on MySQL
 	$(MAKE) check

@@ -1,23 +1,51 @@
 //! The shape of the program in use today, as the thing to compare with: for each host one search and three statements (pool
 //! look-up, upsert of `server_resources`, insert of the detail), ten hosts at once.
 //!
-//! It is given every advantage that does not change its shape: prepared statements, a connection of its own for each of the
-//! ten, kept-alive HTTP, nothing logged. It has no retries, no ledger and no counters, as today.
+//! It comes in two manners. [`Manner::Best`] has every advantage that does not change the shape. [`Manner::Usual`] does what
+//! the libraries of such a program do unless told otherwise. Both have prepared statements, log nothing, and have no
+//! ledger and no counters. A write that `MySQL` breaks off as a deadlock is made again, as it must be to compare like with
+//! like.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Deserialize;
+use clap::ValueEnum;
+use hostsync_shared::database::{Fault, fault};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{Connection, MySqlConnection};
+use sqlx::mysql::MySqlArguments;
+use sqlx::{Connection, MySql, MySqlConnection};
 use tokio::task::JoinSet;
 
 use crate::sample;
 
 /// Hosts at once.
 const AT_ONCE: usize = 10;
+
+/// How it treats its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manner {
+    /// Ten connections to the database and ten to the search engine are kept, each statement commits by itself, READ
+    /// COMMITTED (else upserts of neighbours meet in gap locks and deadlock on `MySQL`)
+    Best,
+    /// As Go's database/sql, net/http and gorm by default: two idle connections are kept to each, the others are opened and
+    /// closed as they are needed, and each write stands in a transaction of its own
+    Usual,
+}
+
+impl Manner {
+    /// Connections that are kept while nobody uses them: `defaultMaxIdleConns` of database/sql,
+    /// `DefaultMaxIdleConnsPerHost` of net/http.
+    fn kept(self) -> usize {
+        match self {
+            Self::Best => AT_ONCE,
+            Self::Usual => 2,
+        }
+    }
+}
 
 /// What it works with.
 #[derive(Debug, Clone)]
@@ -30,6 +58,8 @@ pub struct Today {
     pub index: String,
     /// Time read, up to the start of a run.
     pub range: TimeDelta,
+    /// How it treats its connections.
+    pub manner: Manner,
 }
 
 /// How a run went.
@@ -99,14 +129,16 @@ impl Today {
     pub async fn run(&self, hosts: Arc<Vec<String>>, done: Arc<AtomicUsize>) -> anyhow::Result<Outcome> {
         let to = sample::now();
         let window = (to - self.range, to);
-        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(AT_ONCE).build()?;
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(self.manner.kept()).build()?;
         let mut connection = MySqlConnection::connect(&self.database_url).await?;
         let execution_id = begin(&mut connection, to).await?;
+        let connections =
+            Arc::new(Connections { url: self.database_url.clone(), manner: self.manner, idle: Mutex::default() });
         let next = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..AT_ONCE {
-            let mut slot = Slot {
-                connection: MySqlConnection::connect(&self.database_url).await?,
+            let slot = Slot {
+                connections: Arc::clone(&connections),
                 client: client.clone(),
                 url: format!("{}/{}/_search", self.elasticsearch_url, self.index),
                 window,
@@ -134,9 +166,57 @@ impl Today {
     }
 }
 
+/// The connections that are kept while nobody uses them.
+struct Connections {
+    url: String,
+    manner: Manner,
+    idle: Mutex<Vec<MySqlConnection>>,
+}
+
+impl Connections {
+    async fn take(&self) -> sqlx::Result<MySqlConnection> {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(connection) = kept {
+            return Ok(connection);
+        }
+        let mut connection = MySqlConnection::connect(&self.url).await?;
+        if self.manner == Manner::Best {
+            sqlx::query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn give_back(&self, connection: MySqlConnection) -> sqlx::Result<()> {
+        {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < self.manner.kept() {
+                idle.push(connection);
+                return Ok(());
+            }
+        }
+        connection.close().await
+    }
+
+    /// Runs a statement that writes.
+    async fn write(&self, query: sqlx::query::Query<'_, MySql, MySqlArguments>) -> sqlx::Result<()> {
+        let mut connection = self.take().await?;
+        match self.manner {
+            Manner::Best => {
+                query.execute(&mut connection).await?;
+            }
+            Manner::Usual => {
+                let mut transaction = connection.begin().await?;
+                query.execute(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
+        }
+        self.give_back(connection).await
+    }
+}
+
 /// One of the ten.
 struct Slot {
-    connection: MySqlConnection,
+    connections: Arc<Connections>,
     client: reqwest::Client,
     url: String,
     window: (DateTime<Utc>, DateTime<Utc>),
@@ -144,7 +224,7 @@ struct Slot {
 }
 
 impl Slot {
-    async fn sync(&mut self, host: &str, outcome: &mut Outcome) -> anyhow::Result<()> {
+    async fn sync(&self, host: &str, outcome: &mut Outcome) -> anyhow::Result<()> {
         let Some(pool) = self.look_up(host).await? else {
             outcome.not_in_pool += 1;
             return self.insert_detail(host, None, "not_in_pool", None).await;
@@ -154,7 +234,7 @@ impl Slot {
             outcome.no_data += 1;
             return self.insert_detail(host, Some(&pool), "no_data", None).await;
         }
-        self.upsert(host, &pool, &answer.aggregations).await?;
+        while !written(self.upsert(host, &pool, &answer.aggregations).await)? {}
         outcome.success += 1;
         self.insert_detail(host, Some(&pool), "success", Some(&answer)).await
     }
@@ -186,19 +266,21 @@ impl Slot {
         Ok(serde_json::from_slice(&response.bytes().await?)?)
     }
 
-    async fn look_up(&mut self, host: &str) -> anyhow::Result<Option<PoolRow>> {
+    async fn look_up(&self, host: &str) -> anyhow::Result<Option<PoolRow>> {
+        let mut connection = self.connections.take().await?;
         let row = sqlx::query_as(
             "SELECT id, host_name, ram, disk_size FROM hosts_pool WHERE host_ip = ? AND is_deleted = 0 LIMIT 1",
         )
         .bind(host)
-        .fetch_optional(&mut self.connection)
+        .fetch_optional(&mut connection)
         .await?;
+        self.connections.give_back(connection).await?;
         Ok(row)
     }
 
-    async fn upsert(&mut self, host: &str, pool: &PoolRow, found: &Aggregations) -> anyhow::Result<()> {
+    async fn upsert(&self, host: &str, pool: &PoolRow, found: &Aggregations) -> sqlx::Result<()> {
         let (memory, disk) = (found.memory.percent_of(pool.ram), found.disk.percent_of(pool.disk_size));
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO server_resources
                  (pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg,
                   cpu_percent_min, mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max,
@@ -226,21 +308,19 @@ impl Slot {
         .bind(memory.min)
         .bind(disk.max)
         .bind(disk.avg)
-        .bind(disk.min)
-        .execute(&mut self.connection)
-        .await?;
-        Ok(())
+        .bind(disk.min);
+        self.connections.write(query).await
     }
 
     async fn insert_detail(
-        &mut self,
+        &self,
         host: &str,
         pool: Option<&PoolRow>,
         status: &str,
         answer: Option<&Answer>,
     ) -> anyhow::Result<()> {
         let found = answer.map(|answer| &answer.aggregations);
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO es_sync_execution_detail
                  (execution_id, host_ip, host_name, sync_status, max_cpu, avg_cpu, max_memory, avg_memory, max_disk,
                   avg_disk, data_point_count, created_at)
@@ -256,10 +336,17 @@ impl Slot {
         .bind(found.and_then(|found| found.memory.avg))
         .bind(found.and_then(|found| found.disk.max))
         .bind(found.and_then(|found| found.disk.avg))
-        .bind(answer.map(|answer| answer.hits.total.value))
-        .execute(&mut self.connection)
-        .await?;
-        Ok(())
+        .bind(answer.map(|answer| answer.hits.total.value));
+        Ok(self.connections.write(query).await?)
+    }
+}
+
+/// Whether a write is done; it is to be made again if another one was preferred to it.
+fn written(outcome: sqlx::Result<()>) -> sqlx::Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if fault(&error) == Fault::Conflict => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

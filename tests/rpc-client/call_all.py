@@ -73,8 +73,14 @@ def main(proto_folder, address, operator, viewer):
         assert (by_file.TotalHosts, by_file.NewHostsCount) == (1, 1) and "1 bad line" in by_file.Message, by_file
         nobody = call("execute_es_sync_by_host_list", pb.ExecuteESSyncByHostListReq(TaskName="nobody"))
         assert not nobody.Success and nobody.ExecutionId == 0, nobody
-        full = call("execute_es_sync_full_sync", pb.ExecuteESSyncFullSyncReq(TaskName="full", GroupName="nobody's"))
-        assert full.Message, full
+        nameless = call("execute_es_sync_full_sync", pb.ExecuteESSyncFullSyncReq(TaskName="full"))
+        assert not nameless.Success and "group_name" in nameless.Message, nameless
+        try:
+            full = call("execute_es_sync_full_sync", pb.ExecuteESSyncFullSyncReq(TaskName="full", GroupName="nobody's"))
+            raise AssertionError(full)
+        except grpc.RpcError as error:
+            # The source of this test is away, and a full sync needs it.
+            assert error.code() == grpc.StatusCode.UNAVAILABLE, error
 
         # Looking.
         logs = done("get_es_sync_execution_logs", pb.GetESSyncExecutionLogsReq(Limit=500), token=viewer).ExecutionLogs

@@ -17,7 +17,7 @@ async fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("\nThe demonstration failed: {error:#}");
-                eprintln!("Logs of the services: {}/*.log. Run `make demo` again when it is mended.", args.folder.display());
+                eprintln!("Logs: of the services {}/*.log, of the servers .dev/log. Run `make demo` again when it is mended.", args.folder.display());
                 ExitCode::FAILURE
             }
         },

@@ -29,7 +29,9 @@ pub async fn raise(
         query.push(" ON DUPLICATE KEY UPDATE window_to = GREATEST(window_to, VALUES(window_to))");
         query.build().persistent(false).execute(&mut *connection).await?;
 
-        let mut query = QueryBuilder::new("SELECT ip FROM es_sync_newest_window WHERE mon_date = ");
+        // Left to itself the server reads all rows of the day by the key that pruning uses.
+        let mut query =
+            QueryBuilder::new("SELECT ip FROM es_sync_newest_window FORCE INDEX (PRIMARY) WHERE mon_date = ");
         query.push_bind(mon_date).push(" AND window_to > ").push_bind(window_to).push(" AND ip IN (");
         let mut list = query.separated(", ");
         for ip in chunk {
