@@ -12,6 +12,7 @@ mod host_file;
 mod observe;
 mod openapi;
 mod pagination;
+mod preview;
 mod readiness;
 mod request;
 mod routes;

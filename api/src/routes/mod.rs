@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod execute;
 pub(crate) mod executions;
 pub(crate) mod operator;
+pub(crate) mod preview;
 pub(crate) mod tasks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -15,5 +16,9 @@ pub(crate) const BASE_PATH: &str = "/api/cmdb/v1";
 
 /// Every route below [`BASE_PATH`], with its documentation.
 pub(crate) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::default().merge(tasks::router()).merge(execute::router()).merge(executions::router())
+    OpenApiRouter::default()
+        .merge(tasks::router())
+        .merge(preview::router())
+        .merge(execute::router())
+        .merge(executions::router())
 }

@@ -15,4 +15,5 @@ mod executions;
 mod guide;
 mod operating;
 mod outage;
+mod preview;
 mod tasks;
