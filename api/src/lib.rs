@@ -9,6 +9,7 @@ mod error;
 mod executions;
 mod fields;
 mod host_file;
+mod hosts;
 mod observe;
 mod openapi;
 mod pagination;

@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod execute;
 pub(crate) mod executions;
+pub(crate) mod hosts;
 pub(crate) mod operator;
 pub(crate) mod preview;
 pub(crate) mod tasks;
@@ -21,4 +22,5 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .merge(preview::router())
         .merge(execute::router())
         .merge(executions::router())
+        .merge(hosts::router())
 }

@@ -13,6 +13,7 @@ mod document;
 mod execute;
 mod executions;
 mod guide;
+mod hosts;
 mod operating;
 mod outage;
 mod preview;

@@ -463,3 +463,58 @@ pub async fn list(
     query.push(" ORDER BY id LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
 }
+
+/// One result of a host, with the run it is from.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+pub struct HostResult {
+    pub execution_id: u64,
+    pub task_id: u64,
+    pub task_name: String,
+    pub trigger: String,
+    pub execution_time: DateTime<Utc>,
+    pub execution_status: String,
+    pub window_from: Option<DateTime<Utc>>,
+    pub window_to: Option<DateTime<Utc>>,
+    #[sqlx(flatten)]
+    pub detail: ExecutionDetail,
+}
+
+/// The last results of a host over all executions, newest first, at most `limit`. `ips` are the ways to write its
+/// address. Bounded by the key on `host_ip` before anything is joined.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn last_of_host(
+    connection: &mut MySqlConnection,
+    ips: &[String],
+    limit: u32,
+) -> Result<Vec<HostResult>, sqlx::Error> {
+    let mut results = Vec::new();
+    // A statement an address: the key gives each its rows in order, so that none is sorted.
+    for ip in ips {
+        let mut query = QueryBuilder::new(
+            "SELECT CAST(run.id AS UNSIGNED) AS execution_id, CAST(COALESCE(run.task_id, 0) AS UNSIGNED) AS task_id,
+                    COALESCE(run.task_name, '') AS task_name, run.`trigger`, run.execution_time, run.execution_status,
+                    run.window_from, run.window_to,
+                    CAST(detail.id AS UNSIGNED) AS id, detail.host_ip, detail.host_name, detail.sync_status,
+                    detail.error_message, detail.max_cpu + 0E0 AS max_cpu, detail.avg_cpu + 0E0 AS avg_cpu,
+                    detail.max_memory + 0E0 AS max_memory, detail.avg_memory + 0E0 AS avg_memory,
+                    detail.max_disk + 0E0 AS max_disk, detail.avg_disk + 0E0 AS avg_disk,
+                    CAST(detail.data_point_count AS SIGNED) AS data_point_count, detail.attempts, detail.created_at,
+                    detail.finished_at
+             FROM (SELECT id FROM es_sync_execution_detail WHERE host_ip = ",
+        );
+        query.push_bind(ip).push(" ORDER BY id DESC LIMIT ").push_bind(limit).push(
+            ") AS last
+                 JOIN es_sync_execution_detail AS detail ON detail.id = last.id
+                 JOIN es_sync_execution_log AS run ON run.id = detail.execution_id
+                 ORDER BY last.id DESC",
+        );
+        results.extend(query.build_query_as::<HostResult>().fetch_all(&mut *connection).await?);
+    }
+    results.sort_by_key(|result| std::cmp::Reverse(result.detail.id));
+    results.truncate(limit as usize);
+    Ok(results)
+}

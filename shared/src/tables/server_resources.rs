@@ -131,3 +131,56 @@ async fn write(
     query.build().persistent(false).execute(connection).await?;
     Ok(())
 }
+
+/// A row as the REST contract shows it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns of the CMDB, by name")]
+pub struct HostDay {
+    pub ip: String,
+    pub mon_date: NaiveDate,
+    pub cpu_load: Option<f64>,
+    pub used_memory: Option<f64>,
+    pub used_disk: Option<f64>,
+    pub cpu_percent_max: Option<f64>,
+    pub cpu_percent_avg: Option<f64>,
+    pub cpu_percent_min: Option<f64>,
+    pub mem_percent_max: Option<f64>,
+    pub mem_percent_avg: Option<f64>,
+    pub mem_percent_min: Option<f64>,
+    pub disk_percent_max: Option<f64>,
+    pub disk_percent_avg: Option<f64>,
+    pub disk_percent_min: Option<f64>,
+}
+
+/// The live rows of a host from a day on, newest first, at most `limit`. `ips` are the ways to write its address. The
+/// arithmetic makes doubles of whatever number type the CMDB's columns have.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn of_host(
+    connection: &mut MySqlConnection,
+    ips: &[String],
+    from: NaiveDate,
+    limit: u32,
+) -> Result<Vec<HostDay>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT ip, mon_date, cpu_load + 0E0 AS cpu_load, used_memory + 0E0 AS used_memory,
+                used_disk + 0E0 AS used_disk, cpu_percent_max + 0E0 AS cpu_percent_max,
+                cpu_percent_avg + 0E0 AS cpu_percent_avg, cpu_percent_min + 0E0 AS cpu_percent_min,
+                mem_percent_max + 0E0 AS mem_percent_max, mem_percent_avg + 0E0 AS mem_percent_avg,
+                mem_percent_min + 0E0 AS mem_percent_min, disk_percent_max + 0E0 AS disk_percent_max,
+                disk_percent_avg + 0E0 AS disk_percent_avg, disk_percent_min + 0E0 AS disk_percent_min
+         FROM server_resources WHERE ip IN (",
+    );
+    let mut list = query.separated(", ");
+    for ip in ips {
+        list.push_bind(ip);
+    }
+    query
+        .push(") AND mon_date >= ")
+        .push_bind(from)
+        .push(" AND COALESCE(is_deleted, 0) = 0 ORDER BY mon_date DESC, ip LIMIT ")
+        .push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
+}
