@@ -19,6 +19,7 @@ mod request;
 mod routes;
 mod sources;
 mod state;
+mod stats;
 mod tasks;
 mod timestamp;
 

@@ -58,10 +58,12 @@ async fn a_redelivered_job_changes_no_counter_and_no_row() {
         let log = client.wait_for_end(id, LIMIT).await.expect("an end");
         let details = client.details(id).await.expect("details");
         let rows = async || -> Vec<(u64, String, String)> {
-            sqlx::query_as("SELECT CAST(id AS UNSIGNED), ip, CAST(update_time AS CHAR) FROM server_resources ORDER BY id")
-                .fetch_all(&bed.pool)
-                .await
-                .expect("rows")
+            sqlx::query_as(
+                "SELECT CAST(id AS UNSIGNED), ip, CAST(update_time AS CHAR) FROM server_resources ORDER BY id",
+            )
+            .fetch_all(&bed.pool)
+            .await
+            .expect("rows")
         };
         let before = rows().await;
         // All of them once more, as after a lost ack.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::database;
-use hostsync_shared::tables::{details, executions, newest_window};
+use hostsync_shared::tables::{details, executions, newest_window, statistics};
 
 use crate::Scheduler;
 
@@ -52,7 +52,16 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::
         }
         executions::delete(&mut connection, id).await?;
     }
-    let day = (database::now(&mut connection).await? - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
+    let now = database::now(&mut connection).await?;
+    if let Some(before) = now.checked_sub_signed(retention) {
+        while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(());
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+    let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
     newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");

@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod secret;
 pub mod shutdown;
 pub mod startup;
+pub mod statistics;
 pub mod tables;
 pub mod telemetry;
 pub mod time_span;

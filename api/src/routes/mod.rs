@@ -6,6 +6,7 @@ pub(crate) mod executions;
 pub(crate) mod hosts;
 pub(crate) mod operator;
 pub(crate) mod preview;
+pub(crate) mod stats;
 pub(crate) mod tasks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -23,4 +24,5 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .merge(execute::router())
         .merge(executions::router())
         .merge(hosts::router())
+        .merge(stats::router())
 }

@@ -191,7 +191,6 @@ async fn what_is_not_there_is_not_found() {
         assert_eq!(server.get("/es-sync-execution-logs").await.ok()["execution_logs"], json!([]));
         // Not built yet, and so not there.
         server.post("/es-sync-full-sync", &json!({})).await.refused(404, "not_found");
-        server.get("/es-sync-stats").await.refused(404, "not_found");
     })
     .await;
 }

@@ -17,4 +17,5 @@ mod hosts;
 mod operating;
 mod outage;
 mod preview;
+mod stats;
 mod tasks;

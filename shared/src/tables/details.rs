@@ -518,3 +518,35 @@ pub async fn last_of_host(
     results.truncate(limit as usize);
     Ok(results)
 }
+
+/// A host that failed.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns, by name")]
+pub struct FailedHost {
+    pub id: u64,
+    pub host_ip: String,
+    pub error_message: String,
+}
+
+/// Failed hosts of a run in order of id after the row `after`, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn failed_hosts(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<FailedHost>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT CAST(id AS UNSIGNED) AS id, host_ip, COALESCE(error_message, '') AS error_message
+         FROM es_sync_execution_detail
+         WHERE execution_id = ? AND sync_status = 'failed' AND id > ? ORDER BY id LIMIT ?",
+    )
+    .bind(execution.0)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}

@@ -10,6 +10,7 @@ pub mod executions;
 pub mod hosts_pool;
 pub mod newest_window;
 pub mod server_resources;
+pub mod statistics;
 pub mod tasks;
 
 /// Rows in one statement with a value list; keeps a statement far below `max_allowed_packet` and the 65,535 placeholders
