@@ -150,6 +150,8 @@ pub(crate) enum ApiError {
     ExecutionNotFound(ExecutionId),
     #[error("nothing is known of a host {}", crate::fields::quoted(.0))]
     HostNotFound(String),
+    #[error("execution {execution} has no host {}", crate::fields::quoted(.host_ip))]
+    HostNotInExecution { execution: ExecutionId, host_ip: String },
     #[error("another task is named \"{0}\"; choose another name")]
     TaskNameTaken(String),
     #[error("execution {0} has ended already: {1}")]
@@ -219,7 +221,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Self::TaskNotFound(_) => Code::TaskNotFound,
             Self::ExecutionNotFound(_) => Code::ExecutionNotFound,
-            Self::HostNotFound(_) => Code::HostNotFound,
+            Self::HostNotFound(_) | Self::HostNotInExecution { .. } => Code::HostNotFound,
             Self::TaskNameTaken(_) => Code::TaskNameTaken,
             Self::ExecutionFinished(..) => Code::ExecutionFinished,
             Self::TooLarge { .. } => Code::BodyTooLarge,

@@ -7,6 +7,7 @@ mod auth;
 mod enqueue;
 mod error;
 mod executions;
+mod explain;
 mod fields;
 mod host_file;
 mod hosts;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::database;
-use hostsync_shared::tables::{details, executions, newest_window, statistics};
+use hostsync_shared::tables::{attempts, details, executions, newest_window, searches, statistics};
 
 use crate::Scheduler;
 
@@ -45,6 +45,14 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::
     let pruned = old.len();
     for id in old {
         while details::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(());
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        while attempts::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
+            || searches::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
+        {
             if scheduler.shutdown.is_stopping() {
                 return Ok(());
             }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod database;
 pub mod elasticsearch;
 pub mod execution;
+pub mod explanation;
 pub mod host;
 pub mod mapping;
 pub mod metrics;

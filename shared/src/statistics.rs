@@ -43,35 +43,20 @@ pub fn percentile_ms(runs_by_step: &BTreeMap<u16, u64>, percent: u64) -> Option<
     })
 }
 
-/// An error text without what differs from host to host: every run of digits becomes `#`. A run that stands where an
-/// HTTP status does stays, since 503 and 404 are not of one kind.
+/// An error text without what differs from host to host: every run of digits becomes `#`, but for that of an HTTP status,
+/// since 503 and 404 are not of one kind.
 pub fn error_kind(text: &str) -> String {
     let mut kind = String::with_capacity(text.len());
-    let mut digits = String::new();
-    let flush = |digits: &mut String, kind: &mut String| {
-        let is_status = digits.len() == 3
-            && matches!(digits.as_bytes()[0], b'1'..=b'5')
-            && kind.chars().last().is_none_or(|before| before == ' ' || before == '(');
-        if is_status {
-            kind.push_str(digits);
-        } else if !digits.is_empty() {
-            kind.push('#');
-        }
-        digits.clear();
-    };
-    for c in text.chars() {
-        if c.is_ascii_digit() {
-            digits.push(c);
-        } else {
-            // A decimal point or more of an address: no status.
-            if c == '.' && !digits.is_empty() {
-                digits.push('0');
-            }
-            flush(&mut digits, &mut kind);
-            kind.push(c);
-        }
+    let mut rest = text;
+    while let Some(begin) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(begin);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (digits, after) = from.split_at(end);
+        kind.push_str(before);
+        kind.push_str(if before.ends_with("HTTP ") || before.ends_with("status ") { digits } else { "#" });
+        rest = after;
     }
-    flush(&mut digits, &mut kind);
+    kind.push_str(rest);
     bounded(&kind, MAX_ERROR_CHARS)
 }
 

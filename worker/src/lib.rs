@@ -5,6 +5,7 @@
 
 mod attempt;
 mod batch;
+mod evidence;
 mod gather;
 mod lane;
 mod scopes;
@@ -73,6 +74,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     }
 
     let bench = Arc::new(Workbench {
+        name: evidence::worker_name(),
         pool: pool.clone(),
         sources,
         stop_searches: CancellationToken::new(),

@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod execute;
 pub(crate) mod executions;
+pub(crate) mod explain;
 pub(crate) mod hosts;
 pub(crate) mod operator;
 pub(crate) mod preview;
@@ -23,6 +24,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .merge(preview::router())
         .merge(execute::router())
         .merge(executions::router())
+        .merge(explain::router())
         .merge(hosts::router())
         .merge(stats::router())
 }

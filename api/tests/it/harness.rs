@@ -312,10 +312,12 @@ impl Server {
                 measured: Measured { max_cpu: Some(12.5), ..Measured::default() },
                 data_point_count: Some(288),
                 attempts: 1,
+                search: None,
+                explanation: None,
             });
             counts.add(*status);
         }
-        details::finish(&mut transaction, &finished).await.expect("finished");
+        details::finish(&mut transaction, "a worker", &finished).await.expect("finished");
         executions::count(&mut transaction, execution_id, &counts, None, false).await.expect("counted");
         transaction.commit().await.expect("committed");
     }

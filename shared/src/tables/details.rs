@@ -9,7 +9,9 @@ use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use super::searches::SearchId;
 use crate::execution::{DetailId, ExecutionId, SyncStatus};
+use crate::explanation::Explanation;
 use crate::host::HostIp;
 
 /// Inserts the pending rows of a host list. The caller passes each address once.
@@ -242,19 +244,24 @@ pub struct Finished {
     pub data_point_count: Option<u64>,
     /// Attempts spent, this one included.
     pub attempts: u32,
+    /// The search of this outcome; `None`: none was made.
+    pub search: Option<SearchId>,
+    /// Why the values are what they are.
+    pub explanation: Option<Explanation>,
 }
 
-/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them.
+/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Result<(), sqlx::Error> {
+pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Finished]) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
-                  avg_memory, max_disk, avg_disk, data_point_count, attempts, finished_at) ",
+                  avg_memory, max_disk, avg_disk, data_point_count, attempts, search_id, worker, explanation,
+                  finished_at) ",
         );
         query.push_values(chunk, |mut row, detail| {
             row.push_bind(detail.id.0)
@@ -271,6 +278,9 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
                 .push_bind(detail.measured.avg_disk)
                 .push_bind(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
                 .push_bind(detail.attempts)
+                .push_bind(detail.search.map(|search| search.0))
+                .push_bind(worker)
+                .push_bind(detail.explanation.as_ref().and_then(Explanation::to_json))
                 .push("UTC_TIMESTAMP(3)");
         });
         query.push(
@@ -279,6 +289,7 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
+                 search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
                  finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
         );
         query.build().persistent(false).execute(&mut *connection).await?;
@@ -549,4 +560,44 @@ pub async fn failed_hosts(
     .bind(limit)
     .fetch_all(connection)
     .await
+}
+
+/// One host of a run with what explains its result.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns, by name")]
+pub struct ExplainedDetail {
+    #[sqlx(flatten)]
+    pub detail: ExecutionDetail,
+    pub retry_at: Option<DateTime<Utc>>,
+    pub search_id: Option<u64>,
+    pub worker: Option<String>,
+    pub explanation: Option<String>,
+}
+
+/// One host of a run with what explains its result. `ips` are the ways to write its address.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn explained(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    ips: &[String],
+) -> Result<Option<ExplainedDetail>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT CAST(id AS UNSIGNED) AS id, host_ip, host_name, sync_status, error_message,
+                max_cpu + 0E0 AS max_cpu, avg_cpu + 0E0 AS avg_cpu,
+                max_memory + 0E0 AS max_memory, avg_memory + 0E0 AS avg_memory,
+                max_disk + 0E0 AS max_disk, avg_disk + 0E0 AS avg_disk,
+                CAST(data_point_count AS SIGNED) AS data_point_count, attempts, created_at, finished_at,
+                retry_at, search_id, worker, explanation
+         FROM es_sync_execution_detail WHERE execution_id = ",
+    );
+    query.push_bind(execution.0).push(" AND host_ip IN (");
+    let mut list = query.separated(", ");
+    for ip in ips {
+        list.push_bind(ip);
+    }
+    query.push(") ORDER BY id LIMIT 1");
+    query.build_query_as().fetch_optional(connection).await
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::NaiveDate;
-use sqlx::{MySqlConnection, QueryBuilder};
+use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 
 use super::ROWS_PER_STATEMENT;
 
@@ -39,7 +39,46 @@ pub struct ServerResource {
     pub disk: Percent,
 }
 
-/// Inserts or overwrites the rows of one day. `rows` is sorted by `ip`, each once. Rows that exist are written with their
+/// The values of a row in the order of [`VALUE_COLUMNS`].
+pub type Values = [Option<f64>; 12];
+
+/// The columns that hold measured values.
+pub const VALUE_COLUMNS: [&str; 12] = [
+    "cpu_load",
+    "used_memory",
+    "used_disk",
+    "cpu_percent_max",
+    "cpu_percent_avg",
+    "cpu_percent_min",
+    "mem_percent_max",
+    "mem_percent_avg",
+    "mem_percent_min",
+    "disk_percent_max",
+    "disk_percent_avg",
+    "disk_percent_min",
+];
+
+impl ServerResource {
+    /// Its values in the order of [`VALUE_COLUMNS`].
+    pub fn values(&self) -> Values {
+        [
+            self.cpu_load,
+            self.used_memory,
+            self.used_disk,
+            self.cpu.max,
+            self.cpu.avg,
+            self.cpu.min,
+            self.mem.max,
+            self.mem.avg,
+            self.mem.min,
+            self.disk.max,
+            self.disk.avg,
+            self.disk.min,
+        ]
+    }
+}
+
+/// Inserts or overwrites the rows of one day; returns the values of those that were overwritten, by address. `rows` is sorted by `ip`, each once. Rows that exist are written with their
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
 /// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement.
 ///
@@ -50,30 +89,48 @@ pub async fn upsert(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     rows: &[ServerResource],
-) -> Result<(), sqlx::Error> {
+) -> Result<HashMap<String, Values>, sqlx::Error> {
+    let mut previous = HashMap::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let ids = existing_ids(connection, mon_date, chunk).await?;
+        let existing = existing_rows(connection, mon_date, chunk).await?;
+        let mut ids = HashMap::with_capacity(existing.len());
+        for (ip, (id, values)) in existing {
+            ids.insert(ip.clone(), id);
+            previous.insert(ip, values);
+        }
         let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(row.ip.as_str()));
         write(connection, mon_date, &known, Some(&ids)).await?;
         write(connection, mon_date, &new, None).await?;
     }
-    Ok(())
+    Ok(previous)
 }
 
-async fn existing_ids(
+async fn existing_rows(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     rows: &[ServerResource],
-) -> Result<HashMap<String, u64>, sqlx::Error> {
-    let mut query = QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED) FROM server_resources WHERE mon_date = ");
-    query.push_bind(mon_date).push(" AND ip IN (");
+) -> Result<HashMap<String, (u64, Values)>, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED)");
+    for column in VALUE_COLUMNS {
+        // Doubles, whatever number type the CMDB's column has.
+        query.push(", ").push(column).push(" + 0E0");
+    }
+    query.push(" FROM server_resources WHERE mon_date = ").push_bind(mon_date).push(" AND ip IN (");
     let mut list = query.separated(", ");
     for row in rows {
         list.push_bind(row.ip.as_str());
     }
     query.push(")");
-    let ids: Vec<(String, u64)> = query.build_query_as().persistent(false).fetch_all(connection).await?;
-    Ok(ids.into_iter().collect())
+    let rows = query.build().persistent(false).fetch_all(connection).await?;
+    let mut existing = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let mut values: Values = Values::default();
+        for (position, value) in values.iter_mut().enumerate() {
+            *value = row.try_get(position + 2)?;
+        }
+        existing.insert(row.try_get(0)?, (row.try_get(1)?, values));
+    }
+    Ok(existing)
 }
 
 async fn write(
