@@ -4,6 +4,7 @@
 //! transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
 
 mod auth;
+mod docs;
 mod enqueue;
 mod error;
 mod executions;
@@ -134,6 +135,7 @@ fn router(api: Api) -> Router {
     let operator = operations::router(api.readiness.clone(), api.metrics.clone());
     routes
         .route("/openapi.json", get(async move || Json(document.clone())))
+        .merge(docs::router())
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(api.clone())

@@ -9,6 +9,7 @@ mod harness;
 mod access;
 mod bad_input;
 mod binary;
+mod docs;
 mod document;
 mod execute;
 mod executions;
