@@ -43,14 +43,16 @@ pub fn percentile_ms(runs_by_step: &BTreeMap<u16, u64>, percent: u64) -> Option<
     })
 }
 
-/// An error text without what differs from host to host: every run of digits becomes `#`, but for that of an HTTP status,
+/// An error text without what differs from host to host: every number and IPv4 address becomes `#`, but for an HTTP status,
 /// since 503 and 404 are not of one kind.
 pub fn error_kind(text: &str) -> String {
     let mut kind = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(begin) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(begin);
-        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let end = from.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(from.len());
+        // Points at the end are the sentence's.
+        let end = from[..end].trim_end_matches('.').len();
         let (digits, after) = from.split_at(end);
         kind.push_str(before);
         kind.push_str(if before.ends_with("HTTP ") || before.ends_with("status ") { digits } else { "#" });
@@ -109,10 +111,10 @@ mod tests {
             error_kind("the maximum of the cpu is 6400.5, above 101"),
             error_kind("the maximum of the cpu is 3, above 7")
         );
-        assert_eq!(error_kind("10.0.0.1 is gone"), "#.#.#.# is gone");
+        assert_eq!(error_kind("10.0.0.1 is gone"), "# is gone");
         assert_eq!(error_kind("HTTP 503 from the source"), "HTTP 503 from the source");
         assert_ne!(error_kind("HTTP 503"), error_kind("HTTP 404"));
-        assert_eq!(error_kind("value 123.5"), "value #.#");
+        assert_eq!(error_kind("value 123.5"), "value #");
         assert_eq!(error_kind(""), "");
     }
 

@@ -17,6 +17,7 @@ mod guide;
 mod hosts;
 mod operating;
 mod outage;
+mod pages;
 mod preview;
 mod stats;
 mod tasks;
