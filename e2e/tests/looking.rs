@@ -12,7 +12,7 @@ use hostsync_e2e::service;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 async fn explain(client: &Client, id: u64, host: &str) -> Value {
     client.ok(Method::GET, &format!("/es-sync-executions/{id}/hosts/{host}"), None).await.expect("explained")
