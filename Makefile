@@ -17,7 +17,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk
 
-.PHONY: help demo bench history test test-database check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench history test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -48,8 +48,19 @@ test: up ## run all tests on the real servers
 test-database: up ## run the tests that depend on the database (DB=mysql for MySQL)
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
-	$(WITH_SERVERS) cargo test -p hostsync-api --test it
+	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
 	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults
+
+# Of .dev: what a client in Python needs, from PyPI.
+RPC_CLIENT = .dev/rpc-client
+
+test-rpc-client: up $(RPC_CLIENT)/ready ## call every gRPC method by a client in Python
+	$(WITH_SERVERS) HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/$(RPC_CLIENT)/bin/python cargo test -p hostsync-api --test rpc_client
+
+$(RPC_CLIENT)/ready: tests/rpc-client/requirements.txt
+	python3 -m venv $(RPC_CLIENT)
+	$(RPC_CLIENT)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
@@ -58,6 +69,7 @@ fmt:
 
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p hostsync-api --test rpc_client -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items

@@ -60,7 +60,10 @@ impl Guard {
         }
     }
 
-    fn demand(&self, headers: &HeaderMap, role: Role) -> Result<(), ApiError> {
+    /// # Errors
+    ///
+    /// No known token, or one whose role is less than `role`.
+    pub(crate) fn demand(&self, headers: &HeaderMap, role: Role) -> Result<(), ApiError> {
         if self.role(headers)? < role { Err(ApiError::Forbidden) } else { Ok(()) }
     }
 }

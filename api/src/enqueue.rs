@@ -1,13 +1,14 @@
-//! Runs that a person makes over hosts that the request names.
+//! Runs that a person makes over hosts that the request names, and what every run made by a person has in common.
 //!
-//! Owns the check of such a request, the one transaction that stores the run with all its hosts, publishing right after
-//! its commit, and waiting for the end on the caller's behalf. Needs the database alone: when the broker is down the run
-//! is accepted all the same and the schedulers publish it later. Knows no transport.
+//! Owns the check of such a request, the one transaction that stores the run with all its hosts (and with its idempotency
+//! key), publishing right after its commit, and waiting for the end on the caller's behalf. Needs the database alone: when
+//! the broker is down the run is accepted all the same and the schedulers publish it later. Knows no transport.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use hostsync_shared::database;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_shared::host::HostIp;
@@ -16,11 +17,14 @@ use hostsync_shared::tables::details;
 use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
 use hostsync_shared::telemetry;
 use hostsync_shared::window::{TimeRange, Window};
+use serde::{Deserialize, Serialize};
+use sqlx::{MySql, MySqlConnection, Transaction};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::fields::{Problems, Submitted};
 use crate::host_file::{HostFile, HostFileError, InvalidLine, MAX_FILE_BYTES, MAX_HOSTS, parse_host_file};
+use crate::idempotency::{FirstAnswer, IdempotencyKey};
 use crate::sources::{Source, Sources, time_range};
 use crate::state::{Api, transact, within_bound};
 use crate::tasks::task_name;
@@ -32,7 +36,10 @@ pub(crate) const MAX_WAIT_S: u64 = 60;
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// Who asked for a run, in its `created_by`.
-const CREATED_BY: &str = "api";
+pub(crate) const CREATED_BY: &str = "api";
+
+/// How often a request tries to be the first with its idempotency key before the caller is told to come back.
+const KEY_ATTEMPTS: u32 = 3;
 
 /// What both kinds of request say beside their hosts.
 #[derive(Debug, Clone, Default)]
@@ -63,19 +70,37 @@ pub(crate) struct HostFileRun {
     pub(crate) run: RunFields,
 }
 
-/// A run that was accepted.
+/// What was accepted, as it is kept with the idempotency key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Accepted {
+    pub(crate) execution_id: ExecutionId,
+    /// `None`: a run over the whole pool that has not been prepared.
+    pub(crate) total_hosts: Option<usize>,
+    /// It waits for the task's last run.
+    pub(crate) is_waiting: bool,
+    /// The bad lines of a file that are told of, and how many there are.
+    pub(crate) invalid_lines: Option<(Vec<InvalidLine>, usize)>,
+    /// Hosts that a full sync has added to the pool.
+    pub(crate) new_host_count: Option<usize>,
+}
+
+/// A run that was accepted, now or when its idempotency key was sent first.
 #[derive(Debug, Clone)]
 pub(crate) struct Enqueued {
-    pub(crate) execution_id: ExecutionId,
-    pub(crate) total_hosts: usize,
+    pub(crate) accepted: Accepted,
     /// How long the caller wants to wait for its end: see [`wait_for_end`].
     pub(crate) wait: Duration,
+    key: Option<IdempotencyKey>,
+    /// What the first caller with the key heard after its wait.
+    first_outcome: Option<Outcome>,
 }
 
 /// How a run stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) execution_status: String,
+    /// `None` until it is prepared.
+    pub(crate) total_hosts: Option<u64>,
     pub(crate) success_count: u64,
     pub(crate) failed_count: u64,
     pub(crate) no_data_count: u64,
@@ -84,15 +109,19 @@ pub(crate) struct Outcome {
     pub(crate) pending_count: u64,
 }
 
-/// What is stored of a run.
+/// What is stored of a run over hosts that are known.
 #[derive(Debug)]
-struct Order {
-    task_name: String,
-    trigger: Trigger,
-    time_range: TimeRange,
-    source: Source,
-    hosts: Vec<HostIp>,
-    wait: Duration,
+pub(crate) struct Order {
+    pub(crate) task_name: String,
+    pub(crate) trigger: Trigger,
+    pub(crate) time_range: TimeRange,
+    /// End of the window; `None`: when the run is stored.
+    pub(crate) window_to: Option<DateTime<Utc>>,
+    pub(crate) source: Source,
+    pub(crate) hosts: Vec<HostIp>,
+    pub(crate) invalid_lines: Option<(Vec<InvalidLine>, usize)>,
+    pub(crate) new_host_count: Option<usize>,
+    pub(crate) wait: Duration,
 }
 
 /// Runs over a list of addresses: a program's, so a single bad address refuses it all.
@@ -100,15 +129,22 @@ struct Order {
 /// # Errors
 ///
 /// Bad fields, the database.
-pub(crate) async fn execute_host_list(api: &Api, submitted: Submitted<HostListRun>) -> Result<Enqueued, ApiError> {
+pub(crate) async fn execute_host_list(
+    api: &Api,
+    submitted: Submitted<HostListRun>,
+    key: Option<IdempotencyKey>,
+) -> Result<Enqueued, ApiError> {
     let Submitted { value, mut problems } = submitted;
+    if let Some(run) = repeated(api, key.as_ref(), wait_of(value.run.wait_seconds)).await? {
+        return Ok(run);
+    }
     let hosts = host_list(value.host_ip_list, &mut problems);
     let order = check_run(api, value.run, Trigger::Manual, hosts, &mut problems);
     problems.check()?;
-    enqueue(api, order).await
+    enqueue(api, order, key).await
 }
 
-/// Runs over a host file: a person's, so bad lines are told and the rest runs.
+/// Runs over a host file: a person's, so bad lines are told and the rest runs. They stand in what was accepted.
 ///
 /// # Errors
 ///
@@ -116,16 +152,25 @@ pub(crate) async fn execute_host_list(api: &Api, submitted: Submitted<HostListRu
 pub(crate) async fn execute_host_file(
     api: &Api,
     submitted: Submitted<HostFileRun>,
-) -> Result<(Enqueued, Vec<InvalidLine>, usize), ApiError> {
+    key: Option<IdempotencyKey>,
+) -> Result<Enqueued, ApiError> {
     let Submitted { value, mut problems } = submitted;
+    if let Some(run) = repeated(api, key.as_ref(), wait_of(value.run.wait_seconds)).await? {
+        return Ok(run);
+    }
     let file = host_file(value.content.as_deref(), value.content_field, &mut problems)?;
-    let order = check_run(api, value.run, Trigger::File, file.hosts, &mut problems);
+    let mut order = check_run(api, value.run, Trigger::File, file.hosts, &mut problems);
     if order.hosts.is_empty() && !file.invalid_lines.is_empty() {
         return Err(ApiError::NoHostInFile { problems, invalid_lines: file.invalid_lines });
     }
     problems.check()?;
-    let enqueued = enqueue(api, order).await?;
-    Ok((enqueued, file.invalid_lines, file.invalid_line_count))
+    order.invalid_lines = Some((file.invalid_lines, file.invalid_line_count));
+    enqueue(api, order, key).await
+}
+
+/// The wait that a request asks for.
+pub(crate) fn wait_of(wait_seconds: Option<u64>) -> Duration {
+    Duration::from_secs(wait_seconds.unwrap_or(0).min(MAX_WAIT_S))
 }
 
 /// The addresses of a list, each once, in order.
@@ -186,7 +231,13 @@ fn host_file(content: Option<&[u8]>, field: &'static str, problems: &mut Problem
     }
 }
 
-fn check_run(api: &Api, run: RunFields, trigger: Trigger, hosts: Vec<HostIp>, problems: &mut Problems) -> Order {
+pub(crate) fn check_run(
+    api: &Api,
+    run: RunFields,
+    trigger: Trigger,
+    hosts: Vec<HostIp>,
+    problems: &mut Problems,
+) -> Order {
     let task_name = match run.task_name {
         Some(name) => task_name(&name, problems),
         None => {
@@ -203,45 +254,128 @@ fn check_run(api: &Api, run: RunFields, trigger: Trigger, hosts: Vec<HostIp>, pr
         task_name,
         trigger,
         time_range: time_range(run.query_time_range.as_deref(), problems),
+        window_to: None,
         source: api.sources.resolve(endpoint, index_pattern, mapping),
         hosts,
-        wait: Duration::from_secs(run.wait_seconds.unwrap_or(0).min(MAX_WAIT_S)),
+        invalid_lines: None,
+        new_host_count: None,
+        wait: wait_of(run.wait_seconds),
     }
 }
 
 /// Stores the run and publishes it in the background.
-async fn enqueue(api: &Api, order: Order) -> Result<Enqueued, ApiError> {
+///
+/// # Errors
+///
+/// An idempotency key that came with another body, the database.
+pub(crate) async fn enqueue(api: &Api, order: Order, key: Option<IdempotencyKey>) -> Result<Enqueued, ApiError> {
     let token = LeaseToken::new();
     let trace_context = telemetry::current_trace_headers().remove("traceparent");
-    let id = within_bound(async {
-        let _store = api.stores.acquire().await.context("the semaphore is never closed")?;
-        transact(|| store_once(api, &order, token, trace_context.as_deref())).await
-    })
-    .await?;
-    // No await between the commit and this line: a caller that goes away cannot come between them.
-    publish(api, id, token);
-    let total_hosts = order.hosts.len();
-    tracing::info!(
-        execution_id = %id,
-        trigger = %order.trigger,
-        total_hosts,
-        "execution {id} was enqueued over {total_hosts} hosts"
-    );
-    Ok(Enqueued { execution_id: id, total_hosts, wait: order.wait })
+    let store = |transaction| store_hosts(transaction, api, &order, token, trace_context.as_deref());
+    accept(api, key, order.wait, token, store).await
 }
 
-async fn store_once(
+/// A transaction that is still open, and what it accepts.
+pub(crate) type Stored = (Transaction<'static, MySql>, Accepted);
+
+/// The answer to a request whose idempotency key was sent before with the same body; `None`: it is new, or has no key.
+///
+/// # Errors
+///
+/// The key came with another body; the database.
+pub(crate) async fn repeated(
+    api: &Api,
+    key: Option<&IdempotencyKey>,
+    wait: Duration,
+) -> Result<Option<Enqueued>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(FirstAnswer { answer, outcome }) = key.first_answer::<Accepted, Outcome>(api).await? else {
+        return Ok(None);
+    };
+    tracing::info!(execution_id = %answer.execution_id, "execution {} was asked for again", answer.execution_id);
+    Ok(Some(Enqueued { accepted: answer, wait, key: Some(key.clone()), first_outcome: outcome }))
+}
+
+/// Stores a run by `store`, together with its idempotency key, and has it carried on in the background under the lease
+/// that it was stored with. Of simultaneous requests with the same key one stores; the others get its answer.
+///
+/// # Errors
+///
+/// Those of `store`, an idempotency key that came with another body, the database.
+pub(crate) async fn accept<F>(
+    api: &Api,
+    key: Option<IdempotencyKey>,
+    wait: Duration,
+    token: LeaseToken,
+    store: impl Fn(Transaction<'static, MySql>) -> F,
+) -> Result<Enqueued, ApiError>
+where
+    F: Future<Output = Result<Stored, ApiError>>,
+{
+    for _ in 0..KEY_ATTEMPTS {
+        let stored = within_bound(async {
+            let _store = api.stores.acquire().await.context("the semaphore is never closed")?;
+            transact(|| store_once(api, key.as_ref(), &store)).await
+        })
+        .await?;
+        if let Some(accepted) = stored {
+            let id = accepted.execution_id;
+            // No await between the commit and this line: a caller that goes away cannot come between them.
+            if !accepted.is_waiting {
+                publish(api, id, token);
+            }
+            tracing::info!(execution_id = %id, total_hosts = accepted.total_hosts, "execution {id} was enqueued");
+            return Ok(Enqueued { accepted, wait, key, first_outcome: None });
+        }
+        if let Some(run) = repeated(api, key.as_ref(), wait).await? {
+            return Ok(run);
+        }
+        // It stands beyond its life.
+        if let Some(key) = &key {
+            key.forget_expired(api).await?;
+        }
+    }
+    Err(ApiError::DatabaseNotReady)
+}
+
+/// One transaction; `None`: the key stands already.
+async fn store_once<F>(
+    api: &Api,
+    key: Option<&IdempotencyKey>,
+    store: impl Fn(Transaction<'static, MySql>) -> F,
+) -> Result<Option<Accepted>, ApiError>
+where
+    F: Future<Output = Result<Stored, ApiError>>,
+{
+    let mut transaction = api.begin().await?;
+    if let Some(key) = key
+        && !key.reserve(&mut transaction).await?
+    {
+        return Ok(None);
+    }
+    let (mut transaction, accepted) = store(transaction).await?;
+    if let Some(key) = key {
+        key.remember(&mut transaction, &accepted).await?;
+    }
+    transaction.commit().await?;
+    Ok(Some(accepted))
+}
+
+async fn store_hosts(
+    mut transaction: Transaction<'static, MySql>,
     api: &Api,
     order: &Order,
     token: LeaseToken,
     trace_context: Option<&str>,
-) -> Result<ExecutionId, ApiError> {
-    let mut transaction = api.begin().await?;
-    let now = database::now(&mut transaction).await?;
+) -> Result<Stored, ApiError> {
+    let window_to = match order.window_to {
+        Some(to) => to,
+        None => database::now(&mut transaction).await?,
+    };
     let scope = Scope {
-        window: Window::ending_at(now, &order.time_range),
+        window: Window::ending_at(window_to, &order.time_range),
         query_time_range: order.time_range.to_string(),
-        mon_date: now.with_timezone(&api.time_zone).date_naive(),
+        mon_date: window_to.with_timezone(&api.time_zone).date_naive(),
         es_endpoint: order.source.es_endpoint.clone(),
         es_index_pattern: order.source.es_index_pattern.clone(),
         mapping: order.source.mapping.clone(),
@@ -261,15 +395,35 @@ async fn store_once(
     };
     let id = executions::insert(&mut transaction, &new).await?;
     details::insert_hosts(&mut transaction, id, &order.hosts).await?;
-    let (total, last_detail_id) = details::totals(&mut transaction, id).await?;
-    if !executions::finish_preparing(&mut transaction, id, token, total, last_detail_id).await? {
-        return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
-    }
-    transaction.commit().await?;
-    Ok(id)
+    finish_preparing(&mut transaction, id, token).await?;
+    let accepted = Accepted {
+        execution_id: id,
+        total_hosts: Some(order.hosts.len()),
+        is_waiting: false,
+        invalid_lines: order.invalid_lines.clone(),
+        new_host_count: order.new_host_count,
+    };
+    Ok((transaction, accepted))
 }
 
-/// Publishes the jobs in a task that the shutdown waits for. Whatever becomes of it, the run is stored and the schedulers'
+/// Sets the totals of a run whose rows all stand, in the transaction that inserted it.
+///
+/// # Errors
+///
+/// The database's.
+pub(crate) async fn finish_preparing(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    token: LeaseToken,
+) -> Result<(), ApiError> {
+    let (total, last_detail_id) = details::totals(connection, id).await?;
+    if !executions::finish_preparing(connection, id, token, total, last_detail_id).await? {
+        return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
+    }
+    Ok(())
+}
+
+/// Prepares and publishes a run in a task that the shutdown waits for. Whatever becomes of it, the run is stored and the schedulers'
 /// sweep goes on with it.
 fn publish(api: &Api, id: ExecutionId, token: LeaseToken) {
     let outbox = api.outbox.clone();
@@ -303,18 +457,32 @@ pub(crate) async fn wait_for_end(api: &Api, run: &Enqueued) -> Option<Outcome> {
     if run.wait.is_zero() {
         return None;
     }
-    let id = run.execution_id;
+    if let Some(outcome) = &run.first_outcome {
+        return Some(outcome.clone());
+    }
+    let outcome = wait(api, run).await;
+    if let Some(key) = &run.key {
+        key.remember_outcome(api, &outcome).await;
+    }
+    Some(outcome)
+}
+
+async fn wait(api: &Api, run: &Enqueued) -> Outcome {
+    let id = run.accepted.execution_id;
+    let status = if run.accepted.is_waiting { ExecutionStatus::Waiting } else { ExecutionStatus::Running };
+    let total_hosts = run.accepted.total_hosts.map(|hosts| hosts as u64);
     let mut seen = Outcome {
-        execution_status: ExecutionStatus::Running.to_string(),
+        execution_status: status.to_string(),
+        total_hosts,
         success_count: 0,
         failed_count: 0,
         no_data_count: 0,
         not_in_pool_count: 0,
         cancelled_count: 0,
-        pending_count: run.total_hosts as u64,
+        pending_count: total_hosts.unwrap_or(0),
     };
     let Ok(_waiting) = api.waiting.try_acquire() else {
-        return Some(seen);
+        return seen;
     };
     let deadline = Instant::now() + run.wait;
     let polling = async {
@@ -337,13 +505,15 @@ pub(crate) async fn wait_for_end(api: &Api, run: &Enqueued) -> Option<Outcome> {
         () = tokio::time::sleep_until(deadline) => {}
         () = api.shutdown.stopping() => {}
     }
-    Some(seen)
+    seen
 }
 
 impl Outcome {
     /// Whether nothing changes any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.execution_status != ExecutionStatus::Running.as_str()
+        ![ExecutionStatus::Running, ExecutionStatus::Waiting]
+            .iter()
+            .any(|going| going.as_str() == self.execution_status)
     }
 
     /// Hosts that have an outcome.
@@ -352,10 +522,16 @@ impl Outcome {
     }
 }
 
+/// Whether the hosts of a run are known.
+pub(crate) fn is_prepared(log: &ExecutionLog) -> bool {
+    log.prepared && log.execution_status != ExecutionStatus::Waiting.as_str()
+}
+
 impl From<&ExecutionLog> for Outcome {
     fn from(log: &ExecutionLog) -> Self {
         Self {
             execution_status: log.execution_status.clone(),
+            total_hosts: is_prepared(log).then_some(log.total_hosts),
             success_count: log.success_count,
             failed_count: log.failed_count,
             no_data_count: log.no_data_count,

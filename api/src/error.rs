@@ -22,6 +22,9 @@ use crate::host_file::InvalidLine;
 /// What `Retry-After` says with [`Code::DatabaseUnavailable`], in seconds.
 const DATABASE_RETRY_AFTER_S: u64 = 5;
 
+/// What `Retry-After` says with [`Code::SourceUnavailable`], in seconds.
+const SOURCE_RETRY_AFTER_S: u64 = 15;
+
 /// What `Retry-After` says with [`Code::TooManyRequests`], in seconds.
 const BUSY_RETRY_AFTER_S: u64 = 1;
 
@@ -70,11 +73,18 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path has other methods; see `Allow`.";
     TaskNameTaken = "task_name_taken", CONFLICT, "Another live task has this name.";
     ExecutionFinished = "execution_finished", CONFLICT, "The execution has ended.";
+    TaskRunning = "task_running", CONFLICT, "A run of the task is going and its overlap policy lets no other begin.";
+    ExecutionNotFinished = "execution_not_finished", CONFLICT, "The execution has not ended yet.";
+    NothingToRetry = "nothing_to_retry", CONFLICT, "The execution has no failed or cancelled host that could be retried.";
+    IdempotencyKeyReused = "idempotency_key_reused", CONFLICT, "The `Idempotency-Key` was sent with another body before.";
+    HostPoolRefused = "host_pool_refused", CONFLICT, "The CMDB's table `hosts_pool` refuses the new hosts.";
+    SourceRefused = "source_refused", BAD_REQUEST, "The source refuses the search: credentials, index pattern or mapping are wrong.";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body or the host file is too large.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body has a content type that is not taken here.";
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many host lists and files at once; see `Retry-After`.";
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many host lists, files, full syncs or event streams at once; see `Retry-After`.";
     InternalError = "internal_error", INTERNAL_SERVER_ERROR, "A fault of hostsync; its log has more under the id in `x-request-id`.";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is down or busy; see `Retry-After`.";
+    SourceUnavailable = "source_unavailable", SERVICE_UNAVAILABLE, "The source is down, busy or gave no whole answer; see `Retry-After`.";
 }
 
 impl Serialize for Code {
@@ -156,12 +166,30 @@ pub(crate) enum ApiError {
     TaskNameTaken(String),
     #[error("execution {0} has ended already: {1}")]
     ExecutionFinished(ExecutionId, String),
+    #[error("{0}")]
+    TaskRunning(String),
+    #[error("execution {0} is still {1}; wait for its end, or cancel it")]
+    ExecutionNotFinished(ExecutionId, String),
+    #[error("execution {0} {1}")]
+    NothingToRetry(ExecutionId, &'static str),
+    #[error("the Idempotency-Key \"{0}\" was sent with another body within the last 24 hours; choose another key")]
+    IdempotencyKeyReused(String),
+    #[error("the table hosts_pool of the CMDB refuses the new hosts: {0}")]
+    HostPoolRefused(String),
+    #[error("the source refuses the search: {0}")]
+    SourceRefused(String),
+    #[error("the source gives no answer: {0}; try again in a few seconds")]
+    SourceUnavailable(String),
     #[error("{what} is too large: at most {limit_bytes} bytes are taken")]
     TooLarge { what: &'static str, limit_bytes: usize },
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
     #[error("too many host lists and files are being taken in at the moment; try again in a second")]
     Busy,
+    #[error("too many full syncs are looking for their hosts at the moment; try again in a second")]
+    TooManyFullSyncs,
+    #[error("too many event streams are open at the moment; try again in a second, or ask for the execution instead")]
+    TooManyStreams,
     #[error("the database is not available; try again in a few seconds")]
     DatabaseNotReady,
     #[error("the database failed")]
@@ -224,13 +252,20 @@ impl ApiError {
             Self::HostNotFound(_) | Self::HostNotInExecution { .. } => Code::HostNotFound,
             Self::TaskNameTaken(_) => Code::TaskNameTaken,
             Self::ExecutionFinished(..) => Code::ExecutionFinished,
+            Self::TaskRunning(_) => Code::TaskRunning,
+            Self::ExecutionNotFinished(..) => Code::ExecutionNotFinished,
+            Self::NothingToRetry(..) => Code::NothingToRetry,
+            Self::IdempotencyKeyReused(_) => Code::IdempotencyKeyReused,
+            Self::HostPoolRefused(_) => Code::HostPoolRefused,
+            Self::SourceRefused(_) => Code::SourceRefused,
+            Self::SourceUnavailable(_) => Code::SourceUnavailable,
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
-            Self::Busy => Code::TooManyRequests,
+            Self::Busy | Self::TooManyFullSyncs | Self::TooManyStreams => Code::TooManyRequests,
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
             Self::Database(error) => match database::fault(error) {
                 DatabaseFault::Down | DatabaseFault::Conflict => Code::DatabaseUnavailable,
-                DatabaseFault::Duplicate | DatabaseFault::Other => Code::InternalError,
+                DatabaseFault::Duplicate | DatabaseFault::Data | DatabaseFault::Other => Code::InternalError,
             },
             Self::Internal(_) => Code::InternalError,
         }
@@ -248,6 +283,15 @@ impl ApiError {
         }
     }
 
+    /// What the log alone may see of it; `None` where the message says all.
+    pub(crate) fn into_fault(self) -> Option<anyhow::Error> {
+        match self {
+            Self::Database(_) => Some(anyhow::Error::new(self)),
+            Self::Internal(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn headers(&self) -> Option<(HeaderName, HeaderValue)> {
         let challenge = |text| Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(text)));
         match self {
@@ -256,6 +300,7 @@ impl ApiError {
             Self::Forbidden => challenge("Bearer realm=\"hostsync\", error=\"insufficient_scope\""),
             _ => match self.code() {
                 Code::DatabaseUnavailable => Some((header::RETRY_AFTER, DATABASE_RETRY_AFTER_S.into())),
+                Code::SourceUnavailable => Some((header::RETRY_AFTER, SOURCE_RETRY_AFTER_S.into())),
                 Code::TooManyRequests => Some((header::RETRY_AFTER, BUSY_RETRY_AFTER_S.into())),
                 _ => None,
             },
@@ -276,9 +321,7 @@ impl IntoResponse for ApiError {
                 body.errors = problems.into_reported();
                 body.invalid_lines = invalid_lines;
             }
-            Self::Database(_) => fault = Some(anyhow::Error::new(self)),
-            Self::Internal(error) => fault = Some(error),
-            _ => {}
+            other => fault = other.into_fault(),
         }
         let mut response = (code.status(), Json(body)).into_response();
         if let Some((name, value)) = headers {

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use hostsync_shared::closing;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
-use hostsync_shared::tables::details::{self, DetailFilter, ExecutionDetail};
+use hostsync_shared::tables::details::{self, DetailFilter, ExecutionDetail, HostOutcome};
 use hostsync_shared::tables::executions::{self, ExecutionLog, LogFilter};
 
 use crate::error::ApiError;
@@ -106,6 +106,19 @@ pub(crate) async fn get(api: &Api, id: ExecutionId) -> Result<ExecutionLog, ApiE
     within_bound(async {
         let mut connection = api.connection().await?;
         executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))
+    })
+    .await
+}
+
+/// What became of the hosts of a run behind the row `after`, at most `limit` of them.
+///
+/// # Errors
+///
+/// The database.
+pub(crate) async fn outcomes(api: &Api, id: ExecutionId, after: u64, limit: u32) -> Result<Vec<HostOutcome>, ApiError> {
+    within_bound(async {
+        let mut connection = api.connection().await?;
+        Ok(details::outcomes(&mut connection, id, after, limit).await?)
     })
     .await
 }

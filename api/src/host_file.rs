@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use hostsync_shared::host::HostIp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Largest file, in bytes: 8 MiB. A larger one is refused as a whole.
@@ -24,7 +24,7 @@ pub(crate) const MAX_LINE_CHARS: usize = 100;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A line that is no address, blank or comment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct InvalidLine {
     /// Its number, from 1.
     #[schema(examples(3))]

@@ -1,27 +1,33 @@
-//! The REST API: manages tasks, enqueues runs by hand, shows executions.
+//! The API, as REST and as gRPC: manages tasks, enqueues runs by hand, shows executions.
 //!
-//! `routes` is the outside (a file a resource), `tasks`, `enqueue` and `executions` are the rules, which know no
-//! transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
+//! `routes` (a file a resource) and `rpc` are the outside, `tasks`, `enqueue` and `executions` are the rules, which know
+//! no transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
 
 mod auth;
 mod docs;
 mod enqueue;
 mod error;
+mod events;
 mod executions;
 mod explain;
 mod fields;
+mod full_sync;
 mod host_file;
 mod hosts;
+mod idempotency;
 mod observe;
 mod openapi;
 mod pagination;
 mod preview;
 mod readiness;
 mod request;
+mod retry;
 mod routes;
+mod rpc;
 mod sources;
 mod state;
 mod stats;
+mod task_run;
 mod tasks;
 mod timestamp;
 
@@ -44,7 +50,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::ApiError;
 use crate::state::Api;
 
-/// Serves on `api.listen` until the shutdown begins; then finishes what has begun.
+/// Serves on `api.listen` and `api.rpc_listen` until the shutdown begins; then finishes what has begun.
 ///
 /// Starts while the database and the broker are down, and goes on when they come.
 ///
@@ -58,27 +64,49 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     serve(config, listener, shutdown).await
 }
 
-/// As [`run`], on a listener that is bound already: a test binds port 0 and knows the address.
+/// As [`run`], with REST on a listener that is bound already: a test binds port 0 and knows the address.
 ///
 /// # Errors
 ///
 /// As [`run`].
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let address = config.api.rpc_listen;
+    let rpc_listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (api.rpc_listen)"))?;
+    serve_on(config, listener, rpc_listener, shutdown).await
+}
+
+/// As [`run`], with REST and gRPC on listeners that are bound already.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve_on(
+    config: Config,
+    listener: TcpListener,
+    rpc_listener: TcpListener,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
+    let rpc_address = rpc_listener.local_addr()?;
     let api = Api::new(&config, shutdown.clone())?;
     let broker = shutdown.spawn("watch_broker", readiness::watch_broker(api.clone()));
     let database = readiness::watch_database(api.clone());
+    let rpc_server = rpc::serve(api.clone(), rpc_listener);
 
     let begun = shutdown.clone();
     let server =
         axum::serve(listener, router(api)).with_graceful_shutdown(async move { begun.stopping().await }).into_future();
     tracing::info!(%address, "listening on http://{address}");
+    tracing::info!(address = %rpc_address, "listening for gRPC on {rpc_address}");
     if config.api.auth == Auth::None {
-        tracing::warn!("api.auth is none: whoever can reach {address} may do everything");
+        tracing::warn!("api.auth is none: whoever can reach {address} or {rpc_address} may do everything");
     }
     let serving = async {
         tokio::select! {
-            result = server => result.context("the listener failed"),
+            result = async { tokio::try_join!(async { server.await.context("the listener failed") }, rpc_server) } => {
+                result.map(|_| ())
+            }
             () = shutdown.ending(Duration::ZERO) => {
                 tracing::warn!("requests that had begun are given up: the grace period is over");
                 Ok(())

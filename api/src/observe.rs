@@ -3,6 +3,7 @@
 //! Owns the outermost layer. The matched route stands in spans and metrics, never the path as it was sent, which a caller
 //! can make up. Also the place where a handler that panics becomes an answer.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -19,7 +20,7 @@ use crate::error::{ApiError, Fault, chain};
 use crate::state::Api;
 
 /// The header with the id of a request; a caller's own is kept if it has a usable form.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id of a caller that is kept, in characters.
 const MAX_REQUEST_ID_CHARS: usize = 64;
@@ -28,7 +29,7 @@ const MAX_REQUEST_ID_CHARS: usize = 64;
 const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// What stands for the route where nothing matched.
-const NO_ROUTE: &str = "(none)";
+pub(crate) const NO_ROUTE: &str = "(none)";
 
 /// Routes that a machine asks every few seconds: their lines are for debugging alone.
 const QUIET_ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -53,11 +54,7 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
 
     async {
         let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        let mut response = answered.unwrap_or_else(|panic| {
-            let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            ApiError::Internal(anyhow::anyhow!("a handler panicked: {what}")).into_response()
-        });
+        let mut response = answered.unwrap_or_else(|panic| panicked(&*panic).into_response());
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
@@ -85,8 +82,15 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
     .await
 }
 
+/// A handler's panic as an error.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+    let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    ApiError::Internal(anyhow::anyhow!("a handler panicked: {what}"))
+}
+
 /// The caller's id of the request, if it is short and plain, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)
         .and_then(|id| id.to_str().ok())
@@ -95,7 +99,8 @@ fn request_id(headers: &HeaderMap) -> String {
         .map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
 }
 
-fn trace_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+/// The headers of a trace that the caller belongs to.
+pub(crate) fn trace_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
     TRACE_HEADERS
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned())))

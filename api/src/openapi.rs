@@ -12,17 +12,21 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, Header, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
-    Ref, RefOr, Response, Schema, ServerBuilder, Type,
+    Ref, RefOr, Required, Response, Schema, ServerBuilder, Type,
 };
 use utoipa::{OpenApi as _, PartialSchema as _, ToSchema as _};
 
 use crate::error::{Code, ErrorBody, FieldError};
 use crate::host_file::InvalidLine;
 use crate::routes::BASE_PATH;
+use crate::routes::events::ExecutionState;
 use crate::routes::operator::OperatorRoutes;
 
 /// The name of the one way to authenticate.
 const BEARER: &str = "bearer";
+
+/// The description of a body that may be absent.
+const OPTIONAL_BODY: &str = "May be left out";
 
 const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its hosts, read from Elasticsearch, on \
     schedules and by hand.\n\nEvery JSON body begins with `success` and `message`. An error adds `code`, a stable word, \
@@ -56,6 +60,7 @@ pub(crate) fn base() -> OpenApi {
         .schema(Code::name(), Code::schema())
         .schema(FieldError::name(), FieldError::schema())
         .schema(InvalidLine::name(), InvalidLine::schema())
+        .schema(ExecutionState::name(), ExecutionState::schema())
         .build();
     let tags = TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
     let mut document = OpenApiBuilder::new()
@@ -84,6 +89,11 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
             operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
             add_errors(operation, &[Code::Unauthorized, Code::InternalError, Code::DatabaseUnavailable]);
+            if let Some(RefOr::T(body)) = &mut operation.request_body
+                && body.description.as_deref() == Some(OPTIONAL_BODY)
+            {
+                body.required = Some(Required::False);
+            }
             if operation.request_body.is_some() {
                 add_errors(operation, &[Code::InvalidRequest, Code::MalformedBody]);
                 add_errors(operation, &[Code::BodyTooLarge, Code::UnsupportedMediaType]);
@@ -130,7 +140,7 @@ fn error_response(code: Code, description: String) -> Response {
     };
     match code {
         Code::Unauthorized => response.header("WWW-Authenticate", header(Type::String, "How to authenticate")),
-        Code::DatabaseUnavailable | Code::TooManyRequests => {
+        Code::DatabaseUnavailable | Code::SourceUnavailable | Code::TooManyRequests => {
             response.header("Retry-After", header(Type::Integer, "Seconds to wait before the next try"))
         }
         _ => response,

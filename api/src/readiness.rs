@@ -27,7 +27,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn watch_database(api: Api) -> anyhow::Result<()> {
     if startup::wait_for_database(api.pool(), &api.readiness, &api.shutdown).await? {
         api.set_schema_checked();
-        startup::watch_database(api.pool().clone(), api.readiness.clone(), api.shutdown.clone()).await;
+        startup::watch_database(api.pool().clone(), api.readiness.clone(), api.shutdown.clone(), |_| {}).await;
     }
     Ok(())
 }

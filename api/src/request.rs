@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::ApiError;
 use crate::fields::{Fields, FromFields, JsonObject, Problems, Submitted, quoted, whole_number};
 use crate::host_file::MAX_FILE_BYTES;
+use crate::idempotency::{self, Fingerprint, SentKey};
 use crate::state::Api;
 
 /// Longest time for a body to arrive.
@@ -55,6 +56,92 @@ impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for JsonBody<T, MAX
     }
 }
 
+/// A JSON object of at most `MAX_BYTES` that enqueues, read as a `T`, with the `Idempotency-Key` it came with.
+pub(crate) struct EnqueueBody<T, const MAX_BYTES: usize = MAX_TASK_BYTES> {
+    pub(crate) submitted: Submitted<T>,
+    pub(crate) key: Option<SentKey>,
+}
+
+impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for EnqueueBody<T, MAX_BYTES> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+        let key = sent_key(request.headers())?;
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType("application/json"));
+        }
+        let object = read_json(request, MAX_BYTES).await?;
+        let key = key.map(|key| SentKey::new(key, of_object(&object)));
+        Ok(Self { submitted: Fields::from_json(object).read(), key })
+    }
+}
+
+/// The same where a body may be absent, which is as good as an empty object.
+pub(crate) struct OptionalEnqueueBody<T> {
+    pub(crate) submitted: Submitted<T>,
+    pub(crate) key: Option<SentKey>,
+}
+
+impl<T: FromFields> FromRequest<Api> for OptionalEnqueueBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let headers = request.headers();
+        let has_body = headers.contains_key(header::CONTENT_TYPE)
+            || headers.contains_key(header::TRANSFER_ENCODING)
+            || declared_length(headers).is_some_and(|length| length > 0);
+        if has_body {
+            let EnqueueBody { submitted, key } = EnqueueBody::<T>::from_request(request, api).await?;
+            return Ok(Self { submitted, key });
+        }
+        let object = JsonObject::default();
+        let key = sent_key(headers)?.map(|key| SentKey::new(key, of_object(&object)));
+        Ok(Self { submitted: Fields::from_json(object).read(), key })
+    }
+}
+
+/// The one `Idempotency-Key` of a request.
+fn sent_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(idempotency::HEADER).into_iter();
+    let (first, second) = (values.next(), values.next());
+    let problem = match (first, second) {
+        (None, _) => return Ok(None),
+        (Some(_), Some(_)) => "is given twice".to_owned(),
+        (Some(value), None) if idempotency::is_key(value.as_bytes()) => {
+            return Ok(value.to_str().ok().map(str::to_owned));
+        }
+        (Some(_), None) => {
+            format!("must be 1 to {} visible characters of ASCII, without blanks", idempotency::MAX_KEY_CHARS)
+        }
+    };
+    let mut problems = Problems::default();
+    problems.add(idempotency::HEADER, problem);
+    Err(ApiError::BadInput(problems))
+}
+
+fn of_object(object: &JsonObject) -> Fingerprint {
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.add_json(&object.0);
+    fingerprint
+}
+
+/// A host file with the `Idempotency-Key` it came with.
+pub(crate) struct FileEnqueue {
+    pub(crate) body: FileBody,
+    pub(crate) key: Option<SentKey>,
+}
+
+impl FromRequest<Api> for FileEnqueue {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let key = sent_key(request.headers())?;
+        let body = FileBody::from_request(request, api).await?;
+        let key = key.map(|key| SentKey::new(key, body.fingerprint()));
+        Ok(Self { body, key })
+    }
+}
+
 /// A host file with the fields beside it: JSON with `file_content`, or a form with a part `file`.
 pub(crate) enum FileBody {
     /// All fields, the file among them as a text.
@@ -66,6 +153,27 @@ pub(crate) enum FileBody {
         /// The other parts.
         fields: Vec<(String, String)>,
     },
+}
+
+impl FileBody {
+    /// Of a form the parts count, not how they were put together.
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Json(object) => of_object(object),
+            Self::Form { file, fields } => {
+                let mut fingerprint = Fingerprint::new();
+                let mut fields: Vec<_> = fields.iter().collect();
+                fields.sort();
+                for (name, text) in fields {
+                    fingerprint.add(name, text.as_bytes());
+                }
+                if let Some(file) = file {
+                    fingerprint.add(FILE_PART, file);
+                }
+                fingerprint
+            }
+        }
+    }
 }
 
 impl FromRequest<Api> for FileBody {
@@ -113,12 +221,17 @@ fn form_error(error: &MultipartError) -> ApiError {
     }
 }
 
-async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
+/// Reads a body of at most `limit_bytes`.
+///
+/// # Errors
+///
+/// It is larger, breaks off, or does not arrive within [`BODY_TIMEOUT`].
+pub(crate) async fn read_body(request: Request, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
     let too_large = || ApiError::TooLarge { what: "the body", limit_bytes };
     if declared_length(request.headers()).is_some_and(|length| length > limit_bytes) {
         return Err(too_large());
     }
-    let bytes = in_time(async {
+    in_time(async {
         let mut bytes = Vec::new();
         let mut chunks = request.into_body().into_data_stream();
         while let Some(chunk) = chunks.next().await {
@@ -130,7 +243,11 @@ async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, A
         }
         Ok(bytes)
     })
-    .await?;
+    .await
+}
+
+async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
+    let bytes = read_body(request, limit_bytes).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "it must be one JSON object",
@@ -198,19 +315,31 @@ impl FromRequestParts<Api> for NoQuery {
 
 /// The right to send in a host list or a file, held until its run is stored. Taken before the body is read, since what
 /// is bounded is the memory that bodies take.
+#[derive(Debug)]
 pub(crate) struct EnqueuePermit {
     _permit: OwnedSemaphorePermit,
+}
+
+impl EnqueuePermit {
+    /// Waits for it.
+    ///
+    /// # Errors
+    ///
+    /// None is free within [`PERMIT_TIMEOUT`].
+    pub(crate) async fn take(api: &Api) -> Result<Self, ApiError> {
+        let permit = Arc::clone(&api.enqueues).acquire_owned();
+        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
+            Ok(Ok(permit)) => Ok(Self { _permit: permit }),
+            _ => Err(ApiError::Busy),
+        }
+    }
 }
 
 impl FromRequestParts<Api> for EnqueuePermit {
     type Rejection = ApiError;
 
     async fn from_request_parts(_: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let permit = Arc::clone(&api.enqueues).acquire_owned();
-        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
-            Ok(Ok(permit)) => Ok(Self { _permit: permit }),
-            _ => Err(ApiError::Busy),
-        }
+        Self::take(api).await
     }
 }
 
@@ -225,11 +354,7 @@ impl FromRequestParts<Api> for PathId {
             .await
             .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
         let (name, text) = params.iter().next().unwrap_or(("id", ""));
-        whole_number(text).map(Self).ok_or_else(|| {
-            let mut problems = Problems::default();
-            problems.add(name, format!("must be a whole number, not {}", quoted(text)));
-            ApiError::BadInput(problems)
-        })
+        read_id(name, text).map(Self)
     }
 }
 
@@ -246,4 +371,17 @@ impl FromRequestParts<Api> for PathHost {
         let host = params.iter().find(|(name, _)| *name == "host_ip");
         Ok(Self(host.map(|(_, text)| text.to_owned()).unwrap_or_default()))
     }
+}
+
+/// Reads an id.
+///
+/// # Errors
+///
+/// It is no whole number.
+pub(crate) fn read_id(name: &str, text: &str) -> Result<u64, ApiError> {
+    whole_number(text).ok_or_else(|| {
+        let mut problems = Problems::default();
+        problems.add(name, format!("must be a whole number, not {}", quoted(text)));
+        ApiError::BadInput(problems)
+    })
 }

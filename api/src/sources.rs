@@ -1,12 +1,13 @@
 //! Which source a task or a request may name: endpoint, index pattern, mapping, time range.
 //!
 //! Owns the check that only what is configured is named, since a server that searches any URL it is sent is a hole.
-//! Asks nobody: whether an index exists is known to the search engine alone.
+//! Checking asks nobody: whether an index exists is known to the search engine alone.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use hostsync_shared::config::{Config, ElasticsearchConfig};
-use hostsync_shared::elasticsearch::valid_index_pattern;
+use hostsync_shared::elasticsearch::{Endpoint, EndpointError, EndpointSettings, valid_index_pattern};
+use hostsync_shared::mapping::Mapping;
 use hostsync_shared::window::TimeRange;
 
 use crate::fields::{Problems, quoted};
@@ -15,7 +16,8 @@ use crate::fields::{Problems, quoted};
 #[derive(Debug)]
 pub(crate) struct Sources {
     elasticsearch: ElasticsearchConfig,
-    mappings: BTreeSet<String>,
+    mappings: BTreeMap<String, Mapping>,
+    clients: BTreeMap<String, Endpoint>,
 }
 
 /// What a run reads, each by its own name: nothing is left to a default any more.
@@ -30,8 +32,18 @@ pub(crate) struct Source {
 }
 
 impl Sources {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { elasticsearch: config.elasticsearch.clone(), mappings: config.mappings.keys().cloned().collect() }
+    /// Makes a client of each endpoint; connects to nothing.
+    pub(crate) fn new(config: &Config) -> Result<Self, EndpointError> {
+        let mut clients = BTreeMap::new();
+        for (name, endpoint) in &config.elasticsearch.endpoints {
+            clients.insert(name.clone(), Endpoint::new(EndpointSettings::configured(name, endpoint))?);
+        }
+        Ok(Self { elasticsearch: config.elasticsearch.clone(), mappings: config.mappings.clone(), clients })
+    }
+
+    /// What a checked source is asked with; `None` only for one that was not checked here.
+    pub(crate) fn client(&self, source: &Source) -> Option<(&Endpoint, &Mapping)> {
+        Some((self.clients.get(&source.es_endpoint)?, self.mappings.get(&source.mapping)?))
     }
 
     /// The name of the endpoint that is named by name or exact URL; empty stays empty, for the default.
@@ -66,8 +78,8 @@ impl Sources {
 
     /// Checks that a mapping is configured; empty stays empty, for the default.
     pub(crate) fn mapping(&self, name: &str, problems: &mut Problems) -> String {
-        if !name.is_empty() && !self.mappings.contains(name) {
-            let known: Vec<&str> = self.mappings.iter().map(String::as_str).collect();
+        if !name.is_empty() && !self.mappings.contains_key(name) {
+            let known: Vec<&str> = self.mappings.keys().map(String::as_str).collect();
             problems.add(
                 "mapping",
                 format!("{} is no configured mapping; name one of: {}", quoted(name), known.join(", ")),

@@ -22,6 +22,8 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Guard;
 use crate::error::ApiError;
+use crate::events::Watchers;
+use crate::full_sync::MAX_FULL_SYNCS;
 use crate::sources::Sources;
 
 /// The names of the dependencies in `/readyz`.
@@ -64,6 +66,10 @@ pub(crate) struct Inner {
     pub(crate) stores: Semaphore,
     /// The right to wait for the end of a run.
     pub(crate) waiting: Semaphore,
+    /// The right to look for the hosts of a group.
+    pub(crate) full_syncs: Semaphore,
+    /// Those who watch executions.
+    pub(crate) watchers: Watchers,
 }
 
 impl std::ops::Deref for Api {
@@ -87,12 +93,13 @@ impl Api {
             topology: Topology::new(&config.rabbitmq.prefix),
             connection_name: "hostsync-api".to_owned(),
         });
+        let sources = Sources::new(config)?;
         Ok(Self(Arc::new(Inner {
             outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
             pool,
             schema_checked: AtomicBool::new(false),
             publisher,
-            sources: Sources::new(config),
+            sources,
             time_zone: config.scheduler.time_zone,
             guard: Guard::new(&config.api),
             readiness: Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]),
@@ -101,6 +108,8 @@ impl Api {
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
             stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
+            full_syncs: Semaphore::new(MAX_FULL_SYNCS),
+            watchers: Watchers::new(),
         })))
     }
 

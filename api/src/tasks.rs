@@ -276,7 +276,8 @@ async fn change_once(api: &Api, id: TaskId, change: Checked) -> Result<(), ApiEr
     let has_new_schedule = task.cron_expression != before.cron_expression || task.time_zone != before.time_zone;
     if has_new_schedule || task.is_enabled != before.is_enabled {
         let now = database::now(&mut transaction).await?;
-        if has_new_schedule || task.schedule_anchor.is_none() {
+        // `@every` counts from where its expression was set, whatever else changes.
+        if task.cron_expression != before.cron_expression || task.schedule_anchor.is_none() {
             task.schedule_anchor = Some(now);
         }
         reschedule(api, &mut task, now)?;

@@ -1,5 +1,7 @@
 //! How times stand in answers: RFC 3339, UTC, always three digits of milliseconds (`2026-01-02T03:04:05.678Z`).
 
+use std::fmt;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -9,9 +11,15 @@ use utoipa::ToSchema;
 #[schema(value_type = String, format = DateTime, examples("2026-01-02T03:04:05.678Z"))]
 pub(crate) struct Timestamp(pub(crate) DateTime<Utc>);
 
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+        serializer.collect_str(self)
     }
 }
 

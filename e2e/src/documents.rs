@@ -1,13 +1,16 @@
-//! Sample documents of the `zabbix` family, and what a sync of them must give, computed from the generator alone.
+//! Sample documents of both families, and what a sync of them must give, computed from the generator alone.
 //!
 //! A host's value at a time follows from its number and the time, so that whoever expects something need not keep the
 //! documents.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use hostsync_shared::mapping::Slices;
+use hostsync_shared::window::Window;
 use serde_json::{Value, json};
 
 /// Documents in one bulk request.
@@ -71,6 +74,73 @@ impl SampleHost {
             cpu: stats(|sample| sample.cpu),
             memory_gb: stats(|sample| sample.memory_gb),
             disk_gb: stats(|sample| sample.disk_gb),
+        }
+    }
+}
+
+/// How sample documents are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// A document a host and time, plain numbers.
+    #[default]
+    Zabbix,
+    /// The same with roll-ups in place of numbers, of 1 to 5 values each.
+    ZabbixRollUp,
+    /// A document a metricset and mount point, several addresses in each.
+    Metricbeat,
+}
+
+/// Bytes in a GB.
+const GB: f64 = 1_073_741_824.0;
+
+/// How far the largest and the smallest value of a roll-up lie from its average.
+const ROLL_UP_SPREAD: f64 = 1.0;
+
+/// How many values the roll-up of a time stands for.
+fn roll_up_count(at: DateTime<Utc>) -> u32 {
+    1 + u32::try_from((at.timestamp() / 60).rem_euclid(5)).unwrap_or(0)
+}
+
+impl SampleHost {
+    /// As [`SampleHost::expected`], for documents of a family. `from` and `to` are the window's: the disk of
+    /// `metricbeat` is read slice by slice, and a slice's value is the mean of its samples.
+    pub fn expected_of(self, family: Family, from: DateTime<Utc>, to: DateTime<Utc>, step: TimeDelta) -> Expected {
+        let plain = self.expected(from, to, step);
+        match family {
+            Family::Zabbix => plain,
+            Family::ZabbixRollUp => {
+                let samples: Vec<(f64, Sample)> =
+                    times(from, to, step).map(|at| (f64::from(roll_up_count(at)), self.sample(at))).collect();
+                let weight: f64 = samples.iter().map(|(count, _)| count).sum();
+                let of = |extent: Extent, value: fn(&Sample) -> f64| Extent {
+                    max: extent.max + ROLL_UP_SPREAD,
+                    min: extent.min - ROLL_UP_SPREAD,
+                    avg: samples.iter().map(|(count, sample)| count * value(sample)).sum::<f64>() / weight,
+                };
+                Expected {
+                    documents: plain.documents,
+                    cpu: of(plain.cpu, |sample| sample.cpu),
+                    memory_gb: of(plain.memory_gb, |sample| sample.memory_gb),
+                    disk_gb: of(plain.disk_gb, |sample| sample.disk_gb),
+                }
+            }
+            Family::Metricbeat => {
+                let slice_ms = i64::try_from(Slices::of(Window { from, to }).seconds * 1_000).unwrap_or(i64::MAX);
+                let mut slices: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+                for at in times(from, to, step) {
+                    let slice = (at - from).num_milliseconds() / slice_ms;
+                    slices.entry(slice).or_default().push(self.sample(at).disk_gb);
+                }
+                let means: Vec<f64> =
+                    slices.values().map(|values| values.iter().sum::<f64>() / values.len() as f64).collect();
+                let disk_gb = Extent {
+                    max: means.iter().copied().fold(f64::MIN, f64::max),
+                    min: means.iter().copied().fold(f64::MAX, f64::min),
+                    avg: means.iter().sum::<f64>() / means.len() as f64,
+                };
+                // A processor, a memory and two mount points; the third is skipped and does not count.
+                Expected { documents: plain.documents * 4, disk_gb, ..plain }
+            }
         }
     }
 }
@@ -140,9 +210,88 @@ fn push_document(body: &mut String, host: SampleHost, at: DateTime<Utc>) {
     );
 }
 
+/// As [`push_document`], with a roll-up in place of each number.
+fn push_roll_up(body: &mut String, host: SampleHost, at: DateTime<Utc>) {
+    let Sample { cpu, memory_gb, disk_gb } = host.sample(at);
+    let count = roll_up_count(at);
+    let roll_up = |value: f64| {
+        json!({
+            "value_max": value + ROLL_UP_SPREAD, "value_min": value - ROLL_UP_SPREAD, "value_avg": value,
+            "max": 0.0, "min": 0.0, "zabbix_value_count": count,
+        })
+    };
+    let document = json!({
+        "@timestamp": at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        "hostIp": host.ip(), "hostName": host.name(), "group": "demo",
+        "cpu": roll_up(cpu), "available_memory": roll_up(memory_gb), "total_disk_space_all": roll_up(disk_gb),
+    });
+    let _ = writeln!(body, "{{\"index\":{{}}}}\n{document}");
+}
+
+/// Appends the five documents that Metricbeat writes of a host at a time.
+fn push_metricbeat(body: &mut String, host: SampleHost, at: DateTime<Utc>) {
+    let Sample { cpu, memory_gb, disk_gb } = host.sample(at);
+    let (ram_gb, capacity_gb) = (f64::from(host.ram_gb()), f64::from(host.disk_gb()));
+    let mount = |point: &str, kind: &str, used_gb: f64, total_gb: f64| {
+        json!({"filesystem": {
+            "mount_point": point, "type": kind, "total": total_gb * GB,
+            "used": {"bytes": used_gb * GB, "pct": used_gb / total_gb},
+        }})
+    };
+    for system in [
+        json!({"cpu": {"total": {"norm": {"pct": cpu / 100.0}}}}),
+        json!({"memory": {
+            "total": ram_gb * GB, "actual": {"used": {"bytes": memory_gb * GB, "pct": memory_gb / ram_gb}},
+        }}),
+        mount("/", "ext4", disk_gb * 0.25, capacity_gb * 0.25),
+        mount("/data", "xfs", disk_gb * 0.75, capacity_gb * 0.75),
+        mount("/run", "tmpfs", 1.0, 2.0),
+    ] {
+        let document = json!({
+            "@timestamp": at.to_rfc3339_opts(SecondsFormat::Secs, true), "tags": ["demo"],
+            "host": {"ip": [host.ip(), "172.17.0.1", "fe80::1"], "name": host.name()},
+            "system": system,
+        });
+        let _ = writeln!(body, "{{\"index\":{{}}}}\n{document}");
+    }
+}
+
+/// The fields of a family. Numbers are doubles, so that what comes back is what was written to the last digit.
+fn properties(family: Family) -> Value {
+    let text = json!({"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}});
+    let double = json!({"type": "double"});
+    let number = match family {
+        Family::ZabbixRollUp => json!({"properties": {
+            "value_max": double, "value_min": double, "value_avg": double, "max": double, "min": double,
+            "zabbix_value_count": {"type": "long"},
+        }}),
+        Family::Zabbix | Family::Metricbeat => double.clone(),
+    };
+    if family == Family::Metricbeat {
+        let used = json!({"properties": {"pct": double, "bytes": double}});
+        return json!({
+            "@timestamp": {"type": "date"}, "tags": {"type": "keyword"},
+            "host": {"properties": {"ip": {"type": "ip"}, "name": {"type": "keyword"}}},
+            "system": {"properties": {
+                "cpu": {"properties": {"total": {"properties": {"norm": {"properties": {"pct": double}}}}}},
+                "memory": {"properties": {"total": double, "actual": {"properties": {"used": used}}}},
+                "filesystem": {"properties": {
+                    "mount_point": {"type": "keyword"}, "type": {"type": "keyword"}, "total": double, "used": used,
+                }},
+            }},
+        });
+    }
+    json!({
+        "@timestamp": {"type": "date"},
+        "hostIp": text, "hostName": text, "group": text,
+        "cpu": number, "available_memory": number, "total_disk_space_all": number,
+    })
+}
+
 /// An index of sample documents.
 #[derive(Debug, Clone)]
 pub struct SampleIndex {
+    family: Family,
     client: reqwest::Client,
     url: String,
     /// Its name.
@@ -157,16 +306,19 @@ impl SampleIndex {
     ///
     /// The engine's.
     pub async fn create(url: &str, name: &str) -> anyhow::Result<Self> {
-        let index = Self::existing(url, name);
-        let text = json!({"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}});
+        Self::create_of(Family::Zabbix, url, name).await
+    }
+
+    /// The same for documents of another family.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn create_of(family: Family, url: &str, name: &str) -> anyhow::Result<Self> {
+        let index = Self { family, ..Self::existing(url, name) };
         let body = json!({
             "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
-            "mappings": {"properties": {
-                "@timestamp": {"type": "date"},
-                "hostIp": text, "hostName": text, "group": text,
-                "cpu": {"type": "double"}, "available_memory": {"type": "double"},
-                "total_disk_space_all": {"type": "double"},
-            }},
+            "mappings": {"properties": properties(family)},
         });
         index.send(reqwest::Method::PUT, "", body.to_string(), "application/json").await?;
         Ok(index)
@@ -174,11 +326,11 @@ impl SampleIndex {
 
     /// An index that stands already.
     pub fn existing(url: &str, name: &str) -> Self {
-        Self { client: reqwest::Client::new(), url: url.to_owned(), name: name.to_owned() }
+        Self { family: Family::Zabbix, client: reqwest::Client::new(), url: url.to_owned(), name: name.to_owned() }
     }
 
-    /// Writes the documents of `hosts` in `[from, to)`, one each `step`, and makes them visible. `progress` hears how
-    /// many documents have been written.
+    /// Writes the documents of `hosts` in `[from, to)`, one each `step` (of `metricbeat` five), and makes them visible.
+    /// `progress` hears for how many hosts and times.
     ///
     /// # Errors
     ///
@@ -193,11 +345,15 @@ impl SampleIndex {
     ) -> anyhow::Result<usize> {
         let mut documents =
             hosts.into_iter().flat_map(|host| times(from, to, step).map(move |at| (host, at))).peekable();
+        let push = match self.family {
+            Family::Zabbix => push_document,
+            Family::ZabbixRollUp => push_roll_up,
+            Family::Metricbeat => push_metricbeat,
+        };
         let bulks = std::iter::from_fn(move || {
             documents.peek()?;
             let mut body = String::new();
-            let count =
-                documents.by_ref().take(BULK_DOCUMENTS).map(|(host, at)| push_document(&mut body, host, at)).count();
+            let count = documents.by_ref().take(BULK_DOCUMENTS).map(|(host, at)| push(&mut body, host, at)).count();
             Some((body, count))
         });
         let mut written = stream::iter(bulks)

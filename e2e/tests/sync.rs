@@ -149,6 +149,49 @@ async fn the_values_in_the_cmdb_equal_those_computed_from_the_documents() {
 }
 
 #[tokio::test]
+async fn a_detail_says_whether_its_row_was_inserted_or_overwritten() {
+    on_bed("inserted", async |bed| {
+        let hosts: Vec<SampleHost> = (0..3).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        bed.index_last_day(hosts[..2].iter().copied(), STEP).await.expect("documents");
+        // The row of the first host stands there, whichever side of midnight the run falls on.
+        for days in [0, 1] {
+            sqlx::query(
+                "INSERT INTO server_resources (pool_id, ip, mon_date, create_time, update_time, is_deleted)
+                 VALUES (1, ?, UTC_DATE() + INTERVAL ? DAY, UTC_TIMESTAMP(), UTC_TIMESTAMP(), 0)",
+            )
+            .bind(hosts[0].ip())
+            .bind(days)
+            .execute(&bed.pool)
+            .await
+            .expect("a row");
+        }
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let asked: Vec<String> = hosts.iter().map(|host| host.ip()).collect();
+        let id = client.execute("inserted", &asked, "12h").await.expect("accepted");
+        client.wait_for_end(id, LIMIT).await.expect("an end");
+        let rows: Vec<(String, Option<bool>)> =
+            sqlx::query_as("SELECT host_ip, inserted FROM es_sync_execution_detail WHERE execution_id = ?")
+                .bind(id)
+                .fetch_all(&bed.pool)
+                .await
+                .expect("details");
+        let inserted: HashMap<String, Option<bool>> = rows.into_iter().collect();
+        assert_eq!(inserted[&hosts[0].ip()], Some(false));
+        assert_eq!(inserted[&hosts[1].ip()], Some(true));
+        assert_eq!(inserted[&hosts[2].ip()], None);
+        for service in [worker, api] {
+            service.stop().await.expect("a quiet end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_window_that_ends_earlier_never_overwrites_one_that_ends_later() {
     on_bed("newer", async |bed| {
         let hosts: Vec<SampleHost> = (0..3).map(SampleHost).collect();

@@ -32,8 +32,14 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 /// Sleep while the database is away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Longest transaction of a fire; a database that does not answer at all must not stop fires for ever.
+const LONGEST_FIRE: Duration = Duration::from_secs(30);
+
 /// Tasks fired before looking again.
 const TASKS_PER_ROUND: u32 = 100;
+
+/// Longest catch-up window that is heeded; the API takes none that is longer.
+const LONGEST_CATCH_UP: Duration = Duration::from_hours(24 * 7);
 
 /// Who makes a scheduled execution.
 const CREATED_BY: &str = "scheduler";
@@ -69,9 +75,10 @@ async fn round(scheduler: &Arc<Scheduler>) -> Result<Duration, sqlx::Error> {
     };
     for task in &due {
         let span = tracing::info_span!("fire", task_id = %task);
-        match fire(scheduler, *task).instrument(span).await {
+        let fired = tokio::time::timeout(LONGEST_FIRE, fire(scheduler, *task).instrument(span));
+        match fired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             // One bad row holds up no other task.
-            Err(error) if database::fault(&error) == Fault::Other => {
+            Err(error) if database::fault(&error) != Fault::Down => {
                 tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired");
             }
             other => other?,
@@ -90,7 +97,7 @@ async fn round(scheduler: &Arc<Scheduler>) -> Result<Duration, sqlx::Error> {
 /// Fires one task, if it is still enabled and due when its row is locked.
 async fn fire(scheduler: &Arc<Scheduler>, id: TaskId) -> Result<(), sqlx::Error> {
     let mut transaction = scheduler.pool.begin().await?;
-    let started = match tasks::lock(&mut transaction, id).await? {
+    let started = match tasks::lock_unless_busy(&mut transaction, id).await? {
         Some(task) if task.is_enabled => fire_locked(scheduler, &mut transaction, &task).await?,
         _ => None,
     };
@@ -135,7 +142,7 @@ async fn fire_locked(
 fn catch_up(task: &Task) -> TimeDelta {
     humantime::parse_duration(&task.catch_up_window)
         .ok()
-        .and_then(|window| TimeDelta::from_std(window).ok())
+        .and_then(|window| TimeDelta::from_std(window.min(LONGEST_CATCH_UP)).ok())
         .unwrap_or(TimeDelta::minutes(1))
 }
 
@@ -225,7 +232,7 @@ async fn insert(
         window: Window::ending_at(scheduled_for, &range),
         query_time_range: range.to_string(),
         mon_date: scheduled_for.with_timezone(&schedule.time_zone()).date_naive(),
-        es_endpoint: or_default(&task.es_endpoint, &defaults.endpoint).to_owned(),
+        es_endpoint: defaults.endpoint_name(&task.es_endpoint),
         es_index_pattern: or_default(&task.es_index_pattern, &defaults.index_pattern).to_owned(),
         mapping: or_default(&task.mapping, &defaults.mapping).to_owned(),
     };
@@ -254,8 +261,16 @@ async fn insert(
 pub(crate) fn carry_on(scheduler: &Arc<Scheduler>, id: ExecutionId, token: LeaseToken) {
     let owner = Arc::clone(scheduler);
     scheduler.shutdown.spawn("carry on", async move {
-        let outcome = owner.outbox.carry_on(id, token).await;
-        report(&owner, id, &outcome);
+        let work = async {
+            let _permit = owner.publishing.acquire().await;
+            let outcome = owner.outbox.carry_on(id, token).await;
+            report(&owner, id, &outcome);
+        };
+        // Whatever it hangs in when the grace period is over, another scheduler goes on with it.
+        tokio::select! {
+            () = work => {}
+            () = owner.shutdown.ending(Duration::ZERO) => {}
+        }
     });
 }
 
@@ -265,7 +280,7 @@ pub(crate) fn report(scheduler: &Scheduler, id: ExecutionId, outcome: &Result<Ca
         Ok(CarriedOn::Done) => scheduler.readiness.set("rabbitmq", Ok(())),
         Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {}
         Err(error) => {
-            if matches!(error, OutboxError::Publish(_)) {
+            if matches!(error, OutboxError::Publish { .. }) {
                 scheduler.readiness.set("rabbitmq", Err(&error.to_string()));
             }
             tracing::warn!(execution_id = %id, error = %error, "execution {id} waits to be published: {error}");

@@ -23,6 +23,7 @@ use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::{database, startup};
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::defaults::Defaults;
 
@@ -34,7 +35,12 @@ pub(crate) struct Scheduler {
     pub(crate) defaults: Defaults,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown: Shutdown,
+    /// Held while a run that was just made is prepared and published.
+    pub(crate) publishing: Semaphore,
 }
+
+/// Runs prepared and published at once; the others wait, so that the fire loop keeps its share of the connections.
+const RUNS_AT_ONCE: usize = 4;
 
 /// Runs a scheduler until `shutdown` has begun and its loops have ended.
 ///
@@ -68,7 +74,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     if !startup::wait_for_database(&pool, &readiness, &shutdown).await? {
         return Ok(());
     }
-    shutdown.spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone()));
+    shutdown
+        .spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone(), |_| {}));
 
     let scheduler = Arc::new(Scheduler {
         outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
@@ -77,12 +84,11 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         defaults: Defaults::from(&config),
         readiness,
         shutdown: shutdown.clone(),
+        publishing: Semaphore::new(RUNS_AT_ONCE),
     });
-    shutdown.spawn("fire", fire::run(Arc::clone(&scheduler)));
+    shutdown.spawn_essential("fire", fire::run(Arc::clone(&scheduler)));
     sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);
-    shutdown.spawn("prune", prune::run(Arc::clone(&scheduler), config.scheduler.retention));
+    shutdown.spawn_essential("prune", prune::run(Arc::clone(&scheduler), config.scheduler.retention));
     tracing::info!("hostsync-scheduler is running");
-    shutdown.wait().await?;
-    tracing::info!("hostsync-scheduler has stopped");
-    Ok(())
+    Ok(shutdown.wait_for_service("hostsync-scheduler").await?)
 }

@@ -1,16 +1,20 @@
-//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync.
+//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync; and
+//! idempotency keys and newest windows that nothing needs any more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::database;
-use hostsync_shared::tables::{attempts, details, executions, newest_window, searches, statistics};
+use hostsync_shared::tables::{attempts, details, executions, idempotency_keys, newest_window, searches, statistics};
 
 use crate::Scheduler;
 
 /// Pause between two looks for something old.
 const EVERY: Duration = Duration::from_mins(1);
+
+/// Longest round.
+const ROUND: Duration = Duration::from_mins(10);
 
 /// Pause between two batches.
 const BREATH: Duration = Duration::from_millis(50);
@@ -29,8 +33,12 @@ const NEWEST_WINDOW_DAYS: i64 = 400;
 pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
     while !scheduler.shutdown.is_stopping() {
-        if let Err(error) = round(&scheduler, retention).await {
-            tracing::warn!(error = %error, "pruning goes on later");
+        match tokio::time::timeout(ROUND, round(&scheduler, retention)).await {
+            // There is more: a busy fleet makes executions faster than a page a minute.
+            Ok(Ok(true)) => continue,
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "pruning goes on later"),
+            Err(_) => tracing::warn!("pruning goes on later: the database did not answer"),
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -39,14 +47,15 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     }
 }
 
-async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::Error> {
+/// Prunes one page; `true`: there may be more.
+async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
     let old = executions::prunable(&mut connection, retention, RUNS).await?;
     let pruned = old.len();
     for id in old {
         while details::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
             if scheduler.shutdown.is_stopping() {
-                return Ok(());
+                return Ok(false);
             }
             tokio::time::sleep(BREATH).await;
         }
@@ -54,7 +63,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::
             || searches::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
         {
             if scheduler.shutdown.is_stopping() {
-                return Ok(());
+                return Ok(false);
             }
             tokio::time::sleep(BREATH).await;
         }
@@ -64,15 +73,16 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::
     if let Some(before) = now.checked_sub_signed(retention) {
         while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
             if scheduler.shutdown.is_stopping() {
-                return Ok(());
+                return Ok(false);
             }
             tokio::time::sleep(BREATH).await;
         }
     }
     let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
     newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
+    idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }
-    Ok(())
+    Ok(pruned == RUNS as usize)
 }

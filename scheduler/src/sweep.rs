@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::closing::{close_execution, close_pending};
-use hostsync_shared::execution::{ExecutionId, SyncStatus};
+use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus, TaskId};
 use hostsync_shared::outbox::OutboxError;
 use hostsync_shared::tables::executions::{self, LeaseToken, Stalled};
 use hostsync_shared::tables::{endpoint_state, tasks};
@@ -22,6 +22,9 @@ const QUICK: Duration = Duration::from_secs(1);
 
 /// Pause between two rounds of a sweep that looks for trouble.
 const SLOW: Duration = Duration::from_secs(5);
+
+/// Longest round of a sweep; what it hangs in is given up, all of it can be done again.
+const LONGEST_ROUND: Duration = Duration::from_mins(10);
 
 /// Runs looked at in one statement.
 const RUNS: u32 = 200;
@@ -53,13 +56,22 @@ fn every<F>(
     pause: Duration,
     sweep: impl Fn(Arc<Scheduler>) -> F + Send + 'static,
 ) where
-    F: Future<Output = Result<(), OutboxError>> + Send,
+    F: Future<Output = Result<(), OutboxError>> + Send + 'static,
 {
     let owner = Arc::clone(scheduler);
-    scheduler.shutdown.spawn(name, async move {
+    scheduler.shutdown.spawn_essential(name, async move {
         while !owner.shutdown.is_stopping() {
-            if let Err(error) = sweep(Arc::clone(&owner)).await {
-                tracing::warn!(sweep = name, error = %error, "the {name} goes on later: {error}");
+            let bound = async {
+                tokio::select! {
+                    () = tokio::time::sleep(LONGEST_ROUND) => {}
+                    () = owner.shutdown.ending(Duration::ZERO) => {}
+                }
+            };
+            tokio::select! {
+                swept = sweep(Arc::clone(&owner)) => if let Err(error) = swept {
+                    tracing::warn!(sweep = name, error = %error, "the {name} goes on later: {error}");
+                },
+                () = bound => tracing::warn!(sweep = name, "the {name} took too long and starts anew"),
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -74,7 +86,16 @@ async fn closed_endpoints(scheduler: &Scheduler) -> Result<Vec<String>, sqlx::Er
     Ok(endpoint_state::closed(&mut connection).await?.into_iter().map(|closed| closed.endpoint).collect())
 }
 
-/// Prepares and publishes runs that nobody holds. Stops at the first failure: the broker is away for all of them.
+/// Says what went wrong with one run. `Err`: it would go wrong with all of them, the sweep ends.
+fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), OutboxError> {
+    if error.is_outage() {
+        return Err(error);
+    }
+    tracing::warn!(execution_id = %id, error = %error, "execution {id} waits: {error}");
+    Ok(())
+}
+
+/// Prepares and publishes runs that nobody holds.
 async fn publish_unpublished(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     let closed = closed_endpoints(&scheduler).await?;
     let ids = {
@@ -87,7 +108,9 @@ async fn publish_unpublished(scheduler: Arc<Scheduler>) -> Result<(), OutboxErro
         }
         let outcome = scheduler.outbox.claim_and_carry_on(id).await;
         report(&scheduler, id, &outcome);
-        outcome?;
+        if let Err(error) = outcome {
+            only_this_run(id, error)?;
+        }
     }
     Ok(())
 }
@@ -104,9 +127,15 @@ async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
         let Some(last) = runs.last() else { return Ok(()) };
         after = last.id;
         for run in &runs {
-            let published = scheduler.outbox.publish_due(run).await?;
-            if published > 0 {
-                tracing::info!(execution_id = %run.id, jobs = published, "{published} retries of execution {} published", run.id);
+            if scheduler.shutdown.is_stopping() {
+                return Ok(());
+            }
+            match scheduler.outbox.publish_due(run).await {
+                Ok(0) => {}
+                Ok(jobs) => {
+                    tracing::info!(execution_id = %run.id, jobs, "{jobs} retries of execution {} published", run.id);
+                }
+                Err(error) => only_this_run(run.id, error)?,
             }
         }
     }
@@ -119,9 +148,18 @@ async fn close_closing(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
         executions::closing(&mut connection, RUNS).await?
     };
     for run in &runs {
-        while close_pending(&scheduler.pool, run).await? {
+        let mut after = DetailId(0);
+        loop {
             if scheduler.shutdown.is_stopping() {
                 return Ok(());
+            }
+            match close_pending(&scheduler.pool, run, after).await {
+                Ok(Some(last)) => after = last,
+                Ok(None) => break,
+                Err(error) => {
+                    only_this_run(run.id, error.into())?;
+                    break;
+                }
             }
         }
     }
@@ -130,27 +168,35 @@ async fn close_closing(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
 
 /// Starts a run that waits, under its task's lock, when no other run of the task is going.
 async fn start_waiting(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
-    let waiting = {
-        let mut connection = scheduler.pool.acquire().await?;
-        executions::waiting_tasks(&mut connection, RUNS).await?
-    };
-    for (id, task) in waiting {
-        let mut transaction = scheduler.pool.begin().await?;
-        let locked = tasks::lock(&mut transaction, task).await?;
-        if locked.is_none_or(|task| !task.is_enabled) {
-            let reason = "the task was disabled or deleted before this run's turn";
-            executions::skip_waiting(&mut transaction, task, reason).await?;
-            transaction.commit().await?;
-            continue;
+    let mut after = ExecutionId(0);
+    loop {
+        let waiting = {
+            let mut connection = scheduler.pool.acquire().await?;
+            executions::waiting_tasks(&mut connection, after, RUNS).await?
+        };
+        let Some((last, _)) = waiting.last() else { return Ok(()) };
+        after = *last;
+        for (id, task) in waiting {
+            start_if_its_turn(&scheduler, id, task).await?;
         }
-        let (going, _) = executions::going_and_waiting(&mut transaction, task).await?;
-        let token = LeaseToken::new();
-        let started = !going && executions::start_waiting(&mut transaction, id, token).await?;
-        transaction.commit().await?;
-        if started {
-            tracing::info!(execution_id = %id, task_id = %task, "execution {id} starts: the run before it has ended");
-            carry_on(&scheduler, id, token);
-        }
+    }
+}
+
+async fn start_if_its_turn(scheduler: &Arc<Scheduler>, id: ExecutionId, task: TaskId) -> Result<(), sqlx::Error> {
+    let mut transaction = scheduler.pool.begin().await?;
+    let locked = tasks::lock(&mut transaction, task).await?;
+    if locked.is_none_or(|task| !task.is_enabled) {
+        let reason = "the task was disabled or deleted before this run's turn";
+        executions::skip_waiting(&mut transaction, task, reason).await?;
+        return transaction.commit().await;
+    }
+    let (going, _) = executions::going_and_waiting(&mut transaction, task).await?;
+    let token = LeaseToken::new();
+    let started = !going && executions::start_waiting(&mut transaction, id, token).await?;
+    transaction.commit().await?;
+    if started {
+        tracing::info!(execution_id = %id, task_id = %task, "execution {id} starts: the run before it has ended");
+        carry_on(scheduler, id, token);
     }
     Ok(())
 }
@@ -172,35 +218,43 @@ async fn close_overdue(scheduler: Arc<Scheduler>, deadline: TimeDelta) -> Result
 
 /// Publishes anew what a run without progress still has pending.
 async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
-    let stalled = {
-        let mut connection = scheduler.pool.acquire().await?;
-        executions::stalled(&mut connection, STALLED_AFTER, RUNS).await?
-    };
-    for run in stalled {
-        let ready = match scheduler.publisher.ready_messages(run.queue).await {
-            Ok(ready) => ready,
-            Err(error) => {
-                tracing::debug!(error = %error, "repair waits for the broker");
-                return Ok(());
-            }
-        };
-        if run.silent_s < repair_after(&run, ready > 0).num_seconds() {
-            continue;
-        }
-        let token = LeaseToken::new();
-        let repaired = {
+    let mut after = ExecutionId(0);
+    loop {
+        let stalled = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::claim(&mut connection, run.id, token).await?.is_some()
-                && executions::repair(&mut connection, run.id, token).await?
+            executions::stalled(&mut connection, STALLED_AFTER, LONGEST_REPAIR_PAUSE, after, RUNS).await?
         };
-        if repaired {
-            tracing::warn!(
-                execution_id = %run.id, silent_s = run.silent_s,
-                "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
-            );
-            let outcome = scheduler.outbox.carry_on(run.id, token).await;
-            report(&scheduler, run.id, &outcome);
+        let Some(last) = stalled.last() else { return Ok(()) };
+        after = last.id;
+        for run in stalled {
+            let ready = match scheduler.publisher.ready_messages(run.queue).await {
+                Ok(ready) => ready,
+                Err(error) => {
+                    tracing::debug!(error = %error, "repair waits for the broker");
+                    return Ok(());
+                }
+            };
+            if run.silent_s >= repair_after(&run, ready > 0).num_seconds() {
+                repair(&scheduler, &run).await?;
+            }
         }
+    }
+}
+
+async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), OutboxError> {
+    let token = LeaseToken::new();
+    let repaired = {
+        let mut connection = scheduler.pool.acquire().await?;
+        executions::claim(&mut connection, run.id, token).await?.is_some()
+            && executions::repair(&mut connection, run, token).await?
+    };
+    if repaired {
+        tracing::warn!(
+            execution_id = %run.id, silent_s = run.silent_s,
+            "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
+        );
+        let outcome = scheduler.outbox.carry_on(run.id, token).await;
+        report(scheduler, run.id, &outcome);
     }
     Ok(())
 }

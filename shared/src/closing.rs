@@ -5,7 +5,8 @@
 
 use sqlx::MySqlPool;
 
-use crate::execution::{Counts, ExecutionId, SyncStatus};
+use crate::execution::{Counts, DetailId, ExecutionId, SyncStatus};
+use crate::metrics::Metrics;
 use crate::tables::details;
 use crate::tables::executions::{self, Closing, Counted};
 
@@ -34,14 +35,15 @@ pub async fn close_execution(
     Ok(closed)
 }
 
-/// Gives the next batch of a closing run's pending rows their outcome. `false`: nothing is left, the run has ended.
+/// Gives the next batch of a closing run's pending rows, those with ids above `after`, their outcome. `Some`: go on after
+/// that row; `None`: nothing is left, the run has ended.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn close_pending(pool: &MySqlPool, run: &Closing) -> Result<bool, sqlx::Error> {
+pub async fn close_pending(pool: &MySqlPool, run: &Closing, after: DetailId) -> Result<Option<DetailId>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    let ids = details::lock_pending(&mut transaction, run.id, CLOSE_CHUNK).await?;
+    let ids = details::lock_pending(&mut transaction, run.id, after, CLOSE_CHUNK).await?;
     let mut counts = Counts::default();
     for _ in &ids {
         counts.add(run.status);
@@ -51,8 +53,16 @@ pub async fn close_pending(pool: &MySqlPool, run: &Closing) -> Result<bool, sqlx
     }
     let counted = executions::count(&mut transaction, run.id, &counts, None, true).await?;
     transaction.commit().await?;
-    if let Counted::Ended(status) = counted {
-        tracing::info!(execution_id = %run.id, status = %status, "execution {} ended: {status}", run.id);
+    match (counted, ids.last()) {
+        (Counted::Going, Some(last)) => return Ok(Some(*last)),
+        (Counted::Going, None) if after == DetailId(0) => {
+            tracing::error!(execution_id = %run.id, "execution {} counts pending hosts but has no pending row", run.id);
+        }
+        (Counted::Ended(status), _) => {
+            Metrics::global().execution_ended(status);
+            tracing::info!(execution_id = %run.id, status = %status, "execution {} ended: {status}", run.id);
+        }
+        (Counted::Going | Counted::Closed, _) => {}
     }
-    Ok(counted == Counted::Going)
+    Ok(None)
 }

@@ -24,6 +24,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_mins(10);
 /// hold row locks for hours.
 const SERVER_WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Longest wait for a row that another transaction has locked, such as one of the CMDB's; then the transaction is run
+/// again.
+const LOCK_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The pool closes idle connections before the server does.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -84,8 +88,9 @@ async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::E
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         wait_timeout = {}",
-        SERVER_WAIT_TIMEOUT.as_secs()
+         wait_timeout = {}, innodb_lock_wait_timeout = {}",
+        SERVER_WAIT_TIMEOUT.as_secs(),
+        LOCK_WAIT_TIMEOUT.as_secs()
     )))
     .execute(connection)
     .await?;
@@ -180,45 +185,43 @@ pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx
 /// What a failed statement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The database is away, starting or out of connections: wait and try again.
+    /// The database is away, full, starting, or does not let us in: wait and try again.
     Down,
-    /// A deadlock, a lock wait or a row that moved between two statements: run the transaction again.
+    /// A deadlock or a lock that another holds for long: run the transaction again.
     Conflict,
     /// A unique key.
     Duplicate,
-    /// Anything else: a defect, or a schema that is not ours.
+    /// The values of this statement: the same statement fails again.
+    Data,
+    /// Anything else: a defect, or a schema that is not ours. No host is to blame.
     Other,
 }
 
-/// Classes an error by the server's error number (MySQL reference manual, "Server Error Message Reference").
+/// Classes an error by the server's error number (MySQL reference manual, "Server Error Message Reference"). Only what
+/// is known to be a matter of the values counts as such.
 pub fn fault(error: &sqlx::Error) -> Fault {
-    match error {
+    let error = match error {
+        sqlx::Error::Database(error) => error,
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Fault::Down,
-        sqlx::Error::Database(error) => {
-            let number = error
-                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-                .map_or(0, sqlx::mysql::MySqlDatabaseError::number);
-            match number {
-                // too many connections, shutdown in progress, out of disk or memory, gone away, read-only fail-over,
-                // connection killed, query interrupted
-                1040 | 1053 | 1021 | 1037 | 1041 | 1129 | 1152 | 1205 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013
-                | 3169 | 4031 => {
-                    if number == 1205 {
-                        Fault::Conflict
-                    } else {
-                        Fault::Down
-                    }
-                }
-                1213 | 1020 | 1452 => Fault::Conflict,
-                1062 => Fault::Duplicate,
-                _ => Fault::Other,
-            }
-        }
+        | sqlx::Error::WorkerCrashed => return Fault::Down,
+        _ => return Fault::Other,
+    };
+    let number =
+        error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map_or(0, sqlx::mysql::MySqlDatabaseError::number);
+    match number {
+        // lock wait time-out, deadlock, row changed since it was read
+        1205 | 1213 | 1020 => Fault::Conflict,
+        1062 => Fault::Duplicate,
+        // NULL, no default, out of range, cut short, wrong form, too long, overflow, foreign key, check constraint
+        1048 | 1364 | 1264 | 1265 | 1292 | 1366 | 1406 | 1690 | 1216 | 1452 | 3819 | 4025 => Fault::Data,
+        // disk full, out of memory, too many connections, host blocked, access denied, shutdown, node not ready, table
+        // full, read-only fail-over, query interrupted, connection killed, gone away
+        1021 | 1030 | 1037 | 1040 | 1041 | 1042 | 1044 | 1045 | 1047 | 1053 | 1114 | 1129 | 1142 | 1152 | 1203
+        | 1226 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013 | 3169 | 4031 => Fault::Down,
         _ => Fault::Other,
     }
 }

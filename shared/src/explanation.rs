@@ -89,7 +89,8 @@ impl Explanation {
 // was sent names that field; take the body from the search itself once `Endpoint::search` gives it back.
 pub fn kept_body(mapping: &Mapping, window: Window) -> Option<String> {
     let hosts = [HOSTS_PLACEHOLDER.to_owned()];
-    let body = search_body(mapping, &FieldTypes::unresolved(mapping), window, &hosts).ok()?;
+    let types = FieldTypes::unresolved(mapping);
+    let body = search_body(mapping, &types, types.hosts.first()?, window, &hosts).ok()?;
     Some(body.to_string()).filter(|body| body.len() <= MAX_BODY_BYTES)
 }
 
@@ -112,6 +113,7 @@ fn put_host(value: &mut Value, host_ip: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::Share;
 
     fn reading() -> HostReading {
         HostReading {
@@ -119,6 +121,8 @@ mod tests {
             cpu: Some(Stats { max: 50.5, avg: 20.25, min: f64::INFINITY }),
             memory: None,
             disk: None,
+            memory_share: Share::default(),
+            disk_share: Share::default(),
         }
     }
 
@@ -142,7 +146,8 @@ mod tests {
         let mapping = Mapping::zabbix();
         let kept = kept_body(&mapping, window).expect("a body");
         let hosts = ["10.0.0.1".to_owned()];
-        let sent = search_body(&mapping, &FieldTypes::unresolved(&mapping), window, &hosts).expect("a body");
+        let types = FieldTypes::unresolved(&mapping);
+        let sent = search_body(&mapping, &types, &types.hosts[0], window, &hosts).expect("a body");
         assert_eq!(body_for(&kept, "10.0.0.1"), Some(sent));
     }
 }

@@ -30,6 +30,12 @@ impl HostIp {
     }
 }
 
+/// What two spellings of the same address have in common: the canonical form, or, of what is no address, its lower case.
+/// The database compares by its collation; what comes back is matched by this.
+pub fn address_key(text: &str) -> String {
+    text.parse::<IpAddr>().map_or_else(|_| text.to_lowercase(), |address| address.to_string())
+}
+
 impl FromStr for HostIp {
     type Err = HostIpError;
 

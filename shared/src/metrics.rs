@@ -162,6 +162,7 @@ struct Inner {
     executions_ended: Counter<u64>,
     endpoint_closed: Gauge<u64>,
     http_duration: Histogram<f64>,
+    rpc_duration: Histogram<f64>,
 }
 
 impl Metrics {
@@ -303,6 +304,13 @@ impl Metrics {
         ];
         self.0.http_duration.record(duration.as_secs_f64(), &labels);
     }
+
+    /// One gRPC call answered. `method` comes from the served methods, never from the path; `code` is gRPC's name of the
+    /// status, or `REFUSED` for an answer that says so itself.
+    pub fn rpc_request(&self, method: &str, code: &'static str, duration: Duration) {
+        let labels = [KeyValue::new("method", method.to_owned()), KeyValue::new("code", code)];
+        self.0.rpc_duration.record(duration.as_secs_f64(), &labels);
+    }
 }
 
 impl Inner {
@@ -339,6 +347,7 @@ impl Inner {
                 .with_description("1 while an endpoint is closed for the fleet, else 0.")
                 .build(),
             http_duration: seconds("hostsync.http.request.duration", "Requests by method, route and status.", &SECONDS),
+            rpc_duration: seconds("hostsync.rpc.request.duration", "gRPC calls by method and code.", &SECONDS),
             registry,
             provider,
         }
@@ -387,6 +396,7 @@ mod tests {
         metrics.endpoint_closed("default", true);
         metrics.http_request("GET", "/api/cmdb/v1/es-sync-tasks/{task_id}", 200, second);
         metrics.http_request("BREW", "/", 405, second);
+        metrics.rpc_request("cmpool.cmpool/get_es_sync_tasks", "OK", second);
     }
 
     #[test]
@@ -413,6 +423,8 @@ mod tests {
     hostsync_jobs_finished_total{reason="none",status="no_data"} 20
     hostsync_jobs_published_total{outcome="confirmed",queue="bulk"} 1000
     hostsync_retries_scheduled_total{reason="source"} 1
+    hostsync_rpc_request_duration_seconds_sum{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
+    hostsync_rpc_request_duration_seconds_count{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
     hostsync_search_duration_seconds_sum{endpoint="default",outcome="complete"} 1
     hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
     hostsync_write_duration_seconds_sum{outcome="committed"} 1

@@ -33,6 +33,7 @@ struct Inner {
     began: OnceLock<Instant>,
     tracker: TaskTracker,
     running: Mutex<Running>,
+    panicked: OnceLock<&'static str>,
 }
 
 /// The tasks that have not ended, by the order of their start.
@@ -59,6 +60,7 @@ impl Shutdown {
             began: OnceLock::new(),
             tracker: TaskTracker::new(),
             running: Mutex::default(),
+            panicked: OnceLock::new(),
         }))
     }
 
@@ -146,6 +148,22 @@ impl Shutdown {
         )
     }
 
+    /// As [`Self::spawn`], for a loop that the process is nothing without: if it panics, the shutdown begins and
+    /// [`Self::wait`] says so, so that whoever watches over the process starts a new one.
+    pub fn spawn_essential<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let owner = self.clone();
+        self.spawn(name, async move {
+            if tokio::spawn(task.in_current_span()).await.is_err() {
+                tracing::error!(task = name, "{name} panicked: the process ends");
+                owner.0.panicked.get_or_init(|| name);
+                owner.begin();
+            }
+        });
+    }
+
     /// Waits until it has begun and every task has ended, at most until [`LAST_WAIT`] after the end of the
     /// grace period.
     ///
@@ -166,6 +184,20 @@ impl Shutdown {
         }
     }
 
+    /// As [`Self::wait`], for the end of a service: what still runs when the grace period is over is logged and left, since
+    /// everything that it holds comes back by itself.
+    ///
+    /// # Errors
+    ///
+    /// An essential loop panicked.
+    pub async fn wait_for_service(&self, service: &str) -> Result<(), Panicked> {
+        if let Err(left) = self.wait().await {
+            warn!("{left}");
+        }
+        info!("{service} has stopped");
+        self.0.panicked.get().map_or(Ok(()), |task| Err(Panicked { task }))
+    }
+
     fn enter(&self, name: &'static str) -> Entry {
         let mut running = self.running();
         let id = running.next;
@@ -177,6 +209,14 @@ impl Shutdown {
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A loop that the process is nothing without has panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{task} panicked")]
+pub struct Panicked {
+    /// Its name.
+    pub task: &'static str,
 }
 
 /// A line in the list of running tasks, taken out when the task ends in whatever way.
@@ -240,6 +280,13 @@ mod tests {
         assert!(handle.await.is_err());
         shutdown.begin();
         assert_eq!(shutdown.wait().await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_essential_loop_that_panics_ends_the_service() {
+        let shutdown = Shutdown::manual(LONG);
+        shutdown.spawn_essential("fire", async { panic!("on purpose") });
+        assert_eq!(shutdown.wait_for_service("test").await, Err(Panicked { task: "fire" }));
     }
 
     #[tokio::test]

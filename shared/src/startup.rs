@@ -14,6 +14,9 @@ use crate::shutdown::Shutdown;
 /// First and longest pause between two looks at a database that is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
+/// Longest wait for an answer.
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+
 /// How often a database that answers is asked again.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 
@@ -50,14 +53,22 @@ pub async fn wait_for_database(
     }
 }
 
-/// Keeps `/readyz` true about the database until the shutdown begins.
-pub async fn watch_database(pool: MySqlPool, readiness: Readiness, shutdown: Shutdown) {
+/// Keeps `/readyz` true about the database until the shutdown begins; `heard` is told each time whether it answered.
+pub async fn watch_database(
+    pool: MySqlPool,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    heard: impl Fn(bool) + Send + 'static,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(WATCH_EVERY) => {}
             () = shutdown.stopping() => return,
         }
-        match sqlx::query("DO 0").execute(&pool).await {
+        let asked = tokio::time::timeout(LONGEST_ANSWER, sqlx::query("DO 0").execute(&pool)).await;
+        let answered = asked.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        heard(answered.is_ok());
+        match answered {
             Ok(_) => readiness.set(DATABASE, Ok(())),
             Err(error) => readiness.set(DATABASE, Err(&unreachable_because(&error))),
         }

@@ -49,6 +49,7 @@ async fn empty(bed: &Bed) {
         "es_sync_execution_detail",
         "es_sync_newest_window",
         "es_sync_endpoint_state",
+        "es_sync_idempotency_key",
         "_sqlx_migrations",
     ] {
         sqlx::query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {table}"))).execute(&bed.pool).await.expect("dropped");

@@ -15,7 +15,7 @@ use hostsync_shared::host::HostIp;
 use hostsync_shared::metrics::PublishOutcome;
 use hostsync_shared::outbox::{CarriedOn, Outbox};
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
-use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope};
+use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope, Stalled};
 use hostsync_shared::tables::{details, endpoint_state};
 use hostsync_shared::window::{TimeRange, Window};
 use tokio_util::sync::CancellationToken;
@@ -248,7 +248,7 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
         );
         assert!(!executions::move_prepare_cursor(&mut connection, id, token, 6, 10).await.expect("an answer"));
         let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
-        assert!(!close_pending(&bed.pool, &run).await.expect("closed"));
+        assert_eq!(close_pending(&bed.pool, &run, DetailId(0)).await.expect("closed"), None);
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!(log.execution_status, "cancelled");
         assert_eq!((log.total_hosts, log.cancelled_count, log.pending_count), (6, 6, 0));
@@ -272,8 +272,8 @@ async fn retries_are_published_when_their_clock_has_run_out() {
             rows.into_iter().map(DetailId).collect()
         };
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        details::set_clock(&mut connection, &ids[..2], 0, true, Some("an attempt failed")).await.expect("set");
-        details::set_clock(&mut connection, &ids[2..4], 3_600_000, false, Some("the source is away")).await.expect("set");
+        details::set_clock(&mut connection, &ids[..2], 0, true, "an attempt failed").await.expect("set");
+        details::set_clock(&mut connection, &ids[2..4], 3_600_000, false, "the source is away").await.expect("set");
         // Full jitter may give a clock of now: push those of the second pair out of reach.
         sqlx::query("UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) + INTERVAL 1 HOUR WHERE attempts = 0 AND retry_at IS NOT NULL")
             .execute(&bed.pool)
@@ -287,7 +287,9 @@ async fn retries_are_published_when_their_clock_has_run_out() {
         // Repair passes over rows that have a clock.
         let token = LeaseToken::new();
         executions::claim(&mut connection, id, token).await.expect("claimed").expect("free");
-        assert!(executions::repair(&mut connection, id, token).await.expect("repaired"));
+        let stalled = Stalled { id, queue: JobQueue::Bulk, silent_s: 60, repair_count: 0 };
+        assert!(executions::repair(&mut connection, &stalled, token).await.expect("repaired"));
+        assert!(!executions::repair(&mut connection, &stalled, token).await.expect("an answer"), "seen by another too late");
         outbox.carry_on(id, token).await.expect("published");
         assert_eq!(receive(&bed, 4).await.len(), 4);
         let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");

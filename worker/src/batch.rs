@@ -14,7 +14,7 @@ use hostsync_shared::host::HostIp;
 use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
 use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
 use hostsync_shared::tables::details;
-use hostsync_shared::tables::executions::RunScope;
+use hostsync_shared::tables::executions::{self, RunScope};
 use hostsync_shared::telemetry;
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,11 @@ use crate::write::{Outcome, Resolved, Told, Written, write_batch};
 /// Pause between two tries of a transaction while the database is down.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries of a transaction that meets a conflict before its jobs are written one by one.
-const CONFLICT_TRIES: u32 = 5;
+/// Longest transaction; a database that does not answer at all must not hold a slot for ever.
+const LONGEST_TRANSACTION: Duration = Duration::from_mins(1);
+
+/// Longest wait for clearing marks at an orderly stop.
+const LONGEST_CLEARING: Duration = Duration::from_secs(1);
 
 /// A delivery whose job could be read.
 #[derive(Debug)]
@@ -100,14 +103,24 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
         let resolved = resolve_all(jobs, &Found::Unavailable(reason));
         return commit(bench, scope, &Evidence::default(), &resolved).await;
     }
+    let jobs = drop_closed(bench, jobs).await?;
+    if jobs.is_empty() {
+        return Ok(());
+    }
     if solo && mark(bench, &jobs).await? == Mark::Standing {
-        let reason = Reason::new(ReasonClass::Crash, "a worker died while it worked on this host alone");
+        let text = "a worker that had this host alone did not finish it: it died, or lost the broker";
+        let reason = Reason::new(ReasonClass::Crash, text);
         let resolved = resolve_all(jobs, &Found::AttemptFailed(reason));
         return commit(bench, scope, &Evidence::default(), &resolved).await;
     }
     let (endpoint, mapping) = match bench.sources.find(endpoint, &scope.scope.mapping) {
         Ok(source) => source,
-        Err(reason) => return fail_executions(bench, &jobs, &reason).await,
+        // Another worker may know it: a new endpoint reaches the fleet process by process.
+        Err(reason) => {
+            tracing::error!(reason, "{reason}");
+            let resolved = resolve_all(jobs, &Found::Unavailable(reason));
+            return commit(bench, scope, &Evidence::default(), &resolved).await;
+        }
     };
 
     let (jobs, mut resolved) = set_aside_bad_hosts(jobs);
@@ -137,6 +150,20 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
     commit(bench, scope, &evidence, &resolved).await
 }
 
+/// Leaves out jobs of runs that take no more results: they are acked without a search.
+async fn drop_closed(bench: &Workbench, jobs: Vec<Job>) -> Result<Vec<Job>, Stopped> {
+    let executions: BTreeSet<ExecutionId> = jobs.iter().map(|job| job.execution_id).collect();
+    let look = || async {
+        let mut connection = bench.pool.acquire().await?;
+        executions::going(&mut connection, executions.iter().copied()).await
+    };
+    let going = until_the_database_answers(bench, look).await?;
+    let before = jobs.len();
+    let jobs: Vec<Job> = jobs.into_iter().filter(|job| going.contains(&job.execution_id)).collect();
+    Metrics::global().deliveries_dropped((before - jobs.len()) as u64);
+    Ok(jobs)
+}
+
 fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
     jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()), search: None }).collect()
 }
@@ -155,7 +182,7 @@ fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
 }
 
 /// Writes outcomes, whatever the database needs: again after a conflict, later while it is down, one by one if it
-/// refuses the batch, so that one bad value fails its own host only.
+/// refuses the values, so that one bad value fails its own host only.
 async fn commit(
     bench: &Workbench,
     scope: &RunScope,
@@ -215,28 +242,26 @@ async fn try_commit(
     resolved: &[Resolved],
 ) -> Result<Result<Written, sqlx::Error>, Stopped> {
     let mapping = bench.sources.mapping(&scope.scope.mapping);
-    let mut conflicts = 0;
     loop {
         let started = Instant::now();
         let told = Told { worker: &bench.name, evidence };
         let writing = write_batch(&bench.pool, scope, mapping, told, resolved)
             .instrument(tracing::info_span!("write_batch", hosts = resolved.len()));
-        let result = bench.stop_hard.run_until_cancelled(writing).await.ok_or(Stopped)?;
+        let bounded = tokio::time::timeout(LONGEST_TRANSACTION, writing);
+        let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;
+        let result = result.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
         Metrics::global().write(outcome, started.elapsed());
         let Err(error) = result else {
             return Ok(result);
         };
         match fault(&error) {
-            Fault::Conflict if conflicts < CONFLICT_TRIES => {
-                conflicts += 1;
-                tracing::debug!(error = %error, "a transaction met a conflict and is run again");
-            }
-            Fault::Down => {
-                tracing::warn!(error = %error, "the database is away; the batch waits for it");
+            Fault::Data => return Ok(Err(error)),
+            Fault::Conflict => tracing::debug!(error = %error, "a transaction met another and is run again"),
+            Fault::Down | Fault::Duplicate | Fault::Other => {
+                tracing::warn!(error = %error, "the database does not take a batch; it waits");
                 wait(bench, DATABASE_PAUSE).await?;
             }
-            _ => return Ok(Err(error)),
         }
     }
 }
@@ -283,7 +308,8 @@ async fn mark(bench: &Workbench, jobs: &[Job]) -> Result<Mark, Stopped> {
     let ids: Vec<DetailId> = jobs.iter().map(|job| job.detail_id).collect();
     let set = || async {
         let mut transaction = bench.pool.begin().await?;
-        let open = details::lock_open(&mut transaction, &ids).await?;
+        let mut open = details::lock_open(&mut transaction, &ids).await?;
+        open.retain(|row| jobs.iter().any(|job| job.detail_id == row.id && job.attempt == row.attempts + 1));
         if open.iter().any(|row| row.solo) {
             return Ok(Mark::Standing);
         }
@@ -302,8 +328,8 @@ async fn clear_marks(bench: &Workbench, jobs: &[Job]) {
         let mut connection = bench.pool.acquire().await?;
         details::clear_solo(&mut connection, &ids).await
     };
-    if let Err(error) = cleared.await {
-        tracing::warn!(error = %error, "the mark of a job that runs alone could not be cleared; it costs an attempt");
+    if !matches!(tokio::time::timeout(LONGEST_CLEARING, cleared).await, Ok(Ok(()))) {
+        tracing::warn!("the mark of a job that runs alone could not be cleared; it costs an attempt");
     }
 }
 
@@ -313,7 +339,9 @@ pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, s
     call: impl Fn() -> F,
 ) -> Result<T, Stopped> {
     loop {
-        match bench.stop_hard.run_until_cancelled(call()).await.ok_or(Stopped)? {
+        let bounded = tokio::time::timeout(LONGEST_TRANSACTION, call());
+        let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;
+        match result.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(value) => return Ok(value),
             Err(error) => {
                 tracing::warn!(error = %error, "the database did not answer as it should; trying again");

@@ -4,7 +4,7 @@
 //! it is full or its oldest job has waited long enough. Batches leave in the order of their oldest job, so that a small
 //! run is not starved by a large one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,15 @@ pub(crate) struct Gatherer<K, T> {
 
 #[derive(Debug)]
 struct Group<T> {
-    items: Vec<T>,
-    since: Instant,
+    /// Each with the time of its arrival, oldest first.
+    items: VecDeque<(Instant, T)>,
+}
+
+impl<T> Group<T> {
+    /// When the oldest item arrived. A group is never empty.
+    fn since(&self) -> Option<Instant> {
+        self.items.front().map(|(since, _)| *since)
+    }
 }
 
 impl<K: Clone + Eq + Hash, T> Gatherer<K, T> {
@@ -30,36 +37,37 @@ impl<K: Clone + Eq + Hash, T> Gatherer<K, T> {
 
     /// Adds an item.
     pub(crate) fn push(&mut self, key: K, item: T, now: Instant) {
-        self.groups.entry(key).or_insert_with(|| Group { items: Vec::new(), since: now }).items.push(item);
+        self.groups.entry(key).or_insert_with(|| Group { items: VecDeque::new() }).items.push_back((now, item));
     }
 
     /// The batch whose oldest item has waited longest, among those that are full or due.
     pub(crate) fn take_ready(&mut self, now: Instant) -> Option<(K, Vec<T>)> {
+        let is_ready = |group: &Group<T>| {
+            group.items.len() >= self.batch_size || group.since().is_some_and(|since| now >= since + self.linger)
+        };
         let key = self
             .groups
             .iter()
-            .filter(|(_, group)| group.items.len() >= self.batch_size || now >= group.since + self.linger)
-            .min_by_key(|(_, group)| group.since)
+            .filter(|(_, group)| is_ready(group))
+            .min_by_key(|(_, group)| group.since())
             .map(|(key, _)| key.clone())?;
         let group = self.groups.get_mut(&key)?;
-        let batch = if group.items.len() > self.batch_size {
-            // What stays has waited as long: it is due at once.
-            let rest = group.items.split_off(self.batch_size);
-            std::mem::replace(&mut group.items, rest)
-        } else {
-            self.groups.remove(&key)?.items
-        };
+        let size = group.items.len().min(self.batch_size);
+        let batch = group.items.drain(..size).map(|(_, item)| item).collect();
+        if group.items.is_empty() {
+            self.groups.remove(&key);
+        }
         Some((key, batch))
     }
 
     /// When the next batch is due by its age; `None`: nothing waits.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.groups.values().map(|group| group.since + self.linger).min()
+        self.groups.values().filter_map(Group::since).min().map(|since| since + self.linger)
     }
 
     /// Everything that waits, for giving it back.
     pub(crate) fn drain(&mut self) -> Vec<T> {
-        self.groups.drain().flat_map(|(_, group)| group.items).collect()
+        self.groups.drain().flat_map(|(_, group)| group.items).map(|(_, item)| item).collect()
     }
 }
 
@@ -105,6 +113,26 @@ mod tests {
         let later = start + LINGER * 2;
         assert_eq!(gatherer.take_ready(later), Some(("small", vec![1])));
         assert_eq!(gatherer.take_ready(later), Some(("large", vec![0, 1])));
+    }
+
+    #[test]
+    fn a_large_run_that_keeps_coming_does_not_starve_a_small_one() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut gatherer = Gatherer::new(10, LINGER);
+        for n in 0..19 {
+            gatherer.push("large", n, at(0));
+        }
+        gatherer.push("small", 0, at(1));
+        let mut batches = Vec::new();
+        for round in 0..4 {
+            let (key, _) = gatherer.take_ready(at(50 + round)).expect("a batch");
+            batches.push(key);
+            for n in 0..10 {
+                gatherer.push("large", n, at(50 + round));
+            }
+        }
+        assert_eq!(batches, ["large", "large", "small", "large"]);
     }
 
     proptest! {

@@ -18,6 +18,7 @@ use hostsync_shared::window::Window;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::batch::{Batch, Delivered, Stopped, Workbench, process, until_the_database_answers};
+use crate::database_watch::DatabaseWatch;
 use crate::gather::Gatherer;
 use crate::scopes::Scopes;
 
@@ -98,6 +99,7 @@ pub(crate) struct Lane {
     pub(crate) scopes: Arc<Scopes>,
     pub(crate) publisher: Publisher,
     pub(crate) readiness: Readiness,
+    pub(crate) database: DatabaseWatch,
     pub(crate) shutdown: Shutdown,
     slots: Arc<Semaphore>,
     slot_freed: Arc<Notify>,
@@ -105,6 +107,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
+    #[allow(clippy::too_many_arguments, reason = "what a lane works with")]
     pub(crate) fn new(
         settings: LaneSettings,
         queue: QueueSettings,
@@ -112,6 +115,7 @@ impl Lane {
         scopes: Arc<Scopes>,
         publisher: Publisher,
         readiness: Readiness,
+        database: DatabaseWatch,
         shutdown: Shutdown,
     ) -> Self {
         Self {
@@ -121,6 +125,7 @@ impl Lane {
             scopes,
             publisher,
             readiness,
+            database,
             shutdown,
             slots: Arc::new(Semaphore::new(settings.slots)),
             slot_freed: Arc::default(),
@@ -132,23 +137,26 @@ impl Lane {
     pub(crate) async fn run(self) {
         let mut pause = RECONNECT.0;
         while !self.shutdown.is_stopping() {
-            let consumer = match self.connect().await {
-                Some(Ok(consumer)) => consumer,
-                Some(Err(error)) => {
-                    self.say_down(&error);
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.shutdown.stopping() => {}
-                    }
-                    pause = (pause * 2).min(RECONNECT.1);
-                    continue;
+            tokio::select! {
+                () = self.database.answers() => {}
+                () = self.shutdown.stopping() => break,
+            }
+            let ended = match self.connect().await {
+                Some(Ok(consumer)) => {
+                    self.readiness.set(readiness_of(self.settings.queue), Ok(()));
+                    pause = RECONNECT.0;
+                    self.consume(consumer).await
                 }
+                Some(Err(error)) => Err(error),
                 None => break,
             };
-            self.readiness.set("rabbitmq", Ok(()));
-            pause = RECONNECT.0;
-            if let Err(error) = self.consume(consumer).await {
+            if let Err(error) = ended {
                 self.say_down(&error);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.shutdown.stopping() => {}
+                }
+                pause = (pause * 2).min(RECONNECT.1);
             }
         }
     }
@@ -162,7 +170,7 @@ impl Lane {
         let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
         let queue = self.settings.queue;
         tracing::warn!(queue = %queue, error = %error, cause, "the consumer of the {queue} queue is built anew");
-        self.readiness.set("rabbitmq", Err(&error.to_string()));
+        self.readiness.set(readiness_of(queue), Err(&error.to_string()));
     }
 
     async fn consume(&self, mut consumer: JobConsumer) -> Result<(), QueueError> {
@@ -173,6 +181,10 @@ impl Lane {
             tokio::select! {
                 biased;
                 () = self.shutdown.stopping() => break,
+                () = self.database.lost() => {
+                    tracing::warn!("the database is away: the jobs of the {} queue are given back", self.settings.queue);
+                    return self.give_back_everything(consumer, &mut gatherer).await;
+                }
                 () = self.slot_freed.notified() => {}
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()).await }, if due.is_some() => {}
                 received = consumer.next(|| self.held.load(Ordering::Relaxed)) => {
@@ -195,8 +207,13 @@ impl Lane {
         };
         let execution_id = job.execution_id;
         let look_up = until_the_database_answers(&self.bench, || self.scopes.get(execution_id));
-        // A job that has not begun does not wait for the database when the process stops.
-        let scope = match self.shutdown.token().run_until_cancelled(look_up).await.unwrap_or(Err(Stopped)) {
+        // A job that has not begun waits neither for the end of a long absence nor for that of the process.
+        let found = tokio::select! {
+            found = look_up => found,
+            () = self.database.lost() => Err(Stopped),
+            () = self.shutdown.stopping() => Err(Stopped),
+        };
+        let scope = match found {
             Ok(Some(scope)) => scope,
             Ok(None) => {
                 tracing::debug!(execution_id = %execution_id, "a job of a run that is gone is dropped");
@@ -212,8 +229,11 @@ impl Lane {
         let delivered = Delivered { job, headers: received.headers, acker: received.acker };
         let gathered = Gathered { scope, delivered, held };
         if received.earlier_deliveries >= SOLO_AFTER {
-            let Ok(permit) = Arc::clone(&self.slots).acquire_owned().await else { return };
-            self.start(vec![gathered], true, permit);
+            let slot = Arc::clone(&self.slots).acquire_owned();
+            match self.shutdown.token().run_until_cancelled(slot).await {
+                Some(Ok(permit)) => self.start(vec![gathered], true, permit),
+                _ => give_back(vec![gathered.delivered.acker]).await,
+            }
         } else {
             gatherer.push(BatchKey::of(&gathered.scope), gathered, Instant::now());
         }
@@ -274,15 +294,39 @@ impl Lane {
     /// Takes nothing new, gives back what has only been gathered, waits for the batches, closes the connection.
     async fn stop(&self, consumer: JobConsumer, gatherer: &mut Gatherer<BatchKey, Gathered>) -> Result<(), QueueError> {
         consumer.cancel().await?;
-        let (ackers, held): (Vec<_>, Vec<_>) =
-            gatherer.drain().into_iter().map(|gathered| (gathered.delivered.acker, gathered.held)).unzip();
-        give_back(ackers).await;
-        drop(held);
+        give_back_gathered(gatherer).await;
         let all = u32::try_from(self.settings.slots).unwrap_or(u32::MAX);
         tokio::select! {
             _ = self.slots.acquire_many(all) => {}
             () = self.shutdown.ending(Duration::ZERO) => {}
         }
         consumer.close().await
+    }
+
+    /// Closes the connection with everything that was delivered by it. Batches that are being written go on: if they are
+    /// committed in the end, their jobs come again and are dropped.
+    async fn give_back_everything(
+        &self,
+        consumer: JobConsumer,
+        gatherer: &mut Gatherer<BatchKey, Gathered>,
+    ) -> Result<(), QueueError> {
+        consumer.cancel().await?;
+        give_back_gathered(gatherer).await;
+        consumer.close().await
+    }
+}
+
+async fn give_back_gathered(gatherer: &mut Gatherer<BatchKey, Gathered>) {
+    let (ackers, held): (Vec<_>, Vec<_>) =
+        gatherer.drain().into_iter().map(|gathered| (gathered.delivered.acker, gathered.held)).unzip();
+    give_back(ackers).await;
+    drop(held);
+}
+
+/// Name of a lane in `/readyz`.
+pub(crate) const fn readiness_of(queue: JobQueue) -> &'static str {
+    match queue {
+        JobQueue::Bulk => "rabbitmq_bulk",
+        JobQueue::Manual => "rabbitmq_manual",
     }
 }

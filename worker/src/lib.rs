@@ -5,6 +5,7 @@
 
 mod attempt;
 mod batch;
+mod database_watch;
 mod evidence;
 mod gather;
 mod lane;
@@ -29,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Workbench;
+use crate::database_watch::DatabaseWatch;
 use crate::lane::{Lane, LaneSettings};
 use crate::scopes::Scopes;
 use crate::sources::Sources;
@@ -57,7 +59,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 ///
 /// As [`run`].
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let readiness = Readiness::new([("database", Need::Required), ("rabbitmq", Need::Required)]);
+    let readiness = Readiness::new([
+        ("database", Need::Required),
+        (lane::readiness_of(JobQueue::Bulk), Need::Required),
+        (lane::readiness_of(JobQueue::Manual), Need::Required),
+    ]);
     let router = operations::standalone_router(readiness.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
@@ -83,8 +89,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     give_up_in_time(&bench, &shutdown);
     let watched = Arc::clone(&bench);
     let stopping = shutdown.token();
-    shutdown.spawn("endpoint watch", async move { watched.sources.watch(stopping).await });
-    shutdown.spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone()));
+    shutdown.spawn_essential("endpoint watch", async move { watched.sources.watch(stopping).await });
+    let database = DatabaseWatch::start(pool.clone(), readiness.clone(), &shutdown);
 
     let scopes = Arc::new(Scopes::new(pool));
     let publisher = Publisher::new(queue.clone());
@@ -103,14 +109,13 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
             Arc::clone(&scopes),
             publisher.clone(),
             readiness.clone(),
+            database.clone(),
             shutdown.clone(),
         );
-        shutdown.spawn("lane", lane.run());
+        shutdown.spawn_essential("lane", lane.run());
     }
     tracing::info!("hostsync-worker is running");
-    shutdown.wait().await?;
-    tracing::info!("hostsync-worker has stopped");
-    Ok(())
+    Ok(shutdown.wait_for_service("hostsync-worker").await?)
 }
 
 /// Ends searches, and then everything, as the grace period runs out. Untracked: these wait for the end themselves.

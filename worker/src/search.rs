@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use hostsync_shared::elasticsearch::{Endpoint, SearchError};
-use hostsync_shared::mapping::{HostReading, Mapping};
+use hostsync_shared::mapping::{HostReading, Mapping, max_hosts};
 use hostsync_shared::metrics::{Metrics, ReasonClass, SearchOutcome};
 use hostsync_shared::tables::searches::SearchId;
 use hostsync_shared::window::Window;
@@ -64,7 +64,8 @@ pub(crate) async fn search(
     hosts: Vec<String>,
 ) -> Searched {
     let mut searched = Searched::default();
-    let mut parts = vec![hosts];
+    // A metric that is read slice by slice leaves room for fewer hosts than a batch has.
+    let mut parts: Vec<Vec<String>> = hosts.chunks(max_hosts(mapping, window)).map(<[String]>::to_vec).collect();
     while let Some(part) = parts.pop() {
         let Err(error) = answer(endpoint, index_pattern, mapping, window, &part, &mut searched).await else {
             continue;

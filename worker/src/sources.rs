@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_shared::config::{Config, EndpointConfig};
-use hostsync_shared::elasticsearch::{Auth, Endpoint, EndpointSettings};
+use hostsync_shared::config::Config;
+use hostsync_shared::elasticsearch::{Endpoint, EndpointSettings};
 use hostsync_shared::mapping::Mapping;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::tables::endpoint_state;
@@ -32,7 +32,8 @@ impl Sources {
     pub(crate) fn new(pool: MySqlPool, config: &Config) -> anyhow::Result<Self> {
         let mut endpoints = HashMap::new();
         for (name, endpoint) in &config.elasticsearch.endpoints {
-            let client = Endpoint::new(settings(name, endpoint)).context("an endpoint cannot be used")?;
+            let client =
+                Endpoint::new(EndpointSettings::configured(name, endpoint)).context("an endpoint cannot be used")?;
             endpoints.insert(name.clone(), Arc::new(client));
         }
         Ok(Self { pool, endpoints, mappings: config.mappings.clone(), closed: RwLock::default() })
@@ -126,23 +127,5 @@ impl Sources {
             }
         }
         Ok(())
-    }
-}
-
-fn settings(name: &str, endpoint: &EndpointConfig) -> EndpointSettings {
-    let auth = match (&endpoint.username, &endpoint.password, &endpoint.api_key, &endpoint.bearer_token) {
-        (Some(username), Some(password), _, _) => {
-            Auth::Basic { username: username.clone(), password: password.clone() }
-        }
-        (_, _, Some(key), _) => Auth::ApiKey(key.clone()),
-        (_, _, _, Some(token)) => Auth::Bearer(token.clone()),
-        _ => Auth::None,
-    };
-    EndpointSettings {
-        name: name.to_owned(),
-        url: endpoint.url.clone(),
-        auth,
-        ca_file: endpoint.ca_file.clone(),
-        timeout: endpoint.timeout,
     }
 }

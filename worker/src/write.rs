@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, SyncStatus};
 use hostsync_shared::explanation::Explanation;
+use hostsync_shared::host::address_key;
 use hostsync_shared::mapping::{Capacity, HostValues, Mapping, Stats, host_values};
 use hostsync_shared::metrics::ReasonClass;
 use hostsync_shared::queue::Job;
@@ -118,13 +119,13 @@ async fn write(
 
     let mut plan = Plan::default();
     for (row, resolved) in &open {
-        plan.add(row, resolved, pool.get(&row.host_ip), mapping);
+        plan.add(row, resolved, pool.get(&address_key(&row.host_ip)), mapping);
     }
     plan.write_resources(connection, scope).await?;
     details::finish(connection, told.worker, &plan.finished).await?;
     for ((within_ms, reason), (class, ids)) in &plan.clocks {
         let is_spent = class.is_some();
-        details::set_clock(connection, ids, *within_ms, is_spent, Some(reason)).await?;
+        details::set_clock(connection, ids, *within_ms, is_spent, reason).await?;
         match class {
             Some(class) => *written.retries.entry(*class).or_default() += ids.len() as u64,
             None => written.deferred += ids.len() as u64,
@@ -158,11 +159,14 @@ async fn lock_open<'a>(
     batch: &'a [Resolved],
     closed: &HashSet<ExecutionId>,
 ) -> Result<Vec<(Open, &'a Resolved)>, sqlx::Error> {
-    let by_id: BTreeMap<DetailId, &Resolved> = batch
-        .iter()
-        .filter(|resolved| !closed.contains(&resolved.job.execution_id))
-        .map(|resolved| (resolved.job.detail_id, resolved))
-        .collect();
+    // Of two deliveries for the same row the later attempt is the one that may be open.
+    let mut by_id: BTreeMap<DetailId, &Resolved> = BTreeMap::new();
+    for resolved in batch.iter().filter(|resolved| !closed.contains(&resolved.job.execution_id)) {
+        let kept = by_id.entry(resolved.job.detail_id).or_insert(resolved);
+        if kept.job.attempt < resolved.job.attempt {
+            *kept = resolved;
+        }
+    }
     let ids: Vec<DetailId> = by_id.keys().copied().collect();
     let rows = details::lock_open(connection, &ids).await?;
     Ok(rows
@@ -223,7 +227,7 @@ impl Plan {
                         self.finished[place].measured = measured(&values);
                         let (resource, places) = self
                             .resources
-                            .entry(row.host_ip.clone())
+                            .entry(address_key(&row.host_ip))
                             .or_insert_with(|| (resource(&row.host_ip, host, &values), Vec::new()));
                         places.push(place);
                         explanation.converted = Some(resource.values());
@@ -282,6 +286,7 @@ impl Plan {
             status,
             error_message: reason.map(|reason| reason.text),
             measured: Measured::default(),
+            inserted: None,
             data_point_count: None,
             attempts: row.attempts + 1,
             search: None,
@@ -298,25 +303,29 @@ impl Plan {
         let scope = &scope.scope;
         let addresses: Vec<&str> = self.resources.keys().map(String::as_str).collect();
         let later = newest_window::raise(connection, &addresses, scope.mon_date, scope.window.to).await?;
-        for address in &later {
-            if let Some((_, places)) = self.resources.remove(address) {
-                for place in places {
-                    self.classes[place] = ReasonClass::Newer;
-                    self.finished[place].error_message = Some(format!(
-                        "not written: a window that ends later than {} stands there for {}",
-                        scope.window.to.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
-                        scope.mon_date
-                    ));
-                }
+        let later: HashSet<String> = later.iter().map(|address| address_key(address)).collect();
+        let refused = self.resources.extract_if(.., |address, _| later.contains(&address_key(address)));
+        for (_, (_, places)) in refused {
+            for place in places {
+                self.classes[place] = ReasonClass::Newer;
+                self.finished[place].error_message = Some(format!(
+                    "not written: a window that ends later than {} stands there for {}",
+                    scope.window.to.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
+                    scope.mon_date
+                ));
             }
         }
         let rows: Vec<ServerResource> = self.resources.values().map(|(row, _)| row.clone()).collect();
         let previous = server_resources::upsert(connection, scope.mon_date, &rows).await?;
         for (address, (_, places)) in &self.resources {
-            for place in places {
-                if let Some(explanation) = &mut self.finished[*place].explanation {
+            let previous = previous.get(address).copied();
+            // Of several runs in one batch, the first wrote the row and the others wrote over it.
+            for (nth, place) in places.iter().enumerate() {
+                let finished = &mut self.finished[*place];
+                finished.inserted = Some(nth == 0 && previous.is_none());
+                if let Some(explanation) = &mut finished.explanation {
                     explanation.written = true;
-                    explanation.previous = previous.get(address).copied();
+                    explanation.previous = previous;
                 }
             }
         }

@@ -2,18 +2,21 @@
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
+use hostsync_shared::execution::ExecutionStatus;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::answers::{counted, execution_status};
 use crate::auth::Operator;
-use crate::enqueue::{self, Enqueued, HostFileRun, HostListRun, MAX_WAIT_S, Outcome, RunFields};
+use crate::enqueue::{self, Accepted, Enqueued, HostFileRun, HostListRun, MAX_WAIT_S, Outcome, RunFields};
 use crate::error::{ApiError, ErrorBody};
 use crate::fields::{Fields, FromFields, Submitted};
 use crate::host_file::InvalidLine;
-use crate::request::{EnqueuePermit, FILE_PART, FileBody, JsonBody, MAX_FILE_FORM_BYTES, MAX_HOST_LIST_BYTES, NoQuery};
+use crate::request::{
+    EnqueueBody, EnqueuePermit, FILE_PART, FileBody, FileEnqueue, MAX_FILE_FORM_BYTES, MAX_HOST_LIST_BYTES, NoQuery,
+};
 use crate::state::Api;
 
 /// The field of a JSON body that holds the file.
@@ -165,9 +168,13 @@ pub(crate) struct RunAccepted {
     /// Its id.
     #[schema(examples(12))]
     execution_id: u64,
-    /// Hosts in it, repeats taken once.
-    #[schema(examples(2))]
-    total_hosts: u64,
+    /// Hosts in it, each once; null for a task's run over the whole pool that has not been prepared.
+    #[schema(required = true, examples(2))]
+    total_hosts: Option<u64>,
+    /// Hosts added to `hosts_pool`; with a full sync alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    new_host_count: Option<u64>,
     /// How it stood when the wait was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = execution_status)]
@@ -207,14 +214,22 @@ pub(crate) struct RunAccepted {
 }
 
 impl RunAccepted {
-    fn new(run: &Enqueued, outcome: Option<&Outcome>, file: Option<(Vec<InvalidLine>, usize)>) -> Self {
+    /// Waits as long as the caller wants to, and tells what is known then.
+    pub(super) async fn answer(api: &Api, run: Enqueued) -> Json<Self> {
+        let outcome = enqueue::wait_for_end(api, &run).await;
+        Json(Self::new(run.accepted, outcome.as_ref()))
+    }
+
+    fn new(accepted: Accepted, outcome: Option<&Outcome>) -> Self {
         let count = |count: fn(&Outcome) -> u64| outcome.map(count);
-        let (invalid_lines, invalid_line_count) = file.unzip();
+        let message = message(&accepted, outcome);
+        let (invalid_lines, invalid_line_count) = accepted.invalid_lines.unzip();
         Self {
             success: true,
-            message: message(run, outcome, invalid_line_count.unwrap_or(0)),
-            execution_id: run.execution_id.0,
-            total_hosts: run.total_hosts as u64,
+            message,
+            execution_id: accepted.execution_id.0,
+            total_hosts: outcome.map_or(accepted.total_hosts.map(|hosts| hosts as u64), |outcome| outcome.total_hosts),
+            new_host_count: accepted.new_host_count.map(|hosts| hosts as u64),
             execution_status: outcome.map(|outcome| outcome.execution_status.clone()),
             success_count: count(|outcome| outcome.success_count),
             failed_count: count(|outcome| outcome.failed_count),
@@ -228,21 +243,53 @@ impl RunAccepted {
     }
 }
 
-fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize) -> String {
-    let (id, hosts) = (run.execution_id, counted(run.total_hosts, "host"));
+/// What became of a run, in a sentence.
+pub(crate) fn message(run: &Accepted, outcome: Option<&Outcome>) -> String {
+    let id = run.execution_id;
+    let hosts = match outcome.map_or(run.total_hosts.map(|hosts| hosts as u64), |outcome| outcome.total_hosts) {
+        Some(hosts) => counted(usize::try_from(hosts).unwrap_or(usize::MAX), "host"),
+        None => "the whole pool".to_owned(),
+    };
+    let is_waiting =
+        outcome.map_or(run.is_waiting, |outcome| outcome.execution_status == ExecutionStatus::Waiting.as_str());
     let mut message = match outcome {
+        _ if is_waiting => format!("execution {id} waits until the task's last run has ended"),
         None => format!("execution {id} was enqueued over {hosts}"),
         Some(outcome) if outcome.has_ended() => {
             format!("execution {id} over {hosts} has ended: {}", outcome.execution_status)
         }
         Some(outcome) => format!("execution {id} over {hosts} is going on, {} of them are done", outcome.done()),
     };
-    if invalid_line_count > 0 {
-        message.push_str("; ");
-        message.push_str(&counted(invalid_line_count, "bad line"));
-        message.push_str(" left out");
+    for (count, noun, what) in [
+        (run.new_host_count.unwrap_or(0), "host", "added to the pool"),
+        (run.invalid_lines.as_ref().map_or(0, |(_, count)| *count), "bad line", "left out"),
+    ] {
+        if count > 0 {
+            message.push_str("; ");
+            message.push_str(&counted(count, noun));
+            message.push(' ');
+            message.push_str(what);
+        }
     }
     message
+}
+
+/// The header that makes an enqueue happen once, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "documentation alone: the header is read by the extractors of bodies")]
+pub(super) struct IdempotencyHeader {
+    /// Of your own making, such as a UUID: the same key and body at the same path within 24 hours get the first answer
+    /// again and enqueue nothing. 1 to 255 visible characters of ASCII.
+    #[param(
+        rename = "Idempotency-Key",
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]{1,255}$",
+        example = "8e03978e-40d5-43e8-bc93-6894a57f9324"
+    )]
+    idempotency_key: Option<String>,
 }
 
 /// Run over a list of hosts
@@ -251,11 +298,13 @@ fn message(run: &Enqueued, outcome: Option<&Outcome>, invalid_line_count: usize)
 /// while the broker or the source is down.
 #[utoipa::path(
     post, path = "/es-sync-execute", operation_id = "execute_es_sync_by_host_list", tag = "running",
+    params(IdempotencyHeader),
     request_body(content = ExecuteHostList, example = json!({
         "task_name": "web servers", "host_ip_list": ["10.0.0.1", "10.0.0.2"], "query_time_range": "24h"
     })),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),
+        (status = 409, description = "The key came with another body: `idempotency_key_reused`", body = ErrorBody),
         (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
     ),
@@ -265,12 +314,11 @@ async fn execute(
     _: NoQuery,
     State(api): State<Api>,
     permit: EnqueuePermit,
-    JsonBody(submitted): JsonBody<HostListRun, MAX_HOST_LIST_BYTES>,
+    EnqueueBody { submitted, key }: EnqueueBody<HostListRun, MAX_HOST_LIST_BYTES>,
 ) -> Result<Json<RunAccepted>, ApiError> {
-    let run = enqueue::execute_host_list(&api, submitted).await?;
+    let run = enqueue::execute_host_list(&api, submitted, key.map(|key| key.at("/es-sync-execute"))).await?;
     drop(permit);
-    let outcome = enqueue::wait_for_end(&api, &run).await;
-    Ok(Json(RunAccepted::new(&run, outcome.as_ref(), None)))
+    Ok(RunAccepted::answer(&api, run).await)
 }
 
 /// Run over a host file
@@ -279,6 +327,7 @@ async fn execute(
 /// `file_content`, in a form it is the part `file`.
 #[utoipa::path(
     post, path = "/es-sync-execute-file", operation_id = "execute_es_sync_by_file", tag = "running",
+    params(IdempotencyHeader),
     request_body(
         content(
             (ExecuteFileContent = "application/json", example = json!({
@@ -289,6 +338,7 @@ async fn execute(
     ),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),
+        (status = 409, description = "The key came with another body: `idempotency_key_reused`", body = ErrorBody),
         (status = 429, description = "Too many host lists and files at once: `too_many_requests`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
     ),
@@ -298,10 +348,10 @@ async fn execute_file(
     _: NoQuery,
     State(api): State<Api>,
     permit: EnqueuePermit,
-    body: FileBody,
+    FileEnqueue { body, key }: FileEnqueue,
 ) -> Result<Json<RunAccepted>, ApiError> {
-    let (run, invalid_lines, invalid_line_count) = enqueue::execute_host_file(&api, body.submitted()).await?;
+    let key = key.map(|key| key.at("/es-sync-execute-file"));
+    let run = enqueue::execute_host_file(&api, body.submitted(), key).await?;
     drop(permit);
-    let outcome = enqueue::wait_for_end(&api, &run).await;
-    Ok(Json(RunAccepted::new(&run, outcome.as_ref(), Some((invalid_lines, invalid_line_count)))))
+    Ok(RunAccepted::answer(&api, run).await)
 }

@@ -1,12 +1,15 @@
 //! The routes, a file a resource: parameters, answer, documentation, a short handler. The rules stand in the services.
 
 pub(crate) mod answers;
+pub(crate) mod events;
 pub(crate) mod execute;
 pub(crate) mod executions;
 pub(crate) mod explain;
+pub(crate) mod full_sync;
 pub(crate) mod hosts;
 pub(crate) mod operator;
 pub(crate) mod preview;
+pub(crate) mod reruns;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 
@@ -23,8 +26,11 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .merge(tasks::router())
         .merge(preview::router())
         .merge(execute::router())
+        .merge(full_sync::router())
+        .merge(reruns::router())
         .merge(executions::router())
         .merge(explain::router())
+        .merge(events::router())
         .merge(hosts::router())
         .merge(stats::router())
 }

@@ -103,7 +103,7 @@ pub(crate) struct UpdateTask {
 }
 
 /// The fields of a change; those of a new task have `created_by` beside them.
-pub(crate) struct Changes(TaskFields);
+pub(crate) struct Changes(pub(crate) TaskFields);
 
 fn changes(fields: &mut Fields) -> TaskFields {
     TaskFields {
@@ -231,8 +231,8 @@ pub(crate) struct EnableTask {
 
 /// [`EnableTask`] as it is read.
 pub(crate) struct Enabling {
-    id: Option<u64>,
-    is_enabled: Option<bool>,
+    pub(crate) id: Option<u64>,
+    pub(crate) is_enabled: Option<bool>,
 }
 
 impl FromFields for Enabling {

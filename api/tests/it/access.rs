@@ -19,7 +19,7 @@ fn operations() -> Vec<(Method, String)> {
             }
         }
     }
-    assert_eq!(operations.len(), 15, "{operations:?}");
+    assert_eq!(operations.len(), 19, "{operations:?}");
     operations
 }
 

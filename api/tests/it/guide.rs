@@ -43,6 +43,7 @@ async fn perform(server: &Server, line: &str) -> Answer {
     let mut form: Vec<(String, String)> = Vec::new();
     let mut is_json = false;
     let mut has_token = false;
+    let mut key = None;
     let mut words = words(line).into_iter().skip(1);
     while let Some(word) = words.next() {
         let mut argument = || words.next().expect("an argument");
@@ -52,7 +53,10 @@ async fn perform(server: &Server, line: &str) -> Answer {
             "-H" => match argument().as_str() {
                 "$AUTH" => has_token = true,
                 "$JSON" => is_json = true,
-                other => panic!("the header {other} in {line}"),
+                other => match other.strip_prefix("Idempotency-Key: ") {
+                    Some(value) => key = Some(value.to_owned()),
+                    None => panic!("the header {other} in {line}"),
+                },
             },
             "-d" => data = Some(argument()),
             "-F" => {
@@ -69,6 +73,9 @@ async fn perform(server: &Server, line: &str) -> Answer {
     let mut request = server.request(method, &path);
     if has_token {
         request = request.bearer_auth(OPERATOR);
+    }
+    if let Some(key) = key {
+        request = request.header("Idempotency-Key", key);
     }
     if let Some(data) = data {
         assert!(is_json, "{line}");

@@ -109,6 +109,7 @@ impl Ground {
             ("HOSTSYNC_RABBITMQ__URL", &self.servers.rabbitmq),
             ("HOSTSYNC_RABBITMQ__PREFIX", &self.name),
             ("HOSTSYNC_API__LISTEN", "127.0.0.1:0"),
+            ("HOSTSYNC_API__RPC_LISTEN", "127.0.0.1:0"),
             ("HOSTSYNC_API__OPERATOR_TOKEN", OPERATOR),
             ("HOSTSYNC_API__VIEWER_TOKEN", VIEWER),
             ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", "http://search.invalid:9200"),
@@ -150,6 +151,8 @@ impl Ground {
 pub(crate) struct Server {
     pub(crate) ground: Ground,
     pub(crate) address: SocketAddr,
+    #[allow(dead_code, reason = "what the tests of gRPC alone need")]
+    pub(crate) rpc_address: SocketAddr,
     pub(crate) shutdown: Shutdown,
     pub(crate) serving: JoinHandle<anyhow::Result<()>>,
     client: reqwest::Client,
@@ -240,9 +243,11 @@ impl Server {
         let config = config(&ground, more);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let rpc_listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let rpc_address = rpc_listener.local_addr().expect("an address");
         let shutdown = Shutdown::manual(Duration::from_secs(10));
-        let serving = tokio::spawn(hostsync_api::serve(config, listener, shutdown.clone()));
-        Self { ground, address, shutdown, serving, client: reqwest::Client::new() }
+        let serving = tokio::spawn(hostsync_api::serve_on(config, listener, rpc_listener, shutdown.clone()));
+        Self { ground, address, rpc_address, shutdown, serving, client: reqwest::Client::new() }
     }
 
     async fn until_ready(&self) {
@@ -293,7 +298,7 @@ impl Server {
         self.get(&format!("/es-sync-tasks/{id}")).await.ok()["task"].clone()
     }
 
-    /// Gives hosts of a run their outcome, as a worker does.
+    /// Gives hosts of a run their outcome, as a worker does; an address that ends with 9 has had a row before.
     pub(crate) async fn finish_hosts(&self, execution: u64, outcomes: &[(&str, SyncStatus)]) {
         let execution_id = ExecutionId(execution);
         let mut transaction = self.ground.pool.begin().await.expect("begun");
@@ -310,6 +315,7 @@ impl Server {
                 status: *status,
                 error_message: (*status == SyncStatus::Failed).then(|| "no answer".to_owned()),
                 measured: Measured { max_cpu: Some(12.5), ..Measured::default() },
+                inserted: (*status == SyncStatus::Success).then_some(!host_ip.ends_with('9')),
                 data_point_count: Some(288),
                 attempts: 1,
                 search: None,

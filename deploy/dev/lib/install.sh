@@ -87,7 +87,8 @@ apt_install() {
 fetch_artefacts() {
     local server=$1 lib=$DEV/lib/$1 started
     shift
-    [[ ! -e $lib/complete ]] || return 0
+    # Again after a change of what it is made from.
+    [[ ! -e $lib/complete || $HERE/pom.xml -nt $lib/complete || $HERE/launcher/Launcher.java -nt $lib/complete ]] || return 0
     started=$(now_us)
     say "$server" "fetching its artefacts with Maven"
     rm -rf "$lib"

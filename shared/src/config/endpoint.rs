@@ -65,7 +65,7 @@ pub struct EndpointConfig {
 pub enum EndpointKind {
     /// A cluster of Elasticsearch or `OpenSearch`.
     Cluster,
-    /// A query proxy. Understood, but refused by this version.
+    /// A query proxy: it takes a search with the index pattern beside it, and passes it on.
     Proxy,
 }
 
@@ -196,9 +196,6 @@ impl RawEndpoint {
         let has_api_key = self.api_key.is_some() || self.api_key_file.is_some();
         let has_bearer_token = self.bearer_token.is_some() || self.bearer_token_file.is_some();
 
-        if self.kind == EndpointKind::Proxy {
-            reader.report(&key("kind"), "proxy is not supported yet; this version can only search a cluster");
-        }
         match (has_username, has_password) {
             (true, false) => reader.report(&key("password"), "must be set, since username is"),
             (false, true) => reader.report(&key("username"), "must be set, since password is"),

@@ -177,7 +177,9 @@ impl Config {
                 reader.report(&key, error.reason);
             }
         }
-        mappings.entry("zabbix".to_owned()).or_insert_with(Mapping::zabbix);
+        for (name, mapping) in Mapping::built_in() {
+            mappings.entry(name.to_owned()).or_insert(mapping);
+        }
         let config = Self {
             database: raw.database.resolve(&mut reader),
             rabbitmq: raw.rabbitmq.resolve(&mut reader),

@@ -336,7 +336,6 @@ fn an_endpoint_has_one_way_to_authenticate() {
     elasticsearch.endpoints.b.username: must be set, since password is (-)
     elasticsearch.endpoints.c.api_key: only one way to authenticate may be given, not password and api_key (file)
     elasticsearch.endpoints.d.bearer_token: only one way to authenticate may be given, not api_key and bearer_token (file)
-    elasticsearch.endpoints.e.kind: proxy is not supported yet; this version can only search a cluster (file)
     elasticsearch.endpoints.f.url: must be set, since other keys of this endpoint are (-)
     "#);
 }
@@ -371,7 +370,10 @@ fn an_endpoint_is_found_by_name_or_exact_url() {
 #[test]
 fn the_default_mapping_must_exist() {
     let lines = problems(load("[elasticsearch]\ndefault_mapping = 'none'", &[]));
-    assert_eq!(lines, ["elasticsearch.default_mapping: there is no mapping \"none\"; there is zabbix (file)"]);
+    assert_eq!(
+        lines,
+        ["elasticsearch.default_mapping: there is no mapping \"none\"; there is metricbeat, zabbix (file)"]
+    );
     let lines = problems(load("[elasticsearch]\ndefault_mapping = 'mine'\n[mappings.mine]\nhost_field = 'h'", &[]));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("mappings.mine."), "{lines:?}");
@@ -390,7 +392,7 @@ const MAPPING: &str = "
 #[test]
 fn a_built_in_mapping_may_be_replaced() {
     let config = load(&format!("[mappings.zabbix]{MAPPING}"), &[]).expect("a configuration");
-    assert_eq!(config.mappings.len(), 1);
+    assert_eq!(config.mappings.keys().collect::<Vec<_>>(), ["metricbeat", "zabbix"]);
     assert_eq!(config.mappings["zabbix"].time_field, "when");
     assert!(load("[mappings.zabbix]\ntime_field = ''", &[]).is_err());
     let lines = problems(load(&format!("[mappings.Upper]{MAPPING}"), &[]));
@@ -413,7 +415,7 @@ fn what_is_in_force_is_shown_with_secrets_masked() {
     ";
     let shown = load(toml, &[]).expect("a configuration").masked_toml();
     assert!(!shown.contains("hunter2"), "{shown}");
-    let (before, rest) = shown.split_once("[mappings.zabbix]").expect("a mapping");
+    let (before, rest) = shown.split_once("[mappings.metricbeat]").expect("a mapping");
     let (_, after) = rest.split_once("[scheduler]").expect("a section");
     insta::assert_snapshot!(format!("{before}…\n{after}"), @r#"
     [database]
@@ -584,6 +586,74 @@ fn the_argument_beats_the_variable_that_names_the_file() {
 
 /// The user's documentation.
 const DOCUMENTATION: &str = include_str!("../../../docs/configuration.md");
+
+/// The user's documentation of sources and mappings.
+const SOURCES: &str = include_str!("../../../docs/sources.md");
+
+#[test]
+fn the_examples_of_the_documentation_of_sources_are_taken_together() {
+    let examples: Vec<&str> =
+        SOURCES.split("```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    // The files of secrets are not there.
+    let whole = examples.join("\n").replace("api_key_file", "#").replace("bearer_token_file", "#");
+    let config = load(&whole, &[]).expect("a configuration");
+    assert_eq!(config.mappings.keys().collect::<Vec<_>>(), ["agent", "collector", "metricbeat", "zabbix"]);
+    let proxy = &config.elasticsearch.endpoints["through-proxy"];
+    assert_eq!(proxy.kind, EndpointKind::Proxy);
+    let again = load(&config.masked_toml(), &[]).expect("readable");
+    assert_eq!(again.mappings, config.mappings);
+}
+
+#[test]
+fn the_documentation_of_sources_names_every_file_system_and_the_true_bounds() {
+    for kind in crate::mapping::METRICBEAT_SKIPPED_FILE_SYSTEMS {
+        assert!(SOURCES.contains(&format!("`{kind}`")), "{kind}");
+    }
+    let to = chrono::DateTime::from_timestamp_millis(0).expect("a time");
+    let most = |range: &str| {
+        let window = crate::window::Window::ending_at(to, &range.parse().expect("a range"));
+        crate::mapping::max_hosts(&Mapping::metricbeat(), window)
+    };
+    assert!(SOURCES.contains(&format!("{} for a window of a day, {} for 30 days", most("24h"), most("30d"))));
+    assert!(SOURCES.contains("at most 50,000 slices") && crate::mapping::MAX_BUCKETS == 50_000);
+    assert!(SOURCES.contains("at most 100,000.") && crate::mapping::MAX_GROUP_HOSTS == 100_000);
+}
+
+#[test]
+fn what_is_wrong_with_a_mapping_is_told_by_its_key() {
+    let of = |mapping: &str| problems(load(&format!("[mappings.agent]\n{mapping}"), &[]));
+    let good = "time_field = 't'\nhost_field = 'h'\n\
+                memory = { max = 'm', avg = 'm', min = 'm', unit = 'gb' }\n\
+                disk = { max = 'd', avg = 'd', min = 'd', unit = 'ratio', split = { field = 'n', how = 'mean' } }\n";
+    for (cpu, line) in [
+        (
+            "{ max = 'c', avg = 'c', min = 'c', unit = 'gb' }",
+            "mappings.agent.cpu.unit: must be percent or ratio (file)",
+        ),
+        (
+            "{ max = 'c', avg = 'c', min = 'c', unit = 0 }",
+            "mappings.agent.cpu.unit: must be one of percent, ratio, bytes, gb, not 0 (file)",
+        ),
+        (
+            "{ max = 'c', avg = 'c', min = 'c', unit = 'furlong' }",
+            "mappings.agent.cpu.unit: must be one of percent, ratio, bytes, gb, not \"furlong\" (file)",
+        ),
+        (
+            "{ max = 'c', avg = 'c', min = 'c', unit = 'ratio', split = { field = 'n' } }",
+            "mappings.agent.cpu.split.how: must be mean or max for a unit of percent or ratio: shares do not add up (-)",
+        ),
+        (
+            "{ max = 'c', avg = 'c', min = 'c', unit = 'ratio', total = 't' }",
+            "mappings.agent.cpu.total: goes with a unit of bytes or gb only: a share says nothing of a capacity (file)",
+        ),
+    ] {
+        let lines = of(&format!("{good}cpu = {cpu}"));
+        assert_eq!(lines.first().map(String::as_str), Some(line));
+    }
+    let whole = format!("[mappings.agent]\n{good}cpu = {{ max = 'c', avg = 'c', min = 'c', unit = 'ratio' }}");
+    assert!(load(&whole, &[]).is_ok());
+}
 
 #[test]
 fn the_examples_of_the_documentation_are_taken() {

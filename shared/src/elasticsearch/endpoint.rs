@@ -1,24 +1,28 @@
 //! One configured search engine and the requests that it gets.
 //!
-//! Owns the HTTP client of the endpoint, with its authentication, TLS, time-outs and bounds, and the order of
-//! a search: the types of the fields, then the search itself. It gives up a request when its future is
-//! dropped, upon which the engine cancels the search too. It must not retry, nor follow a redirect.
+//! Owns the HTTP client of the endpoint, with its authentication, TLS, time-outs and bounds, and the two forms of
+//! a search: to a cluster, and to a query proxy. It gives up a request when its future is dropped, upon which the
+//! engine cancels the search too. It must not retry, nor follow a redirect. What is asked in which order is
+//! `search`'s matter, and that of its neighbours.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Client, Method, RequestBuilder, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::error::SearchError;
 use super::field_types_cache::FieldTypesCache;
+use super::identity::KnownIdentity;
 use super::index_pattern::valid_index_pattern;
-use crate::mapping::{FieldTypes, FieldTypesError, HostReading, Mapping, PlanError, bounded, read_answer, search_body};
+use crate::config::{EndpointConfig, EndpointKind};
+use crate::mapping::bounded;
 use crate::secret::{MASK, Secret};
-use crate::window::Window;
 
 /// Largest answer that is read, in bytes after decompression: 64 MiB. A larger one is given up as
 /// [`SearchError::TooLarge`]. An answer for 2,000 hosts has about 1 MiB.
@@ -27,6 +31,9 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// How much is read of the body of a refused request, in bytes. What is longer is cut, and then shown as
 /// text only if it is no JSON.
 const MAX_ERROR_BYTES: usize = 1 << 20;
+
+/// Largest answer of a query proxy that is looked at for an error inside a success, in bytes.
+const MAX_HIDDEN_ERROR_BYTES: usize = 1 << 16;
 
 /// Longest time for a connection, its TLS handshake included. It is at most half of the endpoint's
 /// time-out, so that a connection that cannot be made is told apart from an answer that does not come.
@@ -76,7 +83,10 @@ impl fmt::Debug for Auth {
 pub struct EndpointSettings {
     /// Its name in the configuration, for reasons and logs.
     pub name: String,
-    /// `http` or `https`, with an optional path below which the engine stands; no user, query or fragment.
+    /// What stands there.
+    pub kind: EndpointKind,
+    /// `http` or `https`, with an optional path: below it the engine stands, or at it the query proxy. No user,
+    /// query or fragment.
     pub url: Url,
     /// Credentials.
     pub auth: Auth,
@@ -84,6 +94,28 @@ pub struct EndpointSettings {
     pub ca_file: Option<PathBuf>,
     /// Longest time for one request, from the connection to the last byte of the answer.
     pub timeout: Duration,
+}
+
+impl EndpointSettings {
+    /// The endpoint that the configuration has under a name.
+    pub fn configured(name: &str, endpoint: &EndpointConfig) -> Self {
+        let auth = match (&endpoint.username, &endpoint.password, &endpoint.api_key, &endpoint.bearer_token) {
+            (Some(username), Some(password), _, _) => {
+                Auth::Basic { username: username.clone(), password: password.clone() }
+            }
+            (_, _, Some(key), _) => Auth::ApiKey(key.clone()),
+            (_, _, _, Some(token)) => Auth::Bearer(token.clone()),
+            _ => Auth::None,
+        };
+        Self {
+            name: name.to_owned(),
+            kind: endpoint.kind,
+            url: endpoint.url.clone(),
+            auth,
+            ca_file: endpoint.ca_file.clone(),
+            timeout: endpoint.timeout,
+        }
+    }
 }
 
 /// Settings that make no endpoint. The reason names the key and never holds a secret.
@@ -133,25 +165,20 @@ pub enum EndpointError {
     },
 }
 
-/// What a search found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SearchAnswer {
-    /// The hosts that have data, by the text that they were asked for with; the others have none.
-    pub readings: HashMap<String, HostReading>,
-    /// Milliseconds that the search engine took, by its own account.
-    pub took_ms: u64,
-}
-
 /// A search engine, ready to be asked. Made once and shared; holds a pool of connections.
 pub struct Endpoint {
     name: String,
+    pub(super) kind: EndpointKind,
     url: Url,
     timeout: Duration,
     client: Client,
     authorization: Option<HeaderValue>,
     /// What must never stand in a reason.
     secrets: Vec<Secret>,
-    field_types: FieldTypesCache,
+    pub(super) field_types: FieldTypesCache,
+    pub(super) identity: KnownIdentity,
+    /// What was searched last: a query proxy is only known to live if it can ask for it.
+    last_pattern: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -170,11 +197,11 @@ impl Endpoint {
     ///
     /// [`EndpointError`], which names the key of the configuration.
     pub fn new(settings: EndpointSettings) -> Result<Self, EndpointError> {
-        let EndpointSettings { name, mut url, auth, ca_file, timeout } = settings;
+        let EndpointSettings { name, kind, mut url, auth, ca_file, timeout } = settings;
         if let Some(reason) = defect_of(&url) {
             return Err(EndpointError::Url { name, reason });
         }
-        if !url.path().ends_with('/') {
+        if kind == EndpointKind::Cluster && !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
             url.set_path(&path);
         }
@@ -207,7 +234,18 @@ impl Endpoint {
             Ok(authorization) => authorization,
             Err(key) => return Err(EndpointError::Auth { name, key }),
         };
-        Ok(Self { name, url, timeout, client, authorization, secrets, field_types: FieldTypesCache::default() })
+        Ok(Self {
+            name,
+            kind,
+            url,
+            timeout,
+            client,
+            authorization,
+            secrets,
+            field_types: FieldTypesCache::default(),
+            identity: KnownIdentity::default(),
+            last_pattern: Mutex::new(None),
+        })
     }
 
     /// Its name in the configuration.
@@ -215,147 +253,93 @@ impl Endpoint {
         &self.name
     }
 
-    /// Where it is, with a slash at the end.
+    /// Where it is; a cluster with a slash at the end.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
     /// Whether the engine can be reached: any HTTP answer below 500 but 429 will do, since even one that
-    /// refuses the credentials is alive. At most 5 s.
+    /// refuses the credentials is alive. At most 5 s. A query proxy is asked to pass on a search that matches
+    /// nothing, once it has been searched through: it may live while the engine behind it does not.
     ///
     /// # Errors
     ///
     /// [`SearchError::Outage`].
     pub async fn ping(&self) -> Result<(), SearchError> {
-        let request = self.request(Method::GET, self.url.clone()).timeout(PING_TIME.min(self.timeout));
-        let error = match request.send().await {
+        let last_pattern = self.last_pattern.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let request = match (self.kind, last_pattern) {
+            (EndpointKind::Proxy, Some(pattern)) => {
+                let body = json!({"index": pattern, "size": 0, "query": {"match_none": {}}});
+                self.request(Method::POST, self.url.clone()).json(&body)
+            }
+            _ => self.request(Method::GET, self.url.clone()),
+        };
+        let limit = PING_TIME.min(self.timeout);
+        let error = match request.timeout(limit).send().await {
             Ok(response) if response.status().as_u16() < 500 && response.status().as_u16() != 429 => return Ok(()),
             Ok(response) => SearchError::Outage {
                 reason: format!("the search engine is not available (HTTP {})", response.status().as_u16()),
                 busy: response.status().as_u16() == 429,
             },
             Err(error) => {
-                let reason = SearchError::from_transport(error, PING_TIME.min(self.timeout)).reason().to_owned();
+                let reason = SearchError::from_transport(error, limit).reason().to_owned();
                 SearchError::Outage { reason, busy: false }
             }
         };
         Err(error.map_reason(|reason| self.presentable(None, reason)))
     }
 
-    /// Reads many hosts in one window with one search.
-    ///
-    /// `hosts` are the addresses as they stand in the documents, each once, at most
-    /// [`MAX_HOSTS`](crate::mapping::MAX_HOSTS). The types of the fields are looked up before the first search
-    /// of an index pattern and mapping, and remembered for 5 minutes or until an answer makes no sense.
-    ///
-    /// # Errors
-    ///
-    /// [`SearchError`], and then nothing may be concluded about any host.
-    #[tracing::instrument(
-        name = "elasticsearch.search",
-        skip_all,
-        fields(
-            endpoint = %self.name,
-            index = index_pattern,
-            hosts = hosts.len(),
-            hosts_with_data = tracing::field::Empty,
-            took_ms = tracing::field::Empty,
-        )
-    )]
-    pub async fn search(
-        &self,
-        index_pattern: &str,
-        mapping: &Mapping,
-        window: Window,
-        hosts: &[String],
-    ) -> Result<SearchAnswer, SearchError> {
-        if hosts.is_empty() {
-            return Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0 });
-        }
-        let result = self.search_with_types(index_pattern, mapping, window, hosts).await;
-        match &result {
-            Ok(answer) => {
-                let span = tracing::Span::current();
-                span.record("hosts_with_data", answer.readings.len());
-                span.record("took_ms", answer.took_ms);
-            }
-            Err(SearchError::Refused { .. } | SearchError::Incomplete { .. }) => {
-                self.field_types.forget(index_pattern, mapping);
-            }
-            Err(_) => {}
-        }
-        result.map_err(|error| error.map_reason(|reason| self.presentable(Some(index_pattern), reason)))
+    /// `GET` of the root of a cluster.
+    pub(super) async fn root(&self) -> Result<Vec<u8>, SearchError> {
+        self.exchange(self.request(Method::GET, self.url.clone())).await
     }
 
-    async fn search_with_types(
-        &self,
-        index_pattern: &str,
-        mapping: &Mapping,
-        window: Window,
-        hosts: &[String],
-    ) -> Result<SearchAnswer, SearchError> {
-        valid_index_pattern(index_pattern)
-            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
-        if let Some(types) = self.field_types.get(index_pattern, mapping) {
-            return self.search_once(index_pattern, mapping, &types, window, hosts).await;
-        }
-        let answer = self.field_caps(index_pattern, mapping).await?;
-        match FieldTypes::read(mapping, &answer) {
-            Ok(types) => {
-                self.field_types.put(index_pattern, mapping, types.clone());
-                self.search_once(index_pattern, mapping, &types, window, hosts).await
-            }
-            Err(error @ FieldTypesError::Malformed { .. }) => {
-                Err(SearchError::Incomplete { reason: error.to_string() })
-            }
-            Err(error @ FieldTypesError::Unusable { .. }) => Err(SearchError::Refused { reason: error.to_string() }),
-            // A cluster that cannot be reached is left out of field types without a word; a search names it.
-            Err(error @ (FieldTypesError::NoIndex | FieldTypesError::Missing { .. })) => {
-                let types = FieldTypes::unresolved(mapping);
-                let searched = self.search_once(index_pattern, mapping, &types, window, hosts).await;
-                Err(match (error, searched) {
-                    (FieldTypesError::NoIndex, Err(error)) => error,
-                    (error @ FieldTypesError::NoIndex, Ok(_)) => SearchError::Incomplete { reason: error.to_string() },
-                    (error, Ok(_) | Err(SearchError::Refused { .. })) => {
-                        SearchError::Refused { reason: error.to_string() }
-                    }
-                    (_, Err(error)) => error,
-                })
-            }
-        }
-    }
-
-    async fn field_caps(&self, index_pattern: &str, mapping: &Mapping) -> Result<Vec<u8>, SearchError> {
+    /// `GET {index_pattern}/_field_caps` of a cluster.
+    pub(super) async fn field_caps(&self, index_pattern: &str, fields: &[String]) -> Result<Vec<u8>, SearchError> {
         let mut url = self.index_url(index_pattern, "_field_caps")?;
-        url.query_pairs_mut()
-            .append_pair("fields", &FieldTypes::to_ask_for(mapping).join(","))
-            .append_pair("include_unmapped", "true");
+        url.query_pairs_mut().append_pair("fields", &fields.join(",")).append_pair("include_unmapped", "true");
         self.exchange(self.request(Method::GET, url)).await
     }
 
-    async fn search_once(
-        &self,
-        index_pattern: &str,
-        mapping: &Mapping,
-        types: &FieldTypes,
-        window: Window,
-        hosts: &[String],
-    ) -> Result<SearchAnswer, SearchError> {
-        let body = search_body(mapping, types, window, hosts).map_err(|error| match error {
-            PlanError::TooManyHosts { .. } => SearchError::TooLarge { reason: error.to_string() },
-            PlanError::NoHosts => SearchError::Refused { reason: error.to_string() },
-        })?;
-        let mut url = self.index_url(index_pattern, "_search")?;
-        url.query_pairs_mut()
-            // Asked for although it is never taken: a partial answer says which shards and clusters are
-            // missing and why, where without it a single failed shard gives an error for the whole. It is
-            // written out because a cluster may have the other default.
-            .append_pair("allow_partial_search_results", "true")
-            // The same window and hosts are hardly ever asked for again: do not push others out of the cache.
-            .append_pair("request_cache", "false");
-        let answer = self.exchange(self.request(Method::POST, url).json(&body)).await?;
-        let answer = read_answer(mapping, types, hosts, &answer)?;
-        Ok(SearchAnswer { readings: answer.readings, took_ms: answer.took_ms })
+    /// Sends a search and gives the body of a 2xx answer.
+    pub(super) async fn ask(&self, index_pattern: &str, body: &Value) -> Result<Vec<u8>, SearchError> {
+        match self.ask_whatever(index_pattern, body).await? {
+            Told::Answer(answer) => Ok(answer),
+            Told::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
+        }
+    }
+
+    /// Sends a search and gives what comes back, a refusal too.
+    pub(super) async fn ask_whatever(&self, index_pattern: &str, body: &Value) -> Result<Told, SearchError> {
+        valid_index_pattern(index_pattern)
+            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
+        let request = match self.kind {
+            EndpointKind::Cluster => {
+                let mut url = self.index_url(index_pattern, "_search")?;
+                url.query_pairs_mut()
+                    // Asked for although it is never taken: a partial answer says which shards and clusters are
+                    // missing and why, where without it a single failed shard gives an error for the whole. It is
+                    // written out because a cluster may have the other default.
+                    .append_pair("allow_partial_search_results", "true")
+                    // The same window and hosts are hardly ever asked for again: do not push others out of the cache.
+                    .append_pair("request_cache", "false");
+                self.request(Method::POST, url).json(body)
+            }
+            EndpointKind::Proxy => {
+                let mut body = body.clone();
+                body["index"] = Value::from(index_pattern);
+                self.request(Method::POST, self.url.clone()).json(&body)
+            }
+        };
+        let told = self.exchange_whatever(request).await?;
+        let mut last_pattern = self.last_pattern.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_pattern.as_deref() != Some(index_pattern) {
+            *last_pattern = Some(index_pattern.to_owned());
+        }
+        Ok(match told {
+            Told::Answer(answer) if self.kind == EndpointKind::Proxy => hidden_error(answer),
+            told => told,
+        })
     }
 
     /// `{url}/{index_pattern}/{command}`, the pattern encoded as one segment.
@@ -380,11 +364,18 @@ impl Endpoint {
 
     /// Sends a request and gives the body of a 2xx answer.
     async fn exchange(&self, request: RequestBuilder) -> Result<Vec<u8>, SearchError> {
+        match self.exchange_whatever(request).await? {
+            Told::Answer(answer) => Ok(answer),
+            Told::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
+        }
+    }
+
+    async fn exchange_whatever(&self, request: RequestBuilder) -> Result<Told, SearchError> {
         let mut response = request.send().await.map_err(|error| self.transport(error))?;
         let status = response.status();
         if status.is_success() {
             return match self.body(&mut response, MAX_ANSWER_BYTES).await? {
-                Body::Whole(body) => Ok(body),
+                Body::Whole(body) => Ok(Told::Answer(body)),
                 Body::Cut(_) => Err(SearchError::TooLarge {
                     reason: format!("the answer is larger than {} MiB", MAX_ANSWER_BYTES >> 20),
                 }),
@@ -396,7 +387,7 @@ impl Endpoint {
             Ok(Body::Whole(body) | Body::Cut(body)) => body,
             Err(_) => Vec::new(),
         };
-        Err(SearchError::from_status(status.as_u16(), location.as_deref(), &body))
+        Ok(Told::Error { status: status.as_u16(), location, body })
     }
 
     async fn body(&self, response: &mut Response, max_bytes: usize) -> Result<Body, SearchError> {
@@ -418,7 +409,7 @@ impl Endpoint {
 
     /// The reason with the endpoint and the index pattern before it, and without secrets: an engine or a
     /// proxy may repeat what it was sent.
-    fn presentable(&self, index_pattern: Option<&str>, reason: &str) -> String {
+    pub(super) fn presentable(&self, index_pattern: Option<&str>, reason: &str) -> String {
         let mut reason = reason.to_owned();
         for secret in &self.secrets {
             reason = reason.replace(secret.expose(), MASK);
@@ -428,6 +419,45 @@ impl Endpoint {
             Some(index) => format!("endpoint \"{}\", index \"{}\": {reason}", self.name, bounded(index, 255)),
             None => format!("endpoint \"{}\": {reason}", self.name),
         }
+    }
+}
+
+/// What came back from a request.
+pub(super) enum Told {
+    /// The body of a 2xx answer.
+    Answer(Vec<u8>),
+    /// Another status, with the beginning of its body.
+    Error {
+        /// Of HTTP.
+        status: u16,
+        /// Where it redirects to, without what may be secret.
+        location: Option<String>,
+        /// At most 1 MiB.
+        body: Vec<u8>,
+    },
+}
+
+/// A query proxy may pass on the engine's error with a 200 of its own: what has an `error` and says nothing of
+/// shards is one, with the status that stands in it.
+fn hidden_error(answer: Vec<u8>) -> Told {
+    #[derive(Deserialize)]
+    struct Hidden {
+        error: Value,
+        #[serde(default)]
+        status: Option<u16>,
+        #[serde(default, rename = "_shards")]
+        shards: Option<Value>,
+    }
+    if answer.len() > MAX_HIDDEN_ERROR_BYTES {
+        return Told::Answer(answer);
+    }
+    match serde_json::from_slice::<Hidden>(&answer) {
+        Ok(Hidden { error, status, shards: None }) if !error.is_null() => {
+            // Without a status of its own it is a failure inside, which costs an attempt.
+            let status = status.filter(|status| (400..600).contains(status)).unwrap_or(500);
+            Told::Error { status, location: None, body: answer }
+        }
+        _ => Told::Answer(answer),
     }
 }
 
@@ -492,6 +522,7 @@ mod tests {
     fn settings(url: &str, auth: Auth) -> EndpointSettings {
         EndpointSettings {
             name: "main".to_owned(),
+            kind: EndpointKind::Cluster,
             url: url.parse().expect("a URL"),
             auth,
             ca_file: None,
@@ -529,6 +560,29 @@ mod tests {
             assert_eq!(url.path(), format!("{path}cluster*:a-*,b%20c/_search"));
             assert_eq!(url.host_str(), Some("es"));
         }
+    }
+
+    #[test]
+    fn a_query_proxy_is_called_at_its_very_url() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for url in ["http://proxy/api/search", "http://proxy/"] {
+            let settings = EndpointSettings { kind: EndpointKind::Proxy, ..settings(url, Auth::None) };
+            assert_eq!(Endpoint::new(settings).expect("an endpoint").url().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn an_error_inside_a_success_is_an_error() {
+        let told = |body: &str| match hidden_error(body.as_bytes().to_vec()) {
+            Told::Answer(_) => None,
+            Told::Error { status, .. } => Some(status),
+        };
+        assert_eq!(told(r#"{"error": {"type": "x"}, "status": 404}"#), Some(404));
+        assert_eq!(told(r#"{"error": "gone"}"#), Some(500));
+        assert_eq!(told(r#"{"error": "gone", "status": 200}"#), Some(500));
+        assert_eq!(told(r#"{"error": null, "took": 1}"#), None);
+        assert_eq!(told(r#"{"error": "odd", "_shards": {"total": 1}}"#), None);
+        assert_eq!(told("<html>"), None);
     }
 
     #[test]

@@ -2,13 +2,22 @@
 //!
 //! Owns the connection of an endpoint (authentication, TLS, time-outs, bounds), what is sent to it, and the
 //! sorting of everything that can go wrong into what the caller does next. What is asked and what an
-//! answer means is `mapping`'s matter. It retries nothing and keeps no state but the types of fields.
+//! answer means is `mapping`'s matter. It retries nothing and keeps no state but the types of fields and who answers.
 
 mod endpoint;
 mod error;
 mod field_types_cache;
+mod group;
+mod identity;
 mod index_pattern;
+mod look_up;
+mod probe;
+mod search;
 
-pub use endpoint::{Auth, Endpoint, EndpointError, EndpointSettings, MAX_ANSWER_BYTES, SearchAnswer};
+pub use endpoint::{Auth, Endpoint, EndpointError, EndpointSettings, MAX_ANSWER_BYTES};
 pub use error::SearchError;
+pub use group::GROUP_PAGE;
+pub use identity::{Identity, Product};
 pub use index_pattern::{IndexPatternError, MAX_INDEX_PATTERN_BYTES, valid_index_pattern};
+pub use probe::{Probe, ProbedHost};
+pub use search::SearchAnswer;

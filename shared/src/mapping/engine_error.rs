@@ -8,6 +8,9 @@ use serde_json::Value;
 /// Longest reason taken over from a search engine, in characters; what is longer is cut with an ellipsis.
 pub const REASON_MAX_CHARS: usize = 500;
 
+/// A document with two weights fails the whole search. Asked for alone, its host fails alone.
+const MORE_THAN_ONE_WEIGHT: &str = "more than one weight for a single document";
+
 /// What a failure in the search engine asks of the one who sent the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -34,7 +37,8 @@ pub struct EngineReason {
 /// (whose `rejected_execution_exception` lost its prefix): `too_many_buckets_exception` (setting
 /// `search.max_buckets`), `circuit_breaking_exception`, `too_many_clauses` and its nested form (setting
 /// `indices.query.bool.max_clause_count`), a reason that names `index.max_terms_count`, and
-/// `task_cancelled_exception`, by which an engine protects itself from a heavy search.
+/// `task_cancelled_exception`, by which an engine protects itself from a heavy search. A document with more
+/// than one weight is among them too: halving the search finds its host.
 pub fn engine_reason(error: &Value) -> EngineReason {
     let mut signs = Signs::default();
     signs.look_at(error);
@@ -46,6 +50,19 @@ pub fn engine_reason(error: &Value) -> EngineReason {
         Cause::Other
     };
     EngineReason { text: bounded(&sentence(error), REASON_MAX_CHARS), cause }
+}
+
+/// Whether an error, or the reason of a failed shard, says that `field` is a text there, which cannot be grouped by.
+///
+/// Elasticsearch 7 to 9 and `OpenSearch` word it differently, but all name the setting and the field.
+pub fn is_text_without_keyword(error: &Value, field: &str) -> bool {
+    let sign = format!("fielddata=true on [{field}]");
+    match error {
+        Value::Object(object) => object.values().any(|value| is_text_without_keyword(value, field)),
+        Value::Array(values) => values.iter().any(|value| is_text_without_keyword(value, field)),
+        Value::String(text) => text.contains(&sign),
+        _ => false,
+    }
 }
 
 /// `text` on one line, with runs of blanks and control characters made one blank, cut to `max_chars`
@@ -109,7 +126,7 @@ impl Signs {
     }
 
     fn look_at_text(&mut self, text: &str) {
-        const TOO_LARGE: [&str; 3] = ["max_terms_count", "max_clause_count", "maxClauseCount"];
+        const TOO_LARGE: [&str; 4] = ["max_terms_count", "max_clause_count", "maxClauseCount", MORE_THAN_ONE_WEIGHT];
         self.too_large |= TOO_LARGE.iter().any(|sign| text.contains(sign));
     }
 }

@@ -7,17 +7,64 @@
 
 mod engine_error;
 mod fields;
+mod found;
+mod group;
 mod plan;
 mod read;
+mod slices;
 mod values;
 
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use engine_error::{Cause, EngineReason, REASON_MAX_CHARS, bounded, engine_reason};
-pub use fields::{FieldTypes, FieldTypesError, HostKind};
-pub use plan::{MAX_HOSTS, PlanError, search_body};
-pub use read::{Answer, HostReading, Refusal, Stats, read_answer};
+pub use engine_error::{Cause, EngineReason, REASON_MAX_CHARS, bounded, engine_reason, is_text_without_keyword};
+pub use fields::{
+    FieldTypes, FieldTypesError, FieldUse, Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField, Shapes,
+};
+pub use found::{Found, HostReading, Share, Stats};
+pub use group::{GroupCursor, GroupHost, GroupHosts, GroupMember, GroupPage, MAX_GROUP_HOSTS, group_body, read_group};
+pub use plan::{MAX_HOSTS, PlanError, count_body, max_hosts, search_body};
+pub use read::{Answer, Refusal, read_answer, read_count};
+pub use slices::{MAX_BUCKETS, Slices};
 pub use values::{BadValue, Capacity, HostValues, MAX_GB, MAX_PERCENT, host_values};
+
+/// File systems that hold no data of their own: in memory, of the kernel, layers over others, read-only images,
+/// or of another host. `metricbeat` documents of them are skipped.
+pub const METRICBEAT_SKIPPED_FILE_SYSTEMS: [&str; 31] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fusectl",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "nsfs",
+    "overlay",
+    "overlayfs",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rootfs",
+    "rpc_pipefs",
+    "securityfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+];
 
 /// Longest field name that a mapping may hold, in characters.
 const MAX_FIELD_CHARS: usize = 255;
@@ -48,7 +95,7 @@ impl Metric {
 }
 
 /// What a number in a document means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// 0 to 100.
@@ -61,7 +108,86 @@ pub enum Unit {
     Gb,
 }
 
+/// A derived enum would also take a number, as its place in the list: `unit = 0`.
+impl<'de> Deserialize<'de> for Unit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Word([
+            ("percent", Self::Percent),
+            ("ratio", Self::Ratio),
+            ("bytes", Self::Bytes),
+            ("gb", Self::Gb),
+        ]))
+    }
+}
+
+/// How the parts of a split make one value of a slice of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Combine {
+    /// All parts together, as the mount points of a host.
+    #[default]
+    Sum,
+    /// The mean of the parts, as the cores of a processor.
+    Mean,
+    /// The largest part, as the fullest disk.
+    Max,
+}
+
+impl<'de> Deserialize<'de> for Combine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Word([("sum", Self::Sum), ("mean", Self::Mean), ("max", Self::Max)]))
+    }
+}
+
+/// One of a few words, and nothing but a text.
+struct Word<T, const N: usize>([(&'static str, T); N]);
+
+impl<T: Copy, const N: usize> Visitor<'_> for Word<T, N> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+        write!(f, "one of {}", words.join(", "))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let found = self.0.iter().find(|(word, _)| *word == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+            E::custom(format_args!("must be one of {}, not {text:?}", words.join(", ")))
+        })
+    }
+}
+
+/// A field in which the source says itself which share is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareField {
+    /// Field with the share.
+    pub field: String,
+    /// `percent` or `ratio`.
+    pub unit: Unit,
+}
+
+/// A metric that is measured part by part, a document a part.
+///
+/// The window is cut into [`Slices`]. Within a slice the samples of a part are averaged, so that none counts
+/// twice however often it was sampled; the parts then make one value; over the slices' values maximum,
+/// average and minimum are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Field that names the part: `keyword`, or `text` with a `.keyword` beside it, or a whole number.
+    pub field: String,
+    /// How the parts make one value.
+    #[serde(default)]
+    pub how: Combine,
+}
+
 /// The fields of one metric. The three may be the same field.
+///
+/// Where they are, and there is neither a weight nor a split, the field may also be a roll-up: an object with
+/// the numbers [`ROLL_UP_MAX`], [`ROLL_UP_MIN`], [`ROLL_UP_AVG`] and [`ROLL_UP_WEIGHT`], in all indices or in some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricFields {
@@ -71,25 +197,65 @@ pub struct MetricFields {
     pub avg: String,
     /// Field whose smallest value is the minimum.
     pub min: String,
-    /// Field that weighs the average. Refused by [`Mapping::validate`] for now.
+    /// Field that weighs the average. A document without it weighs 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
-    /// Field that holds the capacity in the unit of the metric. Refused by [`Mapping::validate`] for now.
+    /// Field that holds the capacity in the unit of the metric, `bytes` or `gb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<String>,
     /// Unit of the three fields.
     pub unit: Unit,
+    /// Where the source says itself which share is in use, for a metric in `bytes` or `gb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<ShareField>,
+    /// How the metric is split into parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
 }
+
+/// Below the field of a roll-up: its largest value.
+pub const ROLL_UP_MAX: &str = "value_max";
+/// Below the field of a roll-up: its smallest value.
+pub const ROLL_UP_MIN: &str = "value_min";
+/// Below the field of a roll-up: its average.
+pub const ROLL_UP_AVG: &str = "value_avg";
+/// Below the field of a roll-up: how many values it stands for, the weight of its average. A plain number is
+/// one value and weighs 1 beside it.
+pub const ROLL_UP_WEIGHT: &str = "zabbix_value_count";
 
 impl MetricFields {
     /// All three statistics from one field.
     pub fn single(field: &str, unit: Unit) -> Self {
-        Self { max: field.to_owned(), avg: field.to_owned(), min: field.to_owned(), weight: None, total: None, unit }
+        Self {
+            max: field.to_owned(),
+            avg: field.to_owned(),
+            min: field.to_owned(),
+            weight: None,
+            total: None,
+            unit,
+            percent: None,
+            split: None,
+        }
     }
 
     /// The one field of all three statistics, or `None` if they differ.
     pub fn shared_field(&self) -> Option<&str> {
         (self.max == self.avg && self.avg == self.min).then_some(self.max.as_str())
+    }
+
+    /// The field that may be a roll-up instead of a number, or `None` if there is no such field.
+    pub fn roll_up_field(&self) -> Option<&str> {
+        self.shared_field().filter(|_| self.weight.is_none() && self.split.is_none())
+    }
+
+    /// The fields that hold numbers, each with its key, in the order of the keys.
+    fn numbers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [("max", &self.max), ("avg", &self.avg), ("min", &self.min)]
+            .into_iter()
+            .map(|(key, field)| (key, field.as_str()))
+            .chain(self.weight.as_deref().map(|field| ("weight", field)))
+            .chain(self.total.as_deref().map(|field| ("total", field)))
+            .chain(self.percent.as_ref().map(|share| ("percent.field", share.field.as_str())))
     }
 }
 
@@ -115,7 +281,8 @@ pub struct Mapping {
     pub memory: MetricFields,
     /// Used disk space.
     pub disk: MetricFields,
-    /// A query of the search engine's language that documents must also match.
+    /// A query of the search engine's language that documents must also match. What it leaves out is not
+    /// counted either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<serde_json::Value>,
 }
@@ -153,6 +320,41 @@ impl Mapping {
         }
     }
 
+    /// The built-in `metricbeat` mapping (Elastic Common Schema): a document a metricset.
+    ///
+    /// The share of memory in use is the source's own, GB come from its bytes. The disk is the sum over the
+    /// mount points that keep data, and its percentage the sum in use ÷ the sum there is. A host belongs to the
+    /// groups that its `tags` name.
+    pub fn metricbeat() -> Self {
+        let share = ShareField { field: "system.memory.actual.used.pct".to_owned(), unit: Unit::Ratio };
+        let mounts = Split { field: "system.filesystem.mount_point".to_owned(), how: Combine::Sum };
+        Self {
+            time_field: "@timestamp".to_owned(),
+            host_field: "host.ip".to_owned(),
+            host_name_field: Some("host.name".to_owned()),
+            group_field: Some("tags".to_owned()),
+            cpu: MetricFields::single("system.cpu.total.norm.pct", Unit::Ratio),
+            memory: MetricFields {
+                total: Some("system.memory.total".to_owned()),
+                percent: Some(share),
+                ..MetricFields::single("system.memory.actual.used.bytes", Unit::Bytes)
+            },
+            disk: MetricFields {
+                total: Some("system.filesystem.total".to_owned()),
+                split: Some(mounts),
+                ..MetricFields::single("system.filesystem.used.bytes", Unit::Bytes)
+            },
+            filter: Some(serde_json::json!({
+                "bool": {"must_not": [{"terms": {"system.filesystem.type": METRICBEAT_SKIPPED_FILE_SYSTEMS}}]}
+            })),
+        }
+    }
+
+    /// The mappings that need no configuration, by name.
+    pub fn built_in() -> [(&'static str, Self); 2] {
+        [("zabbix", Self::zabbix()), ("metricbeat", Self::metricbeat())]
+    }
+
     /// The fields of one metric.
     pub fn metric(&self, metric: Metric) -> &MetricFields {
         match metric {
@@ -162,22 +364,20 @@ impl Mapping {
         }
     }
 
-    /// The fields that hold measurements, each once, in the order of [`Metric::ALL`].
+    /// The fields that hold numbers, each once, in the order of [`Metric::ALL`] and of the keys of a metric.
     pub fn metric_fields(&self) -> Vec<&str> {
         let mut fields = Vec::with_capacity(9);
         for metric in Metric::ALL {
-            let MetricFields { max, avg, min, .. } = self.metric(metric);
-            for field in [max, avg, min] {
-                if !fields.contains(&field.as_str()) {
-                    fields.push(field.as_str());
+            for (_, field) in self.metric(metric).numbers() {
+                if !fields.contains(&field) {
+                    fields.push(field);
                 }
             }
         }
         fields
     }
 
-    /// Checks what a type cannot say: field names, units that make sense, and that nothing is asked for
-    /// which hostsync does not do yet.
+    /// Checks what a type cannot say: field names, units that make sense, and keys that go together.
     ///
     /// # Errors
     ///
@@ -207,24 +407,45 @@ impl Mapping {
 
 fn check_metric(metric: Metric, fields: &MetricFields) -> Result<(), MappingError> {
     let key = metric.key();
-    for (statistic, field) in [("max", &fields.max), ("avg", &fields.avg), ("min", &fields.min)] {
-        check_field(&format!("{key}.{statistic}"), field)?;
+    for (name, field) in fields.numbers() {
+        check_field(&format!("{key}.{name}"), field)?;
     }
-    if fields.weight.is_some() {
-        return Err(MappingError::new(
-            format!("{key}.weight"),
-            "weighted averages are not supported by this version; remove the key",
-        ));
+    let error = |name: &str, reason: &str| Err(MappingError::new(format!("{key}.{name}"), reason));
+    let is_share = |unit| matches!(unit, Unit::Percent | Unit::Ratio);
+    if metric == Metric::Cpu && !is_share(fields.unit) {
+        return error("unit", "must be percent or ratio");
     }
-    if fields.total.is_some() {
-        return Err(MappingError::new(
-            format!("{key}.total"),
-            "a capacity from the source is not supported by this version; \
-             remove the key, and the capacity of hosts_pool is used",
-        ));
+    if fields.total.is_some() && is_share(fields.unit) {
+        return error("total", "goes with a unit of bytes or gb only: a share says nothing of a capacity");
     }
-    if metric == Metric::Cpu && !matches!(fields.unit, Unit::Percent | Unit::Ratio) {
-        return Err(MappingError::new("cpu.unit", "must be percent or ratio"));
+    if let Some(percent) = &fields.percent {
+        if is_share(fields.unit) {
+            return error("percent", "goes with a unit of bytes or gb only: the metric is a share already");
+        }
+        if fields.split.is_some() {
+            return error(
+                "percent",
+                "cannot stand beside split: the share of a sum is not the sum of shares; use total",
+            );
+        }
+        if !is_share(percent.unit) {
+            return error("percent.unit", "must be percent or ratio");
+        }
+    }
+    if let Some(split) = &fields.split {
+        check_field(&format!("{key}.split.field"), &split.field)?;
+        if fields.shared_field().is_none() {
+            return error("split", "needs the same field for max, avg and min");
+        }
+        if fields.weight.is_some() {
+            return error("weight", "cannot stand beside split");
+        }
+        if split.how == Combine::Sum && is_share(fields.unit) {
+            return error("split.how", "must be mean or max for a unit of percent or ratio: shares do not add up");
+        }
+        if split.how == Combine::Max && fields.total.is_some() {
+            return error("split.how", "must be sum or mean beside total");
+        }
     }
     Ok(())
 }
@@ -266,11 +487,12 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_mapping_is_valid_and_survives_serialization() {
-        let zabbix = Mapping::zabbix();
-        assert_eq!(zabbix.validate(), Ok(()));
-        let json = serde_json::to_value(&zabbix).expect("a mapping");
-        assert_eq!(mapping_of(json), Ok(zabbix));
+    fn the_built_in_mappings_are_valid_and_survive_serialization() {
+        for (name, mapping) in Mapping::built_in() {
+            assert_eq!(mapping.validate(), Ok(()), "{name}");
+            let json = serde_json::to_value(&mapping).expect("a mapping");
+            assert_eq!(mapping_of(json), Ok(mapping));
+        }
     }
 
     #[test]
@@ -282,13 +504,78 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_yet_is_refused_by_its_key() {
-        for (pointer, key) in [("/cpu", "weight"), ("/memory", "total")] {
+    fn weight_total_percent_and_split_are_taken() {
+        let mut json = custom();
+        json["cpu"]["weight"] = json!("c.count");
+        json["memory"]["total"] = json!("m.total");
+        json["memory"]["percent"] = json!({"field": "m.pct", "unit": "percent"});
+        json["disk"]["total"] = json!("d.total");
+        json["disk"]["split"] = json!({"field": "mount"});
+        let mapping = mapping_of(json).expect("a mapping");
+        assert_eq!(
+            mapping.metric_fields(),
+            ["c.max", "c.avg", "c.min", "c.count", "m", "m.total", "m.pct", "d", "d.total"]
+        );
+        assert_eq!(mapping.disk.split.as_ref().map(|split| split.how), Some(Combine::Sum));
+        assert_eq!((mapping.memory.roll_up_field(), mapping.disk.roll_up_field()), (Some("m"), None));
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_refused_by_their_key() {
+        for (pointer, value, key) in [
+            ("/cpu/total", json!("t"), "cpu.total"),
+            ("/cpu/percent", json!({"field": "p", "unit": "ratio"}), "cpu.percent"),
+            ("/memory/percent", json!({"field": "p", "unit": "gb"}), "memory.percent.unit"),
+            ("/memory/percent", json!({"field": "p*", "unit": "ratio"}), "memory.percent.field"),
+            ("/memory/weight", json!(""), "memory.weight"),
+            ("/memory/total", json!("a,b"), "memory.total"),
+            ("/cpu/split", json!({"field": "core", "how": "mean"}), "cpu.split"),
+            ("/disk/split", json!({"field": "a..b"}), "disk.split.field"),
+        ] {
             let mut json = custom();
-            json.pointer_mut(pointer).expect("a metric")[key] = json!("n");
-            let error = mapping_of(json).expect_err("not supported");
-            assert!(error.starts_with(&format!("{}.{key}: ", &pointer[1..])), "{error}");
-            assert!(error.contains("not supported by this version"), "{error}");
+            let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+            json.pointer_mut(parent).expect("a metric")[name] = value;
+            let error = mapping_of(json).expect_err(key);
+            assert!(error.starts_with(&format!("{key}: ")), "{error}");
+        }
+        for (disk, key) in [
+            (
+                json!({"max": "d", "avg": "d", "min": "d", "unit": "gb", "weight": "w", "split": {"field": "m"}}),
+                "disk.weight",
+            ),
+            (json!({"max": "d", "avg": "d", "min": "d", "unit": "ratio", "split": {"field": "m"}}), "disk.split.how"),
+            (
+                json!({"max": "d", "avg": "d", "min": "d", "unit": "gb", "total": "t", "split": {"field": "m", "how": "max"}}),
+                "disk.split.how",
+            ),
+            (
+                json!({
+                    "max": "d", "avg": "d", "min": "d", "unit": "gb", "split": {"field": "m"},
+                    "percent": {"field": "p", "unit": "ratio"},
+                }),
+                "disk.percent",
+            ),
+        ] {
+            let mut json = custom();
+            json["disk"] = disk;
+            let error = mapping_of(json).expect_err(key);
+            assert!(error.starts_with(&format!("{key}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_units_and_splits_are_texts_and_nothing_else() {
+        for (pointer, value) in [
+            ("/cpu/unit", json!(0)),
+            ("/cpu/unit", json!("Ratio")),
+            ("/cpu/unit", json!(["ratio"])),
+            ("/disk/split", json!({"field": "m", "how": 0})),
+            ("/disk/split", json!({"field": "m", "how": "product"})),
+        ] {
+            let mut json = custom();
+            let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+            json.pointer_mut(parent).expect("a metric")[name] = value;
+            assert!(mapping_of(json.clone()).is_err(), "{json}");
         }
     }
 

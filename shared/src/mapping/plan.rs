@@ -5,7 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{FieldTypes, Mapping, Metric, MetricFields};
+use super::slices::{hosts_within_buckets, parts_within_buckets};
+use super::{
+    FieldTypes, HostField, Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT, Slices,
+};
 use crate::window::Window;
 
 /// Most hosts in one search. Elasticsearch and `OpenSearch` take no more terms in a query
@@ -15,6 +18,20 @@ pub const MAX_HOSTS: usize = 65_536;
 
 /// Name of the aggregation over hosts.
 pub(super) const HOSTS: &str = "hosts";
+/// Name of the aggregation that counts all documents.
+pub(super) const DOCUMENTS: &str = "documents";
+/// Name of the aggregation over slices, below that of a split.
+pub(super) const SLICES: &str = "slices";
+/// Name of the aggregation over the parts of a slice.
+pub(super) const PARTS: &str = "parts";
+/// Name of the average of a part.
+pub(super) const USED: &str = "used";
+/// Name of the average capacity of a part.
+pub(super) const TOTAL: &str = "total";
+/// Name of a weighted average, below its filter.
+pub(super) const MEAN: &str = "mean";
+/// Name of the sum of its weights.
+pub(super) const WEIGHT: &str = "weight";
 
 /// Why there is no search to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,91 +39,174 @@ pub enum PlanError {
     /// An empty list of hosts: `terms` with `size` 0 is no valid aggregation.
     #[error("a search needs at least one host")]
     NoHosts,
-    /// More than [`MAX_HOSTS`].
-    #[error("{hosts} hosts are more than one search may ask for ({MAX_HOSTS})")]
+    /// More than [`max_hosts`].
+    #[error("{hosts} hosts are more than one search may ask for ({most})")]
     TooManyHosts {
         /// How many were given.
         hosts: usize,
+        /// How many may be.
+        most: usize,
     },
 }
 
-/// The statistics of one metric, as they are asked for and found again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Statistics {
-    /// One `stats` aggregation, named as the metric.
-    Shared,
-    /// `max`, `avg` and `min` aggregations, named by [`part_name`].
-    Separate,
+/// Most hosts that one search may ask for: [`MAX_HOSTS`], or what stays within
+/// [`MAX_BUCKETS`](super::MAX_BUCKETS) where a metric is split.
+pub fn max_hosts(mapping: &Mapping, window: Window) -> usize {
+    let within_buckets = hosts_within_buckets(mapping, window).and_then(|hosts| usize::try_from(hosts).ok());
+    within_buckets.map_or(MAX_HOSTS, |hosts| hosts.min(MAX_HOSTS))
 }
 
-impl Statistics {
-    pub(super) fn of(fields: &MetricFields) -> Self {
-        if fields.shared_field().is_some() { Self::Shared } else { Self::Separate }
-    }
-}
-
-/// Name of one of three separate aggregations, such as `cpu_max`.
+/// Name of an aggregation of a metric beside the one named as the metric itself, such as `cpu_max`.
 pub(super) fn part_name(metric: Metric, statistic: &str) -> String {
     format!("{}_{statistic}", metric.key())
 }
 
-/// The body of `_search` that reads `hosts` in `window`.
+/// The body of `_search` that reads `hosts` in `window` by one of the host fields of `types`.
 ///
 /// Hosts are filtered and grouped by the same list, so that a document with many addresses brings back
 /// none that was not asked for, and `size` is their number, so that no list is cut short. There is no
 /// `timeout` in it: an engine that stops early would answer in part. Counts of documents come from the
-/// buckets and are exact, hence `track_total_hits` is off.
+/// buckets and are exact; `size` and the other keys are those that a query proxy takes too.
 ///
 /// # Errors
 ///
-/// [`PlanError`] if `hosts` is empty or longer than [`MAX_HOSTS`].
+/// [`PlanError`] if `hosts` is empty or longer than [`max_hosts`].
 pub fn search_body(
     mapping: &Mapping,
     types: &FieldTypes,
+    host_field: &HostField,
     window: Window,
     hosts: &[String],
 ) -> Result<Value, PlanError> {
     if hosts.is_empty() {
         return Err(PlanError::NoHosts);
     }
-    if hosts.len() > MAX_HOSTS {
-        return Err(PlanError::TooManyHosts { hosts: hosts.len() });
+    let most = max_hosts(mapping, window);
+    if hosts.len() > most {
+        return Err(PlanError::TooManyHosts { hosts: hosts.len(), most });
     }
-    let mut filters = vec![
-        json!({"range": {&mapping.time_field: {
-            "gte": window.from.timestamp_millis(),
-            "lt": window.to.timestamp_millis(),
-            "format": "epoch_millis",
-        }}}),
-        json!({"terms": {&types.host_field: hosts}}),
-    ];
-    filters.extend(mapping.filter.clone());
+    let parts = parts_within_buckets(mapping, window, hosts.len());
     let mut metrics = Map::new();
     for metric in Metric::ALL {
-        add_metric(&mut metrics, metric, mapping.metric(metric));
+        let fields = mapping.metric(metric);
+        match (&fields.split, types.split_field(metric)) {
+            (Some(_), Some(split_field)) => {
+                let slices = slices(mapping, types, fields, split_field, window, parts);
+                metrics.insert(part_name(metric, SLICES), slices);
+            }
+            _ => add_metric(&mut metrics, types, metric, fields),
+        }
     }
     Ok(json!({
         "size": 0,
-        "track_total_hits": false,
-        "query": {"bool": {"filter": filters}},
+        "query": query(mapping, window, [json!({"terms": {&host_field.field: hosts}})], &host_field.except),
         "aggs": {HOSTS: {
-            "terms": {"field": types.host_field, "include": hosts, "size": hosts.len()},
+            "terms": {"field": host_field.field, "include": hosts, "size": hosts.len()},
             "aggs": metrics,
         }},
     }))
 }
 
-fn add_metric(aggs: &mut Map<String, Value>, metric: Metric, fields: &MetricFields) {
-    match Statistics::of(fields) {
-        Statistics::Shared => {
-            aggs.insert(metric.key().to_owned(), json!({"stats": {"field": fields.max}}));
-        }
-        Statistics::Separate => {
-            for (statistic, field) in [("max", &fields.max), ("avg", &fields.avg), ("min", &fields.min)] {
-                aggs.insert(part_name(metric, statistic), json!({statistic: {"field": field}}));
-            }
-        }
+/// The body that counts the documents of the window, exactly.
+pub fn count_body(mapping: &Mapping, window: Window) -> Value {
+    json!({
+        "size": 0,
+        "query": query(mapping, window, [], &[]),
+        "aggs": {DOCUMENTS: {"filter": {"match_all": {}}}},
+    })
+}
+
+/// The documents of the window and the mapping that also match `filters` and stand in none of `except`.
+pub(super) fn query(
+    mapping: &Mapping,
+    window: Window,
+    filters: impl IntoIterator<Item = Value>,
+    except: &[String],
+) -> Value {
+    let mut all = vec![json!({"range": {&mapping.time_field: {
+        "gte": window.from.timestamp_millis(),
+        "lt": window.to.timestamp_millis(),
+        "format": "epoch_millis",
+    }}})];
+    all.extend(filters);
+    all.extend(mapping.filter.clone());
+    let mut query = json!({"filter": all});
+    if !except.is_empty() {
+        query["must_not"] = json!([{"terms": {"_index": except}}]);
     }
+    json!({"bool": query})
+}
+
+fn add_metric(aggs: &mut Map<String, Value>, types: &FieldTypes, metric: Metric, fields: &MetricFields) {
+    let shapes = types.shapes(metric);
+    let mut add = |statistic: &str, agg: Value| aggs.insert(part_name(metric, statistic), agg);
+    if let Some(total) = &fields.total {
+        add(TOTAL, json!({"max": {"field": total}}));
+    }
+    if let Some(share) = &fields.percent {
+        add("percent", json!({"stats": {"field": share.field}}));
+    }
+    if shapes.roll_up
+        && let Some(field) = fields.roll_up_field()
+    {
+        add("roll_up_max", json!({"max": {"field": format!("{field}.{ROLL_UP_MAX}")}}));
+        add("roll_up_min", json!({"min": {"field": format!("{field}.{ROLL_UP_MIN}")}}));
+        let (avg, weight) = (format!("{field}.{ROLL_UP_AVG}"), format!("{field}.{ROLL_UP_WEIGHT}"));
+        add("roll_up_avg", weighted(&avg, &weight));
+    }
+    if !shapes.plain {
+        return;
+    }
+    if let (Some(field), None) = (fields.shared_field(), &fields.weight) {
+        aggs.insert(metric.key().to_owned(), json!({"stats": {"field": field}}));
+        return;
+    }
+    add("max", json!({"max": {"field": fields.max}}));
+    add("min", json!({"min": {"field": fields.min}}));
+    let avg = match &fields.weight {
+        Some(weight) => weighted(&fields.avg, weight),
+        // Not `avg`, which does not say over how many documents.
+        None => json!({"stats": {"field": fields.avg}}),
+    };
+    add("avg", avg);
+}
+
+/// The weighted average, and the sum of the weights over the same documents, which the former does not tell.
+fn weighted(value: &str, weight: &str) -> Value {
+    json!({
+        "filter": {"exists": {"field": value}},
+        "aggs": {
+            MEAN: {"weighted_avg": {"value": {"field": value}, "weight": {"field": weight, "missing": 1}}},
+            WEIGHT: {"sum": {"field": weight, "missing": 1}},
+        },
+    })
+}
+
+fn slices(
+    mapping: &Mapping,
+    types: &FieldTypes,
+    fields: &MetricFields,
+    split_field: &str,
+    window: Window,
+    parts: u64,
+) -> Value {
+    let slices = Slices::of(window);
+    let mut of_part = json!({USED: {"avg": {"field": fields.max}}});
+    if let Some(total) = &fields.total {
+        of_part[TOTAL] = json!({"avg": {"field": total}});
+    }
+    json!({
+        "filter": {"exists": {"field": fields.max}},
+        "aggs": {SLICES: {
+            "date_histogram": {
+                "field": mapping.time_field,
+                types.interval_key(): format!("{}s", slices.seconds),
+                "offset": format!("+{}ms", slices.offset_ms(window)),
+                "min_doc_count": 1,
+            },
+            "aggs": {PARTS: {"terms": {"field": split_field, "size": parts}, "aggs": of_part}},
+        }},
+    })
 }
 
 #[cfg(test)]
@@ -114,6 +214,15 @@ mod tests {
     use super::*;
     use crate::mapping::{HostKind, Unit};
     use chrono::DateTime;
+
+    fn types(mapping: &Mapping) -> FieldTypes {
+        FieldTypes::unresolved(mapping)
+    }
+
+    fn body_of(mapping: &Mapping, hosts: &[String]) -> Result<Value, PlanError> {
+        let types = types(mapping);
+        search_body(mapping, &types, &types.hosts[0], window(), hosts)
+    }
 
     fn window() -> Window {
         Window {
@@ -124,14 +233,14 @@ mod tests {
 
     #[test]
     fn the_zabbix_mapping_asks_for_all_hosts_at_once() {
-        let types = FieldTypes { host_field: "hostIp.keyword".to_owned(), host_kind: HostKind::Keyword };
+        let field = HostField { field: "hostIp.keyword".to_owned(), kind: HostKind::Keyword, except: Vec::new() };
         let hosts = ["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
-        let body = search_body(&Mapping::zabbix(), &types, window(), &hosts).expect("a body");
+        let zabbix = Mapping::zabbix();
+        let body = search_body(&zabbix, &types(&zabbix), &field, window(), &hosts).expect("a body");
         assert_eq!(
             body,
             json!({
                 "size": 0,
-                "track_total_hits": false,
                 "query": {"bool": {"filter": [
                     {"range": {"@timestamp": {
                         "gte": 1_700_000_000_000_i64, "lt": 1_700_086_400_000_i64, "format": "epoch_millis",
@@ -157,32 +266,78 @@ mod tests {
             max: "c.max".to_owned(),
             avg: "c.avg".to_owned(),
             min: "c.min".to_owned(),
-            weight: None,
-            total: None,
-            unit: Unit::Percent,
+            ..MetricFields::single("", Unit::Percent)
         };
         mapping.filter = Some(json!({"term": {"kind": "host"}}));
-        let body =
-            search_body(&mapping, &FieldTypes::unresolved(&mapping), window(), &["h".to_owned()]).expect("a body");
+        let body = body_of(&mapping, &["h".to_owned()]).expect("a body");
         assert_eq!(body["query"]["bool"]["filter"][2], json!({"term": {"kind": "host"}}));
         let aggs = &body["aggs"]["hosts"]["aggs"];
         assert_eq!(aggs["cpu_max"], json!({"max": {"field": "c.max"}}));
-        assert_eq!(aggs["cpu_avg"], json!({"avg": {"field": "c.avg"}}));
+        assert_eq!(aggs["cpu_avg"], json!({"stats": {"field": "c.avg"}}));
         assert_eq!(aggs["cpu_min"], json!({"min": {"field": "c.min"}}));
         assert_eq!(aggs["cpu"], Value::Null);
     }
 
     #[test]
     fn no_hosts_and_too_many_hosts_are_refused() {
+        for (mapping, most) in [(Mapping::zabbix(), MAX_HOSTS), (Mapping::metricbeat(), 99)] {
+            assert_eq!(max_hosts(&mapping, window()), most);
+            assert!(body_of(&mapping, &vec![String::new(); most]).is_ok());
+            let more = vec![String::new(); most + 1];
+            assert_eq!(body_of(&mapping, &more), Err(PlanError::TooManyHosts { hosts: most + 1, most }));
+            assert_eq!(body_of(&mapping, &[]), Err(PlanError::NoHosts));
+        }
+    }
+
+    #[test]
+    fn plain_numbers_and_roll_ups_are_asked_for_side_by_side_where_both_may_stand() {
         let mapping = Mapping::zabbix();
-        let types = FieldTypes::unresolved(&mapping);
-        let most = vec![String::new(); MAX_HOSTS];
-        assert!(search_body(&mapping, &types, window(), &most).is_ok());
-        let more = vec![String::new(); MAX_HOSTS + 1];
+        let types = FieldTypes::of_any_shape(&mapping, FieldTypes::unresolved(&mapping).hosts);
+        let field = HostField { except: vec!["day-1".to_owned()], ..types.hosts[0].clone() };
+        let body = search_body(&mapping, &types, &field, window(), &["h".to_owned()]).expect("a body");
+        assert_eq!(body["query"]["bool"]["must_not"], json!([{"terms": {"_index": ["day-1"]}}]));
+        let aggs = &body["aggs"]["hosts"]["aggs"];
+        assert_eq!(aggs["cpu"], json!({"stats": {"field": "cpu"}}));
+        assert_eq!(aggs["cpu_roll_up_max"], json!({"max": {"field": "cpu.value_max"}}));
+        assert_eq!(aggs["cpu_roll_up_min"], json!({"min": {"field": "cpu.value_min"}}));
         assert_eq!(
-            search_body(&mapping, &types, window(), &more),
-            Err(PlanError::TooManyHosts { hosts: MAX_HOSTS + 1 })
+            aggs["cpu_roll_up_avg"],
+            json!({
+                "filter": {"exists": {"field": "cpu.value_avg"}},
+                "aggs": {
+                    "mean": {"weighted_avg": {
+                        "value": {"field": "cpu.value_avg"},
+                        "weight": {"field": "cpu.zabbix_value_count", "missing": 1},
+                    }},
+                    "weight": {"sum": {"field": "cpu.zabbix_value_count", "missing": 1}},
+                },
+            })
         );
-        assert_eq!(search_body(&mapping, &types, window(), &[]), Err(PlanError::NoHosts));
+    }
+
+    #[test]
+    fn a_split_metric_is_asked_for_by_slice_and_part() {
+        let body = body_of(&Mapping::metricbeat(), &["10.0.0.1".to_owned()]).expect("a body");
+        let aggs = &body["aggs"]["hosts"]["aggs"];
+        assert_eq!(aggs["memory_total"], json!({"max": {"field": "system.memory.total"}}));
+        assert_eq!(aggs["memory_percent"], json!({"stats": {"field": "system.memory.actual.used.pct"}}));
+        assert_eq!(
+            aggs["disk_slices"],
+            json!({
+                "filter": {"exists": {"field": "system.filesystem.used.bytes"}},
+                "aggs": {"slices": {
+                    "date_histogram": {
+                        "field": "@timestamp", "fixed_interval": "3600s", "offset": "+800000ms", "min_doc_count": 1,
+                    },
+                    "aggs": {"parts": {
+                        "terms": {"field": "system.filesystem.mount_point", "size": 2_082},
+                        "aggs": {
+                            "used": {"avg": {"field": "system.filesystem.used.bytes"}},
+                            "total": {"avg": {"field": "system.filesystem.total"}},
+                        },
+                    }},
+                }},
+            })
+        );
     }
 }

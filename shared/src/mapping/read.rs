@@ -11,55 +11,24 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::engine_error::{Cause, EngineReason, bounded, engine_reason};
-use super::plan::{HOSTS, Statistics, part_name};
-use super::{FieldTypes, HostKind, Mapping, Metric, MetricFields};
+use super::engine_error::{Cause, EngineReason, bounded, engine_reason, is_text_without_keyword};
+use super::found::{Found, HostFound, MetricFound, Part, Weighed};
+use super::plan::{DOCUMENTS, HOSTS, MEAN, PARTS, SLICES, TOTAL, USED, WEIGHT, part_name};
+use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 
 /// Longest description of a malformed answer, in characters.
 const MALFORMED_MAX_CHARS: usize = 300;
-
-/// Maximum, average and minimum of one metric, in the unit of its field or in percent.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stats {
-    /// Largest.
-    pub max: f64,
-    /// Mean.
-    pub avg: f64,
-    /// Smallest.
-    pub min: f64,
-}
-
-/// What a whole answer says of one host that has data.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HostReading {
-    /// Documents of this host in the window, at least 1 and exact.
-    pub data_point_count: u64,
-    /// Processor load in the unit of the mapping; `None` if no document holds a number.
-    pub cpu: Option<Stats>,
-    /// Used memory in the unit of the mapping; `None` if no document holds a number.
-    pub memory: Option<Stats>,
-    /// Used disk space in the unit of the mapping; `None` if no document holds a number.
-    pub disk: Option<Stats>,
-}
-
-impl HostReading {
-    /// The statistics of one metric.
-    pub fn metric(&self, metric: Metric) -> Option<Stats> {
-        match metric {
-            Metric::Cpu => self.cpu,
-            Metric::Memory => self.memory,
-            Metric::Disk => self.disk,
-        }
-    }
-}
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// Milliseconds that the search engine took, by its own account.
     pub took_ms: u64,
-    /// The hosts that have data, by the text that they were asked for with. The others have none.
-    pub readings: HashMap<String, HostReading>,
+    /// Shards that were searched.
+    pub shards: u64,
+    /// What was found of the hosts that have data, by the text that they were asked for with. The others have
+    /// none in the indices that this search reads.
+    pub found: Found,
 }
 
 /// Why an answer is not taken.
@@ -134,24 +103,88 @@ struct Clusters {
     details: Map<String, Value>,
 }
 
-/// Reads the answer to a [`search_body`](super::search_body) of the same mapping, types and hosts.
+/// Reads the answer to a [`search_body`](super::search_body) of the same mapping, types, field and hosts.
 ///
 /// Whether the answer is whole is checked before whether anything was searched: a pattern whose only
 /// cluster was skipped shows zero shards too. `_shards.skipped` is no defect (shards that cannot hold
 /// the window), but `successful` below `total` is one even if `failed` is 0: shards without a node to
-/// live on are in neither count.
+/// live on are in neither count. The shards of indices that another field reads may fail, if they do so because
+/// this field is a text there.
 ///
 /// # Errors
 ///
 /// [`Refusal`], and then nothing may be concluded about any host.
-pub fn read_answer(mapping: &Mapping, types: &FieldTypes, hosts: &[String], body: &[u8]) -> Result<Answer, Refusal> {
-    let raw: RawAnswer = serde_json::from_slice(body).map_err(|err| malformed(&err.to_string()))?;
+pub fn read_answer(
+    mapping: &Mapping,
+    types: &FieldTypes,
+    host_field: &HostField,
+    hosts: &[String],
+    body: &[u8],
+) -> Result<Answer, Refusal> {
+    let raw = read_whole(body, Some(host_field))?;
+    let found = read_hosts(mapping, types, &Asked::new(hosts), raw.aggregations)?;
+    Ok(Answer { took_ms: raw.took, shards: raw.shards.total, found })
+}
+
+/// Reads the answer to a [`count_body`](super::count_body): how many documents there are.
+///
+/// # Errors
+///
+/// As [`read_answer`].
+pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
+    let aggregations = read_aggregations(body, None)?;
+    let documents = aggregations.get(DOCUMENTS).and_then(|documents| documents.get("doc_count"));
+    documents.and_then(Value::as_u64).ok_or_else(|| malformed("aggregations.documents.doc_count is missing"))
+}
+
+/// The aggregations of a whole answer.
+pub(super) fn read_aggregations(body: &[u8], host_field: Option<&HostField>) -> Result<Map<String, Value>, Refusal> {
+    read_whole(body, host_field)?.aggregations.ok_or_else(|| malformed("aggregations is missing"))
+}
+
+fn read_whole(body: &[u8], host_field: Option<&HostField>) -> Result<RawAnswer, Refusal> {
+    let mut raw: RawAnswer = serde_json::from_slice(body).map_err(|err| malformed(&err.to_string()))?;
+    if let Some(host_field) = host_field {
+        raw.forgive_shards_that_another_field_reads(host_field);
+    }
     check_whole(&raw)?;
     if raw.shards.total == 0 {
         return Err(Refusal::NoShards);
     }
-    let readings = read_hosts(mapping, &Asked::new(types, hosts), raw.aggregations)?;
-    Ok(Answer { took_ms: raw.took, readings })
+    Ok(raw)
+}
+
+impl RawAnswer {
+    /// The engines name a failure once an index and reason, so if each that is named is forgiven, all are.
+    fn forgive_shards_that_another_field_reads(&mut self, host_field: &HostField) {
+        let is_read_otherwise = |failure: &Value| {
+            let index = failure.get("index").and_then(Value::as_str);
+            index.is_some_and(|index| host_field.except.iter().any(|except| except == index))
+                && is_text_without_keyword(failure, &host_field.field)
+        };
+        let forgiven = |failures: &[Value]| !failures.is_empty() && failures.iter().all(is_read_otherwise);
+        let shards = &mut self.shards;
+        let failed = shards.failed;
+        if failed == 0 || !forgiven(&shards.failures) {
+            return;
+        }
+        shards.successful = shards.successful.saturating_add(failed);
+        shards.failed = 0;
+        shards.failures.clear();
+        // Elasticsearch 8.8 and newer call the clusters of such shards partial.
+        let Some(clusters) = &mut self.clusters else { return };
+        for detail in clusters.details.values_mut().filter_map(Value::as_object_mut) {
+            let failures = detail.get("failures").and_then(Value::as_array);
+            let is_forgiven = failures.is_some_and(|failures| forgiven(failures))
+                && detail.get("timed_out").and_then(Value::as_bool) != Some(true)
+                && detail.get("status").and_then(Value::as_str) == Some("partial");
+            if is_forgiven {
+                detail.insert("status".to_owned(), Value::from("successful"));
+                clusters.partial = clusters.partial.saturating_sub(1);
+                clusters.successful = clusters.successful.saturating_add(1);
+            }
+        }
+    }
 }
 
 fn check_whole(raw: &RawAnswer) -> Result<(), Refusal> {
@@ -231,32 +264,23 @@ fn failure_reason(failures: &[Value]) -> EngineReason {
     all
 }
 
-/// The hosts that were asked for, found again by the key of a bucket.
-enum Asked<'a> {
-    Text(HashMap<&'a str, &'a String>),
-    Ip(HashMap<IpAddr, &'a String>),
+/// The hosts that were asked for, found again by the key of a bucket: by the very text, else, since an `ip` field
+/// gives back its own form of it, by the address.
+struct Asked<'a> {
+    texts: HashMap<&'a str, &'a String>,
+    addresses: HashMap<IpAddr, &'a String>,
 }
 
 impl<'a> Asked<'a> {
-    fn new(types: &FieldTypes, hosts: &'a [String]) -> Self {
-        match types.host_kind {
-            HostKind::Keyword => Self::Text(hosts.iter().map(|host| (host.as_str(), host)).collect()),
-            HostKind::Ip => Self::Ip(hosts.iter().filter_map(|host| Some((canonical(host)?, host))).collect()),
+    fn new(hosts: &'a [String]) -> Self {
+        Self {
+            texts: hosts.iter().map(|host| (host.as_str(), host)).collect(),
+            addresses: hosts.iter().filter_map(|host| Some((canonical(host)?, host))).collect(),
         }
     }
 
     fn find(&self, key: &str) -> Option<&'a String> {
-        match self {
-            Self::Text(hosts) => hosts.get(key).copied(),
-            Self::Ip(hosts) => hosts.get(&canonical(key)?).copied(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(hosts) => hosts.len(),
-            Self::Ip(hosts) => hosts.len(),
-        }
+        self.texts.get(key).copied().or_else(|| self.addresses.get(&canonical(key)?).copied())
     }
 }
 
@@ -267,68 +291,160 @@ fn canonical(text: &str) -> Option<IpAddr> {
 
 fn read_hosts(
     mapping: &Mapping,
+    types: &FieldTypes,
     asked: &Asked<'_>,
     aggregations: Option<Map<String, Value>>,
-) -> Result<HashMap<String, HostReading>, Refusal> {
+) -> Result<Found, Refusal> {
     let aggregations = aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
-    let hosts = aggregations.get(HOSTS).and_then(Value::as_object);
-    let hosts = hosts.ok_or_else(|| malformed("aggregations.hosts is missing"))?;
-    for count in ["doc_count_error_upper_bound", "sum_other_doc_count"] {
-        match hosts.get(count).and_then(Value::as_i64) {
-            Some(0) => {}
-            Some(documents) => {
-                return Err(Refusal::Truncated { reason: format!("{count} is {documents}") });
-            }
-            None => return Err(malformed(&format!("aggregations.hosts.{count} is missing or no number"))),
-        }
-    }
-    let buckets = hosts.get("buckets").and_then(Value::as_array);
-    let buckets = buckets.ok_or_else(|| malformed("aggregations.hosts.buckets is missing or no list"))?;
-    let mut readings = HashMap::with_capacity(buckets.len().min(asked.len()));
+    let hosts = aggregations.get(HOSTS).ok_or_else(|| malformed("aggregations.hosts is missing"))?;
+    let buckets = whole_list(hosts, "aggregations.hosts")?;
+    let mut found = HashMap::with_capacity(buckets.len().min(asked.texts.len()));
     for bucket in buckets {
         let key = bucket.get("key").and_then(Value::as_str);
         let key = key.ok_or_else(|| malformed("a bucket has no key, or one that is no text"))?;
         let Some(host) = asked.find(key) else { continue };
-        let documents = bucket.get("doc_count").and_then(Value::as_u64);
-        let data_point_count = documents.ok_or_else(|| malformed(&format!("the bucket of {key} has no doc_count")))?;
-        if data_point_count == 0 {
+        let documents = doc_count(bucket).ok_or_else(|| malformed(&format!("the bucket of {key} has no doc_count")))?;
+        if documents == 0 {
             continue;
         }
-        let read = |metric| {
-            read_metric(bucket, metric, mapping.metric(metric))
-                .map_err(|part| malformed(&format!("in the bucket of {key}, {part} is missing or no number")))
-        };
-        let reading = HostReading {
-            data_point_count,
-            cpu: read(Metric::Cpu)?,
-            memory: read(Metric::Memory)?,
-            disk: read(Metric::Disk)?,
-        };
-        if readings.insert(host.clone(), reading).is_some() {
+        let mut metrics: [MetricFound; 3] = Default::default();
+        for (found, metric) in metrics.iter_mut().zip(Metric::ALL) {
+            *found =
+                read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
+        }
+        if found.insert(host.clone(), HostFound { documents, metrics }).is_some() {
             return Err(malformed(&format!("{key} has two buckets")));
         }
     }
-    Ok(readings)
+    Ok(Found { hosts: found })
 }
 
-/// The statistics of one metric, known only if all three are. The error names the part that is malformed.
-fn read_metric(bucket: &Value, metric: Metric, fields: &MetricFields) -> Result<Option<Stats>, String> {
-    let statistic = |statistic: &str| match Statistics::of(fields) {
-        Statistics::Shared => {
-            let part = bucket.get(metric.key()).and_then(|stats| stats.get(statistic));
-            number(part).map_err(|NotANumber| format!("{}.{statistic}", metric.key()))
+/// The buckets of a `terms` aggregation, if they are all that there are.
+fn whole_list<'a>(terms: &'a Value, name: &str) -> Result<&'a Vec<Value>, Refusal> {
+    for count in ["doc_count_error_upper_bound", "sum_other_doc_count"] {
+        match terms.get(count).and_then(Value::as_i64) {
+            Some(0) => {}
+            Some(documents) => {
+                return Err(Refusal::Truncated { reason: format!("{count} is {documents}") });
+            }
+            None => return Err(malformed(&format!("{name}.{count} is missing or no number"))),
         }
-        Statistics::Separate => {
-            let name = part_name(metric, statistic);
-            let part = bucket.get(&name).and_then(|value| value.get("value"));
-            number(part).map_err(|NotANumber| format!("{name}.value"))
+    }
+    let buckets = terms.get("buckets").and_then(Value::as_array);
+    buckets.ok_or_else(|| malformed(&format!("{name}.buckets is missing or no list")))
+}
+
+fn doc_count(bucket: &Value) -> Option<u64> {
+    bucket.get("doc_count").and_then(Value::as_u64)
+}
+
+/// What is wrong with the bucket of a host.
+enum Defect {
+    /// This part is missing or no number.
+    Malformed(String),
+    /// Another defect, complete.
+    Refusal(Refusal),
+}
+
+impl Defect {
+    fn of_host(self, host: &str) -> Refusal {
+        match self {
+            Self::Malformed(part) => malformed(&format!("in the bucket of {host}, {part} is missing or no number")),
+            Self::Refusal(Refusal::Truncated { reason }) => {
+                Refusal::Truncated { reason: format!("{host} has more parts than there was room for ({reason})") }
+            }
+            Self::Refusal(refusal) => refusal,
         }
+    }
+}
+
+fn read_metric(
+    bucket: &Value,
+    types: &FieldTypes,
+    metric: Metric,
+    fields: &MetricFields,
+) -> Result<MetricFound, Defect> {
+    let mut found = MetricFound::default();
+    if fields.split.is_some() && types.split_field(metric).is_some() {
+        let name = part_name(metric, SLICES);
+        let slices = bucket.get(&name).and_then(|filter| filter.get(SLICES)).and_then(|slices| slices.get("buckets"));
+        for slice in slices.and_then(Value::as_array).ok_or_else(|| Defect::Malformed(name.clone()))? {
+            read_slice(slice, fields, &name, &mut found)?;
+        }
+        return Ok(found);
+    }
+    let part = |statistic: &str, path: &[&str]| {
+        let name = part_name(metric, statistic);
+        let value = path.iter().try_fold(bucket.get(&name), |value, key| Some(value?.get(key))).flatten();
+        number(value).map_err(|NotANumber| Defect::Malformed(format!("{name}.{}", path.join("."))))
     };
-    let (max, avg, min) = (statistic("max")?, statistic("avg")?, statistic("min")?);
-    Ok(match (max, avg, min) {
-        (Some(max), Some(avg), Some(min)) => Some(Stats { max, avg, min }),
-        _ => None,
-    })
+    if fields.total.is_some() {
+        found.total = part(TOTAL, &["value"])?;
+    }
+    if fields.percent.is_some() {
+        let stats = |key| part("percent", &[key]);
+        let weight = stats("count")?.unwrap_or_default();
+        found.percent.push(Weighed { max: stats("max")?, avg: stats("avg")?, min: stats("min")?, weight });
+    }
+    let shapes = types.shapes(metric);
+    if shapes.roll_up && fields.roll_up_field().is_some() {
+        found.shapes.push(Weighed {
+            max: part("roll_up_max", &["value"])?,
+            avg: part("roll_up_avg", &[MEAN, "value"])?,
+            min: part("roll_up_min", &["value"])?,
+            weight: part("roll_up_avg", &[WEIGHT, "value"])?.unwrap_or_default(),
+        });
+    }
+    if !shapes.plain {
+        return Ok(found);
+    }
+    found.shapes.push(if fields.shared_field().is_some() && fields.weight.is_none() {
+        let stats = |key: &str| {
+            let value = bucket.get(metric.key()).and_then(|stats| stats.get(key));
+            number(value).map_err(|NotANumber| Defect::Malformed(format!("{}.{key}", metric.key())))
+        };
+        Weighed {
+            max: stats("max")?,
+            avg: stats("avg")?,
+            min: stats("min")?,
+            weight: stats("count")?.unwrap_or_default(),
+        }
+    } else {
+        let (avg, weight): (&[&str], &[&str]) = match fields.weight {
+            Some(_) => (&[MEAN, "value"], &[WEIGHT, "value"]),
+            None => (&["avg"], &["count"]),
+        };
+        Weighed {
+            max: part("max", &["value"])?,
+            avg: part("avg", avg)?,
+            min: part("min", &["value"])?,
+            weight: part("avg", weight)?.unwrap_or_default(),
+        }
+    });
+    Ok(found)
+}
+
+fn read_slice(slice: &Value, fields: &MetricFields, name: &str, found: &mut MetricFound) -> Result<(), Defect> {
+    let malformed = |part: &str| Defect::Malformed(format!("{name}.{part}"));
+    let begin = slice.get("key").and_then(Value::as_i64).ok_or_else(|| malformed("key"))?;
+    let parts = slice.get(PARTS).ok_or_else(|| malformed(PARTS))?;
+    let own = found.slices.entry(begin).or_default();
+    for part in whole_list(parts, name).map_err(Defect::Refusal)? {
+        let key = match part.get("key") {
+            Some(Value::String(key)) => key.clone(),
+            Some(Value::Number(key)) => key.to_string(),
+            _ => return Err(malformed("parts.key")),
+        };
+        let value = |name: &str| {
+            number(part.get(name).and_then(|value| value.get("value"))).map_err(|NotANumber| malformed(name))
+        };
+        let total = if fields.total.is_some() { value(TOTAL)? } else { None };
+        let documents = doc_count(part).ok_or_else(|| malformed("parts.doc_count"))?;
+        if let Some(used) = value(USED)? {
+            own.insert(key, Part { used, total, documents });
+        }
+    }
+    Ok(())
 }
 
 struct NotANumber;
@@ -360,6 +476,7 @@ fn malformed(reason: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapping::{HostKind, HostReading, Share, Stats};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -371,8 +488,20 @@ mod tests {
         FieldTypes::unresolved(&Mapping::zabbix())
     }
 
-    fn read(answer: &Value) -> Result<Answer, Refusal> {
-        read_answer(&Mapping::zabbix(), &types(), &hosts(), answer.to_string().as_bytes())
+    /// What is left of an answer once its parts are put together.
+    #[derive(Debug, PartialEq)]
+    struct Taken {
+        took_ms: u64,
+        readings: HashMap<String, HostReading>,
+    }
+
+    fn read_with(mapping: &Mapping, types: &FieldTypes, hosts: &[String], body: &str) -> Result<Taken, Refusal> {
+        let answer = read_answer(mapping, types, &types.hosts[0], hosts, body.as_bytes())?;
+        Ok(Taken { took_ms: answer.took_ms, readings: answer.found.readings(mapping) })
+    }
+
+    fn read(answer: &Value) -> Result<Taken, Refusal> {
+        read_with(&Mapping::zabbix(), &types(), &hosts(), &answer.to_string())
     }
 
     fn stats(max: f64, avg: f64, min: f64) -> Value {
@@ -419,6 +548,8 @@ mod tests {
                 cpu: Some(Stats { max: 90.0, avg: 50.5, min: 1.0 }),
                 memory: Some(Stats { max: 8.0, avg: 4.0, min: 2.0 }),
                 disk: None,
+                memory_share: Share::default(),
+                disk_share: Share::default(),
             }
         );
     }
@@ -532,7 +663,7 @@ mod tests {
             }
         }
         for body in ["", "null", "[]", "<html></html>", "{}", "{\"took\": 1"] {
-            let answer = read_answer(&Mapping::zabbix(), &types(), &hosts(), body.as_bytes());
+            let answer = read_with(&Mapping::zabbix(), &types(), &hosts(), body);
             assert!(matches!(answer, Err(Refusal::Malformed { .. })), "{body}");
         }
         let twice = with("/aggregations/hosts/buckets", json!([bucket("10.0.0.1"), bucket("10.0.0.1")]));
@@ -548,10 +679,12 @@ mod tests {
 
     #[test]
     fn an_ip_field_gives_back_the_form_that_was_asked_for() {
-        let types = FieldTypes { host_field: "host.ip".to_owned(), host_kind: HostKind::Ip };
+        let ip = HostField { field: "host.ip".to_owned(), kind: HostKind::Ip, except: Vec::new() };
+        let mut types = types();
+        types.hosts = vec![ip];
         let hosts = ["::ffff:10.0.0.1".to_owned(), "2001:DB8::1".to_owned()];
         let answer = with("/aggregations/hosts/buckets", json!([bucket("10.0.0.1"), bucket("2001:db8::1")]));
-        let answer = read_answer(&Mapping::zabbix(), &types, &hosts, answer.to_string().as_bytes()).expect("whole");
+        let answer = read_with(&Mapping::zabbix(), &types, &hosts, &answer.to_string()).expect("whole");
         assert_eq!(answer.readings.len(), 2);
         assert!(hosts.iter().all(|host| answer.readings.contains_key(host)));
     }
@@ -570,11 +703,11 @@ mod tests {
         let mut separate = bucket("10.0.0.1");
         separate.as_object_mut().expect("an object").remove("cpu");
         separate["cpu_max"] = json!({"value": 9.0});
-        separate["cpu_avg"] = json!({"value": 5.0});
+        separate["cpu_avg"] = stats(6.0, 5.0, 4.0);
         separate["cpu_min"] = json!({"value": 1.0});
         let read = |bucket: &Value| {
             let answer = with("/aggregations/hosts/buckets", json!([bucket]));
-            read_answer(&mapping, &types(), &hosts(), answer.to_string().as_bytes())
+            read_with(&mapping, &types(), &hosts(), &answer.to_string())
         };
         let cpu = read(&separate).expect("whole").readings["10.0.0.1"].cpu;
         assert_eq!(cpu, Some(Stats { max: 9.0, avg: 5.0, min: 1.0 }));
@@ -582,6 +715,124 @@ mod tests {
         assert_eq!(read(&separate).expect("whole").readings["10.0.0.1"].cpu, None);
         separate.as_object_mut().expect("an object").remove("cpu_min");
         assert!(matches!(read(&separate), Err(Refusal::Malformed { .. })));
+    }
+
+    #[test]
+    fn numbers_and_roll_ups_of_one_host_make_one_reading() {
+        let mapping = Mapping::zabbix();
+        let types = FieldTypes::of_any_shape(&mapping, types().hosts);
+        let mut mixed = bucket("10.0.0.1");
+        mixed["cpu"] = stats(20.0, 15.0, 10.0);
+        mixed["cpu"]["count"] = json!(2);
+        for (metric, [max, avg, min, weight]) in [
+            ("cpu", [json!(90.0), json!(65.0), json!(5.0), json!(8.0)]),
+            ("memory", [Value::Null, Value::Null, Value::Null, json!(0.0)]),
+            ("disk", [json!(50.0), json!(40.0), json!(30.0), json!(3.0)]),
+        ] {
+            mixed[format!("{metric}_roll_up_max")] = json!({"value": max});
+            mixed[format!("{metric}_roll_up_min")] = json!({"value": min});
+            mixed[format!("{metric}_roll_up_avg")] =
+                json!({"doc_count": 3, "mean": {"value": avg}, "weight": {"value": weight}});
+        }
+        let answer = with("/aggregations/hosts/buckets", json!([mixed]));
+        let reading = read_with(&mapping, &types, &hosts(), &answer.to_string()).expect("whole").readings["10.0.0.1"];
+        assert_eq!(reading.cpu, Some(Stats { max: 90.0, avg: 55.0, min: 5.0 }));
+        assert_eq!(reading.memory, Some(Stats { max: 8.0, avg: 4.0, min: 2.0 }));
+        assert_eq!(reading.disk, Some(Stats { max: 50.0, avg: 40.0, min: 30.0 }));
+    }
+
+    fn metricbeat(parts: &Value) -> Value {
+        let part = |mount: &str, used: f64, total: f64| json!({"key": mount, "doc_count": 6, "used": {"value": used}, "total": {"value": total}});
+        let slice = |key: u64, parts: Value| {
+            json!({"key": key, "doc_count": 12, "parts": {
+                "doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": parts,
+            }})
+        };
+        let mut answer = with(
+            "/aggregations/hosts/buckets",
+            json!([{
+                "key": "10.0.0.1", "doc_count": 99,
+                "cpu": stats(0.5, 0.25, 0.1),
+                "memory": stats(3e9, 2e9, 1e9), "memory_total": {"value": 4e9}, "memory_percent": stats(0.75, 0.5, 0.25),
+                "disk_slices": {"doc_count": 24, "slices": {"buckets": [
+                    slice(0, json!([part("/", 10.0, 20.0), part("/data", 30.0, 80.0)])),
+                    slice(3_600_000, json!([part("/", 20.0, 20.0), part("/data", 40.0, 80.0)])),
+                ]}},
+            }]),
+        );
+        if !parts.is_null() {
+            *answer.pointer_mut("/aggregations/hosts/buckets/0/disk_slices/slices/buckets/1/parts").expect("a slice") =
+                parts.clone();
+        }
+        answer
+    }
+
+    fn read_metricbeat(answer: &Value) -> Result<HostReading, Refusal> {
+        let mapping = Mapping::metricbeat();
+        let answer = read_with(&mapping, &FieldTypes::unresolved(&mapping), &hosts(), &answer.to_string())?;
+        Ok(answer.readings["10.0.0.1"])
+    }
+
+    #[test]
+    fn shares_totals_and_parts_are_read() {
+        let reading = read_metricbeat(&metricbeat(&Value::Null)).expect("whole");
+        assert_eq!(reading.data_point_count, 99);
+        assert_eq!(reading.memory, Some(Stats { max: 3e9, avg: 2e9, min: 1e9 }));
+        let percent = Some(Stats { max: 75.0, avg: 50.0, min: 25.0 });
+        assert_eq!(reading.memory_share, Share { percent, total: Some(4e9) });
+        assert_eq!(reading.disk, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
+        assert_eq!(reading.disk_share.percent, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
+        assert_eq!(reading.disk_share.total, Some(100.0));
+    }
+
+    #[test]
+    fn a_list_of_parts_cut_short_is_noticed() {
+        let cut = json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 3, "buckets": []});
+        match read_metricbeat(&metricbeat(&cut)) {
+            Err(Refusal::Truncated { reason }) => assert!(reason.starts_with("10.0.0.1 has more parts"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        for broken in [json!({}), json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": [{}]})]
+        {
+            assert!(matches!(read_metricbeat(&metricbeat(&broken)), Err(Refusal::Malformed { .. })), "{broken}");
+        }
+    }
+
+    #[test]
+    fn only_shards_that_another_field_reads_may_fail_and_only_for_that_reason() {
+        let text = "Text fields are not optimised for operations [...] set fielddata=true on [hostIp] in order to";
+        let failure = |index: &str, reason: &str| json!({"shard": 0, "index": index, "reason": {"type": "illegal_argument_exception", "reason": reason}});
+        let read = |failures: Value, except: &[&str]| {
+            let field = HostField {
+                except: except.iter().map(|index| (*index).to_owned()).collect(),
+                ..types().hosts[0].clone()
+            };
+            let mut answer =
+                with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures.clone()}));
+            answer["_clusters"] = json!({"total": 1, "successful": 0, "partial": 1, "skipped": 0, "details": {
+                "(local)": {"status": "partial", "failures": failures},
+            }});
+            read_answer(&Mapping::zabbix(), &types(), &field, &hosts(), answer.to_string().as_bytes())
+        };
+        let both = json!([failure("a", text), failure("c1:b", text)]);
+        assert_eq!(read(both.clone(), &["a", "c1:b"]).expect("whole").found.hosts.len(), 1);
+        assert!(matches!(read(both.clone(), &["a"]), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(both, &[]), Err(Refusal::Partial { .. })));
+        let other = json!([failure("a", text), failure("a", "disk on fire")]);
+        assert!(matches!(read(other, &["a"]), Err(Refusal::Partial { .. })));
+        let other_field = json!([failure("a", &text.replace("hostIp", "mount"))]);
+        assert!(matches!(read(other_field, &["a"]), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(json!([]), &["a"]), Err(Refusal::Partial { .. })));
+    }
+
+    #[test]
+    fn a_count_is_read_from_a_whole_answer_only() {
+        let answer = with("/aggregations", json!({"documents": {"doc_count": 12_345}}));
+        assert_eq!(read_count(answer.to_string().as_bytes()), Ok(12_345));
+        assert!(matches!(read_count(whole().to_string().as_bytes()), Err(Refusal::Malformed { .. })));
+        let mut partial = answer;
+        partial["timed_out"] = json!(true);
+        assert!(matches!(read_count(partial.to_string().as_bytes()), Err(Refusal::Partial { .. })));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -5,7 +5,7 @@
 //! alone, with a sentence for the people who keep the CMDB. It rounds nothing and knows no column but by
 //! its bounds.
 
-use super::{HostReading, Mapping, Metric, Stats, Unit};
+use super::{HostReading, Mapping, Metric, Share, Stats, Unit};
 
 /// Largest percentage taken. Measurements overshoot by a little; what overshoots is kept as measured. It is
 /// below what `decimal(5,2)` holds, so that a processor load that passes fits its column.
@@ -31,7 +31,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Capacity and its column for a metric that has one, if it is known.
+    /// Capacity and its place for a metric that has one, if it is known.
     fn of(self, metric: Metric) -> Option<(f64, &'static str)> {
         let (gb, column) = match metric {
             Metric::Cpu => return None,
@@ -120,8 +120,16 @@ pub enum BadValue {
         /// The maximum, in percent.
         percent: f64,
     },
-    /// More is in use than the pool says there is, by more than [`MAX_PERCENT`] allows.
-    #[error("{} {} GB is more than the {capacity_gb} GB of {column}", name(*metric), number(*used_gb))]
+    /// The capacity that the source gives is negative or not finite.
+    #[error("the capacity for the {} is no capacity ({value})", name(*metric))]
+    NoCapacity {
+        /// Of which metric.
+        metric: Metric,
+        /// As it was read.
+        value: f64,
+    },
+    /// More is in use than there is, by more than [`MAX_PERCENT`] allows.
+    #[error("{} {} GB is more than the {} GB of {column}", name(*metric), number(*used_gb), capacity(*capacity_gb))]
     MoreThanCapacity {
         /// Of which metric.
         metric: Metric,
@@ -155,16 +163,19 @@ pub enum BadValue {
 /// What is to be written for a host that has data.
 ///
 /// GB: as they are, bytes ÷ 2^30, or a share of the capacity if that is known. Percentages: those of the
-/// source, else used ÷ capacity if that is known. What cannot be found so is `None`.
+/// source, else used ÷ capacity if that is known, the source's own before that of the pool. What cannot be
+/// found so is `None`.
 ///
 /// # Errors
 ///
 /// The first [`BadValue`], in the order cpu, memory, disk.
 pub fn host_values(mapping: &Mapping, reading: &HostReading, capacity: &Capacity) -> Result<HostValues, BadValue> {
-    if Metric::ALL.into_iter().all(|metric| reading.metric(metric).is_none()) {
+    let is_known = |metric| reading.metric(metric).is_some() || reading.share(metric).percent.is_some();
+    if !Metric::ALL.into_iter().any(is_known) {
         return Err(BadValue::NoNumber { documents: reading.data_point_count });
     }
-    let convert = |metric| convert(metric, mapping.metric(metric).unit, reading.metric(metric), *capacity);
+    let convert =
+        |metric| convert(metric, mapping.metric(metric).unit, reading.metric(metric), reading.share(metric), *capacity);
     let cpu = convert(Metric::Cpu)?.percent;
     let memory = convert(Metric::Memory)?;
     let disk = convert(Metric::Disk)?;
@@ -193,16 +204,25 @@ struct Converted {
     gb: Option<Stats>,
 }
 
-fn convert(metric: Metric, unit: Unit, measured: Option<Stats>, capacity: Capacity) -> Result<Converted, BadValue> {
-    let Some(measured) = measured else { return Ok(Converted::default()) };
+/// Where a capacity stands that the source gives.
+const OF_THE_SOURCE: &str = "the source's own total";
+
+fn convert(
+    metric: Metric,
+    unit: Unit,
+    measured: Option<Stats>,
+    share: Share,
+    pool: Capacity,
+) -> Result<Converted, BadValue> {
+    let own_percent = share.percent.map(|percent| sound(metric, Unit::Percent, percent)).transpose()?;
+    own_percent.map_or(Ok(()), |percent| sensible(metric, percent))?;
+    let Some(measured) = measured else { return Ok(Converted { percent: own_percent, gb: None }) };
     let measured = sound(metric, unit, measured)?;
-    let capacity = capacity.of(metric);
+    let capacity = capacity_of(metric, unit, share, pool)?;
     match unit {
         Unit::Percent | Unit::Ratio => {
             let percent = if unit == Unit::Ratio { scaled(measured, 100.0) } else { measured };
-            if percent.max > MAX_PERCENT {
-                return Err(BadValue::PercentTooHigh { metric, percent: percent.max });
-            }
+            sensible(metric, percent)?;
             let gb = capacity.map(|(gb, _)| scaled(percent, gb / 100.0));
             gb.map_or(Ok(()), |gb| fits(metric, gb))?;
             Ok(Converted { percent: Some(percent), gb })
@@ -210,8 +230,8 @@ fn convert(metric: Metric, unit: Unit, measured: Option<Stats>, capacity: Capaci
         Unit::Bytes | Unit::Gb => {
             let gb = if unit == Unit::Bytes { scaled(measured, 1.0 / BYTES_PER_GB) } else { measured };
             fits(metric, gb)?;
-            let Some((capacity_gb, column)) = capacity else {
-                return Ok(Converted { percent: None, gb: Some(gb) });
+            let (None, Some((capacity_gb, column))) = (own_percent, capacity) else {
+                return Ok(Converted { percent: own_percent, gb: Some(gb) });
             };
             let percent = scaled(gb, 100.0 / capacity_gb);
             if percent.max > MAX_PERCENT {
@@ -220,6 +240,28 @@ fn convert(metric: Metric, unit: Unit, measured: Option<Stats>, capacity: Capaci
             Ok(Converted { percent: Some(percent), gb: Some(gb) })
         }
     }
+}
+
+/// The source's own capacity, else that of the pool, in GB. 0 says as little in the one as in the other.
+fn capacity_of(
+    metric: Metric,
+    unit: Unit,
+    share: Share,
+    pool: Capacity,
+) -> Result<Option<(f64, &'static str)>, BadValue> {
+    let Some(total) = share.total.filter(|total| *total != 0.0) else { return Ok(pool.of(metric)) };
+    if !total.is_finite() || total < 0.0 {
+        return Err(BadValue::NoCapacity { metric, value: total });
+    }
+    let gb = if unit == Unit::Bytes { total / BYTES_PER_GB } else { total };
+    Ok(Some((gb, OF_THE_SOURCE)))
+}
+
+fn sensible(metric: Metric, percent: Stats) -> Result<(), BadValue> {
+    if percent.max > MAX_PERCENT {
+        return Err(BadValue::PercentTooHigh { metric, percent: percent.max });
+    }
+    Ok(())
 }
 
 fn fits(metric: Metric, gb: Stats) -> Result<(), BadValue> {
@@ -274,6 +316,11 @@ fn with_unit(value: f64, unit: Unit) -> String {
     }
 }
 
+/// As whole as it is: the pool's capacities have no decimals.
+fn capacity(gb: f64) -> String {
+    if gb.fract() == 0.0 && gb < 1e15 { format!("{gb}") } else { number(gb) }
+}
+
 /// Two decimals, or powers of ten for what would be too long or round to nothing.
 fn number(value: f64) -> String {
     let size = value.abs();
@@ -294,7 +341,8 @@ mod tests {
     }
 
     fn reading(cpu: Option<Stats>, memory: Option<Stats>, disk: Option<Stats>) -> HostReading {
-        HostReading { data_point_count: 288, cpu, memory, disk }
+        let none = Share::default();
+        HostReading { data_point_count: 288, cpu, memory, disk, memory_share: none, disk_share: none }
     }
 
     fn mapping(cpu: Unit, memory: Unit, disk: Unit) -> Mapping {
@@ -366,6 +414,54 @@ mod tests {
         let values = host_values(&mapping, &reading(None, flat(2_147_483_648.0), None), &capacity).expect("values");
         assert_eq!(values.used_memory_gb, Some(2.0));
         assert_eq!(values.mem_percent, flat(50.0));
+    }
+
+    #[test]
+    fn the_sources_own_percentage_goes_before_its_capacity_and_that_before_the_pools() {
+        let mapping = mapping(Unit::Percent, Unit::Bytes, Unit::Gb);
+        let capacity = Capacity { ram_gb: Some(100), disk_gb: Some(1_000) };
+        let mut reading = reading(None, flat(BYTES_PER_GB), flat(30.0));
+        let percents = |reading: &HostReading| {
+            let values = host_values(&mapping, reading, &capacity).expect("values");
+            assert_eq!((values.used_memory_gb, values.used_disk_gb), (Some(1.0), Some(30.0)));
+            (values.mem_percent, values.disk_percent)
+        };
+        assert_eq!(percents(&reading), (flat(1.0), flat(3.0)));
+        reading.memory_share.total = Some(4.0 * BYTES_PER_GB);
+        reading.disk_share.total = Some(60.0);
+        assert_eq!(percents(&reading), (flat(25.0), flat(50.0)));
+        reading.memory_share.percent = flat(20.0);
+        reading.disk_share.percent = flat(45.0);
+        assert_eq!(percents(&reading), (flat(20.0), flat(45.0)));
+    }
+
+    #[test]
+    fn a_percentage_alone_is_kept_and_a_capacity_of_zero_says_nothing() {
+        let mut reading = reading(None, None, flat(50.0));
+        reading.memory_share.percent = flat(20.0);
+        reading.disk_share.total = Some(0.0);
+        let pool = Capacity { ram_gb: None, disk_gb: Some(100) };
+        let values = host_values(&Mapping::zabbix(), &reading, &pool).expect("values");
+        assert_eq!((values.mem_percent, values.used_memory_gb), (flat(20.0), None));
+        assert_eq!(values.disk_percent, flat(50.0));
+        reading.disk = None;
+        assert!(host_values(&Mapping::zabbix(), &reading, &pool).is_ok());
+    }
+
+    #[test]
+    fn shares_and_capacities_that_make_no_sense_have_a_sentence() {
+        let mut too_much = reading(None, None, flat(50.0));
+        too_much.disk_share.total = Some(40.5);
+        let sentence = error(&Mapping::zabbix(), &too_much, NO_CAPACITY);
+        assert_eq!(sentence, "used disk 50.00 GB is more than the 40.50 GB of the source's own total");
+        let mut negative = reading(None, flat(5.0), None);
+        negative.memory_share.total = Some(-1.0);
+        let sentence = error(&Mapping::zabbix(), &negative, NO_CAPACITY);
+        assert_eq!(sentence, "the capacity for the used memory is no capacity (-1)");
+        let mut percent = reading(None, flat(5.0), None);
+        percent.memory_share.percent = flat(6_400.0);
+        let sentence = error(&Mapping::zabbix(), &percent, NO_CAPACITY);
+        assert!(sentence.starts_with("the maximum used memory is 6400.00 %, more than 100 %"), "{sentence}");
     }
 
     #[test]

@@ -14,13 +14,18 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::database::{self, Fault};
 use crate::execution::ExecutionId;
+use crate::metrics::PublishOutcome;
 use crate::queue::Publisher;
 use crate::tables::executions::{self, LeaseToken, Progress};
 use crate::telemetry;
 
 /// How often a lease is renewed; a third of its length, so that two renewals may fail.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// Renewals that may fail in a row before the lease counts as lost.
+const RENEWALS_BEFORE_LOST: u32 = 3;
 
 /// How a stretch of work on a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +47,23 @@ pub enum OutboxError {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// The broker did not take a job.
-    #[error("publishing stopped: {0}")]
-    Publish(String),
+    #[error("publishing stopped: {reason}")]
+    Publish {
+        /// What the broker said.
+        outcome: PublishOutcome,
+        /// For people.
+        reason: String,
+    },
+}
+
+impl OutboxError {
+    /// Whether the same would happen to any other run: the broker or the database is away.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) => database::fault(error) == Fault::Down,
+            Self::Publish { outcome, .. } => *outcome == PublishOutcome::Failed,
+        }
+    }
 }
 
 /// Prepares and publishes runs.
@@ -130,20 +150,25 @@ impl Outbox {
         self.publish(progress, token).await
     }
 
-    /// Renews the lease until it is lost. A renewal that fails is tried again at the next beat: the guards of the
-    /// statements, not this timer, keep two holders apart.
+    /// Renews the lease until it is lost, or could not be renewed for as long as it holds: then somebody else may hold it,
+    /// and whatever the work hangs in is given up. The guards of the statements, not this timer, keep two holders apart.
     async fn keep_lease(&self, id: ExecutionId, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
-        loop {
+        let mut failures = 0;
+        while failures < RENEWALS_BEFORE_LOST {
             tokio::time::sleep(RENEW_EVERY).await;
             let renewed = async {
                 let mut connection = self.pool.acquire().await?;
                 executions::renew(&mut connection, id, token).await
             };
-            match renewed.await {
-                Ok(true) => {}
-                Ok(false) => return Ok(CarriedOn::Replaced),
-                Err(error) => tracing::warn!(execution_id = %id, error = %error, "a lease could not be renewed"),
+            match tokio::time::timeout(RENEW_EVERY, renewed).await {
+                Ok(Ok(true)) => failures = 0,
+                Ok(Ok(false)) => return Ok(CarriedOn::Replaced),
+                Ok(Err(_)) | Err(_) => {
+                    failures += 1;
+                    tracing::warn!(execution_id = %id, "the lease of execution {id} could not be renewed");
+                }
             }
         }
+        Ok(CarriedOn::Replaced)
     }
 }

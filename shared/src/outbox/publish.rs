@@ -46,8 +46,8 @@ impl Outbox {
                 }
                 watermark = confirmed_up_to;
             }
-            if let Some(error) = published.error {
-                return Err(OutboxError::Publish(error));
+            if let Some((outcome, reason)) = published.error {
+                return Err(OutboxError::Publish { outcome, reason });
             }
         }
         Ok(CarriedOn::Done)
@@ -74,7 +74,7 @@ impl Outbox {
         if let Some((outcome, _)) = &report.error {
             Metrics::global().jobs_published(queue, *outcome, rows.len() as u64 - confirmed);
         }
-        Published { confirmed: report.confirmed_prefix(), error: report.error.map(|(_, reason)| reason) }
+        Published { confirmed: report.confirmed_prefix(), error: report.error }
     }
 }
 
@@ -83,5 +83,5 @@ pub(super) struct Published {
     /// Length of the contiguous confirmed prefix.
     pub(super) confirmed: usize,
     /// The first fault.
-    pub(super) error: Option<String>,
+    pub(super) error: Option<(PublishOutcome, String)>,
 }

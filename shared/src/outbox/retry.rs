@@ -34,10 +34,10 @@ impl Outbox {
         let published = self.publish_rows(run.id, run.queue, &due, &headers).await;
         if published.confirmed < ids.len() {
             let mut connection = self.pool.acquire().await?;
-            details::set_clock(&mut connection, &ids[published.confirmed..], UNPUBLISHED_DELAY_MS, false, None).await?;
+            details::set_clock_again(&mut connection, &ids[published.confirmed..], UNPUBLISHED_DELAY_MS).await?;
         }
         match published.error {
-            Some(error) => Err(OutboxError::Publish(error)),
+            Some((outcome, reason)) => Err(OutboxError::Publish { outcome, reason }),
             None => Ok(due.len()),
         }
     }

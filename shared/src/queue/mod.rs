@@ -53,6 +53,9 @@ pub enum QueueError {
     /// The stream of deliveries ended without having been told to.
     #[error("the stream of deliveries ended")]
     Ended,
+    /// The broker rejected a message, or no queue is bound for it.
+    #[error("the broker did not take the message")]
+    NotTaken,
     /// The consumer lives, but the broker has messages and sends none.
     #[error("the broker holds messages for this consumer but delivers none")]
     Stuck,

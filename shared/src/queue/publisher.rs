@@ -12,6 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 use lapin::{Confirmation, PublisherConfirm};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::job::Job;
 use super::topology::Topology;
@@ -81,6 +82,10 @@ impl ChannelManager {
         *slot = Some(Arc::clone(&connection));
         Ok(connection)
     }
+
+    async fn forget_connection(&self) {
+        *self.connection.lock().await = None;
+    }
 }
 
 impl managed::Manager for ChannelManager {
@@ -127,6 +132,7 @@ impl Publisher {
         let properties = properties(headers);
         for chunk in jobs.chunks(PIPELINE) {
             let mut sent = Vec::with_capacity(chunk.len());
+            let mut is_broken = false;
             for outgoing in chunk {
                 let body = outgoing.job.encode();
                 let publish = channel.basic_publish(
@@ -136,15 +142,25 @@ impl Publisher {
                     &body,
                     properties.clone(),
                 );
-                sent.push(bounded("publishing", publish).await);
+                let publish = bounded("publishing", publish).await;
+                is_broken = publish.is_err();
+                sent.push(publish);
+                if is_broken {
+                    break;
+                }
             }
+            let deadline = Instant::now() + BROKER_TIMEOUT;
             for sent in sent {
-                match confirmed(sent).await {
+                match confirmed(sent, deadline).await {
                     Ok(()) => report.confirmed.push(true),
                     Err(reason) => {
                         report.confirmed.push(false);
+                        is_broken |= reason.0 == PublishOutcome::Failed;
                         report.error.get_or_insert(reason);
                     }
+                }
+                if is_broken {
+                    break;
                 }
             }
             if report.error.is_some() {
@@ -152,9 +168,13 @@ impl Publisher {
             }
         }
         report.confirmed.resize(jobs.len(), false);
-        if report.error.is_some() {
-            // Whatever is wrong with this channel, the next publish starts on a fresh one.
+        if let Some((outcome, _)) = &report.error {
+            // Whatever is wrong with this channel, the next publish starts on a fresh one; and where a queue is missing,
+            // on a connection that declares it.
             drop(managed::Object::take(channel));
+            if *outcome == PublishOutcome::Returned {
+                self.pool.manager().forget_connection().await;
+            }
         }
         report
     }
@@ -179,8 +199,10 @@ impl Publisher {
             ),
         )
         .await?;
-        bounded("confirming a dead letter", sent).await?;
-        Ok(())
+        match bounded("confirming a dead letter", sent).await? {
+            Confirmation::Ack(None) => Ok(()),
+            _ => Err(QueueError::NotTaken),
+        }
     }
 
     /// Messages of a queue that are ready for delivery.
@@ -200,10 +222,12 @@ impl Publisher {
     }
 
     async fn channel(&self) -> Result<managed::Object<ChannelManager>, QueueError> {
-        self.pool.get().await.map_err(|error| match error {
-            managed::PoolError::Backend(error) => error,
-            _ => QueueError::TimedOut { doing: "waiting for a publishing channel" },
-        })
+        const DOING: &str = "waiting for a publishing channel";
+        match tokio::time::timeout(BROKER_TIMEOUT * 2, self.pool.get()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(managed::PoolError::Backend(error))) => Err(error),
+            Ok(Err(_)) | Err(_) => Err(QueueError::TimedOut { doing: DOING }),
+        }
     }
 }
 
@@ -218,10 +242,13 @@ fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {
         .with_headers(table)
 }
 
-async fn confirmed(sent: Result<PublisherConfirm, QueueError>) -> Result<(), (PublishOutcome, String)> {
+async fn confirmed(
+    sent: Result<PublisherConfirm, QueueError>,
+    deadline: Instant,
+) -> Result<(), (PublishOutcome, String)> {
     let failed = |reason: String| (PublishOutcome::Failed, reason);
     let confirm = sent.map_err(|error| failed(describe(&error)))?;
-    match tokio::time::timeout(BROKER_TIMEOUT, confirm).await {
+    match tokio::time::timeout_at(deadline, confirm).await {
         Ok(Ok(Confirmation::Ack(None))) => Ok(()),
         Ok(Ok(Confirmation::Ack(Some(_)))) => {
             Err((PublishOutcome::Returned, "the broker returned a job: no queue is bound for it".to_owned()))

@@ -61,6 +61,56 @@ pub async fn insert_from_pool(
     Ok(result.rows_affected())
 }
 
+/// Inserts pending rows for the failed and cancelled hosts of another run whose details have ids in `(after, up_to]`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn insert_unsuccessful(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    of: ExecutionId,
+    after: u64,
+    up_to: u64,
+) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query!(
+        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at)
+         SELECT ?, host_ip, host_name, 'pending', UTC_TIMESTAMP(3)
+         FROM es_sync_execution_detail
+         WHERE execution_id = ? AND id > ? AND id <= ? AND sync_status IN ('failed', 'cancelled') ORDER BY id",
+        execution.0,
+        of.0,
+        after,
+        up_to,
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// The id of the last of the next `limit` failed or cancelled rows of a run after `after`; `None`: there are no more.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn unsuccessful_chunk_end(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    limit: u32,
+) -> Result<Option<u64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT CAST(MAX(id) AS UNSIGNED) AS "end: u64" FROM
+               (SELECT id FROM es_sync_execution_detail
+                WHERE execution_id = ? AND id > ? AND sync_status IN ('failed', 'cancelled') ORDER BY id LIMIT ?) AS chunk"#,
+        execution.0,
+        after,
+        limit,
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// How many rows a run has, and the highest id among them (0 without rows).
 ///
 /// # Errors
@@ -240,6 +290,8 @@ pub struct Finished {
     pub error_message: Option<String>,
     /// What was measured.
     pub measured: Measured,
+    /// Whether the row of `server_resources` was inserted (else overwritten); NULL where none was written.
+    pub inserted: Option<bool>,
     /// Documents in the window; NULL if the search was not made.
     pub data_point_count: Option<u64>,
     /// Attempts spent, this one included.
@@ -260,7 +312,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
         let mut query = QueryBuilder::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
-                  avg_memory, max_disk, avg_disk, data_point_count, attempts, search_id, worker, explanation,
+                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
                   finished_at) ",
         );
         query.push_values(chunk, |mut row, detail| {
@@ -276,6 +328,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
                 .push_bind(detail.measured.avg_memory)
                 .push_bind(detail.measured.max_disk)
                 .push_bind(detail.measured.avg_disk)
+                .push_bind(detail.inserted)
                 .push_bind(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
                 .push_bind(detail.attempts)
                 .push_bind(detail.search.map(|search| search.0))
@@ -288,7 +341,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
                  sync_status = VALUES(sync_status), error_message = VALUES(error_message),
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
-                 data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
+                 inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
                  search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
                  finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
         );
@@ -298,7 +351,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
 }
 
 /// Sets the clock of pending rows to a time within `delay_ms` from now (full jitter) and clears their mark. `spend`
-/// spends an attempt; `reason` is kept as the row's last error, `None` leaves the one that stands.
+/// spends an attempt; `reason` is kept as the row's last error.
 ///
 /// # Errors
 ///
@@ -308,17 +361,42 @@ pub async fn set_clock(
     ids: &[DetailId],
     delay_ms: u64,
     spend: bool,
-    reason: Option<&str>,
+    reason: &str,
 ) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET attempts = attempts + ");
         query
             .push_bind(u32::from(spend))
-            .push(", error_message = COALESCE(")
+            .push(", error_message = ")
             .push_bind(reason)
-            .push(", error_message), solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
+            .push(", solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
             .push_bind(delay_ms * 1_000)
             .push(") MICROSECOND WHERE sync_status = 'pending' AND id IN (");
+        push_ids(&mut query, chunk);
+        query.push(")");
+        query.build().persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Gives rows their clock back whose job could not be published. A row that has a new clock or an outcome meanwhile is
+/// left as it is.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_clock_again(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    delay_ms: u64,
+) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new(
+            "UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ",
+        );
+        query
+            .push_bind(delay_ms * 1_000)
+            .push(") MICROSECOND WHERE sync_status = 'pending' AND retry_at IS NULL AND id IN (");
         push_ids(&mut query, chunk);
         query.push(")");
         query.build().persistent(false).execute(&mut *connection).await?;
@@ -353,7 +431,7 @@ pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> R
     Ok(())
 }
 
-/// Locks up to `limit` pending rows of a closing run, in order of id.
+/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id.
 ///
 /// # Errors
 ///
@@ -361,12 +439,14 @@ pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> R
 pub async fn lock_pending(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
+    after: DetailId,
     limit: u32,
 ) -> Result<Vec<DetailId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         "SELECT id FROM es_sync_execution_detail
-         WHERE execution_id = ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
+         WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
         execution.0,
+        after.0,
         limit,
     )
     .fetch_all(connection)
@@ -606,4 +686,40 @@ pub async fn explained(
     }
     query.push(") ORDER BY id LIMIT 1");
     query.build_query_as().fetch_optional(connection).await
+}
+
+/// What became of one host of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostOutcome {
+    /// The row.
+    pub id: u64,
+    /// As it stands in the pool or the request.
+    pub host_ip: String,
+    /// A [`SyncStatus`].
+    pub sync_status: String,
+    /// See [`Finished::inserted`].
+    pub inserted: Option<bool>,
+}
+
+/// What became of the hosts of a run, in order of id, after the row `after`; at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn outcomes(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<HostOutcome>, sqlx::Error> {
+    sqlx::query_as!(
+        HostOutcome,
+        r#"SELECT CAST(id AS UNSIGNED) AS "id!: u64", host_ip, sync_status, inserted AS "inserted: bool"
+           FROM es_sync_execution_detail WHERE execution_id = ? AND id > ? ORDER BY id LIMIT ?"#,
+        execution.0,
+        after,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
 }

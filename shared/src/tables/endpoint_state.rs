@@ -9,6 +9,10 @@ pub const PROBE_PAUSE: TimeDelta = TimeDelta::seconds(15);
 /// First probe after an endpoint was closed.
 const FIRST_PROBE: TimeDelta = TimeDelta::seconds(2);
 
+/// An endpoint that was opened no longer ago than this closes again for a whole [`PROBE_PAUSE`]: it answers probes and no
+/// searches, or it is overloaded.
+const SOON: TimeDelta = TimeDelta::minutes(2);
+
 /// A closed endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
@@ -46,7 +50,8 @@ pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<Closed>, sql
         .collect())
 }
 
-/// Closes an endpoint for the fleet; one that is closed already keeps its time and its next probe.
+/// Closes an endpoint for the fleet; one that is closed already keeps its time and its next probe. One that closes again
+/// soon after it was opened is left alone for longer.
 ///
 /// # Errors
 ///
@@ -57,12 +62,16 @@ pub async fn close(connection: &mut MySqlConnection, endpoint: &str, reason: &st
         "INSERT INTO es_sync_endpoint_state (endpoint, closed_since, reason, probe_after)
          VALUES (?, UTC_TIMESTAMP(3), ?, UTC_TIMESTAMP(3) + INTERVAL ? SECOND)
          ON DUPLICATE KEY UPDATE
-             probe_after = IF(closed_since IS NULL, VALUES(probe_after), probe_after),
+             probe_after = IF(closed_since IS NOT NULL, probe_after,
+                              IF(opened_at > UTC_TIMESTAMP(3) - INTERVAL ? SECOND,
+                                 UTC_TIMESTAMP(3) + INTERVAL ? SECOND, VALUES(probe_after))),
              reason = VALUES(reason),
              closed_since = COALESCE(closed_since, VALUES(closed_since))",
         endpoint,
         reason,
         FIRST_PROBE.num_seconds(),
+        SOON.num_seconds(),
+        PROBE_PAUSE.num_seconds(),
     )
     .execute(connection)
     .await?;

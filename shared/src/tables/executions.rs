@@ -3,6 +3,8 @@
 //! A run is written by whoever holds its lease (prepare, publish), by workers (counters) and by sweepers (closing,
 //! repair). Every guarded statement says so in its result; the caller that finds itself replaced stops.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
@@ -274,7 +276,7 @@ pub async fn finish_preparing(
              progress_at = UTC_TIMESTAMP(3),
              execution_status = IF(? = 0, 'success', execution_status),
              finished_at = IF(? = 0, UTC_TIMESTAMP(3), NULL),
-             duration_ms = IF(? = 0, TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000, duration_ms)
+             duration_ms = IF(? = 0, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000), duration_ms)
          WHERE id = ? AND lease_token = ? AND prepared_at IS NULL AND execution_status = 'running'
            AND closing_status IS NULL",
         total,
@@ -391,6 +393,27 @@ pub async fn running(
         .collect())
 }
 
+/// Those of `ids` that take results: running and not closing.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn going(
+    connection: &mut MySqlConnection,
+    ids: impl IntoIterator<Item = ExecutionId>,
+) -> Result<HashSet<ExecutionId>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT id FROM es_sync_execution_log
+         WHERE execution_status = 'running' AND closing_status IS NULL AND id IN (0",
+    );
+    for id in ids {
+        query.push(", ").push_bind(id.0);
+    }
+    query.push(")");
+    let ids: Vec<u64> = query.build_query_scalar().persistent(false).fetch_all(connection).await?;
+    Ok(ids.into_iter().map(ExecutionId).collect())
+}
+
 /// What a worker must know of an execution; none of it changes while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunScope {
@@ -475,7 +498,7 @@ pub async fn count(
                                      ELSE 'failed' END,
              finished_at = IF(pending_count > 0, NULL, UTC_TIMESTAMP(3)),
              duration_ms = IF(pending_count > 0, NULL,
-                              TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000)
+                              GREATEST(0, TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000))
          WHERE id = ? AND execution_status = 'running' AND (closing_status IS NOT NULL) = ?",
         counts.success,
         counts.failed,
@@ -624,7 +647,8 @@ pub struct Stalled {
     pub repair_count: u32,
 }
 
-/// Runs that were published to the end and have shown no sign of life for `silent` at least, at most `limit`.
+/// Runs after `after` that were published to the end, have a pending row that only its job can bring on, and have shown no
+/// sign of life for `silent`, doubled with each repair up to `longest`. In order of id, at most `limit`.
 ///
 /// # Errors
 ///
@@ -632,6 +656,8 @@ pub struct Stalled {
 pub async fn stalled(
     connection: &mut MySqlConnection,
     silent: TimeDelta,
+    longest: TimeDelta,
+    after: ExecutionId,
     limit: u32,
 ) -> Result<Vec<Stalled>, sqlx::Error> {
     let rows = sqlx::query!(
@@ -640,13 +666,18 @@ pub async fn stalled(
                       GREATEST(execution_time, COALESCE(progress_at, execution_time),
                                COALESCE(published_at, execution_time), COALESCE(repaired_at, execution_time)),
                       UTC_TIMESTAMP(3)) AS "silent_s!: i64"
-           FROM es_sync_execution_log
-           WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL
+           FROM es_sync_execution_log AS log
+           WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL AND id > ?
              AND published_watermark >= last_detail_id
              AND GREATEST(execution_time, COALESCE(progress_at, execution_time),
                           COALESCE(published_at, execution_time), COALESCE(repaired_at, execution_time))
-                 < UTC_TIMESTAMP(3) - INTERVAL ? SECOND
+                 < UTC_TIMESTAMP(3) - INTERVAL LEAST(?, ? * POW(2, LEAST(repair_count, 12))) SECOND
+             AND EXISTS (SELECT 1 FROM es_sync_execution_detail AS detail
+                         WHERE detail.execution_id = log.id AND detail.retry_at IS NULL
+                           AND detail.sync_status = 'pending')
            ORDER BY id LIMIT ?"#,
+        after.0,
+        longest.num_seconds(),
         silent.num_seconds(),
         limit
     )
@@ -664,25 +695,28 @@ pub async fn stalled(
 }
 
 /// Sets the watermark of a stalled run back to 0, so that what is pending is published again; no attempt is spent.
-/// Guarded by the lease that the caller holds.
+/// Guarded by the lease that the caller holds and by the repairs it has seen: of two schedulers one repairs.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn repair(connection: &mut MySqlConnection, id: ExecutionId, token: LeaseToken) -> Result<bool, sqlx::Error> {
+pub async fn repair(connection: &mut MySqlConnection, run: &Stalled, token: LeaseToken) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_execution_log
          SET published_watermark = 0, repaired_at = UTC_TIMESTAMP(3), repair_count = repair_count + 1
-         WHERE id = ? AND lease_token = ? AND execution_status = 'running' AND closing_status IS NULL",
-        id.0,
+         WHERE id = ? AND lease_token = ? AND repair_count = ? AND execution_status = 'running'
+           AND closing_status IS NULL",
+        run.id.0,
         token.0,
+        run.repair_count,
     )
     .execute(connection)
     .await?;
     Ok(result.rows_affected() == 1)
 }
 
-/// Whether a run of the task is going, and whether one waits. Call with the task's row locked.
+/// Whether a run of the task is going, and whether one waits. A retry is none: it repairs what an older run left, for
+/// that run's window. Call with the task's row locked.
 ///
 /// # Errors
 ///
@@ -691,7 +725,8 @@ pub async fn going_and_waiting(connection: &mut MySqlConnection, task: TaskId) -
     let row = sqlx::query!(
         r#"SELECT COALESCE(SUM(execution_status = 'running'), 0) > 0 AS "going!: bool",
                   COALESCE(SUM(execution_status = 'waiting'), 0) > 0 AS "waiting!: bool"
-           FROM es_sync_execution_log WHERE task_id = ? AND execution_status IN ('running', 'waiting')"#,
+           FROM es_sync_execution_log
+           WHERE task_id = ? AND execution_status IN ('running', 'waiting') AND `trigger` <> 'retry'"#,
         task.0
     )
     .fetch_one(connection)
@@ -699,17 +734,20 @@ pub async fn going_and_waiting(connection: &mut MySqlConnection, task: TaskId) -
     Ok((row.going, row.waiting))
 }
 
-/// Tasks with a run that waits, at most `limit`.
+/// Runs after `after` that wait, with their tasks, at most `limit`.
 ///
 /// # Errors
 ///
 /// The database's.
 pub async fn waiting_tasks(
     connection: &mut MySqlConnection,
+    after: ExecutionId,
     limit: u32,
 ) -> Result<Vec<(ExecutionId, TaskId)>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT id, task_id FROM es_sync_execution_log WHERE execution_status = 'waiting' ORDER BY id LIMIT ?",
+        "SELECT id, task_id FROM es_sync_execution_log
+         WHERE execution_status = 'waiting' AND id > ? ORDER BY id LIMIT ?",
+        after.0,
         limit
     )
     .fetch_all(connection)

@@ -1,10 +1,11 @@
-//! `hosts_pool`: the CMDB's list of hosts. Read here, never altered.
+//! `hosts_pool`: the CMDB's list of hosts. Its schema is never altered; a full sync adds rows, nothing changes one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use crate::host::address_key;
 
 /// What hostsync reads of a host in the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ fn known_gb(value: Option<u64>) -> Option<u32> {
     value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0)
 }
 
-/// The live hosts among `host_ips`, by address as it was asked for. A plain read: the CMDB's rows are not locked.
+/// The live hosts among `host_ips`, by [`address_key`]. A plain read: the CMDB's rows are not locked.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub async fn live(
                 ram_gb: known_gb(row.ram),
                 disk_gb: known_gb(row.disk_size),
             };
-            hosts.insert(row.host_ip, host);
+            hosts.insert(address_key(&row.host_ip), host);
         }
     }
     Ok(hosts)
@@ -112,4 +113,56 @@ pub async fn find(connection: &mut MySqlConnection, ips: &[String]) -> Result<Op
     }
     query.push(") ORDER BY is_deleted LIMIT 1");
     query.build_query_as().fetch_optional(connection).await
+}
+
+/// Longest `host_name`, in characters: the width of the column.
+pub const MAX_HOST_NAME_CHARS: usize = 50;
+
+/// A host to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPoolHost {
+    /// Its address.
+    pub host_ip: String,
+    /// Its name, cut to [`MAX_HOST_NAME_CHARS`] when it is written; empty if it is not known.
+    pub host_name: String,
+}
+
+/// Those of `host_ips` that have a row, deleted or not. A plain read: the CMDB's rows are not locked.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn known(connection: &mut MySqlConnection, host_ips: &[&str]) -> Result<HashSet<String>, sqlx::Error> {
+    let mut known = HashSet::with_capacity(host_ips.len());
+    for chunk in host_ips.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::new("SELECT host_ip FROM hosts_pool WHERE host_ip IN (");
+        let mut list = query.separated(", ");
+        for host_ip in chunk {
+            list.push_bind(*host_ip);
+        }
+        query.push(")");
+        let rows: Vec<String> = query.build_query_scalar().persistent(false).fetch_all(&mut *connection).await?;
+        known.extend(rows);
+    }
+    Ok(known)
+}
+
+/// Adds hosts, at most [`ROWS_PER_STATEMENT`], each of which has no row as far as the caller knows. All or none: a plain
+/// insert, so that what the CMDB's table refuses is told and nothing is written that was not asked for.
+///
+/// # Errors
+///
+/// A duplicate: another has added one of them meanwhile. Anything else is the CMDB's table refusing the rows.
+pub async fn add(connection: &mut MySqlConnection, hosts: &[NewPoolHost]) -> Result<(), sqlx::Error> {
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let mut query =
+        QueryBuilder::new("INSERT INTO hosts_pool (host_ip, host_name, is_deleted, create_time, update_time) ");
+    query.push_values(hosts, |mut row, host| {
+        let name: String = host.host_name.chars().take(MAX_HOST_NAME_CHARS).collect();
+        row.push_bind(&host.host_ip).push_bind(name).push("0").push("CURRENT_TIMESTAMP").push("CURRENT_TIMESTAMP");
+    });
+    query.build().persistent(false).execute(connection).await?;
+    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod details;
 pub mod endpoint_state;
 pub mod executions;
 pub mod hosts_pool;
+pub mod idempotency_keys;
 pub mod newest_window;
 pub mod searches;
 pub mod server_resources;

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 
 use super::ROWS_PER_STATEMENT;
+use crate::host::address_key;
 
 /// Maximum, average and minimum in percent; NULL where unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -78,9 +79,10 @@ impl ServerResource {
     }
 }
 
-/// Inserts or overwrites the rows of one day; returns the values of those that were overwritten, by address. `rows` is sorted by `ip`, each once. Rows that exist are written with their
+/// Inserts or overwrites the rows of one day. `rows` is sorted by `ip`, each once. Rows that exist are written with their
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
-/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement.
+/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the values of the
+/// rows that were overwritten, by [`address_key`]; a row that is not among them was inserted.
 ///
 /// # Errors
 ///
@@ -94,11 +96,11 @@ pub async fn upsert(
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let existing = existing_rows(connection, mon_date, chunk).await?;
         let mut ids = HashMap::with_capacity(existing.len());
-        for (ip, (id, values)) in existing {
-            ids.insert(ip.clone(), id);
-            previous.insert(ip, values);
+        for (address, (id, values)) in existing {
+            ids.insert(address.clone(), id);
+            previous.insert(address, values);
         }
-        let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(row.ip.as_str()));
+        let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(&address_key(&row.ip)));
         write(connection, mon_date, &known, Some(&ids)).await?;
         write(connection, mon_date, &new, None).await?;
     }
@@ -128,7 +130,8 @@ async fn existing_rows(
         for (position, value) in values.iter_mut().enumerate() {
             *value = row.try_get(position + 2)?;
         }
-        existing.insert(row.try_get(0)?, (row.try_get(1)?, values));
+        let ip: String = row.try_get(0)?;
+        existing.insert(address_key(&ip), (row.try_get(1)?, values));
     }
     Ok(existing)
 }
@@ -153,7 +156,7 @@ async fn write(
     );
     query.push_values(rows, |mut values, row| {
         if let Some(ids) = ids {
-            values.push_bind(ids.get(row.ip.as_str()).copied());
+            values.push_bind(ids.get(&address_key(&row.ip)).copied());
         }
         values
             .push_bind(row.pool_id)

@@ -88,7 +88,7 @@ const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
      COALESCE(task.description, '') AS description, COALESCE(task.es_endpoint, '') AS es_endpoint, \
      COALESCE(task.es_index_pattern, '') AS es_index_pattern, COALESCE(task.mapping, '') AS mapping, \
      task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.overlap_policy, task.catch_up_window, \
-     COALESCE(task.query_time_range, '30d') AS query_time_range, task.is_enabled, \
+     COALESCE(task.query_time_range, '30d') AS query_time_range, COALESCE(task.is_enabled, 0) AS is_enabled, \
      COALESCE(task.created_by, '') AS created_by, task.schedule_anchor, task.next_execution_time";
 
 /// A task as the REST contract shows it.
@@ -118,7 +118,8 @@ pub struct TaskView {
 fn select_views() -> QueryBuilder<sqlx::MySql> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(TASK_COLUMNS).push(
-        ", task.created_at, task.updated_at, last.execution_time AS last_execution_time,
+        ", COALESCE(task.created_at, task.updated_at, UTC_TIMESTAMP()) AS created_at,
+           COALESCE(task.updated_at, task.created_at, UTC_TIMESTAMP()) AS updated_at, last.execution_time AS last_execution_time,
            last.execution_status AS last_execution_status
          FROM es_sync_task_config AS task
          LEFT JOIN es_sync_execution_log AS last ON last.id = task.last_execution_id
@@ -210,12 +211,25 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
 ///
 /// The database's.
 pub async fn lock(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
+    locked(connection, id, " FOR UPDATE").await
+}
+
+/// As [`lock`], but leaves a task alone that another scheduler or the API has locked.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_unless_busy(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
+    locked(connection, id, " FOR UPDATE SKIP LOCKED").await
+}
+
+async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str) -> Result<Option<Task>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT ");
     query
         .push(TASK_COLUMNS)
         .push(" FROM es_sync_task_config AS task WHERE task.deleted_at IS NULL AND task.id = ")
         .push_bind(id.0)
-        .push(" FOR UPDATE");
+        .push(how);
     Ok(query.build_query_as::<TaskRow>().fetch_optional(connection).await?.map(Task::from))
 }
 

@@ -1,0 +1,235 @@
+//! How an execution moves on, for those who watch it.
+//!
+//! Owns the look at the database each half second, shared by all who watch the same execution, and what makes two looks the
+//! same. An event is a whole state, so a watcher that comes back needs none that it has missed: it sends the id of what it
+//! saw last and hears of it again only if that has changed. Knows no transport but the form of an id.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::tables::executions::{self, ExecutionLog};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::enqueue::Outcome;
+use crate::error::ApiError;
+use crate::executions::get;
+use crate::state::Api;
+
+/// Watchers at once in this process. Beyond it they get 429.
+pub(crate) const MAX_WATCHERS: usize = 200;
+
+/// Pause between two looks at an execution.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What is seen of an execution at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) outcome: Outcome,
+    pub(crate) error_message: Option<String>,
+    pub(crate) duration_ms: Option<i64>,
+}
+
+impl Seen {
+    fn of(log: ExecutionLog) -> Self {
+        Self { outcome: Outcome::from(&log), error_message: log.error_message, duration_ms: log.duration_ms }
+    }
+
+    /// The id of the event that tells this: the same state has the same id, whoever looks.
+    pub(crate) fn event_id(&self) -> String {
+        let Outcome {
+            execution_status,
+            total_hosts,
+            success_count,
+            failed_count,
+            no_data_count,
+            not_in_pool_count,
+            cancelled_count,
+            pending_count,
+        } = &self.outcome;
+        let total = total_hosts.map_or_else(|| "-".to_owned(), |total| total.to_string());
+        format!(
+            "{execution_status}.{total}.{success_count}.{failed_count}.{no_data_count}.{not_in_pool_count}.{cancelled_count}.{pending_count}"
+        )
+    }
+}
+
+/// Everybody who watches an execution, and the one look for all of them.
+pub(crate) struct Watchers {
+    permits: Arc<Semaphore>,
+    looks: Mutex<HashMap<ExecutionId, watch::Sender<Option<Seen>>>>,
+}
+
+impl Watchers {
+    pub(crate) fn new() -> Self {
+        Self { permits: Arc::new(Semaphore::new(MAX_WATCHERS)), looks: Mutex::default() }
+    }
+
+    fn looks(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, watch::Sender<Option<Seen>>>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who watches. Hears the state that is there, then each that differs from the last one it heard.
+pub(crate) struct Watcher {
+    states: watch::Receiver<Option<Seen>>,
+    last_id: Option<String>,
+    is_over: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a watch begins.
+pub(crate) enum Watch {
+    /// There is something to hear.
+    Begun(Watcher),
+    /// The execution has ended and the watcher has heard that.
+    Over,
+}
+
+/// Begins to watch an execution. `last_id` is the id of the event that the watcher heard last.
+///
+/// # Errors
+///
+/// No such execution, too many watchers, the database.
+pub(crate) async fn watch(api: &Api, id: ExecutionId, last_id: Option<String>) -> Result<Watch, ApiError> {
+    let Ok(permit) = Arc::clone(&api.watchers.permits).try_acquire_owned() else {
+        return Err(ApiError::TooManyStreams);
+    };
+    let first = Seen::of(get(api, id).await?);
+    if first.outcome.has_ended() && last_id.as_deref() == Some(&first.event_id()) {
+        return Ok(Watch::Over);
+    }
+    Ok(Watch::Begun(Watcher { states: subscribe(api, id, first), last_id, is_over: false, _permit: permit }))
+}
+
+/// Joins those who watch the execution; the first one starts the look.
+fn subscribe(api: &Api, id: ExecutionId, first: Seen) -> watch::Receiver<Option<Seen>> {
+    let mut looks = api.watchers.looks();
+    if let Some(look) = looks.get(&id) {
+        let states = look.subscribe();
+        // What was seen just now may be newer than the last look, and is what this watcher came back from.
+        look.send_if_modified(|state| {
+            let is_newer = state.as_ref().is_none_or(|state| state.outcome.done() < first.outcome.done());
+            if is_newer {
+                *state = Some(first);
+            }
+            is_newer
+        });
+        return states;
+    }
+    let (sender, states) = watch::channel(Some(first.clone()));
+    if !first.outcome.has_ended() {
+        looks.insert(id, sender.clone());
+        drop(looks);
+        drop(api.shutdown.spawn("watch execution", look(api.clone(), id, sender)));
+    }
+    states
+}
+
+/// Looks until the execution has ended, nobody watches any more, or the process stops. A look that fails is made again.
+async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = api.shutdown.stopping() => break,
+        }
+        // Under the lock, so that nobody joins a look that ends.
+        if sender.receiver_count() == 0 {
+            let mut looks = api.watchers.looks();
+            if sender.receiver_count() == 0 {
+                looks.remove(&id);
+                return;
+            }
+        }
+        let log = async {
+            let mut connection = api.connection().await?;
+            Ok::<_, ApiError>(executions::find(&mut connection, id).await?)
+        };
+        match log.await {
+            Ok(Some(log)) => {
+                let seen = Seen::of(log);
+                let has_ended = seen.outcome.has_ended();
+                sender.send_if_modified(|state| {
+                    let is_new = state.as_ref() != Some(&seen);
+                    *state = Some(seen);
+                    is_new
+                });
+                if has_ended {
+                    break;
+                }
+            }
+            // Pruned.
+            Ok(None) => break,
+            Err(error) => tracing::debug!(execution_id = %id, %error, "a look at a run failed"),
+        }
+    }
+    // Receivers hear the last state and then that there is no more, once this last sender is dropped.
+    api.watchers.looks().remove(&id);
+}
+
+impl Watcher {
+    /// The next state that differs from what was heard last, with its id; `None`: there is no more.
+    pub(crate) async fn next(&mut self) -> Option<(String, Seen)> {
+        while !self.is_over {
+            let seen = self.states.borrow_and_update().clone();
+            if let Some(seen) = seen {
+                let event_id = seen.event_id();
+                self.is_over = seen.outcome.has_ended();
+                if self.is_over || self.last_id.as_deref() != Some(&event_id) {
+                    self.last_id = Some(event_id.clone());
+                    return Some((event_id, seen));
+                }
+            }
+            self.states.changed().await.ok()?;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(status: &str, success_count: u64) -> Seen {
+        let outcome = Outcome {
+            execution_status: status.to_owned(),
+            total_hosts: Some(3),
+            success_count,
+            failed_count: 0,
+            no_data_count: 0,
+            not_in_pool_count: 0,
+            cancelled_count: 0,
+            pending_count: 3 - success_count,
+        };
+        Seen { outcome, error_message: None, duration_ms: None }
+    }
+
+    async fn watcher(last_id: Option<&str>) -> (watch::Sender<Option<Seen>>, Watcher) {
+        let (sender, states) = watch::channel(Some(seen("running", 1)));
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a permit");
+        (sender, Watcher { states, last_id: last_id.map(str::to_owned), is_over: false, _permit: permit })
+    }
+
+    #[tokio::test]
+    async fn a_watcher_hears_each_change_and_the_end_once() {
+        let (sender, mut watcher) = watcher(None).await;
+        assert_eq!(watcher.next().await.map(|(id, _)| id).as_deref(), Some("running.3.1.0.0.0.0.2"));
+        sender.send_replace(Some(seen("running", 1)));
+        sender.send_replace(Some(seen("running", 2)));
+        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.success_count), Some(2));
+        sender.send_replace(Some(seen("success", 3)));
+        drop(sender);
+        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.execution_status).as_deref(), Some("success"));
+        assert!(watcher.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_comes_back_hears_only_what_has_changed() {
+        let (sender, mut watcher) = watcher(Some("running.3.1.0.0.0.0.2")).await;
+        sender.send_replace(Some(seen("running", 2)));
+        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.success_count), Some(2));
+        drop(sender);
+        assert!(watcher.next().await.is_none());
+    }
+}

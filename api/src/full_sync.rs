@@ -1,0 +1,248 @@
+//! A full sync of a group: its hosts are found in the source, those that the pool lacks are added to it, all are synced.
+//!
+//! Owns the order of these steps and what the pool's table may refuse. The hosts are found within the request and within
+//! the window of the run. A host that is deleted in the pool stays so and ends as `not_in_pool`. Knows no transport.
+
+use std::collections::{HashMap, HashSet};
+
+use hostsync_shared::database::{self, Fault};
+use hostsync_shared::elasticsearch::{GROUP_PAGE, SearchError};
+use hostsync_shared::execution::Trigger;
+use hostsync_shared::host::HostIp;
+use hostsync_shared::mapping::GroupHost;
+use hostsync_shared::tables::ROWS_PER_STATEMENT;
+use hostsync_shared::tables::hosts_pool::{self, NewPoolHost};
+use hostsync_shared::window::Window;
+
+use crate::enqueue::{self, Enqueued, RunFields, repeated, wait_of};
+use crate::error::ApiError;
+use crate::fields::{Problems, Submitted, quoted};
+use crate::host_file::MAX_HOSTS;
+use crate::idempotency::IdempotencyKey;
+use crate::sources::Source;
+use crate::state::{Api, within_bound};
+
+/// Longest name of a group, in characters.
+pub(crate) const MAX_GROUP_CHARS: usize = 255;
+
+/// Full syncs that look for their hosts at once. Beyond it they get 429: each may take as long as its source does, and
+/// holds up to [`MAX_HOSTS`] hosts. They do not count among host lists and files, which need the database alone.
+pub(crate) const MAX_FULL_SYNCS: usize = 4;
+
+/// How often a batch of new hosts is tried that others add to as well.
+const ADD_ATTEMPTS: u32 = 10;
+
+/// What a full sync is asked for. Without a name the run is called after its group.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FullSyncFields {
+    pub(crate) group_name: Option<String>,
+    pub(crate) run: RunFields,
+}
+
+/// A full sync that was accepted.
+#[derive(Debug)]
+pub(crate) struct FullSync {
+    pub(crate) run: Enqueued,
+    /// Hosts that this request has added to the pool; none when its idempotency key was sent before.
+    pub(crate) new_hosts: Vec<String>,
+}
+
+/// Finds the hosts of a group and syncs them.
+///
+/// # Errors
+///
+/// Bad fields, a group without a host or with too many, a source that refuses or gives no answer, a pool that refuses
+/// the new hosts, the database.
+pub(crate) async fn full_sync(
+    api: &Api,
+    submitted: Submitted<FullSyncFields>,
+    key: Option<IdempotencyKey>,
+) -> Result<FullSync, ApiError> {
+    let Submitted { value: FullSyncFields { group_name, mut run }, mut problems } = submitted;
+    if let Some(run) = repeated(api, key.as_ref(), wait_of(run.wait_seconds)).await? {
+        return Ok(FullSync { run, new_hosts: Vec::new() });
+    }
+    let group = group_name_of(group_name, &mut problems);
+    if run.task_name.is_none() && !problems.has("task_name") {
+        // Without a group there is a problem already, and the name is none.
+        run.task_name = Some(if group.trim().is_empty() { "-".to_owned() } else { group.clone() });
+    }
+    let mut order = enqueue::check_run(api, run, Trigger::Full, Vec::new(), &mut problems);
+    problems.check()?;
+
+    let Ok(_permit) = api.full_syncs.try_acquire() else {
+        return Err(ApiError::TooManyFullSyncs);
+    };
+    let now = within_bound(async {
+        let mut connection = api.connection().await?;
+        Ok(database::now(&mut connection).await?)
+    })
+    .await?;
+    let window = Window::ending_at(now, &order.time_range);
+    let members = group_hosts(api, &order.source, window, &group).await.map_err(|error| source_error(&error))?;
+    if members.is_empty() || members.len() > MAX_HOSTS {
+        let problem = if members.is_empty() {
+            format!("names a group without a host in the window ({} to {})", window.from, window.to)
+        } else {
+            format!("names a group of more than {MAX_HOSTS} hosts; narrow es_index_pattern")
+        };
+        problems = Problems::default();
+        problems.add("group_name", problem);
+        return Err(ApiError::BadInput(problems));
+    }
+    let (hosts, new_hosts) = add_missing(api, members).await?;
+    order.hosts = hosts;
+    order.window_to = Some(now);
+    order.new_host_count = Some(new_hosts.len());
+    let run = enqueue::enqueue(api, order, key).await?;
+    Ok(FullSync { run, new_hosts })
+}
+
+/// The hosts of a group that have documents in the window.
+async fn group_hosts(api: &Api, source: &Source, window: Window, group: &str) -> Result<Vec<GroupHost>, SearchError> {
+    let Some((endpoint, mapping)) = api.sources.client(source) else {
+        return Err(SearchError::Refused { reason: "the source is not configured".to_owned() });
+    };
+    let found = endpoint.group_hosts(&source.es_index_pattern, mapping, window, group, GROUP_PAGE).await?;
+    Ok(found.hosts)
+}
+
+fn group_name_of(name: Option<String>, problems: &mut Problems) -> String {
+    const FIELD: &str = "group_name";
+    let Some(name) = name else {
+        if !problems.has(FIELD) {
+            problems.add(FIELD, "must be given");
+        }
+        return String::new();
+    };
+    let length = name.chars().count();
+    if name.trim().is_empty() {
+        problems.add(FIELD, "must not be empty");
+    } else if length > MAX_GROUP_CHARS {
+        problems.add(FIELD, format!("must have at most {MAX_GROUP_CHARS} characters, not {length}"));
+    } else if name.contains(char::is_control) {
+        problems.add(FIELD, format!("must not contain control characters: {}", quoted(&name)));
+    }
+    name
+}
+
+fn source_error(error: &SearchError) -> ApiError {
+    let reason = error.reason().to_owned();
+    match error {
+        SearchError::Refused { .. } => ApiError::SourceRefused(reason),
+        SearchError::Outage { .. }
+        | SearchError::TimedOut { .. }
+        | SearchError::TooLarge { .. }
+        | SearchError::Incomplete { .. } => ApiError::SourceUnavailable(reason),
+    }
+}
+
+/// Adds the members that have no row in the pool, deleted or not. Returns the address of each member as the pool has it,
+/// and what was added here. What is added stays, also if the run is not stored then: the next full sync finds it.
+async fn add_missing(api: &Api, members: Vec<GroupHost>) -> Result<(Vec<HostIp>, Vec<String>), ApiError> {
+    let mut all = Vec::with_capacity(members.len());
+    let mut seen = HashSet::with_capacity(members.len());
+    let mut new_hosts = Vec::new();
+    for batch in members.chunks(ROWS_PER_STATEMENT) {
+        let (hosts, added) = within_bound(add_batch(api, batch)).await?;
+        all.extend(hosts.into_iter().filter(|host| seen.insert(*host)));
+        new_hosts.extend(added);
+    }
+    Ok((all, new_hosts))
+}
+
+/// A batch is one statement, so it is added by one of those who try it at once; the others look again.
+async fn add_batch(api: &Api, batch: &[GroupHost]) -> Result<(Vec<HostIp>, Vec<String>), ApiError> {
+    let mut connection = api.connection().await?;
+    let asked: Vec<String> = batch.iter().flat_map(addresses).map(|ip| ip.to_string()).collect();
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let mut attempt = 1;
+    loop {
+        let known = hosts_pool::known(&mut connection, &asked).await?;
+        let (hosts, missing) = sort_out(batch, &known);
+        match hosts_pool::add(&mut connection, &missing).await {
+            Ok(()) => return Ok((hosts, missing.into_iter().map(|host| host.host_ip).collect())),
+            Err(error) => match database::fault(&error) {
+                Fault::Duplicate | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
+                Fault::Other | Fault::Data | Fault::Duplicate => return Err(refusal(error)),
+                Fault::Down | Fault::Conflict => return Err(error.into()),
+            },
+        }
+    }
+}
+
+fn addresses(member: &GroupHost) -> impl Iterator<Item = HostIp> + '_ {
+    std::iter::once(member.host_ip).chain(member.other_ips.iter().copied())
+}
+
+/// The address by which each member is synced, and the members to be added, in order of address, so that two who add at
+/// once do not lock each other out.
+fn sort_out(batch: &[GroupHost], known: &HashSet<String>) -> (Vec<HostIp>, Vec<NewPoolHost>) {
+    let mut hosts = Vec::with_capacity(batch.len());
+    let mut missing = HashMap::new();
+    for member in batch {
+        let in_pool = addresses(member).find(|ip| known.contains(&ip.to_string()));
+        hosts.push(in_pool.unwrap_or(member.host_ip));
+        if in_pool.is_none() {
+            missing.insert(member.host_ip, member.host_name.clone().unwrap_or_default());
+        }
+    }
+    let mut missing: Vec<NewPoolHost> = missing
+        .into_iter()
+        .map(|(host_ip, host_name)| NewPoolHost { host_ip: host_ip.to_string(), host_name })
+        .collect();
+    missing.sort_by(|a, b| a.host_ip.cmp(&b.host_ip));
+    (hosts, missing)
+}
+
+/// What the CMDB's table says of rows that it does not take, such as a column of its own without a default.
+fn refusal(error: sqlx::Error) -> ApiError {
+    match &error {
+        sqlx::Error::Database(told) => ApiError::HostPoolRefused(told.message().to_owned()),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(host_ip: &str, other_ips: &[&str]) -> GroupHost {
+        let ip = |text: &str| text.parse().expect(text);
+        GroupHost {
+            host_ip: ip(host_ip),
+            host_name: Some(format!("name of {host_ip}")),
+            other_ips: other_ips.iter().map(|text| ip(text)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_host_that_the_pool_knows_by_another_address_is_synced_by_that() {
+        let known = HashSet::from(["10.0.0.1".to_owned(), "10.9.0.2".to_owned()]);
+        let batch = [
+            member("10.0.0.9", &[]),
+            member("10.0.0.1", &[]),
+            member("10.0.0.2", &["10.9.0.9", "10.9.0.2"]),
+            member("10.0.0.10", &[]),
+        ];
+        let (hosts, missing) = sort_out(&batch, &known);
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["10.0.0.9", "10.0.0.1", "10.9.0.2", "10.0.0.10"]);
+        let missing: Vec<&str> = missing.iter().map(|host| host.host_ip.as_str()).collect();
+        assert_eq!(missing, ["10.0.0.10", "10.0.0.9"]);
+    }
+
+    #[test]
+    fn a_group_has_a_name() {
+        let told = |name: Option<&str>| {
+            let mut problems = Problems::default();
+            group_name_of(name.map(str::to_owned), &mut problems);
+            problems.into_reported().into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None), ["must be given"]);
+        assert_eq!(told(Some(" ")), ["must not be empty"]);
+        assert_eq!(told(Some(&"x".repeat(256))), ["must have at most 255 characters, not 256"]);
+        assert_eq!(told(Some("a\nb")).len(), 1);
+        assert_eq!(told(Some("生产")), Vec::<String>::new());
+    }
+}

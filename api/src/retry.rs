@@ -1,0 +1,94 @@
+//! The failed and cancelled hosts of an ended run, run once more.
+//!
+//! Owns when that is possible. The new run reads what the first one was to read (window, day, source) and has counters of
+//! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
+
+use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
+use hostsync_shared::tables::details;
+use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution};
+use hostsync_shared::telemetry;
+use sqlx::{MySql, Transaction};
+
+use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, finish_preparing, repeated, wait_of};
+use crate::error::ApiError;
+use crate::fields::Submitted;
+use crate::idempotency::IdempotencyKey;
+use crate::state::Api;
+use crate::task_run::WaitFields;
+
+/// Rows copied by one statement.
+const CHUNK_HOSTS: u32 = 5_000;
+
+/// Runs the failed and cancelled hosts of an ended execution again.
+///
+/// # Errors
+///
+/// Bad fields, no such execution, one that is going or has nothing to retry, the database.
+pub(crate) async fn retry_execution(
+    api: &Api,
+    id: ExecutionId,
+    submitted: Submitted<WaitFields>,
+    key: Option<IdempotencyKey>,
+) -> Result<Enqueued, ApiError> {
+    let wait = wait_of(submitted.checked()?.wait_seconds);
+    if let Some(run) = repeated(api, key.as_ref(), wait).await? {
+        return Ok(run);
+    }
+    let token = LeaseToken::new();
+    let trace_context = telemetry::current_trace_headers().remove("traceparent");
+    accept(api, key, wait, token, |transaction| store(transaction, id, token, trace_context.as_deref())).await
+}
+
+async fn store(
+    mut transaction: Transaction<'static, MySql>,
+    of: ExecutionId,
+    token: LeaseToken,
+    trace_context: Option<&str>,
+) -> Result<Stored, ApiError> {
+    let first = executions::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
+    if let Ok(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status.parse() {
+        return Err(ApiError::ExecutionNotFinished(of, status.to_string()));
+    }
+    let hosts = first.failed_count + first.cancelled_count;
+    if hosts == 0 {
+        return Err(ApiError::NothingToRetry(of, "has no failed or cancelled host"));
+    }
+    let Some(run) = executions::run_scope(&mut transaction, of).await? else {
+        return Err(ApiError::NothingToRetry(
+            of,
+            "is of the program before hostsync: what it was to read is not known",
+        ));
+    };
+    let new = NewExecution {
+        task_id: TaskId(first.task_id),
+        task_name: &first.task_name,
+        trigger: Trigger::Retry,
+        scheduled_for: None,
+        status: ExecutionStatus::Running,
+        scope: &run.scope,
+        queue: JobQueue::for_manual_work(usize::try_from(hosts).unwrap_or(usize::MAX)),
+        created_by: CREATED_BY,
+        error_message: None,
+        lease: Some(token),
+        trace_context,
+    };
+    let id = executions::insert(&mut transaction, &new).await?;
+    let mut after = 0;
+    let mut copied = 0;
+    while let Some(end) = details::unsuccessful_chunk_end(&mut transaction, of, after, CHUNK_HOSTS).await? {
+        copied += details::insert_unsuccessful(&mut transaction, id, of, after, end).await?;
+        after = end;
+    }
+    if copied == 0 {
+        return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts"));
+    }
+    finish_preparing(&mut transaction, id, token).await?;
+    let accepted = Accepted {
+        execution_id: id,
+        total_hosts: Some(usize::try_from(copied).unwrap_or(usize::MAX)),
+        is_waiting: false,
+        invalid_lines: None,
+        new_host_count: None,
+    };
+    Ok((transaction, accepted))
+}

@@ -1,0 +1,142 @@
+//! `/es-sync-executions/{id}/events`: server-sent events of one execution.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::Stream;
+use futures_util::stream;
+use hostsync_shared::execution::ExecutionId;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answers::execution_status;
+use crate::auth::Viewer;
+use crate::error::{ApiError, ErrorBody};
+use crate::events::{self, Seen, Watch, Watcher};
+use crate::request::{NoQuery, PathId};
+use crate::state::Api;
+
+/// Pause after which a comment shows that the stream lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The id of the event that a client saw last (HTML standard, section 9.2).
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Keeps nginx from holding events back.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(watch_execution))
+}
+
+/// The data of an event: how the execution stands. At every moment the counters add up to `total_hosts`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExecutionState {
+    #[schema(examples(12))]
+    execution_id: u64,
+    #[schema(schema_with = execution_status)]
+    execution_status: String,
+    /// Null until the hosts of the run are known.
+    #[schema(required = true)]
+    total_hosts: Option<u64>,
+    success_count: u64,
+    failed_count: u64,
+    no_data_count: u64,
+    not_in_pool_count: u64,
+    cancelled_count: u64,
+    pending_count: u64,
+    /// Why it failed or was skipped, or the reason of one of its failed hosts.
+    #[schema(required = true)]
+    error_message: Option<String>,
+    /// Null while it is going.
+    #[schema(required = true)]
+    duration_ms: Option<i64>,
+}
+
+impl ExecutionState {
+    fn new(id: ExecutionId, seen: Seen) -> Self {
+        let Seen { outcome, error_message, duration_ms } = seen;
+        Self {
+            execution_id: id.0,
+            execution_status: outcome.execution_status,
+            total_hosts: outcome.total_hosts,
+            success_count: outcome.success_count,
+            failed_count: outcome.failed_count,
+            no_data_count: outcome.no_data_count,
+            not_in_pool_count: outcome.not_in_pool_count,
+            cancelled_count: outcome.cancelled_count,
+            pending_count: outcome.pending_count,
+            error_message,
+            duration_ms,
+        }
+    }
+}
+
+/// Where a watcher left off, for the documentation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "documentation alone: the handler reads the header")]
+pub(crate) struct LastEventIdHeader {
+    /// Id of the event that was heard last. Browsers send it when they come back.
+    #[param(rename = "Last-Event-ID", nullable = false, example = "running.2.1.0.0.0.0.1")]
+    last_event_id: Option<String>,
+}
+
+/// Watch an execution
+///
+/// Server-sent events. `progress` tells the state that is there and then each change, at most two a second; `end` tells
+/// the last state, and the stream ends. The data of both is an `ExecutionState` in JSON. A comment every 15 seconds shows
+/// that the stream lives. It also ends when the server stops: come back with `Last-Event-ID`, and the state is told again
+/// only if it has changed. Who has heard `end` already gets 204, upon which a browser does not come back.
+#[utoipa::path(
+    get, path = "/es-sync-executions/{execution_id}/events", operation_id = "watch_es_sync_execution", tag = "looking",
+    params(
+        ("execution_id" = u64, Path, description = "Id of the execution"),
+        LastEventIdHeader,
+    ),
+    responses(
+        (status = 200, description = "Events until the execution has ended", content_type = "text/event-stream",
+         body = String, example = "event: progress\nid: running.2.1.0.0.0.0.1\ndata: {\"execution_id\":12,…}\n\n"),
+        (status = 204, description = "It has ended, and `Last-Event-ID` is that of its end"),
+        (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
+        (status = 429, description = "Too many event streams at once: `too_many_requests`", body = ErrorBody,
+         headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
+    ),
+)]
+async fn watch_execution(
+    _: Viewer,
+    _: NoQuery,
+    State(api): State<Api>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = ExecutionId(id);
+    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let watcher = match events::watch(&api, id, last_id).await? {
+        Watch::Begun(watcher) => watcher,
+        Watch::Over => return Ok(StatusCode::NO_CONTENT.into_response()),
+    };
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("alive");
+    let mut response = Sse::new(events_of(api, id, watcher)).keep_alive(heartbeat).into_response();
+    response.headers_mut().insert(UNBUFFERED, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The events of a watcher, until there are no more or the process stops.
+fn events_of(api: Api, id: ExecutionId, watcher: Watcher) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((api, watcher), move |(api, mut watcher)| async move {
+        let (event_id, seen) = tokio::select! {
+            next = watcher.next() => next?,
+            () = api.shutdown.stopping() => return None,
+        };
+        let name = if seen.outcome.has_ended() { "end" } else { "progress" };
+        let data = serde_json::to_string(&ExecutionState::new(id, seen)).unwrap_or_default();
+        Some((Ok(Event::default().event(name).id(event_id).data(data)), (api, watcher)))
+    })
+}

@@ -1,0 +1,138 @@
+//! The gRPC API, for the gateways and clients that speak it: the calls of `proto/cmpool.proto`, health and reflection.
+//!
+//! Owns the transport alone: what a call is admitted by, how its fields become those of REST, how an answer is told and
+//! cut. Every rule, limit and sentence is that of the services which REST calls too.
+
+mod admit;
+mod answer;
+mod convert;
+mod observe;
+mod run;
+mod service;
+
+/// What `build.rs` makes of `proto/cmpool.proto`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::doc_markdown,
+    rustdoc::invalid_html_tags,
+    reason = "generated"
+)]
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/server/cmpool.rs"));
+}
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::middleware;
+use tokio::net::TcpListener;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use self::proto::cmpool_server::CmpoolServer;
+use self::service::Service;
+use crate::state::Api;
+
+/// Largest request, in bytes: a host file of 8 MiB or 100,000 addresses, with the other fields.
+const MAX_REQUEST_BYTES: usize = 9 * 1024 * 1024;
+
+/// The descriptors of `proto/cmpool.proto`, for reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cmpool.bin"));
+
+/// A connection that has been silent so long is asked whether it lives, and is closed if it does not answer in time.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Calls of one connection at a time; a client waits before it begins another.
+const MAX_STREAMS: u32 = 1_000;
+
+/// Pause between two looks at what the health service tells.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Serves until the shutdown begins; then finishes the calls that have begun.
+///
+/// # Errors
+///
+/// The listener fails.
+pub(super) async fn serve(api: Api, listener: TcpListener) -> anyhow::Result<()> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    report(&reporter, ServingStatus::NotServing).await;
+    drop(api.shutdown.spawn("watch_rpc_health", watch_health(api.clone(), reporter)));
+
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let calls = CmpoolServer::new(Service { api: api.clone() }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let routes = Routes::new(calls)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(api.clone(), admit::admit))
+        .layer(middleware::from_fn_with_state(api.clone(), observe::observe));
+    Server::builder()
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_routes(Routes::from(routes))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            api.shutdown.stopping().await;
+        })
+        .await
+        .context("the listener of gRPC failed")
+}
+
+const SERVICE: &str = <CmpoolServer<Service> as NamedService>::NAME;
+
+async fn report(reporter: &HealthReporter, status: ServingStatus) {
+    for service in ["", SERVICE] {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Tells the health service what `/readyz` says, until the shutdown begins. Whoever watches then hears the end, since an
+/// open stream would hold the shutdown up.
+async fn watch_health(api: Api, mut reporter: HealthReporter) {
+    let mut told = false;
+    loop {
+        let is_ready = api.readiness.is_ready();
+        if is_ready != told {
+            report(&reporter, if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+            told = is_ready;
+        }
+        tokio::select! {
+            () = api.shutdown.stopping() => break,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+    report(&reporter, ServingStatus::NotServing).await;
+    for service in ["", SERVICE] {
+        reporter.clear_service_status(service).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_document_is_admitted_by_its_own_rule() {
+        let descriptors = FileDescriptorSet::decode(DESCRIPTORS).expect("descriptors");
+        let service = &descriptors.file[0].service[0];
+        assert_eq!((descriptors.file[0].package(), service.name()), ("cmpool", "cmpool"));
+        let names: Vec<&str> = service.method.iter().map(prost_types::MethodDescriptorProto::name).collect();
+        let admitted: Vec<&str> = admit::CALLS.iter().map(|call| call.name).collect();
+        assert_eq!(names, admitted);
+    }
+}

@@ -1,0 +1,173 @@
+//! A task that a person runs now, over the whole pool.
+//!
+//! Owns what such a run is beside the fires of the task: it counts as a run of the task, so the task's overlap policy holds
+//! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
+//! same. Its window ends now. This process holds the first lease, prepares and publishes. Knows no transport.
+
+use chrono_tz::Tz;
+use hostsync_shared::database;
+use hostsync_shared::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
+use hostsync_shared::schedule::{CronSchedule, parse_time_zone};
+use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution, Scope};
+use hostsync_shared::tables::tasks::{self, Task};
+use hostsync_shared::telemetry;
+use hostsync_shared::window::{TimeRange, Window};
+use sqlx::{MySql, Transaction};
+
+use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, repeated, wait_of};
+use crate::error::ApiError;
+use crate::fields::Submitted;
+use crate::idempotency::IdempotencyKey;
+use crate::state::Api;
+
+/// How long the caller waits for a run that the path alone describes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WaitFields {
+    /// Seconds, at most [`crate::enqueue::MAX_WAIT_S`].
+    pub(crate) wait_seconds: Option<u64>,
+}
+
+/// Runs a task now.
+///
+/// # Errors
+///
+/// Bad fields, no such task, a run that its overlap policy lets no other overlap, the database.
+pub(crate) async fn execute_task(
+    api: &Api,
+    id: TaskId,
+    submitted: Submitted<WaitFields>,
+    key: Option<IdempotencyKey>,
+) -> Result<Enqueued, ApiError> {
+    let wait = wait_of(submitted.checked()?.wait_seconds);
+    if let Some(run) = repeated(api, key.as_ref(), wait).await? {
+        return Ok(run);
+    }
+    let token = LeaseToken::new();
+    let trace_context = telemetry::current_trace_headers().remove("traceparent");
+    accept(api, key, wait, token, |transaction| store(transaction, api, id, token, trace_context.as_deref())).await
+}
+
+async fn store(
+    mut transaction: Transaction<'static, MySql>,
+    api: &Api,
+    id: TaskId,
+    token: LeaseToken,
+    trace_context: Option<&str>,
+) -> Result<Stored, ApiError> {
+    let task = tasks::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
+    let (going, waiting) = executions::going_and_waiting(&mut transaction, id).await?;
+    let status = status_beside(&task, going, waiting)?;
+    let now = database::now(&mut transaction).await?;
+    let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
+    let source = api.sources.resolve(task.es_endpoint.clone(), task.es_index_pattern.clone(), task.mapping.clone());
+    let scope = Scope {
+        window: Window::ending_at(now, &range),
+        query_time_range: range.to_string(),
+        mon_date: now.with_timezone(&zone_of(&task, api.time_zone)).date_naive(),
+        es_endpoint: source.es_endpoint,
+        es_index_pattern: source.es_index_pattern,
+        mapping: source.mapping,
+    };
+    let new = NewExecution {
+        task_id: id,
+        task_name: &task.task_name,
+        trigger: Trigger::Manual,
+        scheduled_for: None,
+        status,
+        scope: &scope,
+        // How many hosts it has is not known yet.
+        queue: JobQueue::Bulk,
+        created_by: CREATED_BY,
+        error_message: None,
+        lease: (status == ExecutionStatus::Running).then_some(token),
+        trace_context,
+    };
+    let execution_id = executions::insert(&mut transaction, &new).await?;
+    tasks::set_last_execution(&mut transaction, id, execution_id).await?;
+    let accepted = Accepted {
+        execution_id,
+        total_hosts: None,
+        is_waiting: status == ExecutionStatus::Waiting,
+        invalid_lines: None,
+        new_host_count: None,
+    };
+    Ok((transaction, accepted))
+}
+
+/// What a run becomes beside those of the task that are there.
+fn status_beside(task: &Task, going: bool, waiting: bool) -> Result<ExecutionStatus, ApiError> {
+    let id = task.id;
+    let refused = |reason: &str| Err(ApiError::TaskRunning(format!("{reason}; wait for its end, or cancel it")));
+    match task.overlap_policy {
+        OverlapPolicy::Allow => Ok(ExecutionStatus::Running),
+        _ if waiting => refused(&format!("a run of task {id} waits already")),
+        // The sweep ends what waits of a disabled task.
+        OverlapPolicy::Queue if going && task.is_enabled => Ok(ExecutionStatus::Waiting),
+        _ if going => refused(&format!("a run of task {id} is still going")),
+        _ => Ok(ExecutionStatus::Running),
+    }
+}
+
+/// The zone whose date the run writes for: that of the expression, else the task's, else the default. Rows that the API
+/// did not write may hold anything.
+fn zone_of(task: &Task, default: Tz) -> Tz {
+    let zone = parse_time_zone(&task.time_zone).unwrap_or(default);
+    CronSchedule::parse(&task.cron_expression, zone).map_or(zone, |schedule| schedule.time_zone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(overlap_policy: OverlapPolicy, is_enabled: bool) -> Task {
+        Task {
+            id: TaskId(3),
+            task_name: "t".to_owned(),
+            description: String::new(),
+            es_endpoint: String::new(),
+            es_index_pattern: String::new(),
+            mapping: String::new(),
+            cron_expression: "@daily".to_owned(),
+            time_zone: "Asia/Shanghai".to_owned(),
+            overlap_policy,
+            catch_up_window: "1m".to_owned(),
+            query_time_range: "30d".to_owned(),
+            is_enabled,
+            created_by: String::new(),
+            schedule_anchor: None,
+            next_execution_time: None,
+        }
+    }
+
+    #[test]
+    fn a_run_by_hand_keeps_to_the_overlap_policy() {
+        use ExecutionStatus::{Running, Waiting};
+        use OverlapPolicy::{Allow, Queue, Skip};
+        for (policy, is_enabled, going, waiting, expected) in [
+            (Skip, true, false, false, Some(Running)),
+            (Skip, false, false, false, Some(Running)),
+            (Skip, true, true, false, None),
+            (Skip, true, false, true, None),
+            (Allow, true, true, false, Some(Running)),
+            (Queue, true, false, false, Some(Running)),
+            (Queue, true, true, false, Some(Waiting)),
+            (Queue, true, true, true, None),
+            (Queue, true, false, true, None),
+            (Queue, false, true, false, None),
+        ] {
+            let status = status_beside(&task(policy, is_enabled), going, waiting).ok();
+            assert_eq!(status, expected, "{policy} {is_enabled} {going} {waiting}");
+        }
+    }
+
+    #[test]
+    fn the_zone_of_the_expression_beats_the_tasks_and_that_the_default() {
+        let mut task = task(OverlapPolicy::Skip, true);
+        assert_eq!(zone_of(&task, Tz::UTC), Tz::Asia__Shanghai);
+        task.cron_expression = "TZ=Europe/Berlin @daily".to_owned();
+        assert_eq!(zone_of(&task, Tz::UTC), Tz::Europe__Berlin);
+        task.cron_expression = "whenever".to_owned();
+        task.time_zone = String::new();
+        assert_eq!(zone_of(&task, Tz::UTC), Tz::UTC);
+    }
+}

@@ -1,0 +1,138 @@
+//! A full sync: the hosts of a group from the source into the pool and on to their values.
+
+#![allow(clippy::disallowed_methods, reason = "tests make their documents now")]
+
+use std::time::Duration;
+
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::client::Client;
+use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::service::{self, Service};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn ready(bed: &Bed, hosts: u32) -> (Service, Client) {
+    bed.index_last_day((0..hosts).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+    let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
+    let client = Client::new(&api.url());
+    client.wait_until_ready(LIMIT).await.expect("ready");
+    (api, client)
+}
+
+async fn full_sync(client: &Client, body: Value) -> (u16, Value) {
+    client.send(Method::POST, "/es-sync-full-sync", Some(&body)).await.expect("an answer")
+}
+
+async fn number(bed: &Bed, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect("a number")
+}
+
+async fn execute(bed: &Bed, sql: &'static str) {
+    sqlx::query(AssertSqlSafe(sql)).execute(&bed.pool).await.expect("executed");
+}
+
+#[tokio::test]
+async fn the_hosts_of_a_group_are_added_to_the_pool_and_synced() {
+    on_bed("full_sync", async |bed| {
+        let (api, client) = ready(&bed, 30).await;
+        bed.add_to_pool((0..12).map(SampleHost)).await.expect("a pool");
+        execute(&bed, "UPDATE hosts_pool SET is_deleted = 1 ORDER BY id LIMIT 2").await;
+        // One with a name that is longer than the column.
+        let now = Utc::now() - TimeDelta::minutes(10);
+        let document = json!({
+            "@timestamp": now.to_rfc3339_opts(SecondsFormat::Secs, true), "hostIp": "10.200.0.1", "group": "demo",
+            "hostName": "長".repeat(60), "cpu": 1.0, "available_memory": 2.0, "total_disk_space_all": 3.0,
+        });
+        let url = format!("{}/{}/_doc?refresh=true", bed.servers.elasticsearch_url, bed.index.name);
+        let stored = reqwest::Client::new().post(url).json(&document).send().await.expect("an answer");
+        assert!(stored.status().is_success());
+
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        let body = json!({"group_name": "demo", "query_time_range": "24h", "wait_seconds": 60});
+        let (status, answer) = full_sync(&client, body).await;
+        assert_eq!(status, 200, "{answer}");
+        for (field, value) in [
+            ("total_hosts", json!(31)),
+            ("new_host_count", json!(19)),
+            ("execution_status", json!("success")),
+            ("success_count", json!(29)),
+            // Deleted hosts stay deleted.
+            ("not_in_pool_count", json!(2)),
+        ] {
+            assert_eq!(answer[field], value, "{field} in {answer}");
+        }
+        let log = client.execution(answer["execution_id"].as_u64().expect("an id")).await.expect("a log");
+        assert_eq!((&log["trigger"], &log["task_name"]), (&json!("full"), &json!("demo")));
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 1").await, 2);
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM hosts_pool").await, 31);
+        let name: String = sqlx::query_scalar("SELECT host_name FROM hosts_pool WHERE host_ip = '10.200.0.1'")
+            .fetch_one(&bed.pool)
+            .await
+            .expect("a row");
+        assert_eq!(name, "長".repeat(50));
+        let named: String = sqlx::query_scalar("SELECT host_name FROM hosts_pool WHERE host_ip = ?")
+            .bind(SampleHost(20).ip())
+            .fetch_one(&bed.pool)
+            .await
+            .expect("a row");
+        assert_eq!(named, SampleHost(20).name());
+
+        // Again there is nothing to add.
+        let (_, answer) = full_sync(&client, json!({"group_name": "demo", "task_name": "again"})).await;
+        assert_eq!((&answer["total_hosts"], &answer["new_host_count"]), (&json!(31), &json!(0)));
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_at_once_add_each_host_once() {
+    on_bed("full_twice", async |bed| {
+        let (api, client) = ready(&bed, 1_500).await;
+        let other = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
+        let second = Client::new(&other.url());
+        second.wait_until_ready(LIMIT).await.expect("ready");
+        let body = json!({"group_name": "demo", "query_time_range": "24h"});
+        let ((_, a), (_, b), (_, c)) = tokio::join!(
+            full_sync(&client, body.clone()),
+            full_sync(&second, body.clone()),
+            full_sync(&second, body.clone())
+        );
+        let new: u64 = [&a, &b, &c].iter().map(|answer| answer["new_host_count"].as_u64().expect("a count")).sum();
+        assert_eq!(new, 1_500, "{a} {b} {c}");
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM hosts_pool").await, 1_500);
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log WHERE total_hosts = 1500").await, 3);
+        other.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_full_sync_cannot_do_is_told() {
+    on_bed("full_refused", async |bed| {
+        let (api, client) = ready(&bed, 3).await;
+        let (status, answer) = full_sync(&client, json!({"group_name": "nobody"})).await;
+        assert_eq!((status, &answer["errors"][0]["field"]), (400, &json!("group_name")), "{answer}");
+        let (status, answer) = full_sync(&client, json!({"group": "demo", "mapping": "none"})).await;
+        let fields: Vec<&str> =
+            answer["errors"].as_array().expect("errors").iter().filter_map(|error| error["field"].as_str()).collect();
+        assert_eq!((status, fields), (400, vec!["group", "group_name", "mapping"]), "{answer}");
+        let (status, answer) = full_sync(&client, json!({"group_name": "demo", "es_index_pattern": "no-such"})).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("source_refused")), "{answer}");
+
+        // The CMDB has a column of its own that must be given.
+        execute(&bed, "ALTER TABLE hosts_pool ADD COLUMN owner VARCHAR(10) NOT NULL").await;
+        let (status, answer) = full_sync(&client, json!({"group_name": "demo"})).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("host_pool_refused")), "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|message| message.contains("owner")), "{answer}");
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 0);
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}

@@ -1,0 +1,441 @@
+//! Schedules at work: overlap, missed fires, anchors over a restart, changes that take effect, retention.
+
+#![allow(clippy::disallowed_methods, reason = "tests look at the clock")]
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::client::{Client, wait_for};
+use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::service::{self, Service};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Fires so rarely that a test sees none.
+const NEVER: &str = "0 0 0 1 1 *";
+
+async fn api(bed: &Bed) -> (Service, Client) {
+    let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
+    let client = Client::new(&api.url());
+    client.wait_until_ready(LIMIT).await.expect("ready");
+    (api, client)
+}
+
+async fn scheduler(bed: &Bed) -> Service {
+    service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler")
+}
+
+async fn stop(services: impl IntoIterator<Item = Service>) {
+    for service in services {
+        service.stop().await.expect("a quiet end");
+    }
+}
+
+async fn create(client: &Client, body: &Value) -> u64 {
+    client.ok(Method::POST, "/es-sync-tasks", Some(body)).await.expect("a task")["task_id"].as_u64().expect("an id")
+}
+
+async fn execute(bed: &Bed, sql: impl Into<String>) {
+    sqlx::query(AssertSqlSafe(sql.into())).execute(&bed.pool).await.expect("executed");
+}
+
+async fn number(bed: &Bed, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect("a number")
+}
+
+async fn now(bed: &Bed) -> DateTime<Utc> {
+    sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(&bed.pool).await.expect("the time")
+}
+
+/// The logs of a task, oldest first.
+async fn logs(client: &Client, task: u64) -> Vec<Value> {
+    let mut logs = client.execution_logs(task).await.expect("logs");
+    logs.reverse();
+    logs
+}
+
+/// The logs of a task once it has so many.
+async fn wait_for_logs(client: &Client, task: u64, count: usize) -> Vec<Value> {
+    wait_for(&format!("{count} executions"), LIMIT, async || {
+        Ok((client.execution_logs(task).await?.len() >= count).then_some(()))
+    })
+    .await
+    .expect("executions");
+    logs(client, task).await
+}
+
+fn time(log: &Value, field: &str) -> DateTime<Utc> {
+    log[field].as_str().expect(field).parse().expect(field)
+}
+
+fn statuses(logs: &[Value]) -> Vec<&str> {
+    logs.iter().map(|log| log["execution_status"].as_str().expect("a status")).collect()
+}
+
+fn reason(log: &Value) -> &str {
+    log["error_message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_fire_is_skipped_while_the_last_run_is_going() {
+    on_bed("overlap_skip", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        // Without a worker the first run goes on.
+        let task = client.create_enabled_task("skip", "@every 1s", "1h").await.expect("a task");
+        let seen = wait_for_logs(&client, task, 3).await;
+        client.enable_task(task, false).await.expect("disabled");
+        assert_eq!(statuses(&seen)[..3], ["running", "skipped", "skipped"]);
+        for log in &seen[1..3] {
+            assert_eq!(reason(log), "the last run of this task was still going");
+            assert_eq!((&log["total_hosts"], &log["duration_ms"]), (&json!(0), &json!(0)));
+            assert!(log["finished_at"].is_string());
+        }
+        // A run by hand counts as a run of the task.
+        let by_hand = create(&client, &json!({"task_name": "by hand", "cron_expression": "@every 1s"})).await;
+        client.ok(Method::POST, &format!("/es-sync-tasks/{by_hand}/execute"), None).await.expect("accepted");
+        client.enable_task(by_hand, true).await.expect("enabled");
+        let seen = wait_for_logs(&client, by_hand, 2).await;
+        assert_eq!((&seen[0]["trigger"], &seen[1]["execution_status"]), (&json!("manual"), &json!("skipped")));
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_of_a_task_may_overlap_where_that_is_allowed() {
+    on_bed("overlap_allow", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let body = json!({"task_name": "allow", "cron_expression": "@every 1s", "overlap_policy": "allow",
+                          "is_enabled": true});
+        let task = create(&client, &body).await;
+        let seen = wait_for_logs(&client, task, 3).await;
+        assert_eq!(statuses(&seen)[..3], ["running"; 3]);
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_queued_run_starts_when_the_one_before_it_has_ended() {
+    on_bed("overlap_queue", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..2).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let body = json!({"task_name": "queue", "cron_expression": "@every 2s", "overlap_policy": "queue",
+                          "is_enabled": true, "query_time_range": "24h"});
+        let task = create(&client, &body).await;
+        let seen = wait_for_logs(&client, task, 3).await;
+        assert_eq!(statuses(&seen)[..3], ["running", "waiting", "skipped"]);
+        assert_eq!(reason(&seen[2]), "a run of this task was already waiting");
+        let (first, second) = (seen[0]["id"].as_u64().expect("an id"), seen[1]["id"].as_u64().expect("an id"));
+        // No more fires, but still enabled.
+        let rare = json!({"cron_expression": NEVER});
+        client.ok(Method::PUT, &format!("/es-sync-tasks/{task}"), Some(&rare)).await.expect("changed");
+
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        let first = client.wait_for_end(first, LIMIT).await.expect("an end");
+        let second = client.wait_for_end(second, LIMIT).await.expect("an end");
+        assert_eq!((&first["execution_status"], &second["execution_status"]), (&json!("success"), &json!("success")));
+        assert!(time(&second, "execution_time") >= time(&first, "finished_at"), "{first}\n{second}");
+        // It reads what it was to read when it fired.
+        assert_eq!(second["window_to"], second["scheduled_for"]);
+        stop([worker, scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_run_that_waits_ends_skipped_when_its_task_is_disabled() {
+    on_bed("waiting_disabled", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let body =
+            json!({"task_name": "queue", "cron_expression": NEVER, "overlap_policy": "queue", "is_enabled": true});
+        let task = create(&client, &body).await;
+        let path = format!("/es-sync-tasks/{task}/execute");
+        let run = async || {
+            client.ok(Method::POST, &path, None).await.expect("accepted")["execution_id"].as_u64().expect("an id")
+        };
+        let (going, waiting) = (run().await, run().await);
+        client.enable_task(task, false).await.expect("disabled");
+        let log = client.execution(waiting).await.expect("a log");
+        assert_eq!(log["execution_status"], "skipped");
+        assert_eq!(reason(&log), "the task was disabled while this run waited");
+        assert_eq!(client.execution(going).await.expect("a log")["execution_status"], "running");
+
+        // One made by hand starts like any other when its turn has come.
+        client.enable_task(task, true).await.expect("enabled");
+        let waiting = run().await;
+        client.ok(Method::POST, &format!("/es-sync-executions/{going}/cancel"), None).await.expect("cancelled");
+        wait_for("the run to start", LIMIT, async || {
+            let log = client.execution(waiting).await?;
+            Ok((log["execution_status"] == "running" && log["total_hosts"] == 2).then_some(()))
+        })
+        .await
+        .expect("started");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn missed_fires_are_rows_with_their_reason_and_the_newest_runs() {
+    on_bed("missed", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let each_minute = client.create_enabled_task("minutes", "0 * * * * *", "1h").await.expect("a task");
+        let body = json!({"task_name": "seconds", "cron_expression": "* * * * * *", "catch_up_window": "0s",
+                          "is_enabled": true});
+        let each_second = create(&client, &body).await;
+        let task = async |name: &str, window: &str| {
+            let body =
+                json!({"task_name": name, "cron_expression": NEVER, "catch_up_window": window, "is_enabled": true});
+            create(&client, &body).await
+        };
+        let (late, too_late) = (task("late", "10m").await, task("too late", "1m").await);
+        // As if no scheduler had run for a while.
+        let set = async |task: u64, due: &str| {
+            execute(&bed, format!("UPDATE es_sync_task_config SET next_execution_time = {due} WHERE id = {task}"))
+                .await;
+        };
+        let whole = "STR_TO_DATE(DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%d %H:%i:00'), '%Y-%m-%d %H:%i:%s')";
+        set(each_minute, &format!("{whole} - INTERVAL 5 MINUTE")).await;
+        set(each_second, &format!("{whole} - INTERVAL 5 MINUTE")).await;
+        set(late, &format!("{whole} - INTERVAL 5 MINUTE")).await;
+        set(too_late, &format!("{whole} - INTERVAL 5 MINUTE")).await;
+        let began = now(&bed).await;
+        let scheduler = scheduler(&bed).await;
+
+        let seen = wait_for_logs(&client, each_minute, 6).await;
+        assert_eq!(statuses(&seen)[..5], ["skipped"; 5]);
+        assert_eq!(seen[5]["execution_status"], "running");
+        for pair in seen.windows(2) {
+            assert_eq!(time(&pair[1], "scheduled_for") - time(&pair[0], "scheduled_for"), TimeDelta::minutes(1));
+        }
+        for log in &seen[..5] {
+            assert_eq!(reason(log), "missed: no scheduler ran it within 1m");
+        }
+        assert!(began - time(&seen[5], "scheduled_for") < TimeDelta::minutes(1), "{}", seen[5]);
+
+        // More than a hundred in a row are one row, with first, last and count.
+        let seen = wait_for_logs(&client, each_second, 1).await;
+        let (first, row) = (began - TimeDelta::minutes(7), &seen[0]);
+        assert_eq!(row["execution_status"], "skipped");
+        let words: Vec<&str> = reason(row).split(' ').collect();
+        let ["missed:", count, "fires", "from", from_date, from_time, "UTC", "to", to_date, to_time, "UTC,", ..] =
+            words[..]
+        else {
+            panic!("{}", reason(row))
+        };
+        let at = |date: &str, time: &str| -> DateTime<Utc> { format!("{date}T{time}Z").parse().expect("a time") };
+        let (from, to) = (at(from_date, from_time), at(to_date, to_time));
+        assert!(from > first && to - from >= TimeDelta::minutes(4), "{}", reason(row));
+        assert_eq!(count.parse::<i64>().expect("a count"), (to - from).num_seconds() + 1);
+        assert_eq!(time(row, "scheduled_for"), to);
+
+        // How late a fire may still run is the task's to say.
+        let run = wait_for_logs(&client, late, 1).await;
+        assert_eq!(statuses(&run), ["running"]);
+        assert_eq!(run[0]["window_to"], run[0]["scheduled_for"]);
+        assert!(began - time(&run[0], "scheduled_for") >= TimeDelta::minutes(5));
+        assert_eq!(statuses(&wait_for_logs(&client, too_late, 1).await), ["skipped"]);
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_is_not_shifted_by_a_restart_of_the_scheduler() {
+    on_bed("anchor", async |bed| {
+        let (api, client) = api(&bed).await;
+        let first = scheduler(&bed).await;
+        let task = client.create_enabled_task("anchored", "@every 2s", "1h").await.expect("a task");
+        let anchor: DateTime<Utc> = sqlx::query_scalar("SELECT schedule_anchor FROM es_sync_task_config")
+            .fetch_one(&bed.pool)
+            .await
+            .expect("an anchor");
+        wait_for_logs(&client, task, 2).await;
+        stop([first]).await;
+        // For more than a fire there is no scheduler.
+        let fires = logs(&client, task).await.len();
+        let gone = now(&bed).await;
+        wait_for("time to pass", LIMIT, async || {
+            Ok((now(&bed).await - gone > TimeDelta::milliseconds(4_700)).then_some(()))
+        })
+        .await
+        .expect("passed");
+        assert_eq!(logs(&client, task).await.len(), fires);
+        let second = scheduler(&bed).await;
+        let seen = wait_for_logs(&client, task, fires + 4).await;
+        client.enable_task(task, false).await.expect("disabled");
+        for log in &seen {
+            // On whole seconds, as robfig's.
+            let offset_ms = time(log, "scheduled_for").timestamp_millis() - anchor.timestamp() * 1_000;
+            assert!(offset_ms > 0 && offset_ms % 2_000 == 0, "{offset_ms} ms after the anchor: {log}");
+        }
+        // None is left out: those missed meanwhile have their rows.
+        let mut fires: Vec<i64> = seen.iter().map(|log| time(log, "scheduled_for").timestamp_millis()).collect();
+        fires.sort_unstable();
+        assert!(fires.windows(2).all(|pair| pair[1] - pair[0] == 2_000), "{fires:?}");
+        assert!(seen.iter().any(|log| reason(log).starts_with("missed: ")), "{seen:?}");
+        stop([second, api]).await;
+    })
+    .await;
+}
+
+/// Changes a task in all ways at once while it fires, as several people do.
+async fn storm(client: &Client, task: u64, round: u64) {
+    let changes = (0..24).map(async |n: u64| {
+        let path = format!("/es-sync-tasks/{task}");
+        match n % 4 {
+            0 => client.enable_task(task, n.is_multiple_of(8)).await.expect("enabled or disabled"),
+            1 => {
+                let body = json!({"cron_expression": if n % 8 == 1 { "* * * * * *" } else { "@every 1s" }});
+                client.ok(Method::PUT, &path, Some(&body)).await.expect("changed");
+            }
+            2 => {
+                let body = json!({"task_name": format!("stormy {round} {n}"), "is_enabled": true});
+                client.ok(Method::PUT, &path, Some(&body)).await.expect("changed");
+            }
+            _ => {
+                client.ok(Method::POST, &format!("{path}/execute"), None).await.expect("accepted");
+            }
+        }
+    });
+    futures_util::future::join_all(changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_or_deleted_task_fires_no_more() {
+    on_bed("storm", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let schedulers = [scheduler(&bed).await, scheduler(&bed).await];
+        let body = json!({"task_name": "stormy", "cron_expression": "* * * * * *", "overlap_policy": "allow",
+                          "is_enabled": true});
+        let task = create(&client, &body).await;
+        let path = format!("/es-sync-tasks/{task}");
+        let fires = "SELECT COUNT(*) FROM es_sync_execution_log WHERE `trigger` = 'schedule'";
+        let mut quiet_since = Vec::new();
+        for round in 0..4 {
+            client.enable_task(task, true).await.expect("enabled");
+            let before = number(&bed, fires).await;
+            wait_for("it to fire", LIMIT, async || Ok((number(&bed, fires).await > before).then_some(())))
+                .await
+                .expect("a fire");
+            // All at once with the fires, and then the end of it.
+            storm(&client, task, round).await;
+            if round < 3 {
+                client.enable_task(task, false).await.expect("disabled");
+            } else {
+                let also = json!({"description": "gone"});
+                let (deleted, _) =
+                    tokio::join!(client.ok(Method::DELETE, &path, None), client.send(Method::PUT, &path, Some(&also)));
+                deleted.expect("deleted");
+            }
+            let answered = now(&bed).await;
+            wait_for("two fires to be due", LIMIT, async || {
+                Ok((now(&bed).await - answered > TimeDelta::milliseconds(2_500)).then_some(()))
+            })
+            .await
+            .expect("passed");
+            quiet_since.push((answered, now(&bed).await));
+        }
+        let times: Vec<DateTime<Utc>> =
+            sqlx::query_scalar("SELECT created_at FROM es_sync_execution_log WHERE `trigger` = 'schedule'")
+                .fetch_all(&bed.pool)
+                .await
+                .expect("times");
+        assert!(times.len() >= 4);
+        for (answered, until) in quiet_since {
+            let late = times.iter().filter(|at| **at > answered + TimeDelta::seconds(1) && **at <= until).count();
+            assert_eq!(late, 0, "fires later than a second after {answered}: {times:?}");
+        }
+        stop(schedulers).await;
+        stop([api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
+    on_bed("retention", async |bed| {
+        let (api, client) = api(&bed).await;
+        let insert = async |id: u64, status: &str, age: &str, hosts: u64| {
+            execute(
+                &bed,
+                format!(
+                    "INSERT INTO es_sync_execution_log
+                         (id, task_name, execution_time, finished_at, execution_status, total_hosts, success_count,
+                          pending_count, window_from, window_to, mon_date, es_endpoint, es_index_pattern, mapping,
+                          prepared_at, progress_at, last_detail_id, published_watermark, published_at)
+                     VALUES ({id}, 'old', UTC_TIMESTAMP(3) - INTERVAL {age}, NULL, '{status}', {hosts}, 0, {hosts},
+                             UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), UTC_DATE(), 'default', 'x', 'zabbix',
+                             UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), 1, 1, UTC_TIMESTAMP(3))"
+                ),
+            )
+            .await;
+            let rows: Vec<String> =
+                (0..hosts).map(|n| format!("({id}, '10.{}.{}', 'pending')", n / 250, n % 250)).collect();
+            for rows in rows.chunks(1_000) {
+                let values = rows.join(", ");
+                execute(
+                    &bed,
+                    format!(
+                        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status) VALUES {values}"
+                    ),
+                )
+                .await;
+            }
+        };
+        insert(1, "success", "25 HOUR", 2_500).await;
+        insert(2, "skipped", "3 DAY", 0).await;
+        insert(3, "success", "23 HOUR", 10).await;
+        // Going for longer than that: not history yet.
+        insert(4, "running", "30 HOUR", 10).await;
+        execute(
+            &bed,
+            "INSERT INTO es_sync_idempotency_key (scope, idempotency_key, fingerprint, answer, created_at)
+             VALUES ('/es-sync-execute', 'old', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 25 HOUR),
+                    ('/es-sync-execute', 'young', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR)",
+        )
+        .await;
+        let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d"), ("HOSTSYNC_SCHEDULER__EXECUTION_DEADLINE", "10d")];
+        let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
+        let mut counts = Vec::new();
+        wait_for("the old ones to be pruned", LIMIT, async || {
+            counts.push(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail WHERE execution_id = 1").await);
+            let keys = number(&bed, "SELECT COUNT(*) FROM es_sync_idempotency_key").await;
+            Ok((counts.last() == Some(&0) && keys == 1).then_some(()))
+        })
+        .await
+        .expect("pruned");
+        // A thousand at a time.
+        assert!(counts.iter().all(|count| [2_500, 1_500, 500, 0].contains(count)), "{counts:?}");
+        let left: Vec<u64> = sqlx::query_scalar("SELECT id FROM es_sync_execution_log ORDER BY id")
+            .fetch_all(&bed.pool)
+            .await
+            .expect("ids");
+        assert_eq!(left, [3, 4]);
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail").await, 20);
+        let log = client.execution(4).await.expect("a log");
+        assert_eq!((&log["execution_status"], &log["pending_count"]), (&json!("running"), &json!(10)));
+        let kept: String = sqlx::query_scalar("SELECT idempotency_key FROM es_sync_idempotency_key")
+            .fetch_one(&bed.pool)
+            .await
+            .expect("a key");
+        assert_eq!(kept, "young");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}

@@ -1,0 +1,279 @@
+//! How the fields of a mapping stand in the indices of a pattern: asked once, remembered for minutes.
+//!
+//! Owns the two ways to find out. A cluster has `_field_caps`. A query proxy has no such call: it is searched as if
+//! the host field were a keyword, and where the engine says that it is a text, its `.keyword` is used; a metric is
+//! asked for in every shape that its mapping allows.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::endpoint::{Endpoint, Told};
+use super::error::SearchError;
+use super::index_pattern::valid_index_pattern;
+use crate::config::EndpointKind;
+use crate::mapping::{
+    FieldTypes, FieldTypesError, Grouping, KEYWORD_SUFFIX, Mapping, Metric, NameField, count_body,
+    is_text_without_keyword, read_count,
+};
+use crate::window::Window;
+
+/// Most indices of a pattern that are told apart through a query proxy.
+const MAX_INDICES: u64 = 10_000;
+
+/// The fields by which a group is searched.
+pub(super) struct GroupFields {
+    pub(super) types: FieldTypes,
+    pub(super) name: Option<NameField>,
+    pub(super) group: Option<NameField>,
+}
+
+impl Endpoint {
+    /// The types of the fields of a search, remembered or looked up. Remembers them.
+    pub(super) async fn types_for(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        host: &str,
+    ) -> Result<FieldTypes, SearchError> {
+        valid_index_pattern(index_pattern)
+            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
+        let of_window = (self.kind == EndpointKind::Proxy).then_some(window);
+        if let Some(types) = self.field_types.get(index_pattern, mapping, of_window) {
+            return Ok(types);
+        }
+        let types = match self.kind {
+            EndpointKind::Cluster => {
+                let legacy_interval = self.legacy_interval().await?;
+                let answer = self.field_caps(index_pattern, &FieldTypes::to_ask_for(mapping)).await?;
+                let types = match FieldTypes::read(mapping, &answer) {
+                    Ok(types) => types,
+                    Err(error) => return Err(self.types_error(index_pattern, mapping, window, error).await),
+                };
+                if legacy_interval { types.with_legacy_interval() } else { types }
+            }
+            EndpointKind::Proxy => self.types_by_searching(index_pattern, mapping, window, Some(host)).await?,
+        };
+        self.field_types.put(index_pattern, mapping, of_window, types.clone());
+        Ok(types)
+    }
+
+    async fn legacy_interval(&self) -> Result<bool, SearchError> {
+        let Some(identity) = self.identify().await? else { return Ok(false) };
+        match identity.defect() {
+            Some(reason) => Err(SearchError::Refused { reason }),
+            None => Ok(identity.has_legacy_interval_only()),
+        }
+    }
+
+    /// A cluster that cannot be reached is left out of field types without a word; a search names it.
+    async fn types_error(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        error: FieldTypesError,
+    ) -> SearchError {
+        match &error {
+            FieldTypesError::Malformed { .. } => return SearchError::Incomplete { reason: error.to_string() },
+            FieldTypesError::Unusable { .. } => return SearchError::Refused { reason: error.to_string() },
+            FieldTypesError::NoIndex | FieldTypesError::Missing { .. } => {}
+        }
+        let searched = self.count(index_pattern, mapping, window).await;
+        match (error, searched) {
+            (FieldTypesError::NoIndex, Err(error)) => error,
+            (error @ FieldTypesError::NoIndex, Ok(_)) => SearchError::Incomplete { reason: error.to_string() },
+            (error, Ok(_) | Err(SearchError::Refused { .. })) => SearchError::Refused { reason: error.to_string() },
+            (_, Err(error)) => error,
+        }
+    }
+
+    /// How many documents of the mapping there are in the window, exactly.
+    pub(super) async fn count(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+    ) -> Result<u64, SearchError> {
+        let answer = self.ask(index_pattern, &count_body(mapping, window)).await?;
+        Ok(read_count(&answer)?)
+    }
+
+    /// The types of the fields by which a group is searched; its names too.
+    pub(super) async fn group_fields(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+    ) -> Result<GroupFields, SearchError> {
+        valid_index_pattern(index_pattern)
+            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
+        if self.kind == EndpointKind::Proxy {
+            let grouping = async |key: &str, field: &Option<String>| match field {
+                None => Ok(None),
+                Some(field) => {
+                    let found = self.grouping_by_searching(index_pattern, mapping, window, None, key, field).await?;
+                    Ok::<_, SearchError>(Some(found.name_field(field)))
+                }
+            };
+            return Ok(GroupFields {
+                types: self.types_by_searching(index_pattern, mapping, window, None).await?,
+                name: grouping("host_name_field", &mapping.host_name_field).await?,
+                group: grouping("group_field", &mapping.group_field).await?,
+            });
+        }
+        self.legacy_interval().await?;
+        let answer = self.field_caps(index_pattern, &FieldTypes::all_to_ask_for(mapping)).await?;
+        let read = || -> Result<GroupFields, FieldTypesError> {
+            let group = mapping.group_field.as_deref();
+            let name = mapping.host_name_field.as_deref();
+            let name = name.map(|field| FieldTypes::name_field("host_name_field", field, &answer)).transpose();
+            Ok(GroupFields {
+                types: FieldTypes::read(mapping, &answer)?,
+                // A host without a name is a host nevertheless.
+                name: name.or_else(|error| match error {
+                    FieldTypesError::Missing { .. } => Ok(None),
+                    error => Err(error),
+                })?,
+                group: group.map(|field| FieldTypes::name_field("group_field", field, &answer)).transpose()?,
+            })
+        };
+        match read() {
+            Ok(fields) => Ok(fields),
+            Err(error) => Err(self.types_error(index_pattern, mapping, window, error).await),
+        }
+    }
+
+    async fn types_by_searching(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        host: Option<&str>,
+    ) -> Result<FieldTypes, SearchError> {
+        let field = &mapping.host_field;
+        let by = self.grouping_by_searching(index_pattern, mapping, window, host, "host_field", field).await?;
+        let mut types = FieldTypes::of_any_shape(mapping, by.host_fields(field));
+        for metric in Metric::ALL {
+            let Some(split) = &mapping.metric(metric).split else { continue };
+            let (key, field) = (format!("{}.split.field", metric.key()), &split.field);
+            match self.grouping_by_searching(index_pattern, mapping, window, None, &key, field).await? {
+                Grouping::Text => types = types.with_split_field(metric, format!("{field}{KEYWORD_SUFFIX}")),
+                Grouping::Mixed { .. } => {
+                    return Err(SearchError::Refused {
+                        reason: format!(
+                            "the field \"{field}\" ({key} of the mapping) is a text in some of the indices only: \
+                             narrow the pattern to indices of one shape"
+                        ),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(types)
+    }
+
+    /// How a field can be grouped by, from what a search by it says. Few documents are looked at if a host is named.
+    async fn grouping_by_searching(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        host: Option<&str>,
+        key: &str,
+        field: &str,
+    ) -> Result<Grouping, SearchError> {
+        let mut body = count_body(mapping, window);
+        add_filter(
+            &mut body,
+            match host {
+                Some(host) => json!({"term": {field: host}}),
+                None => json!({"exists": {"field": field}}),
+            },
+        );
+        body["aggs"]["values"] = json!({"terms": {"field": field, "size": 1}});
+        let (is_partial, text) = match self.ask_whatever(index_pattern, &body).await? {
+            Told::Answer(answer) => {
+                let json: Value = serde_json::from_slice(&answer).unwrap_or_default();
+                let failures = json.pointer("/_shards/failures").and_then(Value::as_array);
+                let failures = failures.map(Vec::as_slice).unwrap_or_default();
+                if failures.is_empty() || !failures.iter().all(|failure| is_text_without_keyword(failure, field)) {
+                    read_count(&answer)?;
+                    return Ok(Grouping::AsItIs);
+                }
+                (true, indices_of(failures))
+            }
+            Told::Error { status, location, body } => {
+                let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+                if !is_text_without_keyword(&json, field) {
+                    return Err(SearchError::from_status(status, location.as_deref(), &body));
+                }
+                let failures = json.pointer("/error/failed_shards").and_then(Value::as_array);
+                (false, indices_of(failures.map(Vec::as_slice).unwrap_or_default()))
+            }
+        };
+        let (with_keyword, without) = self.indices_by_keyword(index_pattern, mapping, window, field).await?;
+        if let Some(index) = without.iter().find(|index| text.contains(*index)) {
+            return Err(SearchError::Refused {
+                reason: format!(
+                    "the field \"{field}\" ({key} of the mapping) is text in {index}: it must be keyword or ip, or \
+                     have a keyword field \"{field}{KEYWORD_SUFFIX}\" beside it"
+                ),
+            });
+        }
+        if !is_partial && without.is_empty() {
+            return Ok(Grouping::Text);
+        }
+        let both = if is_partial { with_keyword.difference(&text).cloned().collect() } else { Vec::new() };
+        let text = if is_partial { text } else { &text | &with_keyword };
+        Ok(Grouping::Mixed { text: text.into_iter().collect(), both })
+    }
+
+    /// The indices with documents that have `field`, told apart by whether they have its `.keyword`.
+    async fn indices_by_keyword(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        field: &str,
+    ) -> Result<(BTreeSet<String>, BTreeSet<String>), SearchError> {
+        let malformed = || SearchError::Incomplete { reason: "the answer on indices is malformed".to_owned() };
+        let mut body = count_body(mapping, window);
+        add_filter(&mut body, json!({"exists": {"field": field}}));
+        body["aggs"]["indices"] = json!({
+            "terms": {"field": "_index", "size": MAX_INDICES},
+            "aggs": {"keyword": {"filter": {"exists": {"field": format!("{field}{KEYWORD_SUFFIX}")}}}},
+        });
+        let answer = self.ask(index_pattern, &body).await?;
+        read_count(&answer)?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(|_| malformed())?;
+        let indices = answer.pointer("/aggregations/indices").ok_or_else(malformed)?;
+        if indices.get("sum_other_doc_count").and_then(Value::as_u64) != Some(0) {
+            return Err(SearchError::Refused {
+                reason: format!("the pattern matches more than {MAX_INDICES} indices: narrow it"),
+            });
+        }
+        let (mut with_keyword, mut without) = (BTreeSet::new(), BTreeSet::new());
+        for bucket in indices.get("buckets").and_then(Value::as_array).ok_or_else(malformed)? {
+            let index = bucket.get("key").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
+            let documents = bucket.pointer("/keyword/doc_count").and_then(Value::as_u64).ok_or_else(malformed)?;
+            if documents > 0 {
+                with_keyword.insert(index)
+            } else {
+                without.insert(index)
+            };
+        }
+        Ok((with_keyword, without))
+    }
+}
+
+fn add_filter(body: &mut Value, filter: Value) {
+    if let Some(filters) = body.pointer_mut("/query/bool/filter").and_then(Value::as_array_mut) {
+        filters.push(filter);
+    }
+}
+
+fn indices_of(failures: &[Value]) -> BTreeSet<String> {
+    failures.iter().filter_map(|failure| failure.get("index")?.as_str().map(str::to_owned)).collect()
+}
