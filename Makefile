@@ -17,7 +17,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk
 
-.PHONY: help demo bench test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench history test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -29,6 +29,10 @@ demo: ## show everything at work on real servers, and leave it up
 bench: up ## measure hostsync against one search and three statements a host; BENCH="--help" lists options
 	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH)
+
+# MILLIONS=1 for a quick look. On MySQL: bench/history.sh 10 -h127.0.0.1 -P<port> -uroot
+history: up ## measure the lists of the API with 10 million details in the table
+	@$(WITH_SERVERS) bench/history.sh $${MILLIONS:-10}
 
 # The recipe of `down` stands in deploy/dev.mk.
 down: stop-demo

@@ -69,6 +69,7 @@ codes! {
     NotFound = "not_found", NOT_FOUND, "There is nothing at this path.";
     TaskNotFound = "task_not_found", NOT_FOUND, "There is no such task, or it was deleted.";
     ExecutionNotFound = "execution_not_found", NOT_FOUND, "There is no such execution.";
+    HostNotFound = "host_not_found", NOT_FOUND, "Nothing is known of such a host.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path has other methods; see `Allow`.";
     TaskNameTaken = "task_name_taken", CONFLICT, "Another live task has this name.";
     ExecutionFinished = "execution_finished", CONFLICT, "The execution has ended.";
@@ -157,6 +158,10 @@ pub(crate) enum ApiError {
     TaskNotFound(TaskId),
     #[error("there is no execution {0}")]
     ExecutionNotFound(ExecutionId),
+    #[error("nothing is known of a host {}", crate::fields::quoted(.0))]
+    HostNotFound(String),
+    #[error("execution {execution} has no host {}", crate::fields::quoted(.host_ip))]
+    HostNotInExecution { execution: ExecutionId, host_ip: String },
     #[error("another task is named \"{0}\"; choose another name")]
     TaskNameTaken(String),
     #[error("execution {0} has ended already: {1}")]
@@ -244,6 +249,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Self::TaskNotFound(_) => Code::TaskNotFound,
             Self::ExecutionNotFound(_) => Code::ExecutionNotFound,
+            Self::HostNotFound(_) | Self::HostNotInExecution { .. } => Code::HostNotFound,
             Self::TaskNameTaken(_) => Code::TaskNameTaken,
             Self::ExecutionFinished(..) => Code::ExecutionFinished,
             Self::TaskRunning(_) => Code::TaskRunning,

@@ -4,17 +4,21 @@
 //! no transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
 
 mod auth;
+mod docs;
 mod enqueue;
 mod error;
 mod events;
 mod executions;
+mod explain;
 mod fields;
 mod full_sync;
 mod host_file;
+mod hosts;
 mod idempotency;
 mod observe;
 mod openapi;
 mod pagination;
+mod preview;
 mod readiness;
 mod request;
 mod retry;
@@ -22,6 +26,7 @@ mod routes;
 mod rpc;
 mod sources;
 mod state;
+mod stats;
 mod task_run;
 mod tasks;
 mod timestamp;
@@ -158,6 +163,7 @@ fn router(api: Api) -> Router {
     let operator = operations::router(api.readiness.clone(), api.metrics.clone());
     routes
         .route("/openapi.json", get(async move || Json(document.clone())))
+        .merge(docs::router())
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(api.clone())

@@ -358,6 +358,21 @@ impl FromRequestParts<Api> for PathId {
     }
 }
 
+/// The host in the path, as it was written.
+pub(crate) struct PathHost(pub(crate) String);
+
+impl FromRequestParts<Api> for PathHost {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, api)
+            .await
+            .map_err(|error| ApiError::MalformedBody(error.body_text()))?;
+        let host = params.iter().find(|(name, _)| *name == "host_ip");
+        Ok(Self(host.map(|(_, text)| text.to_owned()).unwrap_or_default()))
+    }
+}
+
 /// Reads an id.
 ///
 /// # Errors

@@ -126,7 +126,7 @@ fn at_most(field: &str, text: &str, max_chars: usize, problems: &mut Problems) {
 }
 
 /// The zone of a name; the default's when it is empty.
-fn zone_of(name: &str, default: Tz) -> Result<Tz, String> {
+pub(crate) fn zone_of(name: &str, default: Tz) -> Result<Tz, String> {
     if name.is_empty() { Ok(default) } else { parse_time_zone(name).map_err(|error| error.to_string()) }
 }
 

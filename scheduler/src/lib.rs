@@ -8,6 +8,7 @@ mod defaults;
 mod fire;
 mod plan;
 mod prune;
+mod rollup;
 mod sweep;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::database;
-use hostsync_shared::tables::{details, executions, idempotency_keys, newest_window};
+use hostsync_shared::tables::{attempts, details, executions, idempotency_keys, newest_window, searches, statistics};
 
 use crate::Scheduler;
 
@@ -59,9 +59,26 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
             }
             tokio::time::sleep(BREATH).await;
         }
+        while attempts::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
+            || searches::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
+        {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(false);
+            }
+            tokio::time::sleep(BREATH).await;
+        }
         executions::delete(&mut connection, id).await?;
     }
-    let day = (database::now(&mut connection).await? - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
+    let now = database::now(&mut connection).await?;
+    if let Some(before) = now.checked_sub_signed(retention) {
+        while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(false);
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+    let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
     newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
     idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
     if pruned > 0 {

@@ -15,6 +15,7 @@ use hostsync_shared::tables::{endpoint_state, tasks};
 
 use crate::Scheduler;
 use crate::fire::{carry_on, report};
+use crate::rollup::roll_up_ended;
 
 /// Pause between two rounds of a sweep that keeps runs moving.
 const QUICK: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>, deadline: Duration) {
     every(scheduler, "retry sweep", QUICK, publish_due);
     every(scheduler, "closing sweep", QUICK, close_closing);
     every(scheduler, "waiting sweep", QUICK, start_waiting);
+    every(scheduler, "statistics sweep", QUICK, roll_up_ended);
     every(scheduler, "repair sweep", SLOW, repair_stalled);
     every(scheduler, "deadline sweep", SLOW, move |scheduler| close_overdue(scheduler, deadline));
 }

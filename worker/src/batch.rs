@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::database::{Fault, fault};
 use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus};
+use hostsync_shared::explanation::kept_body;
 use hostsync_shared::host::HostIp;
 use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
 use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
@@ -19,9 +20,10 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::evidence::Evidence;
 use crate::search::{Found, Reason, Searched, search};
 use crate::sources::Sources;
-use crate::write::{Outcome, Resolved, Written, write_batch};
+use crate::write::{Outcome, Resolved, Told, Written, write_batch};
 
 /// Pause between two tries of a transaction while the database is down.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -51,6 +53,8 @@ pub(crate) struct Batch {
 
 /// What a batch is worked on with.
 pub(crate) struct Workbench {
+    /// Who works here, for those who read an explanation.
+    pub(crate) name: String,
     pub(crate) pool: MySqlPool,
     pub(crate) sources: Sources,
     /// Searches are given up when this fires.
@@ -97,7 +101,7 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
     let endpoint = &scope.scope.es_endpoint;
     if let Some(reason) = bench.sources.closed(endpoint) {
         let resolved = resolve_all(jobs, &Found::Unavailable(reason));
-        return commit(bench, scope, &resolved).await;
+        return commit(bench, scope, &Evidence::default(), &resolved).await;
     }
     let jobs = drop_closed(bench, jobs).await?;
     if jobs.is_empty() {
@@ -107,14 +111,15 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
         let text = "a worker that had this host alone did not finish it: it died, or lost the broker";
         let reason = Reason::new(ReasonClass::Crash, text);
         let resolved = resolve_all(jobs, &Found::AttemptFailed(reason));
-        return commit(bench, scope, &resolved).await;
+        return commit(bench, scope, &Evidence::default(), &resolved).await;
     }
     let (endpoint, mapping) = match bench.sources.find(endpoint, &scope.scope.mapping) {
         Ok(source) => source,
         // Another worker may know it: a new endpoint reaches the fleet process by process.
         Err(reason) => {
             tracing::error!(reason, "{reason}");
-            return commit(bench, scope, &resolve_all(jobs, &Found::Unavailable(reason))).await;
+            let resolved = resolve_all(jobs, &Found::Unavailable(reason));
+            return commit(bench, scope, &Evidence::default(), &resolved).await;
         }
     };
 
@@ -123,7 +128,7 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
     let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
     Metrics::global().batch(hosts.len());
     let searching = search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts);
-    let Searched { found, outage, refused } =
+    let Searched { found, asked_by, made, outage, refused } =
         bench.stop_searches.run_until_cancelled(searching).await.ok_or(Stopped)?;
     if let Some(reason) = refused {
         return fail_executions(bench, &jobs, &reason).await;
@@ -138,9 +143,11 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
             .get(&job.host_ip)
             .cloned()
             .unwrap_or_else(|| Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out")));
-        Resolved { job, outcome: Outcome::Found(outcome) }
+        let search = asked_by.get(&job.host_ip).copied();
+        Resolved { job, outcome: Outcome::Found(outcome), search }
     }));
-    commit(bench, scope, &resolved).await
+    let evidence = Evidence { body: kept_body(mapping, scope.scope.window), searches: made };
+    commit(bench, scope, &evidence, &resolved).await
 }
 
 /// Leaves out jobs of runs that take no more results: they are acked without a search.
@@ -158,7 +165,7 @@ async fn drop_closed(bench: &Workbench, jobs: Vec<Job>) -> Result<Vec<Job>, Stop
 }
 
 fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
-    jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()) }).collect()
+    jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()), search: None }).collect()
 }
 
 /// A host that is no address fails alone, unsearched.
@@ -168,7 +175,7 @@ fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
     for job in jobs {
         match job.host_ip.parse::<HostIp>() {
             Ok(_) => good.push(job),
-            Err(error) => bad.push(Resolved { outcome: Outcome::BadHost(error.to_string()), job }),
+            Err(error) => bad.push(Resolved { outcome: Outcome::BadHost(error.to_string()), job, search: None }),
         }
     }
     (good, bad)
@@ -176,26 +183,37 @@ fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
 
 /// Writes outcomes, whatever the database needs: again after a conflict, later while it is down, one by one if it
 /// refuses the values, so that one bad value fails its own host only.
-async fn commit(bench: &Workbench, scope: &RunScope, resolved: &[Resolved]) -> Result<(), Stopped> {
-    match try_commit(bench, scope, resolved).await? {
+async fn commit(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    resolved: &[Resolved],
+) -> Result<(), Stopped> {
+    match try_commit(bench, scope, evidence, resolved).await? {
         Ok(written) => report(&written),
         Err(error) if resolved.len() > 1 => {
             tracing::warn!(error = %error, hosts = resolved.len(), "the database refused a batch; writing its hosts one by one");
             for one in resolved {
                 let one = std::slice::from_ref(one);
-                match try_commit(bench, scope, one).await? {
+                match try_commit(bench, scope, evidence, one).await? {
                     Ok(written) => report(&written),
-                    Err(error) => fail_alone(bench, scope, one, &error).await?,
+                    Err(error) => fail_alone(bench, scope, evidence, one, &error).await?,
                 }
             }
         }
-        Err(error) => fail_alone(bench, scope, resolved, &error).await?,
+        Err(error) => fail_alone(bench, scope, evidence, resolved, &error).await?,
     }
     Ok(())
 }
 
 /// The database refuses this one host's values: its attempt is spent.
-async fn fail_alone(bench: &Workbench, scope: &RunScope, one: &[Resolved], error: &sqlx::Error) -> Result<(), Stopped> {
+async fn fail_alone(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    one: &[Resolved],
+    error: &sqlx::Error,
+) -> Result<(), Stopped> {
     let reason = Reason::new(
         ReasonClass::Database,
         "the database refused to store this host's values; the worker's log says why",
@@ -206,8 +224,10 @@ async fn fail_alone(bench: &Workbench, scope: &RunScope, one: &[Resolved], error
             "the database refused to store host {}", resolved.job.host_ip
         );
     }
-    let failed = resolve_all(one.iter().map(|resolved| resolved.job.clone()).collect(), &Found::AttemptFailed(reason));
-    match try_commit(bench, scope, &failed).await? {
+    let outcome = Outcome::Found(Found::AttemptFailed(reason));
+    let failed: Vec<Resolved> =
+        one.iter().map(|resolved| Resolved { outcome: outcome.clone(), ..resolved.clone() }).collect();
+    match try_commit(bench, scope, evidence, &failed).await? {
         Ok(written) => report(&written),
         // Not even that: the job stays open and comes back by Repair.
         Err(error) => tracing::error!(error = %error, "an attempt could not be recorded"),
@@ -218,12 +238,14 @@ async fn fail_alone(bench: &Workbench, scope: &RunScope, one: &[Resolved], error
 async fn try_commit(
     bench: &Workbench,
     scope: &RunScope,
+    evidence: &Evidence,
     resolved: &[Resolved],
 ) -> Result<Result<Written, sqlx::Error>, Stopped> {
     let mapping = bench.sources.mapping(&scope.scope.mapping);
     loop {
         let started = Instant::now();
-        let writing = write_batch(&bench.pool, scope, mapping, resolved)
+        let told = Told { worker: &bench.name, evidence };
+        let writing = write_batch(&bench.pool, scope, mapping, told, resolved)
             .instrument(tracing::info_span!("write_batch", hosts = resolved.len()));
         let bounded = tokio::time::timeout(LONGEST_TRANSACTION, writing);
         let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;

@@ -6,6 +6,7 @@
 mod attempt;
 mod batch;
 mod database_watch;
+mod evidence;
 mod gather;
 mod lane;
 mod scopes;
@@ -79,6 +80,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     }
 
     let bench = Arc::new(Workbench {
+        name: evidence::worker_name(),
         pool: pool.clone(),
         sources,
         stop_searches: CancellationToken::new(),

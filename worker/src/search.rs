@@ -9,7 +9,10 @@ use std::time::Instant;
 use hostsync_shared::elasticsearch::{Endpoint, SearchError};
 use hostsync_shared::mapping::{HostReading, Mapping, max_hosts};
 use hostsync_shared::metrics::{Metrics, ReasonClass, SearchOutcome};
+use hostsync_shared::tables::searches::SearchId;
 use hostsync_shared::window::Window;
+
+use crate::evidence::{Made, Said};
 
 /// What the source said of one host.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +45,10 @@ impl Reason {
 pub(crate) struct Searched {
     /// One entry a host that was asked for, unless `refused`.
     pub(crate) found: HashMap<String, Found>,
+    /// The last search that asked for a host.
+    pub(crate) asked_by: HashMap<String, SearchId>,
+    /// Every search, in order.
+    pub(crate) made: Vec<Made>,
     /// The source is away: close the endpoint.
     pub(crate) outage: Option<String>,
     /// Nothing that could be asked again would be answered: the execution fails once.
@@ -97,9 +104,19 @@ async fn answer(
     hosts: &[String],
     searched: &mut Searched,
 ) -> Result<(), SearchError> {
-    let started = Instant::now();
+    let began = Instant::now();
     let result = endpoint.search(index_pattern, mapping, window, hosts).await;
-    Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), started.elapsed());
+    let elapsed = began.elapsed();
+    Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), elapsed);
+    let id = SearchId::new();
+    let answer = result.as_ref().map_err(|error| error.reason().to_owned()).map(|answer| Said {
+        took_ms: answer.took_ms,
+        hosts_found: answer.readings.len(),
+        documents: answer.readings.values().map(|reading| reading.data_point_count).sum(),
+        shards: None,
+    });
+    searched.made.push(Made { id, began, elapsed, hosts_asked: hosts.len(), answer });
+    searched.asked_by.extend(hosts.iter().map(|host| (host.clone(), id)));
     let mut answer = result?;
     for host in hosts {
         let found = answer.readings.remove(host).map_or(Found::NoData, Found::Reading);

@@ -4,21 +4,25 @@
 //! batches deadlock, sorted ones do not. Only a row that is still pending at the job's attempt is written and counted,
 //! so a job that is delivered twice changes nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, SyncStatus};
+use hostsync_shared::explanation::Explanation;
 use hostsync_shared::host::address_key;
 use hostsync_shared::mapping::{Capacity, HostValues, Mapping, Stats, host_values};
 use hostsync_shared::metrics::ReasonClass;
 use hostsync_shared::queue::Job;
+use hostsync_shared::tables::attempts::{self, FailedAttempt};
 use hostsync_shared::tables::details::{self, Finished, Measured, Open};
 use hostsync_shared::tables::executions::{self, Counted, RunScope};
 use hostsync_shared::tables::hosts_pool::{self, PoolHost};
 use hostsync_shared::tables::newest_window;
+use hostsync_shared::tables::searches::{self, SearchId};
 use hostsync_shared::tables::server_resources::{self, Percent, ServerResource};
 use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::attempt::{Next, OUTAGE_PAUSE_MS, after_failed_attempt};
+use crate::evidence::Evidence;
 use crate::search::{Found, Reason};
 
 /// A job with what was found for it.
@@ -28,6 +32,15 @@ pub(crate) struct Resolved {
     pub(crate) job: Job,
     /// What was found, or that the host can never be searched.
     pub(crate) outcome: Outcome,
+    /// The search that says so; `None`: none was made.
+    pub(crate) search: Option<SearchId>,
+}
+
+/// Who writes, and what it found that out by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) worker: &'a str,
+    pub(crate) evidence: &'a Evidence,
 }
 
 /// What a job came to before the database was asked.
@@ -63,12 +76,13 @@ pub(crate) async fn write_batch(
     pool: &MySqlPool,
     scope: &RunScope,
     mapping: Option<&Mapping>,
+    told: Told<'_>,
     batch: &[Resolved],
 ) -> Result<Written, sqlx::Error> {
     let mut closed = HashSet::new();
     loop {
         let mut transaction = pool.begin().await?;
-        match write(&mut transaction, scope, mapping, batch, &closed).await? {
+        match write(&mut transaction, scope, mapping, told, batch, &closed).await? {
             Attempted::Written(written) => {
                 transaction.commit().await?;
                 return Ok(written);
@@ -91,6 +105,7 @@ async fn write(
     connection: &mut MySqlConnection,
     scope: &RunScope,
     mapping: Option<&Mapping>,
+    told: Told<'_>,
     batch: &[Resolved],
     closed: &HashSet<ExecutionId>,
 ) -> Result<Attempted, sqlx::Error> {
@@ -103,11 +118,11 @@ async fn write(
     let pool = hosts_pool::live(connection, &addresses).await?;
 
     let mut plan = Plan::default();
-    for (row, outcome) in &open {
-        plan.add(row, outcome, pool.get(&address_key(&row.host_ip)), mapping);
+    for (row, resolved) in &open {
+        plan.add(row, resolved, pool.get(&address_key(&row.host_ip)), mapping);
     }
     plan.write_resources(connection, scope).await?;
-    details::finish(connection, &plan.finished).await?;
+    details::finish(connection, told.worker, &plan.finished).await?;
     for ((within_ms, reason), (class, ids)) in &plan.clocks {
         let is_spent = class.is_some();
         details::set_clock(connection, ids, *within_ms, is_spent, reason).await?;
@@ -116,6 +131,9 @@ async fn write(
             None => written.deferred += ids.len() as u64,
         }
     }
+    // Rows of this transaction alone: nobody else locks them.
+    attempts::insert(connection, told.worker, &plan.attempts).await?;
+    searches::insert(connection, &told.evidence.rows(told.worker, &scope.scope, &plan.searches())).await?;
     let mut counts: BTreeMap<ExecutionId, (Counts, Option<&str>)> = BTreeMap::new();
     for (row, class) in plan.finished.iter().zip(&plan.classes) {
         let (counts, reason) = counts.entry(row.execution_id).or_default();
@@ -140,7 +158,7 @@ async fn lock_open<'a>(
     connection: &mut MySqlConnection,
     batch: &'a [Resolved],
     closed: &HashSet<ExecutionId>,
-) -> Result<Vec<(Open, &'a Outcome)>, sqlx::Error> {
+) -> Result<Vec<(Open, &'a Resolved)>, sqlx::Error> {
     // Of two deliveries for the same row the later attempt is the one that may be open.
     let mut by_id: BTreeMap<DetailId, &Resolved> = BTreeMap::new();
     for resolved in batch.iter().filter(|resolved| !closed.contains(&resolved.job.execution_id)) {
@@ -156,7 +174,7 @@ async fn lock_open<'a>(
         .filter_map(|row| {
             let resolved = by_id.get(&row.id)?;
             (row.attempts + 1 == resolved.job.attempt && row.execution_id == resolved.job.execution_id)
-                .then_some((row, &resolved.outcome))
+                .then_some((row, *resolved))
         })
         .collect())
 }
@@ -171,11 +189,15 @@ struct Plan {
     resources: BTreeMap<String, (ServerResource, Vec<usize>)>,
     /// Rows whose clock is set, by longest pause and reason; with a class where an attempt is spent.
     clocks: BTreeMap<(u64, String), (Option<ReasonClass>, Vec<DetailId>)>,
+    /// Attempts that failed, the last ones of `finished` among them.
+    attempts: Vec<FailedAttempt>,
 }
 
 impl Plan {
-    fn add(&mut self, row: &Open, outcome: &Outcome, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
-        match (outcome, host, mapping) {
+    fn add(&mut self, row: &Open, resolved: &Resolved, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
+        let search = resolved.search;
+        let finished = self.finished.len();
+        match (&resolved.outcome, host, mapping) {
             (Outcome::Found(Found::Unavailable(reason)), ..) => self.set_clock(row, OUTAGE_PAUSE_MS, None, reason),
             (_, None, _) => {
                 self.finish(row, None, SyncStatus::NotInPool, None);
@@ -188,22 +210,27 @@ impl Plan {
                 self.finished[place].data_point_count = Some(0);
             }
             (Outcome::Found(Found::AttemptFailed(reason)), host, _) => match after_failed_attempt(row.attempts + 1) {
-                Next::Retry { within_ms } => self.set_clock(row, within_ms, Some(reason.class), &reason.text),
+                Next::Retry { within_ms } => {
+                    self.set_clock(row, within_ms, Some(reason.class), &reason.text);
+                    self.fail_attempt(row, search, &reason.text);
+                }
                 Next::GiveUp => {
                     self.finish(row, host, SyncStatus::Failed, Some(reason.clone()));
                 }
             },
             (Outcome::Found(Found::Reading(reading)), Some(host), Some(mapping)) => {
                 let capacity = Capacity { ram_gb: host.ram_gb, disk_gb: host.disk_gb };
+                let mut explanation = Explanation::unwritten(reading);
                 let place = match host_values(mapping, reading, &capacity) {
                     Ok(values) => {
                         let place = self.finish(row, Some(host), SyncStatus::Success, None);
                         self.finished[place].measured = measured(&values);
-                        let (_, places) = self
+                        let (resource, places) = self
                             .resources
                             .entry(address_key(&row.host_ip))
                             .or_insert_with(|| (resource(&row.host_ip, host, &values), Vec::new()));
                         places.push(place);
+                        explanation.converted = Some(resource.values());
                         place
                     }
                     Err(bad) => {
@@ -212,12 +239,37 @@ impl Plan {
                     }
                 };
                 self.finished[place].data_point_count = Some(reading.data_point_count);
+                self.finished[place].explanation = Some(explanation);
             }
             (Outcome::Found(Found::Reading(_)), host, None) => {
                 let reason = Reason::new(ReasonClass::Refused, "the mapping of the run is not configured");
                 self.finish(row, host, SyncStatus::Failed, Some(reason));
             }
         }
+        if let Some(done) = self.finished.get_mut(finished) {
+            done.search = search;
+            if done.status == SyncStatus::Failed {
+                let reason = done.error_message.clone().unwrap_or_default();
+                self.fail_attempt(row, search, &reason);
+            }
+        }
+    }
+
+    fn fail_attempt(&mut self, row: &Open, search: Option<SearchId>, reason: &str) {
+        self.attempts.push(FailedAttempt {
+            detail_id: row.id,
+            execution_id: row.execution_id,
+            attempt: row.attempts + 1,
+            search,
+            error_message: reason.to_owned(),
+        });
+    }
+
+    /// The searches to be stored: those behind an outcome or a failed attempt.
+    fn searches(&self) -> BTreeSet<(ExecutionId, SearchId)> {
+        let finished = self.finished.iter().filter_map(|row| Some((row.execution_id, row.search?)));
+        let failed = self.attempts.iter().filter_map(|attempt| Some((attempt.execution_id, attempt.search?)));
+        finished.chain(failed).collect()
     }
 
     fn set_clock(&mut self, row: &Open, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
@@ -237,6 +289,8 @@ impl Plan {
             inserted: None,
             data_point_count: None,
             attempts: row.attempts + 1,
+            search: None,
+            explanation: None,
         });
         self.finished.len() - 1
     }
@@ -262,11 +316,17 @@ impl Plan {
             }
         }
         let rows: Vec<ServerResource> = self.resources.values().map(|(row, _)| row.clone()).collect();
-        let inserted = server_resources::upsert(connection, scope.mon_date, &rows).await?;
+        let previous = server_resources::upsert(connection, scope.mon_date, &rows).await?;
         for (address, (_, places)) in &self.resources {
+            let previous = previous.get(address).copied();
             // Of several runs in one batch, the first wrote the row and the others wrote over it.
             for (nth, place) in places.iter().enumerate() {
-                self.finished[*place].inserted = Some(nth == 0 && inserted.contains(address));
+                let finished = &mut self.finished[*place];
+                finished.inserted = Some(nth == 0 && previous.is_none());
+                if let Some(explanation) = &mut finished.explanation {
+                    explanation.written = true;
+                    explanation.previous = previous;
+                }
             }
         }
         Ok(())

@@ -4,9 +4,13 @@ pub(crate) mod answers;
 pub(crate) mod events;
 pub(crate) mod execute;
 pub(crate) mod executions;
+pub(crate) mod explain;
 pub(crate) mod full_sync;
+pub(crate) mod hosts;
 pub(crate) mod operator;
+pub(crate) mod preview;
 pub(crate) mod reruns;
+pub(crate) mod stats;
 pub(crate) mod tasks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -20,9 +24,13 @@ pub(crate) const BASE_PATH: &str = "/api/cmdb/v1";
 pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .merge(tasks::router())
+        .merge(preview::router())
         .merge(execute::router())
         .merge(full_sync::router())
         .merge(reruns::router())
         .merge(executions::router())
+        .merge(explain::router())
         .merge(events::router())
+        .merge(hosts::router())
+        .merge(stats::router())
 }

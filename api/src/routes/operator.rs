@@ -9,7 +9,7 @@ use super::answers::Done;
 
 /// The documentation of these routes.
 #[derive(OpenApi)]
-#[openapi(paths(health, ready, metrics, document))]
+#[openapi(paths(health, ready, metrics, document, docs))]
 pub(crate) struct OperatorRoutes;
 
 /// The state of a dependency.
@@ -73,3 +73,13 @@ fn metrics() {}
 )]
 #[allow(dead_code, reason = "documentation alone")]
 fn document() {}
+
+/// This document as a page
+///
+/// To read it and to try its calls. Works without the internet.
+#[utoipa::path(
+    get, path = "/docs", operation_id = "docs", tag = "operating",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+)]
+#[allow(dead_code, reason = "documentation alone")]
+fn docs() {}

@@ -194,8 +194,6 @@ async fn what_is_not_there_is_not_found() {
         server.get("/es-sync-execution-detail/1").await.refused(404, "execution_not_found");
         server.get("/es-sync-tasks/1").await.refused(404, "task_not_found");
         assert_eq!(server.get("/es-sync-execution-logs").await.ok()["execution_logs"], json!([]));
-        // Not built yet, and so not there.
-        server.get("/es-sync-stats").await.refused(404, "not_found");
     })
     .await;
 }

@@ -318,10 +318,12 @@ impl Server {
                 inserted: (*status == SyncStatus::Success).then_some(!host_ip.ends_with('9')),
                 data_point_count: Some(288),
                 attempts: 1,
+                search: None,
+                explanation: None,
             });
             counts.add(*status);
         }
-        details::finish(&mut transaction, &finished).await.expect("finished");
+        details::finish(&mut transaction, "a worker", &finished).await.expect("finished");
         executions::count(&mut transaction, execution_id, &counts, None, false).await.expect("counted");
         transaction.commit().await.expect("committed");
     }

@@ -9,7 +9,9 @@ use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use super::searches::SearchId;
 use crate::execution::{DetailId, ExecutionId, SyncStatus};
+use crate::explanation::Explanation;
 use crate::host::HostIp;
 
 /// Inserts the pending rows of a host list. The caller passes each address once.
@@ -294,19 +296,24 @@ pub struct Finished {
     pub data_point_count: Option<u64>,
     /// Attempts spent, this one included.
     pub attempts: u32,
+    /// The search of this outcome; `None`: none was made.
+    pub search: Option<SearchId>,
+    /// Why the values are what they are.
+    pub explanation: Option<Explanation>,
 }
 
-/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them.
+/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Result<(), sqlx::Error> {
+pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Finished]) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let mut query = QueryBuilder::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
-                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, finished_at) ",
+                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
+                  finished_at) ",
         );
         query.push_values(chunk, |mut row, detail| {
             row.push_bind(detail.id.0)
@@ -324,6 +331,9 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
                 .push_bind(detail.inserted)
                 .push_bind(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
                 .push_bind(detail.attempts)
+                .push_bind(detail.search.map(|search| search.0))
+                .push_bind(worker)
+                .push_bind(detail.explanation.as_ref().and_then(Explanation::to_json))
                 .push("UTC_TIMESTAMP(3)");
         });
         query.push(
@@ -332,6 +342,7 @@ pub async fn finish(connection: &mut MySqlConnection, rows: &[Finished]) -> Resu
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
+                 search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
                  finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
         );
         query.build().persistent(false).execute(&mut *connection).await?;
@@ -525,15 +536,20 @@ pub async fn list(
     filter: &DetailFilter,
     limit: u32,
 ) -> Result<Vec<ExecutionDetail>, sqlx::Error> {
+    // MySQL would intersect the run's key with the primary one and sort what comes out; MariaDB takes the hint for a comment.
     let mut query = QueryBuilder::new(
-        "SELECT CAST(id AS UNSIGNED) AS id, host_ip, host_name, sync_status, error_message,
+        "SELECT /*+ NO_INDEX_MERGE(es_sync_execution_detail) */
+                CAST(id AS UNSIGNED) AS id, host_ip, host_name, sync_status, error_message,
                 max_cpu + 0E0 AS max_cpu, avg_cpu + 0E0 AS avg_cpu,
                 max_memory + 0E0 AS max_memory, avg_memory + 0E0 AS avg_memory,
                 max_disk + 0E0 AS max_disk, avg_disk + 0E0 AS avg_disk,
                 CAST(data_point_count AS SIGNED) AS data_point_count, attempts, created_at, finished_at
          FROM es_sync_execution_detail WHERE execution_id = ",
     );
-    query.push_bind(execution.0).push(" AND id > ").push_bind(filter.after);
+    query.push_bind(execution.0);
+    if filter.after > 0 {
+        query.push(" AND id > ").push_bind(filter.after);
+    }
     if let Some(status) = filter.status {
         query.push(" AND sync_status = ").push_bind(status.as_str());
     }
@@ -542,6 +558,134 @@ pub async fn list(
     }
     query.push(" ORDER BY id LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
+}
+
+/// One result of a host, with the run it is from.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+pub struct HostResult {
+    pub execution_id: u64,
+    pub task_id: u64,
+    pub task_name: String,
+    pub trigger: String,
+    pub execution_time: DateTime<Utc>,
+    pub execution_status: String,
+    pub window_from: Option<DateTime<Utc>>,
+    pub window_to: Option<DateTime<Utc>>,
+    #[sqlx(flatten)]
+    pub detail: ExecutionDetail,
+}
+
+/// The last results of a host over all executions, newest first, at most `limit`. `ips` are the ways to write its
+/// address. Bounded by the key on `host_ip` before anything is joined.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn last_of_host(
+    connection: &mut MySqlConnection,
+    ips: &[String],
+    limit: u32,
+) -> Result<Vec<HostResult>, sqlx::Error> {
+    let mut results = Vec::new();
+    // A statement an address: the key gives each its rows in order, so that none is sorted.
+    for ip in ips {
+        let mut query = QueryBuilder::new(
+            "SELECT CAST(run.id AS UNSIGNED) AS execution_id, CAST(COALESCE(run.task_id, 0) AS UNSIGNED) AS task_id,
+                    COALESCE(run.task_name, '') AS task_name, run.`trigger`, run.execution_time, run.execution_status,
+                    run.window_from, run.window_to,
+                    CAST(detail.id AS UNSIGNED) AS id, detail.host_ip, detail.host_name, detail.sync_status,
+                    detail.error_message, detail.max_cpu + 0E0 AS max_cpu, detail.avg_cpu + 0E0 AS avg_cpu,
+                    detail.max_memory + 0E0 AS max_memory, detail.avg_memory + 0E0 AS avg_memory,
+                    detail.max_disk + 0E0 AS max_disk, detail.avg_disk + 0E0 AS avg_disk,
+                    CAST(detail.data_point_count AS SIGNED) AS data_point_count, detail.attempts, detail.created_at,
+                    detail.finished_at
+             FROM (SELECT id FROM es_sync_execution_detail WHERE host_ip = ",
+        );
+        query.push_bind(ip).push(" ORDER BY id DESC LIMIT ").push_bind(limit).push(
+            ") AS last
+                 JOIN es_sync_execution_detail AS detail ON detail.id = last.id
+                 JOIN es_sync_execution_log AS run ON run.id = detail.execution_id
+                 ORDER BY last.id DESC",
+        );
+        results.extend(query.build_query_as::<HostResult>().fetch_all(&mut *connection).await?);
+    }
+    results.sort_by_key(|result| std::cmp::Reverse(result.detail.id));
+    results.truncate(limit as usize);
+    Ok(results)
+}
+
+/// A host that failed.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns, by name")]
+pub struct FailedHost {
+    pub id: u64,
+    pub host_ip: String,
+    pub error_message: String,
+}
+
+/// Failed hosts of a run in order of id after the row `after`, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn failed_hosts(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<FailedHost>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT /*+ NO_INDEX_MERGE(es_sync_execution_detail) */
+                CAST(id AS UNSIGNED) AS id, host_ip, COALESCE(error_message, '') AS error_message
+         FROM es_sync_execution_detail
+         WHERE execution_id = ? AND sync_status = 'failed' AND id > ? ORDER BY id LIMIT ?",
+    )
+    .bind(execution.0)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}
+
+/// One host of a run with what explains its result.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns, by name")]
+pub struct ExplainedDetail {
+    #[sqlx(flatten)]
+    pub detail: ExecutionDetail,
+    pub retry_at: Option<DateTime<Utc>>,
+    pub search_id: Option<u64>,
+    pub worker: Option<String>,
+    pub explanation: Option<String>,
+}
+
+/// One host of a run with what explains its result. `ips` are the ways to write its address.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn explained(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    ips: &[String],
+) -> Result<Option<ExplainedDetail>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT CAST(id AS UNSIGNED) AS id, host_ip, host_name, sync_status, error_message,
+                max_cpu + 0E0 AS max_cpu, avg_cpu + 0E0 AS avg_cpu,
+                max_memory + 0E0 AS max_memory, avg_memory + 0E0 AS avg_memory,
+                max_disk + 0E0 AS max_disk, avg_disk + 0E0 AS avg_disk,
+                CAST(data_point_count AS SIGNED) AS data_point_count, attempts, created_at, finished_at,
+                retry_at, search_id, worker, explanation
+         FROM es_sync_execution_detail WHERE execution_id = ",
+    );
+    query.push_bind(execution.0).push(" AND host_ip IN (");
+    let mut list = query.separated(", ");
+    for ip in ips {
+        list.push_bind(ip);
+    }
+    query.push(") ORDER BY id LIMIT 1");
+    query.build_query_as().fetch_optional(connection).await
 }
 
 /// What became of one host of a run.

@@ -85,6 +85,36 @@ pub async fn chunk_end(connection: &mut MySqlConnection, after: u32, limit: u32)
     Ok(end.and_then(|end| u32::try_from(end).ok()))
 }
 
+/// A host of the pool as the REST contract shows it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+pub struct PoolEntry {
+    pub host_ip: String,
+    pub host_name: String,
+    pub is_deleted: bool,
+    pub ram: Option<u64>,
+    pub disk_size: Option<u64>,
+}
+
+/// A host, deleted or not; the live one first where several ways to write its address stand. `None`: it was never there.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn find(connection: &mut MySqlConnection, ips: &[String]) -> Result<Option<PoolEntry>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT host_ip, COALESCE(host_name, '') AS host_name, COALESCE(is_deleted, 0) <> 0 AS is_deleted,
+                CAST(ram AS UNSIGNED) AS ram, CAST(disk_size AS UNSIGNED) AS disk_size
+         FROM hosts_pool WHERE host_ip IN (",
+    );
+    let mut list = query.separated(", ");
+    for ip in ips {
+        list.push_bind(ip);
+    }
+    query.push(") ORDER BY is_deleted LIMIT 1");
+    query.build_query_as().fetch_optional(connection).await
+}
+
 /// Longest `host_name`, in characters: the width of the column.
 pub const MAX_HOST_NAME_CHARS: usize = 50;
 

@@ -4,13 +4,16 @@
 //! always details → newest windows → `server_resources` → execution; a task's row is locked before an execution of it is
 //! inserted.
 
+pub mod attempts;
 pub mod details;
 pub mod endpoint_state;
 pub mod executions;
 pub mod hosts_pool;
 pub mod idempotency_keys;
 pub mod newest_window;
+pub mod searches;
 pub mod server_resources;
+pub mod statistics;
 pub mod tasks;
 
 /// Rows in one statement with a value list; keeps a statement far below `max_allowed_packet` and the 65,535 placeholders

@@ -1,9 +1,9 @@
 //! `server_resources`: the CMDB's load of each host and day. Written here, never altered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::NaiveDate;
-use sqlx::{MySqlConnection, QueryBuilder};
+use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 
 use super::ROWS_PER_STATEMENT;
 use crate::host::address_key;
@@ -40,10 +40,49 @@ pub struct ServerResource {
     pub disk: Percent,
 }
 
+/// The values of a row in the order of [`VALUE_COLUMNS`].
+pub type Values = [Option<f64>; 12];
+
+/// The columns that hold measured values.
+pub const VALUE_COLUMNS: [&str; 12] = [
+    "cpu_load",
+    "used_memory",
+    "used_disk",
+    "cpu_percent_max",
+    "cpu_percent_avg",
+    "cpu_percent_min",
+    "mem_percent_max",
+    "mem_percent_avg",
+    "mem_percent_min",
+    "disk_percent_max",
+    "disk_percent_avg",
+    "disk_percent_min",
+];
+
+impl ServerResource {
+    /// Its values in the order of [`VALUE_COLUMNS`].
+    pub fn values(&self) -> Values {
+        [
+            self.cpu_load,
+            self.used_memory,
+            self.used_disk,
+            self.cpu.max,
+            self.cpu.avg,
+            self.cpu.min,
+            self.mem.max,
+            self.mem.avg,
+            self.mem.min,
+            self.disk.max,
+            self.disk.avg,
+            self.disk.min,
+        ]
+    }
+}
+
 /// Inserts or overwrites the rows of one day. `rows` is sorted by `ip`, each once. Rows that exist are written with their
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
-/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the addresses whose
-/// row was inserted.
+/// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the values of the
+/// rows that were overwritten, by [`address_key`]; a row that is not among them was inserted.
 ///
 /// # Errors
 ///
@@ -52,32 +91,49 @@ pub async fn upsert(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     rows: &[ServerResource],
-) -> Result<HashSet<String>, sqlx::Error> {
-    let mut inserted = HashSet::new();
+) -> Result<HashMap<String, Values>, sqlx::Error> {
+    let mut previous = HashMap::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let ids = existing_ids(connection, mon_date, chunk).await?;
+        let existing = existing_rows(connection, mon_date, chunk).await?;
+        let mut ids = HashMap::with_capacity(existing.len());
+        for (address, (id, values)) in existing {
+            ids.insert(address.clone(), id);
+            previous.insert(address, values);
+        }
         let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(&address_key(&row.ip)));
         write(connection, mon_date, &known, Some(&ids)).await?;
         write(connection, mon_date, &new, None).await?;
-        inserted.extend(new.into_iter().map(|row| row.ip.clone()));
     }
-    Ok(inserted)
+    Ok(previous)
 }
 
-async fn existing_ids(
+async fn existing_rows(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     rows: &[ServerResource],
-) -> Result<HashMap<String, u64>, sqlx::Error> {
-    let mut query = QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED) FROM server_resources WHERE mon_date = ");
-    query.push_bind(mon_date).push(" AND ip IN (");
+) -> Result<HashMap<String, (u64, Values)>, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED)");
+    for column in VALUE_COLUMNS {
+        // Doubles, whatever number type the CMDB's column has.
+        query.push(", ").push(column).push(" + 0E0");
+    }
+    query.push(" FROM server_resources WHERE mon_date = ").push_bind(mon_date).push(" AND ip IN (");
     let mut list = query.separated(", ");
     for row in rows {
         list.push_bind(row.ip.as_str());
     }
     query.push(")");
-    let ids: Vec<(String, u64)> = query.build_query_as().persistent(false).fetch_all(connection).await?;
-    Ok(ids.into_iter().map(|(ip, id)| (address_key(&ip), id)).collect())
+    let rows = query.build().persistent(false).fetch_all(connection).await?;
+    let mut existing = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let mut values: Values = Values::default();
+        for (position, value) in values.iter_mut().enumerate() {
+            *value = row.try_get(position + 2)?;
+        }
+        let ip: String = row.try_get(0)?;
+        existing.insert(address_key(&ip), (row.try_get(1)?, values));
+    }
+    Ok(existing)
 }
 
 async fn write(
@@ -134,4 +190,57 @@ async fn write(
     );
     query.build().persistent(false).execute(connection).await?;
     Ok(())
+}
+
+/// A row as the REST contract shows it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns of the CMDB, by name")]
+pub struct HostDay {
+    pub ip: String,
+    pub mon_date: NaiveDate,
+    pub cpu_load: Option<f64>,
+    pub used_memory: Option<f64>,
+    pub used_disk: Option<f64>,
+    pub cpu_percent_max: Option<f64>,
+    pub cpu_percent_avg: Option<f64>,
+    pub cpu_percent_min: Option<f64>,
+    pub mem_percent_max: Option<f64>,
+    pub mem_percent_avg: Option<f64>,
+    pub mem_percent_min: Option<f64>,
+    pub disk_percent_max: Option<f64>,
+    pub disk_percent_avg: Option<f64>,
+    pub disk_percent_min: Option<f64>,
+}
+
+/// The live rows of a host from a day on, newest first, at most `limit`. `ips` are the ways to write its address. The
+/// arithmetic makes doubles of whatever number type the CMDB's columns have.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn of_host(
+    connection: &mut MySqlConnection,
+    ips: &[String],
+    from: NaiveDate,
+    limit: u32,
+) -> Result<Vec<HostDay>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT ip, mon_date, cpu_load + 0E0 AS cpu_load, used_memory + 0E0 AS used_memory,
+                used_disk + 0E0 AS used_disk, cpu_percent_max + 0E0 AS cpu_percent_max,
+                cpu_percent_avg + 0E0 AS cpu_percent_avg, cpu_percent_min + 0E0 AS cpu_percent_min,
+                mem_percent_max + 0E0 AS mem_percent_max, mem_percent_avg + 0E0 AS mem_percent_avg,
+                mem_percent_min + 0E0 AS mem_percent_min, disk_percent_max + 0E0 AS disk_percent_max,
+                disk_percent_avg + 0E0 AS disk_percent_avg, disk_percent_min + 0E0 AS disk_percent_min
+         FROM server_resources WHERE ip IN (",
+    );
+    let mut list = query.separated(", ");
+    for ip in ips {
+        list.push_bind(ip);
+    }
+    query
+        .push(") AND mon_date >= ")
+        .push_bind(from)
+        .push(" AND COALESCE(is_deleted, 0) = 0 ORDER BY mon_date DESC, ip LIMIT ")
+        .push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
 }

@@ -1,0 +1,112 @@
+//! Looking at one host over all executions: what stands in the CMDB for each day, and how its last runs went.
+//!
+//! Owns the bounds of both. Knows no transport.
+
+use chrono::{Days, NaiveDate};
+use hostsync_shared::database;
+use hostsync_shared::host::HostIp;
+use hostsync_shared::tables::details::{self, HostResult};
+use hostsync_shared::tables::hosts_pool::{self, PoolEntry};
+use hostsync_shared::tables::server_resources::{self, HostDay};
+
+use crate::error::ApiError;
+use crate::fields::{Problems, Submitted};
+use crate::state::{Api, within_bound};
+
+/// Longest address of a host, in characters: the width of its columns.
+const MAX_HOST_CHARS: usize = 50;
+
+/// Most days in an answer.
+pub(crate) const MAX_DAYS: u64 = 366;
+
+/// Days when the caller does not say how many.
+pub(crate) const DEFAULT_DAYS: u64 = 30;
+
+/// Most results in an answer.
+pub(crate) const MAX_RESULTS: u64 = 100;
+
+/// Results when the caller does not say how many.
+pub(crate) const DEFAULT_RESULTS: u64 = 20;
+
+/// How much of a host is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HostQuery {
+    /// 1 to [`MAX_DAYS`], back from today (UTC).
+    pub(crate) days: Option<u64>,
+    /// 1 to [`MAX_RESULTS`].
+    pub(crate) results: Option<u64>,
+}
+
+/// What is known of a host.
+#[derive(Debug, Clone)]
+pub(crate) struct HostSeen {
+    /// `None`: the pool does not have it.
+    pub(crate) pool: Option<PoolEntry>,
+    /// Newest first.
+    pub(crate) days: Vec<HostDay>,
+    /// Newest first.
+    pub(crate) results: Vec<HostResult>,
+}
+
+/// The ways in which an address may stand in the tables: as it was given, and in its canonical form. Rows of the pool are
+/// the CMDB's and may hold anything.
+///
+/// # Errors
+///
+/// The text fits no column.
+pub(crate) fn spellings(host_ip: &str) -> Result<Vec<String>, ApiError> {
+    let length = host_ip.chars().count();
+    if length == 0 || length > MAX_HOST_CHARS {
+        let mut problems = Problems::default();
+        problems.add("host_ip", format!("must have 1 to {MAX_HOST_CHARS} characters, not {length}"));
+        return Err(ApiError::BadInput(problems));
+    }
+    let mut spellings = vec![host_ip.to_owned()];
+    if let Ok(address) = host_ip.parse::<HostIp>() {
+        spellings.push(address.to_string());
+        spellings.dedup();
+    }
+    Ok(spellings)
+}
+
+/// What is known of a host.
+///
+/// # Errors
+///
+/// Bad fields, a host of which nothing is known, the database.
+pub(crate) async fn look(api: &Api, host_ip: &str, submitted: Submitted<HostQuery>) -> Result<HostSeen, ApiError> {
+    let query = submitted.checked()?;
+    let ips = spellings(host_ip)?;
+    let days = query.days.unwrap_or(DEFAULT_DAYS);
+    let results = u32::try_from(query.results.unwrap_or(DEFAULT_RESULTS)).unwrap_or(u32::MAX);
+    let seen = within_bound(async {
+        let mut connection = api.connection().await?;
+        let today = database::now(&mut connection).await?.date_naive();
+        let from = today.checked_sub_days(Days::new(days - 1)).unwrap_or(NaiveDate::MIN);
+        // A zone ahead of UTC may have begun tomorrow, and both spellings may have a row.
+        let limit = u32::try_from((days + 1) * 2).unwrap_or(u32::MAX);
+        Ok(HostSeen {
+            pool: hosts_pool::find(&mut connection, &ips).await?,
+            days: server_resources::of_host(&mut connection, &ips, from, limit).await?,
+            results: details::last_of_host(&mut connection, &ips, results).await?,
+        })
+    })
+    .await?;
+    if seen.pool.is_none() && seen.days.is_empty() && seen.results.is_empty() {
+        return Err(ApiError::HostNotFound(host_ip.to_owned()));
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_looked_for_as_it_was_given_and_in_its_canonical_form() {
+        assert_eq!(spellings("2001:DB8:0::1").expect("a host"), ["2001:DB8:0::1", "2001:db8::1"]);
+        assert_eq!(spellings("10.0.0.1").expect("a host"), ["10.0.0.1"]);
+        assert_eq!(spellings("web-1").expect("a host"), ["web-1"]);
+        assert!(spellings("").is_err() && spellings(&"x".repeat(51)).is_err());
+    }
+}

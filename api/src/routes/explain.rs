@@ -1,0 +1,309 @@
+//! `/es-sync-executions/{execution_id}/hosts/{host_ip}`: why one host got its result.
+
+use axum::Json;
+use axum::extract::State;
+use hostsync_shared::execution::{ExecutionId, SyncStatus};
+use hostsync_shared::explanation::{Raw, Triple, body_for};
+use hostsync_shared::tables::searches::Search;
+use hostsync_shared::tables::server_resources::Values;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answers::{counted, sync_status};
+use super::executions::{ExecutionDetailBody, ExecutionLogBody};
+use crate::auth::Viewer;
+use crate::error::{ApiError, ErrorBody};
+use crate::explain::{self, Explained};
+use crate::request::{NoQuery, PathHost, PathId};
+use crate::state::Api;
+use crate::timestamp::Timestamp;
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(explain_host))
+}
+
+/// A search that asked for this host, among others.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SearchBody {
+    searched_at: Timestamp,
+    /// Machine and process.
+    worker: String,
+    es_endpoint: String,
+    es_index_pattern: String,
+    /// Hosts that it asked for.
+    #[schema(examples(500))]
+    hosts_asked: u32,
+    /// The body, with this host alone in place of all that were asked for; null if it was too long to be kept.
+    #[schema(required = true, value_type = Option<Object>)]
+    body: Option<Value>,
+    /// Milliseconds that the engine took, by its own account; null without a whole answer.
+    #[schema(required = true)]
+    took_ms: Option<u64>,
+    /// Milliseconds as the worker saw it.
+    elapsed_ms: u64,
+    /// Shards that answered; null where that was not kept.
+    #[schema(required = true)]
+    shards: Option<u32>,
+    /// Hosts with documents in the answer; null without a whole answer.
+    #[schema(required = true)]
+    hosts_found: Option<u32>,
+    /// Documents of all hosts in the answer; null without a whole answer.
+    #[schema(required = true)]
+    documents: Option<u64>,
+    /// Why it was no answer; null for a whole one.
+    #[schema(required = true)]
+    error_message: Option<String>,
+}
+
+impl SearchBody {
+    fn new(search: &Search, host_ip: &str) -> Self {
+        Self {
+            searched_at: Timestamp(search.searched_at),
+            worker: search.worker.clone(),
+            es_endpoint: search.es_endpoint.clone(),
+            es_index_pattern: search.index_pattern.clone(),
+            hosts_asked: search.hosts_asked,
+            body: search.body.as_deref().and_then(|body| body_for(body, host_ip)),
+            took_ms: search.took_ms,
+            elapsed_ms: search.elapsed_ms,
+            shards: search.shards,
+            hosts_found: search.hosts_found,
+            documents: search.documents,
+            error_message: search.error_message.clone(),
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AttemptBody {
+    /// From 1.
+    attempt: u32,
+    /// When it ended.
+    ended_at: Timestamp,
+    /// Machine and process.
+    worker: String,
+    /// `failed`, or the outcome of the host.
+    #[schema(schema_with = sync_status)]
+    outcome: String,
+    #[schema(required = true)]
+    error_message: Option<String>,
+    /// The search that it came from; null if none was made.
+    #[schema(required = true)]
+    search: Option<SearchBody>,
+}
+
+/// A measurement as the source gave it, in the unit of its field.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RawStats {
+    /// Null where the source gave no finite number.
+    #[schema(required = true)]
+    max: Option<f64>,
+    #[schema(required = true)]
+    avg: Option<f64>,
+    #[schema(required = true)]
+    min: Option<f64>,
+}
+
+impl From<Triple> for RawStats {
+    fn from([max, avg, min]: Triple) -> Self {
+        Self { max, avg, min }
+    }
+}
+
+/// What the source said of the host.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RawBody {
+    /// Documents of the host in the window.
+    #[schema(examples(288))]
+    documents: u64,
+    #[schema(required = true)]
+    cpu: Option<RawStats>,
+    #[schema(required = true)]
+    memory: Option<RawStats>,
+    #[schema(required = true)]
+    disk: Option<RawStats>,
+}
+
+impl From<Raw> for RawBody {
+    fn from(raw: Raw) -> Self {
+        Self {
+            documents: raw.documents,
+            cpu: raw.cpu.map(RawStats::from),
+            memory: raw.memory.map(RawStats::from),
+            disk: raw.disk.map(RawStats::from),
+        }
+    }
+}
+
+/// Values of a row of `server_resources`: GB for `used_memory` and `used_disk`, percent else. Null is unknown.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResourceBody {
+    #[schema(required = true)]
+    cpu_load: Option<f64>,
+    #[schema(required = true)]
+    used_memory: Option<f64>,
+    #[schema(required = true)]
+    used_disk: Option<f64>,
+    #[schema(required = true)]
+    cpu_percent_max: Option<f64>,
+    #[schema(required = true)]
+    cpu_percent_avg: Option<f64>,
+    #[schema(required = true)]
+    cpu_percent_min: Option<f64>,
+    #[schema(required = true)]
+    mem_percent_max: Option<f64>,
+    #[schema(required = true)]
+    mem_percent_avg: Option<f64>,
+    #[schema(required = true)]
+    mem_percent_min: Option<f64>,
+    #[schema(required = true)]
+    disk_percent_max: Option<f64>,
+    #[schema(required = true)]
+    disk_percent_avg: Option<f64>,
+    #[schema(required = true)]
+    disk_percent_min: Option<f64>,
+}
+
+impl From<Values> for ResourceBody {
+    fn from(values: Values) -> Self {
+        // In the order of `server_resources::VALUE_COLUMNS`.
+        let [
+            cpu_load,
+            used_memory,
+            used_disk,
+            cpu_percent_max,
+            cpu_percent_avg,
+            cpu_percent_min,
+            mem_percent_max,
+            mem_percent_avg,
+            mem_percent_min,
+            disk_percent_max,
+            disk_percent_avg,
+            disk_percent_min,
+        ] = values;
+        Self {
+            cpu_load,
+            used_memory,
+            used_disk,
+            cpu_percent_max,
+            cpu_percent_avg,
+            cpu_percent_min,
+            mem_percent_max,
+            mem_percent_avg,
+            mem_percent_min,
+            disk_percent_max,
+            disk_percent_avg,
+            disk_percent_min,
+        }
+    }
+}
+
+/// Why a host got its result.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HostExplained {
+    /// Always true.
+    #[schema(examples(true))]
+    success: bool,
+    #[schema(examples("host 10.0.0.1 of execution 12: success after 1 attempt"))]
+    message: String,
+    /// With the window and the source that it reads.
+    execution_log: ExecutionLogBody,
+    execution_detail: ExecutionDetailBody,
+    /// In order. A host whose run was ended for it (cancelled, failed as a whole) has no attempt for that.
+    attempts: Vec<AttemptBody>,
+    /// When a pending host is tried again; null if it waits for nothing but its turn.
+    #[schema(required = true)]
+    next_attempt_at: Option<Timestamp>,
+    /// What the source said; null if it said nothing, or if that was not kept (runs before hostsync kept it).
+    #[schema(required = true)]
+    raw: Option<RawBody>,
+    /// What was made of it; null if there is nothing or it made no sense.
+    #[schema(required = true)]
+    converted: Option<ResourceBody>,
+    /// The day's row before; null if there was none or nothing was written.
+    #[schema(required = true)]
+    row_before: Option<ResourceBody>,
+    /// The day's row after; null if nothing was written.
+    #[schema(required = true)]
+    row_after: Option<ResourceBody>,
+}
+
+impl From<Explained> for HostExplained {
+    fn from(explained: Explained) -> Self {
+        let Explained { log, host, explanation, failed_attempts, searches } = explained;
+        let host_ip = host.detail.host_ip.clone();
+        let search =
+            |id: Option<u64>| id.and_then(|id| searches.get(&id)).map(|search| SearchBody::new(search, &host_ip));
+        let mut attempts: Vec<AttemptBody> = failed_attempts
+            .into_iter()
+            .map(|attempt| AttemptBody {
+                attempt: attempt.attempt,
+                ended_at: Timestamp(attempt.failed_at),
+                worker: attempt.worker,
+                outcome: SyncStatus::Failed.to_string(),
+                error_message: Some(attempt.error_message),
+                search: search(attempt.search_id),
+            })
+            .collect();
+        let status = &host.detail.sync_status;
+        // The last attempt of a host that did not fail stands on its detail.
+        if let (Some(finished_at), Some(worker)) = (host.detail.finished_at, host.worker)
+            && status != SyncStatus::Failed.as_str()
+        {
+            attempts.push(AttemptBody {
+                attempt: host.detail.attempts,
+                ended_at: Timestamp(finished_at),
+                worker,
+                outcome: status.clone(),
+                error_message: host.detail.error_message.clone(),
+                search: search(host.search_id),
+            });
+        }
+        let message =
+            format!("host {host_ip} of execution {}: {status} after {}", log.id, counted(attempts.len(), "attempt"));
+        let written = explanation.filter(|explanation| explanation.written);
+        Self {
+            success: true,
+            message,
+            execution_log: log.into(),
+            attempts,
+            next_attempt_at: host.retry_at.map(Timestamp),
+            raw: explanation.map(|explanation| explanation.raw.into()),
+            converted: explanation.and_then(|explanation| explanation.converted).map(ResourceBody::from),
+            row_before: written.and_then(|explanation| explanation.previous).map(ResourceBody::from),
+            row_after: written.and_then(|explanation| explanation.converted).map(ResourceBody::from),
+            execution_detail: host.detail.into(),
+        }
+    }
+}
+
+/// Explain one host
+///
+/// Every attempt with the search that it made and what that said, the values as the source gave them, what was made of them,
+/// and the row of `server_resources` before and after.
+#[utoipa::path(
+    get, path = "/es-sync-executions/{execution_id}/hosts/{host_ip}", operation_id = "explain_es_sync_host", tag = "looking",
+    params(
+        ("execution_id" = u64, Path, description = "Id of the execution"),
+        ("host_ip" = String, Path, min_length = 1, max_length = 50,
+         description = "Address of the host, as it stands in a detail or in its canonical form"),
+    ),
+    responses(
+        (status = 200, description = "Why it got its result", body = HostExplained),
+        (status = 404, description = "There is no such execution: `execution_not_found`, or it has no such host: \
+         `host_not_found`", body = ErrorBody),
+    ),
+)]
+async fn explain_host(
+    _: Viewer,
+    _: NoQuery,
+    State(api): State<Api>,
+    PathId(id): PathId,
+    PathHost(host_ip): PathHost,
+) -> Result<Json<HostExplained>, ApiError> {
+    Ok(Json(explain::explain(&api, ExecutionId(id), &host_ip).await?.into()))
+}

@@ -1,0 +1,233 @@
+//! `/es-sync-stats`: many executions in numbers.
+
+use axum::Json;
+use axum::extract::State;
+use hostsync_shared::execution::TaskId;
+use hostsync_shared::tables::statistics::{FailingHost, SeenError};
+use serde::Serialize;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answers::counted;
+use crate::auth::Viewer;
+use crate::error::ApiError;
+use crate::fields::{Fields, FromFields};
+use crate::request::QueryFields;
+use crate::state::Api;
+use crate::stats::{self, Bucket, StatsQuery, Sums};
+use crate::timestamp::Timestamp;
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(get_stats))
+}
+
+fn bucket() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(Bucket::ALL.map(Bucket::as_str)))
+        .description(Some("How fine the answer is: hours or days of UTC."))
+        .default(Some(Bucket::Day.as_str().into()))
+        .into()
+}
+
+/// Which executions to sum up.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
+pub(crate) struct GetStats {
+    /// Only runs that began at this time or later, RFC 3339; cut to the beginning of its bucket. 7 days before `to` if it is
+    /// absent; at most 31 days before it for hours, 366 for days.
+    #[param(format = DateTime)]
+    from: Option<String>,
+    /// Only runs that began before this time, RFC 3339; extended to the end of its bucket. Now if it is absent.
+    #[param(format = DateTime)]
+    to: Option<String>,
+    /// Only runs of this task; 0 means all runs.
+    #[param(default = 0)]
+    task_id: Option<u64>,
+    #[param(schema_with = bucket)]
+    bucket: Option<String>,
+}
+
+impl FromFields for StatsQuery {
+    fn from_fields(fields: &mut Fields) -> Self {
+        Self {
+            from: fields.time("from"),
+            to: fields.time("to"),
+            task_id: fields.number("task_id", 0..=u64::MAX).map(TaskId),
+            bucket: fields.word::<Bucket>("bucket"),
+        }
+    }
+}
+
+/// Ended runs by status.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunCounts {
+    success: u64,
+    partial: u64,
+    failed: u64,
+    cancelled: u64,
+    skipped: u64,
+}
+
+/// Hosts of ended runs by outcome.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HostCounts {
+    success: u64,
+    failed: u64,
+    no_data: u64,
+    not_in_pool: u64,
+    cancelled: u64,
+}
+
+/// How long runs took, in ms; null without runs. p50 and p95 are within 2.5 %, max is exact. Skipped runs do not count.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Durations {
+    #[schema(required = true, examples(5_200))]
+    p50: Option<u64>,
+    #[schema(required = true, examples(9_100))]
+    p95: Option<u64>,
+    #[schema(required = true, examples(9_874))]
+    max: Option<u64>,
+}
+
+/// Sums of runs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SumsBody {
+    runs: RunCounts,
+    hosts: HostCounts,
+    /// Successful hosts among those that succeeded or failed, 0 to 1; null where there is none.
+    #[schema(required = true, examples(0.998))]
+    success_rate: Option<f64>,
+    duration_ms: Durations,
+}
+
+impl From<&Sums> for SumsBody {
+    fn from(sums: &Sums) -> Self {
+        let counts = &sums.counts;
+        Self {
+            runs: RunCounts {
+                success: counts.runs_success,
+                partial: counts.runs_partial,
+                failed: counts.runs_failed,
+                cancelled: counts.runs_cancelled,
+                skipped: counts.runs_skipped,
+            },
+            hosts: HostCounts {
+                success: counts.hosts_success,
+                failed: counts.hosts_failed,
+                no_data: counts.hosts_no_data,
+                not_in_pool: counts.hosts_not_in_pool,
+                cancelled: counts.hosts_cancelled,
+            },
+            success_rate: sums.success_rate(),
+            duration_ms: Durations {
+                p50: sums.duration_ms(50),
+                p95: sums.duration_ms(95),
+                max: counts.max_duration_ms,
+            },
+        }
+    }
+}
+
+/// Sums of the runs that began in one hour or day.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BucketBody {
+    /// Its first instant.
+    begin: Timestamp,
+    #[serde(flatten)]
+    sums: SumsBody,
+}
+
+/// A host and the runs in which it failed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FailingHostBody {
+    #[schema(examples("10.0.0.1"))]
+    host_ip: String,
+    /// Runs in which it failed.
+    #[schema(examples(3))]
+    failures: u64,
+}
+
+impl From<FailingHost> for FailingHostBody {
+    fn from(host: FailingHost) -> Self {
+        Self { host_ip: host.host_ip, failures: host.failures }
+    }
+}
+
+/// A kind of error: texts that differ in their numbers alone are of one kind.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SeenErrorBody {
+    /// One of those texts.
+    error_message: String,
+    /// Hosts that had it, each run of a host counted.
+    #[schema(examples(40))]
+    hosts: u64,
+    /// When the latest run that had it began.
+    last_seen: Timestamp,
+}
+
+impl From<SeenError> for SeenErrorBody {
+    fn from(error: SeenError) -> Self {
+        Self { error_message: error.error_message, hosts: error.hosts, last_seen: Timestamp(error.last_seen) }
+    }
+}
+
+/// Many executions in numbers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StatsBody {
+    /// Always true.
+    #[schema(examples(true))]
+    success: bool,
+    #[schema(examples("14 ended executions"))]
+    message: String,
+    /// The beginning of the first bucket.
+    from: Timestamp,
+    /// The end of the last bucket.
+    to: Timestamp,
+    #[schema(schema_with = bucket)]
+    bucket: String,
+    total: SumsBody,
+    /// In order, those without runs too.
+    buckets: Vec<BucketBody>,
+    /// At most 20, over the whole days (UTC) that the range touches. Of one run the first 200 failed hosts count.
+    hosts_failing_most: Vec<FailingHostBody>,
+    /// At most 20, over the whole days (UTC) that the range touches.
+    errors_seen_most: Vec<SeenErrorBody>,
+}
+
+/// Sum up executions
+///
+/// Ended executions by the time at which they began; one appears here within seconds of its end. The sums are kept as long
+/// as the executions (`scheduler.retention`).
+#[utoipa::path(
+    get, path = "/es-sync-stats", operation_id = "get_es_sync_stats", tag = "looking",
+    params(GetStats),
+    responses((status = 200, description = "The sums", body = StatsBody)),
+)]
+async fn get_stats(
+    _: Viewer,
+    State(api): State<Api>,
+    QueryFields(submitted): QueryFields<StatsQuery>,
+) -> Result<Json<StatsBody>, ApiError> {
+    let stats = stats::stats(&api, submitted).await?;
+    let runs = usize::try_from(stats.total.runs()).unwrap_or(usize::MAX);
+    Ok(Json(StatsBody {
+        success: true,
+        message: counted(runs, "ended execution"),
+        from: Timestamp(stats.from),
+        to: Timestamp(stats.to),
+        bucket: stats.bucket.to_string(),
+        total: SumsBody::from(&stats.total),
+        buckets: stats
+            .buckets
+            .iter()
+            .map(|(begin, sums)| BucketBody { begin: Timestamp(*begin), sums: sums.into() })
+            .collect(),
+        hosts_failing_most: stats.hosts_failing_most.into_iter().map(FailingHostBody::from).collect(),
+        errors_seen_most: stats.errors_seen_most.into_iter().map(SeenErrorBody::from).collect(),
+    }))
+}

@@ -1,0 +1,284 @@
+//! Statistics over many executions, out of the sums that the schedulers keep.
+//!
+//! Owns the range and its buckets. Reads no execution and no detail. Knows no transport.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use hostsync_shared::database;
+use hostsync_shared::execution::{TaskId, UnknownWord};
+use hostsync_shared::statistics::percentile_ms;
+use hostsync_shared::tables::statistics::{self, DurationStep, FailingHost, HourSums, SeenError};
+
+use crate::error::ApiError;
+use crate::fields::Submitted;
+use crate::state::{Api, within_bound};
+
+/// The range when the caller does not say where it begins.
+const DEFAULT_RANGE: TimeDelta = TimeDelta::days(7);
+
+/// Hosts and errors in an answer.
+const MOST: u32 = 20;
+
+/// How fine the answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bucket {
+    /// An hour of UTC.
+    Hour,
+    /// A day of UTC.
+    Day,
+}
+
+impl Bucket {
+    pub(crate) const ALL: [Self; 2] = [Self::Hour, Self::Day];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    const fn length(self) -> TimeDelta {
+        match self {
+            Self::Hour => TimeDelta::hours(1),
+            Self::Day => TimeDelta::days(1),
+        }
+    }
+
+    /// Longest range, so that an answer has at most 744 buckets.
+    const fn longest_days(self) -> i64 {
+        match self {
+            Self::Hour => 31,
+            Self::Day => 366,
+        }
+    }
+
+    /// The beginning of the bucket in which an instant lies.
+    fn begin(self, time: DateTime<Utc>) -> DateTime<Utc> {
+        let into = time.timestamp().rem_euclid(self.length().num_seconds());
+        DateTime::from_timestamp(time.timestamp() - into, 0).unwrap_or(time)
+    }
+
+    /// The first beginning of a bucket at an instant or after it.
+    fn begin_after(self, time: DateTime<Utc>) -> DateTime<Utc> {
+        let begin = self.begin(time);
+        if begin == time { begin } else { begin.checked_add_signed(self.length()).unwrap_or(begin) }
+    }
+}
+
+impl FromStr for Bucket {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let known = Self::ALL.into_iter().find(|bucket| bucket.as_str() == text);
+        known.ok_or_else(|| UnknownWord { allowed: Self::ALL.map(Self::as_str).join(", ") })
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which executions to sum up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StatsQuery {
+    /// Began at or after.
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// Began before.
+    pub(crate) to: Option<DateTime<Utc>>,
+    /// One task's; 0 and `None` mean all.
+    pub(crate) task_id: Option<TaskId>,
+    pub(crate) bucket: Option<Bucket>,
+}
+
+/// Sums of some executions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Sums {
+    /// Counts alone; its hour means nothing.
+    pub(crate) counts: HourSums,
+    steps: BTreeMap<u16, u64>,
+}
+
+impl Sums {
+    fn add(&mut self, hour: &HourSums) {
+        let counts = &mut self.counts;
+        for (sum, more) in [
+            (&mut counts.runs_success, hour.runs_success),
+            (&mut counts.runs_partial, hour.runs_partial),
+            (&mut counts.runs_failed, hour.runs_failed),
+            (&mut counts.runs_cancelled, hour.runs_cancelled),
+            (&mut counts.runs_skipped, hour.runs_skipped),
+            (&mut counts.hosts_success, hour.hosts_success),
+            (&mut counts.hosts_failed, hour.hosts_failed),
+            (&mut counts.hosts_no_data, hour.hosts_no_data),
+            (&mut counts.hosts_not_in_pool, hour.hosts_not_in_pool),
+            (&mut counts.hosts_cancelled, hour.hosts_cancelled),
+        ] {
+            *sum += more;
+        }
+        counts.max_duration_ms = counts.max_duration_ms.max(hour.max_duration_ms);
+    }
+
+    fn add_durations(&mut self, durations: &DurationStep) {
+        *self.steps.entry(durations.step).or_default() += durations.runs;
+    }
+
+    /// Runs that ended in these executions.
+    pub(crate) fn runs(&self) -> u64 {
+        let counts = &self.counts;
+        counts.runs_success + counts.runs_partial + counts.runs_failed + counts.runs_cancelled + counts.runs_skipped
+    }
+
+    /// Share of the hosts with a result, good or bad, that succeeded; `None` where there is no such host.
+    #[allow(clippy::cast_precision_loss, reason = "a ratio needs no more")]
+    pub(crate) fn success_rate(&self) -> Option<f64> {
+        let judged = self.counts.hosts_success + self.counts.hosts_failed;
+        (judged > 0).then(|| self.counts.hosts_success as f64 / judged as f64)
+    }
+
+    /// Within 2.5 %; never above the maximum, which is exact.
+    pub(crate) fn duration_ms(&self, percent: u64) -> Option<u64> {
+        let percentile = percentile_ms(&self.steps, percent)?;
+        Some(self.counts.max_duration_ms.map_or(percentile, |max| percentile.min(max)))
+    }
+}
+
+/// Statistics over a range.
+#[derive(Debug, Clone)]
+pub(crate) struct Stats {
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) to: DateTime<Utc>,
+    pub(crate) bucket: Bucket,
+    pub(crate) total: Sums,
+    /// In order, none left out.
+    pub(crate) buckets: Vec<(DateTime<Utc>, Sums)>,
+    pub(crate) hosts_failing_most: Vec<FailingHost>,
+    pub(crate) errors_seen_most: Vec<SeenError>,
+}
+
+/// Sums up the executions that began in a range, widened to whole buckets.
+///
+/// # Errors
+///
+/// Bad fields, the database.
+pub(crate) async fn stats(api: &Api, submitted: Submitted<StatsQuery>) -> Result<Stats, ApiError> {
+    let Submitted { value: query, mut problems } = submitted;
+    let bucket = query.bucket.unwrap_or(Bucket::Day);
+    // What is wrong with the fields is told without the database.
+    if let (Some(from), Some(to)) = (query.from, query.to) {
+        if from >= to {
+            problems.add("to", "must be later than from");
+        } else if to - from > TimeDelta::days(bucket.longest_days()) {
+            problems.add("from", too_early(bucket));
+        }
+    }
+    problems.check()?;
+    let task = query.task_id.unwrap_or(statistics::ALL);
+    within_bound(async {
+        let mut connection = api.connection().await?;
+        let to = match query.to {
+            Some(to) => to,
+            None => database::now(&mut connection).await?,
+        };
+        let from = query.from.unwrap_or_else(|| to.checked_sub_signed(DEFAULT_RANGE).unwrap_or(DateTime::UNIX_EPOCH));
+        let (from, to) = (bucket.begin(from), bucket.begin_after(to));
+        check_range(from, to, bucket)?;
+        let hours = statistics::hours(&mut connection, task, from, to).await?;
+        let durations = statistics::durations(&mut connection, task, from, to).await?;
+        let (first_day, last_day) = (from.date_naive(), (to - TimeDelta::seconds(1)).date_naive());
+        let hosts = statistics::failing_most(&mut connection, task, first_day, last_day, MOST).await?;
+        let errors = statistics::errors_seen_most(&mut connection, task, first_day, last_day, MOST).await?;
+        let (total, buckets) = sum_up(bucket, from, to, &hours, &durations);
+        Ok(Stats { from, to, bucket, total, buckets, hosts_failing_most: hosts, errors_seen_most: errors })
+    })
+    .await
+}
+
+fn too_early(bucket: Bucket) -> String {
+    format!("must be at most {} days before to when the bucket is {bucket}", bucket.longest_days())
+}
+
+/// Checks a range of whole buckets, one end of which the caller may not have given.
+fn check_range(from: DateTime<Utc>, to: DateTime<Utc>, bucket: Bucket) -> Result<(), ApiError> {
+    let mut problems = crate::fields::Problems::default();
+    if from >= to {
+        problems.add("from", "must be earlier than to, which is now unless it is given");
+    } else if to - from > TimeDelta::days(bucket.longest_days()) + bucket.length() {
+        problems.add("from", too_early(bucket));
+    }
+    problems.check()
+}
+
+fn sum_up(
+    bucket: Bucket,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    hours: &[HourSums],
+    durations: &[DurationStep],
+) -> (Sums, Vec<(DateTime<Utc>, Sums)>) {
+    let mut total = Sums::default();
+    let mut buckets = BTreeMap::new();
+    let mut begin = from;
+    while begin < to {
+        buckets.insert(begin, Sums::default());
+        begin += bucket.length();
+    }
+    for hour in hours {
+        total.add(hour);
+        buckets.entry(bucket.begin(hour.hour)).or_default().add(hour);
+    }
+    for step in durations {
+        total.add_durations(step);
+        buckets.entry(bucket.begin(step.hour)).or_default().add_durations(step);
+    }
+    (total, buckets.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_range_is_widened_to_whole_buckets() {
+        let (from, to) = (time("2026-01-02T03:04:05Z"), time("2026-01-02T03:04:06Z"));
+        assert_eq!(Bucket::Hour.begin(from), time("2026-01-02T03:00:00Z"));
+        assert_eq!(Bucket::Hour.begin_after(to), time("2026-01-02T04:00:00Z"));
+        assert_eq!(Bucket::Day.begin(from), time("2026-01-02T00:00:00Z"));
+        assert_eq!(Bucket::Day.begin_after(time("2026-01-03T00:00:00Z")), time("2026-01-03T00:00:00Z"));
+        assert_eq!(Bucket::Day.begin(time("1969-12-31T23:59:59Z")), time("1969-12-31T00:00:00Z"));
+    }
+
+    #[test]
+    fn every_bucket_of_the_range_is_there_and_adds_up_to_the_total() {
+        let (from, to) = (time("2026-01-01T00:00:00Z"), time("2026-01-04T00:00:00Z"));
+        let hour = |text, hosts_success, hosts_failed| HourSums {
+            hour: time(text),
+            runs_partial: 1,
+            hosts_success,
+            hosts_failed,
+            max_duration_ms: Some(hosts_success),
+            ..HourSums::default()
+        };
+        let hours = [
+            hour("2026-01-01T00:00:00Z", 3, 1),
+            hour("2026-01-01T23:00:00Z", 1, 3),
+            hour("2026-01-03T05:00:00Z", 4, 0),
+        ];
+        let durations = [DurationStep { hour: hours[2].hour, step: 0, runs: 1 }];
+        let (total, buckets) = sum_up(Bucket::Day, from, to, &hours, &durations);
+        assert_eq!((total.runs(), total.success_rate()), (3, Some(8.0 / 12.0)));
+        assert_eq!(buckets.len(), 3);
+        assert_eq!(buckets[0].1.success_rate(), Some(0.5));
+        assert_eq!((buckets[1].1.runs(), buckets[1].1.success_rate(), buckets[1].1.duration_ms(50)), (0, None, None));
+        assert_eq!((buckets[2].1.duration_ms(95), buckets[2].1.counts.max_duration_ms), (Some(0), Some(4)));
+    }
+}

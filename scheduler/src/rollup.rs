@@ -1,0 +1,69 @@
+//! Adds each execution to the statistics once, after its end.
+//!
+//! Nothing that shows many executions reads their details; this does, once for each, in bounded memory. One transaction
+//! holds the execution's row, adds it to the sums and marks it, so a crash adds nothing and several schedulers add
+//! nothing twice: whoever finds the row locked or marked passes on.
+
+use std::sync::Arc;
+
+use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::outbox::OutboxError;
+use hostsync_shared::statistics::{Failures, duration_step};
+use hostsync_shared::tables::{details, statistics};
+
+use crate::Scheduler;
+
+/// Executions looked up at a time.
+const RUNS: u32 = 200;
+
+/// Failed hosts read at a time.
+const HOSTS: u32 = 2_000;
+
+/// Adds all that have ended since.
+pub(crate) async fn roll_up_ended(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
+    loop {
+        let ids = {
+            let mut connection = scheduler.pool.acquire().await?;
+            statistics::not_rolled_up(&mut connection, RUNS).await?
+        };
+        let mut added = 0;
+        for id in &ids {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(());
+            }
+            added += u32::from(roll_up(&scheduler, *id).await?);
+        }
+        // What is left is being added by another scheduler.
+        if added == 0 || ids.len() < RUNS as usize {
+            return Ok(());
+        }
+    }
+}
+
+/// Adds one execution. `false`: it is in already, or another is at it.
+async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<bool, sqlx::Error> {
+    let mut transaction = scheduler.pool.begin().await?;
+    let Some(run) = statistics::lock_ended(&mut transaction, id).await? else {
+        return Ok(false);
+    };
+    let mut failures = Failures::default();
+    let mut after = 0;
+    // Most runs have no failed host, and then no detail is read.
+    let mut left = run.hosts.failed;
+    while left > 0 {
+        let failed = details::failed_hosts(&mut transaction, id, after, HOSTS.min(left)).await?;
+        let Some(last) = failed.last() else { break };
+        after = last.id;
+        left = left.saturating_sub(u32::try_from(failed.len()).unwrap_or(u32::MAX));
+        for host in failed {
+            failures.add(host.host_ip, &host.error_message);
+        }
+    }
+    let (hosts, errors) = failures.into_sums();
+    statistics::add_run(&mut transaction, &run, run.duration_ms.map(duration_step)).await?;
+    statistics::add_failed_hosts(&mut transaction, &run, &hosts).await?;
+    statistics::add_errors(&mut transaction, &run, &errors).await?;
+    statistics::mark_rolled_up(&mut transaction, id).await?;
+    transaction.commit().await?;
+    Ok(true)
+}

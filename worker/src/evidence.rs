@@ -1,0 +1,80 @@
+//! What a worker keeps of its searches, so that each host's result can be explained.
+//!
+//! Owns which searches are stored: those that gave a host its outcome or cost it an attempt, once an execution.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::tables::executions::Scope;
+use hostsync_shared::tables::searches::{NewSearch, SearchId};
+
+/// A search that was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) id: SearchId,
+    pub(crate) began: Instant,
+    pub(crate) elapsed: Duration,
+    pub(crate) hosts_asked: usize,
+    pub(crate) answer: Result<Said, String>,
+}
+
+/// What a whole answer said.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) took_ms: u64,
+    pub(crate) hosts_found: usize,
+    pub(crate) documents: u64,
+    /// LEAD: `SearchAnswer` does not tell yet; fill it in `search::answer`.
+    pub(crate) shards: Option<u32>,
+}
+
+/// The searches of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    /// The body of all of them, as it is kept.
+    pub(crate) body: Option<String>,
+    pub(crate) searches: Vec<Made>,
+}
+
+impl Evidence {
+    /// The rows of the searches that `used` names, each once an execution, in order of their key.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        worker: &'a str,
+        scope: &'a Scope,
+        used: &BTreeSet<(ExecutionId, SearchId)>,
+    ) -> Vec<NewSearch<'a>> {
+        used.iter()
+            .filter_map(|(execution_id, id)| {
+                let made = self.searches.iter().find(|made| made.id == *id)?;
+                let said = made.answer.as_ref().ok();
+                Some(NewSearch {
+                    execution_id: *execution_id,
+                    id: *id,
+                    began_ago: made.began.elapsed(),
+                    worker,
+                    es_endpoint: &scope.es_endpoint,
+                    index_pattern: &scope.es_index_pattern,
+                    body: self.body.as_deref(),
+                    hosts_asked: made.hosts_asked,
+                    hosts_found: said.map(|said| said.hosts_found),
+                    documents: said.map(|said| said.documents),
+                    took_ms: said.map(|said| said.took_ms),
+                    elapsed: made.elapsed,
+                    shards: said.and_then(|said| said.shards),
+                    error_message: made.answer.as_ref().err().map(String::as_str),
+                })
+            })
+            .collect()
+    }
+}
+
+/// The name of this process for those who read an explanation: its machine and its process id.
+pub(crate) fn worker_name() -> String {
+    // Linux says it here; elsewhere the process id has to do.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().take(64).collect();
+    let id = std::process::id();
+    if host.is_empty() { format!("worker/{id}") } else { format!("{host}/{id}") }
+}
