@@ -24,6 +24,7 @@ use crate::auth::Guard;
 use crate::error::ApiError;
 use crate::events::Watchers;
 use crate::full_sync::MAX_FULL_SYNCS;
+use crate::probe::MAX_PROBES;
 use crate::sources::Sources;
 
 /// The names of the dependencies in `/readyz`.
@@ -68,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) waiting: Semaphore,
     /// The right to look for the hosts of a group.
     pub(crate) full_syncs: Semaphore,
+    /// The right to probe a source.
+    pub(crate) probes: Semaphore,
     /// Those who watch executions.
     pub(crate) watchers: Watchers,
 }
@@ -109,6 +112,7 @@ impl Api {
             stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
             full_syncs: Semaphore::new(MAX_FULL_SYNCS),
+            probes: Semaphore::new(MAX_PROBES),
             watchers: Watchers::new(),
         })))
     }
