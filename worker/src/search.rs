@@ -4,10 +4,12 @@
 //! Writes nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use hostsync_shared::elasticsearch::{Endpoint, SearchError};
-use hostsync_shared::mapping::{HostReading, Mapping, max_hosts};
+use hostsync_shared::elasticsearch::{Asked, Endpoint, SearchError};
+use hostsync_shared::explanation::kept_body;
+use hostsync_shared::mapping::{FieldTypes, HostReading, Mapping, max_hosts};
 use hostsync_shared::metrics::{Metrics, ReasonClass, SearchOutcome};
 use hostsync_shared::tables::searches::SearchId;
 use hostsync_shared::window::Window;
@@ -53,6 +55,22 @@ pub(crate) struct Searched {
     pub(crate) outage: Option<String>,
     /// Nothing that could be asked again would be answered: the execution fails once.
     pub(crate) refused: Option<String>,
+    /// The fields of the last search and the body by them: nearly always those of all.
+    body: Option<(FieldTypes, Option<Arc<str>>)>,
+}
+
+impl Searched {
+    /// The body of a search by `types` as it is kept, made once for searches in a row by the same fields.
+    fn body(&mut self, mapping: &Mapping, types: FieldTypes, window: Window) -> Option<Arc<str>> {
+        match &self.body {
+            Some((known, body)) if *known == types => body.clone(),
+            _ => {
+                let body: Option<Arc<str>> = kept_body(mapping, &types, window).map(Arc::from);
+                self.body = Some((types, body.clone()));
+                body
+            }
+        }
+    }
 }
 
 /// Searches `hosts`, each once. An outage ends the search; what was answered before stands.
@@ -105,7 +123,7 @@ async fn answer(
     searched: &mut Searched,
 ) -> Result<(), SearchError> {
     let began = Instant::now();
-    let result = endpoint.search(index_pattern, mapping, window, hosts).await;
+    let Asked { types, answer: result } = endpoint.search_showing(index_pattern, mapping, window, hosts).await;
     let elapsed = began.elapsed();
     Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), elapsed);
     let id = SearchId::new();
@@ -113,9 +131,10 @@ async fn answer(
         took_ms: answer.took_ms,
         hosts_found: answer.readings.len(),
         documents: answer.readings.values().map(|reading| reading.data_point_count).sum(),
-        shards: None,
+        shards: answer.shards,
     });
-    searched.made.push(Made { id, began, elapsed, hosts_asked: hosts.len(), answer });
+    let body = types.and_then(|types| searched.body(mapping, types, window));
+    searched.made.push(Made { id, began, elapsed, hosts_asked: hosts.len(), body, answer });
     searched.asked_by.extend(hosts.iter().map(|host| (host.clone(), id)));
     let mut answer = result?;
     for host in hosts {
