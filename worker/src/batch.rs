@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::evidence::Evidence;
-use crate::search::{Found, Reason, Searched, search};
+use crate::search::{Found, Reason, SEARCHING_BUDGET, Searched, search};
 use crate::sources::Sources;
 use crate::write::{Outcome, Resolved, Told, Written, write_batch};
 
@@ -126,7 +126,8 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
     let hosts: BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
     let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
     Metrics::global().batch(hosts.len());
-    let searching = search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts);
+    let searching =
+        search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET);
     let Searched { found, asked_by, made, outage, refused, .. } =
         bench.stop_searches.run_until_cancelled(searching).await.ok_or(Stopped)?;
     if let Some(reason) = refused {
