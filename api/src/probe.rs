@@ -211,8 +211,8 @@ mod tests {
 
     use super::*;
 
-    fn pool(ram_gb: Option<u32>) -> Option<PoolHost> {
-        Some(PoolHost { id: 7, host_name: "web-1".to_owned(), ram_gb, disk_gb: None })
+    fn pooled(ram_gb: u32) -> PoolHost {
+        PoolHost { id: 7, host_name: "web-1".to_owned(), ram_gb: Some(ram_gb), disk_gb: None }
     }
 
     fn found(memory: Option<f64>) -> ProbedHost {
@@ -226,17 +226,17 @@ mod tests {
     #[test]
     fn a_host_gets_the_outcome_that_a_run_would_give_it() {
         let zabbix = Mapping::zabbix();
-        let good = outcome(&zabbix, found(Some(8.0)), pool(Some(16)));
+        let good = outcome(&zabbix, found(Some(8.0)), Some(pooled(16)));
         assert_eq!((good.status, good.row_after), (SyncStatus::Success, good.converted));
         let values = good.converted.expect("values");
         assert_eq!((values[1], values[6], values[9]), (Some(8.0), Some(50.0), None));
 
-        let bad = outcome(&zabbix, found(Some(8.0)), pool(Some(4)));
+        let bad = outcome(&zabbix, found(Some(8.0)), Some(pooled(4)));
         assert_eq!((bad.status, bad.converted, bad.row_after), (SyncStatus::Failed, None, None));
         assert_eq!(bad.error_message.as_deref(), Some("used memory 8.00 GB is more than the 4 GB of hosts_pool.ram"));
 
         let nothing = ProbedHost { reading: None, ..found(None) };
-        assert_eq!(outcome(&zabbix, nothing.clone(), pool(None)).status, SyncStatus::NoData);
+        assert_eq!(outcome(&zabbix, nothing.clone(), Some(pooled(16))).status, SyncStatus::NoData);
         assert_eq!(outcome(&zabbix, nothing, None).status, SyncStatus::NotInPool);
     }
 
