@@ -314,3 +314,40 @@ async fn explain_host(
 ) -> Result<Json<HostExplained>, ApiError> {
     Ok(Json(explain::explain(&api, ExecutionId(id), &host_ip).await?.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+
+    fn bodies_shown(kept: Option<&str>) -> (Option<Value>, Option<Value>) {
+        let search = Search {
+            search_id: 1,
+            searched_at: DateTime::UNIX_EPOCH,
+            worker: "w".to_owned(),
+            es_endpoint: "e".to_owned(),
+            index_pattern: "i".to_owned(),
+            body: kept.map(str::to_owned),
+            hosts_asked: 2,
+            hosts_found: None,
+            documents: None,
+            took_ms: None,
+            elapsed_ms: 1,
+            shards: None,
+            error_message: None,
+        };
+        let shown = SearchBody::new(&search, "10.0.0.1");
+        (shown.body, shown.second_body)
+    }
+
+    #[test]
+    fn a_search_that_was_two_at_once_shows_both_bodies() {
+        let [text, keyword] = ["hostIp.keyword", "hostIp"].map(|field| json!({"terms": {field: ["10.0.0.1"]}}));
+        let kept = r#"[{"terms": {"hostIp.keyword": ["{host_ip}"]}}, {"terms": {"hostIp": ["{host_ip}"]}}]"#;
+        assert_eq!(bodies_shown(Some(kept)), (Some(text.clone()), Some(keyword)));
+        assert_eq!(bodies_shown(Some(r#"{"terms": {"hostIp.keyword": ["{host_ip}"]}}"#)), (Some(text), None));
+        assert_eq!(bodies_shown(None), (None, None));
+    }
+}

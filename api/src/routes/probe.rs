@@ -298,3 +298,31 @@ async fn probe_source(
 ) -> Result<Json<ProbeBody>, ApiError> {
     Ok(Json(probe::probe(&api, submitted).await?.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(problems: &[&str]) -> Probe {
+        let problems = problems.iter().map(|problem| (*problem).to_owned()).collect();
+        Probe { reachable: true, documents: Some(1), problems, ..Probe::default() }
+    }
+
+    #[test]
+    fn the_message_is_a_sentence_on_what_matters_most() {
+        assert_eq!(message_of(&answer(&[]), None), "a task would read 1 document");
+        assert_eq!(message_of(&answer(&["a is bad", "b is bad"]), None), "the source has 2 problems: a is bad");
+        let away = Probe { reachable: false, ..answer(&["nobody answers"]) };
+        assert_eq!(message_of(&away, None), "the source cannot be reached: nobody answers");
+    }
+
+    #[test]
+    fn what_the_source_says_of_the_capacity_is_shown_as_far_as_it_is_a_number() {
+        assert!(ShareBody::new(Share::default()).is_none());
+        let stats = Stats { max: 50.0, avg: f64::NAN, min: 10.0 };
+        let share = ShareBody::new(Share { percent: Some(stats), total: Some(1024.0) });
+        let shown = serde_json::to_value(share).expect("JSON");
+        let percent = serde_json::json!({"max": 50.0, "avg": null, "min": 10.0});
+        assert_eq!(shown, serde_json::json!({"percent": percent, "total": 1024.0}));
+    }
+}
