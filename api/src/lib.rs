@@ -19,6 +19,7 @@ mod observe;
 mod openapi;
 mod pagination;
 mod preview;
+mod probe;
 mod readiness;
 mod request;
 mod retry;

@@ -545,3 +545,16 @@ async fn an_authority_of_ones_own_is_trusted_where_the_endpoint_names_it_and_now
         }
     }
 }
+
+#[tokio::test]
+async fn a_probe_keeps_what_was_answered_in_time() {
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(whole()).set_delay(Duration::from_secs(20))).await;
+    let root = ResponseTemplate::new(200).set_body_json(json!({"version": {"number": "8.1.0"}}));
+    Mock::given(method("GET")).and(path("/")).respond_with(root).mount(&server).await;
+    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let longest = Duration::from_secs(1);
+    let probe = endpoint.probe("logs-*", &Mapping::zabbix(), window_of_a_day(), None, longest).await;
+    assert_eq!((probe.reachable, probe.version.as_deref(), probe.documents), (true, Some("8.1.0"), None));
+    assert_eq!(probe.problems.len(), 1);
+    assert!(probe.problems[0].ends_with("not everything was answered within 1 s"), "{:?}", probe.problems);
+}
