@@ -50,7 +50,8 @@ test-database: up ## run the tests that depend on the database (DB=mysql for MyS
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
+	    --test looking --test redelivery --test crash
 
 # Of .dev: what a client in Python needs, from PyPI.
 RPC_CLIENT = .dev/rpc-client

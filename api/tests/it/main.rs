@@ -7,6 +7,7 @@
 mod harness;
 
 mod access;
+mod answers;
 mod bad_input;
 mod binary;
 mod callers;
