@@ -93,8 +93,8 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, test, the Python client, and the tests of the database on MySQL
+ci: ## what .ci/run does: check, test, the Python client, and what depends on the database on MySQL
 	$(MAKE) check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
-	$(MAKE) test-database DB=mysql
+	$(MAKE) test-database test-rpc-client DB=mysql
