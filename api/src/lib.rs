@@ -162,6 +162,7 @@ fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::complete(document);
     let operator = operations::router(api.readiness.clone(), api.metrics.clone());
+    let operator = operator.method_not_allowed_fallback(method_not_allowed);
     routes
         .route("/openapi.json", get(async move || Json(document.clone())))
         .merge(docs::router())

@@ -8,6 +8,7 @@
 mod harness;
 
 mod access;
+mod answers;
 mod bad_input;
 mod binary;
 mod callers;
