@@ -15,7 +15,7 @@ WITH_SERVERS = . .dev/env &&
 # A database with the schema, for checking .sqlx.
 SQLX_DATABASE = hostsync_sqlx
 
-include deploy/dev.mk
+include deploy/dev.mk deploy/chart.mk
 
 .PHONY: help demo bench history test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
