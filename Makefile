@@ -92,8 +92,9 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, test, the Python client, and the tests of the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the Python client, and the tests of the database on MySQL
 	$(MAKE) check
+	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-database DB=mysql
