@@ -1,5 +1,6 @@
 """For each failure the right alert fires, and no other: played to promtool as the metrics that it leaves."""
 
+import re
 import subprocess
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from conftest import CHART
 
 RULES = CHART / "files" / "alerts.yaml"
-ALERTS = [rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+SUMMARIES = {rule["alert"]: rule["annotations"]["summary"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
 
 # Two hours, a sample each 15 s. What happens begins after an hour.
 STEPS, BEGIN, SPELL = 480, 240, 40
@@ -135,11 +136,17 @@ FAILURES = {
         12,
     ),
     "no scheduler": ({UP % ("scheduler", "s1"): spell(1, 0)}, {"HostsyncServiceDown"}, 12),
+    "no scheduler, and Prometheus knows of none": ({UP % ("scheduler", "s1"): f"1x{BEGIN - 1} stale"}, {"HostsyncServiceDown"}, None),
     "a fire missed": ({MISSED: born(1)}, {"HostsyncFireMissed"}, 17),
     "a slow source": ({SEARCH % "1": f"0+10x{BEGIN} {BEGIN * 10}+0x{STEPS - BEGIN}"}, {"HostsyncSourceSlow"}, None),
     "partial answers for many hosts": ({FINISHED % ("failed", "source"): f"0+1x{BEGIN} {BEGIN}+300x{STEPS - BEGIN}"}, {"HostsyncHostsFail"}, None),
     "a fault in the API": ({HTTP % "500": f"0x{BEGIN} 1+1x{STEPS - BEGIN}"}, {"HostsyncApiFails"}, None),
 }
+
+
+def labels_of(alert):
+    """The labels without which the sentence of an alert would have a hole."""
+    return set(re.findall(r"\$labels\.(\w+)", SUMMARIES[alert]))
 
 
 def promtool(directory, series, checks):
@@ -158,6 +165,12 @@ def promtool(directory, series, checks):
                         "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)],
                     }
                     for minute, alerts in checks
+                ]
+                + [
+                    {"expr": f'ALERTS{{alertname="{alert}",alertstate="firing",{label}=""}}', "eval_time": f"{minute}m", "exp_samples": []}
+                    for minute, alerts in checks
+                    for alert in alerts
+                    for label in labels_of(alert)
                 ],
             }
         ],
@@ -184,7 +197,7 @@ def test_a_failure_that_is_not_there_is_noticed_by_the_test(tmp_path):
 
 
 def test_every_alert_has_a_failure():
-    assert {alert for _, alerts, _ in FAILURES.values() for alert in alerts} == set(ALERTS)
+    assert {alert for _, alerts, _ in FAILURES.values() for alert in alerts} == SUMMARIES.keys()
 
 
 def test_prometheus_takes_the_rules():
