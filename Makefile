@@ -15,7 +15,7 @@ WITH_SERVERS = . .dev/env &&
 # A database with the schema, for checking .sqlx.
 SQLX_DATABASE = hostsync_sqlx
 
-include deploy/dev.mk
+include deploy/dev.mk deploy/chart.mk
 
 .PHONY: help demo bench history test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
@@ -94,8 +94,9 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, test, the Python client, and what depends on the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the Python client, and what depends on the database on MySQL
 	$(MAKE) check
+	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-database test-rpc-client DB=mysql

@@ -83,10 +83,11 @@ impl Defaults {
 mod tests {
     use super::*;
 
+    const URL: &str = "https://search.example/";
+
     fn defaults() -> Defaults {
-        let mut config = Config::default();
-        config.elasticsearch.default_mapping = "zabbix".to_owned();
-        Defaults::from(&config)
+        let variables = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__OTHER__URL", URL)];
+        Defaults::from(&Config::load(None, variables).expect("a configuration"))
     }
 
     #[test]
@@ -94,6 +95,7 @@ mod tests {
         let source = defaults().source("", "other-*", "");
         assert_eq!((source.es_index_pattern.as_str(), source.mapping.as_str()), ("other-*", "zabbix"));
         assert_eq!(source.es_endpoint, "default");
+        assert_eq!(defaults().source(URL, "", "").es_endpoint, "other");
         assert_eq!(defaults().source("elsewhere", "", "").es_endpoint, "elsewhere", "another process may know it");
     }
 
