@@ -17,7 +17,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench history test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench history test test-database test-rpc-client test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -65,6 +65,18 @@ $(RPC_CLIENT)/ready: tests/rpc-client/requirements.txt
 	$(RPC_CLIENT)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# Of .dev: what drives the browser, from PyPI.
+CONSOLE = .dev/console
+
+test-console: up $(CONSOLE)/ready ## use the console in a real browser
+	@deploy/dev/browser
+	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/$(CONSOLE)/bin/python cargo test -p hostsync-api --test console
+
+$(CONSOLE)/ready: tests/console/requirements.txt
+	python3 -m venv $(CONSOLE)
+	$(CONSOLE)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
 fmt:
@@ -72,7 +84,7 @@ fmt:
 
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p hostsync-api --test rpc_client -- -D warnings
+	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -94,9 +106,10 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the Python client, and what depends on the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the Python client, the console in a browser, and what depends on the database on MySQL
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
+	$(MAKE) test-console
 	$(MAKE) test-database test-rpc-client DB=mysql

@@ -3,7 +3,9 @@
 //! `routes` (a file a resource) and `rpc` are the outside, `tasks`, `enqueue` and `executions` are the rules, which know
 //! no transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
 
+mod asset;
 mod auth;
+mod console;
 mod docs;
 mod enqueue;
 mod error;
@@ -166,6 +168,7 @@ fn router(api: Api) -> Router {
     routes
         .route("/openapi.json", get(async move || Json(document.clone())))
         .merge(docs::router())
+        .merge(console::router())
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(api.clone())

@@ -101,8 +101,8 @@ fn every_requirement_names_a_test_that_exists() {
     assert!(rows.len() >= 190, "{} rows", rows.len());
 }
 
-/// Suites that never reach the database, and the one that `make test-rpc-client` runs.
-const WITHOUT_DATABASE: [&str; 4] = ["elasticsearch", "schedule_robfig", "rpc_client", "contract_coverage"];
+/// Suites that never reach the database, and those that `make test-rpc-client` and `make test-console` run.
+const WITHOUT_DATABASE: [&str; 5] = ["elasticsearch", "schedule_robfig", "rpc_client", "console", "contract_coverage"];
 
 #[test]
 fn every_suite_that_reaches_the_database_runs_on_the_other_one_too() {

@@ -9,7 +9,7 @@ use super::answers::Done;
 
 /// The documentation of these routes.
 #[derive(OpenApi)]
-#[openapi(paths(health, ready, metrics, document, docs))]
+#[openapi(paths(health, ready, metrics, document, docs, console))]
 pub(crate) struct OperatorRoutes;
 
 /// The state of a dependency.
@@ -83,3 +83,14 @@ fn document() {}
 )]
 #[allow(dead_code, reason = "documentation alone")]
 fn docs() {}
+
+/// The console
+///
+/// Tasks, executions and hosts for people with a browser. The page shows no data: it asks for a token, and calls the routes
+/// of this document with it. Works without the internet.
+#[utoipa::path(
+    get, path = "/", operation_id = "console", tag = "operating",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+)]
+#[allow(dead_code, reason = "documentation alone")]
+fn console() {}

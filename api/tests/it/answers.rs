@@ -91,7 +91,7 @@ async fn every_body_is_flat_and_begins_with_success_and_message() {
 /// What the routes for an operator's tools say.
 async fn shown_to_anybody(server: &Server) -> String {
     let mut text = String::new();
-    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/"] {
         let answer = server.get_plain(path).await;
         assert_eq!(answer.status, 200, "{path}");
         text.push_str(&answer.text);

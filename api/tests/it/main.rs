@@ -12,6 +12,7 @@ mod answers;
 mod bad_input;
 mod binary;
 mod callers;
+mod console;
 mod docs;
 mod document;
 mod events;

@@ -1,0 +1,255 @@
+"""What people do with the console."""
+
+import re
+
+from conftest import sign_in
+from playwright.sync_api import expect
+
+
+def make_task(page, name, schedule="0 30 2 * * MON"):
+    page.goto("/#/tasks/new")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Schedule", exact=False).first.fill(schedule)
+    page.get_by_role("button", name="Create").click()
+    page.get_by_role("heading", name=name).wait_for()
+
+
+def test_a_token_is_asked_for_and_kept_for_the_tab_alone(page, operator):
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    sign_in(page, "not-a-token-of-this-server")
+    expect(page.get_by_text("does not know this token")).to_be_visible()
+    sign_in(page, operator)
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    kept = page.evaluate("[localStorage.length, document.cookie, Object.values(sessionStorage)]")
+    assert kept == [0, "", [operator]]
+    page.reload()
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_a_task_is_made_with_its_schedule_and_source_in_view(signed_in):
+    page = signed_in
+    page.get_by_role("link", name="New task").click()
+    page.get_by_label("Name", exact=True).fill("weekly load")
+    page.get_by_label("Time zone").fill("Europe/Berlin")
+    page.get_by_label("Schedule").fill("0 30 2 1 * MON")
+    page.get_by_role("button", name="Preview the schedule").click()
+    expect(page.get_by_text("Europe/Berlin", exact=False).first).to_be_visible()
+    expect(page.get_by_role("list", name="Warnings")).to_contain_text("day")
+    expect(page.locator("ol time")).to_have_count(5)
+
+    page.get_by_label("Schedule").fill("0 30 25 * * MON")
+    page.get_by_role("button", name="Preview the schedule").click()
+    expect(page.get_by_text("is out of range")).to_be_visible()
+
+    # The server of the test has no source: that is told, field by field where it can be.
+    page.get_by_role("button", name="Probe the source").click()
+    expect(page.get_by_text("not reachable")).to_be_visible()
+    expect(page.get_by_role("list", name="Problems")).to_be_visible()
+
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("alert").filter(has_text="out of range").first).to_be_visible()
+    page.get_by_label("Schedule").fill("0 30 2 * * MON")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", name="weekly load")).to_be_visible()
+
+    page.get_by_label("Description").fill("every Monday")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_contain_text("task")
+    page.get_by_role("link", name="Tasks", exact=True).click()
+    row = page.get_by_role("row").filter(has_text="weekly load")
+    expect(row).to_contain_text("every Monday")
+
+    switch = page.get_by_role("switch", name="weekly load fires")
+    expect(switch).not_to_be_checked()
+    switch.click()
+    expect(page.get_by_role("switch", name="weekly load fires")).to_be_checked()
+    expect(row.locator("time")).to_have_count(1)
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete weekly load").click()
+    expect(page.get_by_role("row").filter(has_text="weekly load")).to_have_count(0)
+
+
+def test_a_task_runs_at_once(signed_in):
+    page = signed_in
+    make_task(page, "pool")
+    page.goto("/#/tasks")
+    page.get_by_role("button", name="Run pool now").click()
+    expect(page.get_by_role("heading", name=re.compile(r"Execution \d+: pool"))).to_be_visible()
+
+
+def test_a_list_runs_without_its_bad_lines_and_its_progress_is_seen_to_the_end(signed_in):
+    page = signed_in
+    page.get_by_role("link", name="Run by hand").click()
+    hosts = "\n".join(f"10.1.0.{number}" for number in range(12))
+    page.get_by_label("Name").fill("by hand")
+    page.get_by_label("Hosts", exact=False).first.fill(f"{hosts}\nno address\n")
+    page.get_by_role("button", name="Run", exact=True).click()
+    invalid = page.get_by_role("region", name=re.compile("left out: 1$"))
+    expect(invalid).to_contain_text("no address")
+    # Less than all at first, then all: the bar has moved by itself.
+    expect(page.get_by_text(re.compile(r"\b[1-9]\d? of 12 hosts .*pending"))).to_be_visible()
+    expect(page.get_by_text("12 of 12 hosts · 12 success")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("has ended")
+
+    page.get_by_role("link", name=re.compile(r"^Execution \d+$")).click()
+    expect(page.get_by_role("heading", name=re.compile("by hand"))).to_be_visible()
+    page.get_by_label("Address").fill("10.1.0.3")
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("link", name="10.1.0.3").click()
+    expect(page.get_by_role("heading", name=re.compile("Host 10.1.0.3 of execution"))).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile("Attempt 1"))).to_be_visible()
+
+
+def test_a_file_is_run_as_it_is(signed_in):
+    page = signed_in
+    page.goto("/#/run")
+    page.get_by_label("Name").fill("from a file")
+    file = {"name": "hosts.txt", "mimeType": "text/plain", "buffer": b"\xef\xbb\xbf10.2.0.1,\r\n10.2.0.2 # front\r\n"}
+    page.get_by_label("Or a file of hosts").set_input_files(file)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("2 of 2 hosts · 2 success")).to_be_visible()
+
+
+def test_executions_are_filtered_and_the_failed_hosts_run_again(signed_in):
+    page = signed_in
+    page.get_by_role("link", name="Executions", exact=True).first.click()
+    page.get_by_label("Status").select_option("partial")
+    page.get_by_label("Trigger").select_option("manual")
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("link", name="explained").click()
+    page.get_by_role("list", name="Hosts by status").get_by_role("link", name=re.compile("failed")).click()
+    expect(page.get_by_role("link", name="10.0.0.2")).to_be_visible()
+    expect(page.get_by_role("link", name="10.0.0.1")).to_have_count(0)
+    page.get_by_role("button", name="Retry the failed hosts").click()
+    expect(page.get_by_text("1 of 1 host · 1 success")).to_be_visible()
+
+
+def test_a_host_is_explained_from_its_search_to_its_row(signed_in):
+    page = signed_in
+    page.goto("/#/executions?status=partial")
+    page.get_by_role("link", name="explained").click()
+    page.get_by_role("link", name="10.0.0.1").click()
+    values = page.get_by_role("region", name="Values of the day")
+    expect(values).to_contain_text("40.5 %")
+    expect(page.get_by_role("region", name=re.compile("Raw values, of 288 documents"))).to_contain_text("20.25")
+    page.get_by_text("The search, for this host alone").click()
+    expect(page.locator("pre")).to_contain_text("10.0.0.1")
+    page.get_by_role("link", name="History of the host").click()
+    chart = page.get_by_role("img", name=re.compile("Highest values by day"))
+    expect(chart).to_be_visible()
+    # Three days with values among five: two stretches, and a dot for each value.
+    assert chart.locator(".line-0 circle").count() == 3
+    assert chart.locator(".line-0 polyline").count() == 2
+    expect(page.get_by_text("In the pool as web-1")).to_be_visible()
+
+
+def test_any_host_can_be_looked_for(signed_in):
+    page = signed_in
+    page.get_by_label("Host", exact=True).fill("10.9.9.9")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    page.get_by_label("Host", exact=True).fill("10.0.0.1")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("heading", name="Host 10.0.0.1")).to_be_visible()
+
+
+def test_statistics_are_drawn_by_hour_and_day(signed_in):
+    page = signed_in
+    page.get_by_role("link", name="Statistics").click()
+    expect(page.get_by_role("img", name=re.compile("Success rate by day"))).to_be_visible()
+    page.get_by_label("By").select_option("hour")
+    page.get_by_role("main").get_by_role("button", name="Show").click()
+    expect(page.get_by_role("img", name=re.compile("Duration by hour"))).to_be_visible()
+
+
+def test_a_viewer_is_told_in_a_sentence_what_it_may_not_do(page, viewer):
+    sign_in(page, viewer)
+    page.get_by_role("link", name="Run by hand").click()
+    page.get_by_label("Name").fill("not mine")
+    page.get_by_label("Hosts", exact=False).first.fill("10.0.0.1")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("alert").filter(has_text="This token reads only")).to_be_visible()
+
+
+def test_who_is_too_early_is_told_when_to_try_again(signed_in):
+    page = signed_in
+    refusal = {"success": False, "message": "the database is down", "code": "database_unavailable"}
+    page.route("**/es-sync-stats*", lambda route: route.fulfill(status=429, headers={"Retry-After": "7"}, json=refusal))
+    page.get_by_role("link", name="Statistics").click()
+    expect(page.get_by_role("alert")).to_have_text("the database is down. Try again in 7 seconds.")
+
+
+def test_a_token_that_is_no_longer_good_is_asked_for_again(signed_in):
+    page = signed_in
+    page.evaluate("sessionStorage.setItem('hostsync-token', 'changed-meanwhile')")
+    page.get_by_role("link", name="Statistics").click()
+    expect(page.get_by_text("does not know this token")).to_be_visible()
+
+
+def test_a_stream_that_breaks_is_begun_again_behind_the_last_event(signed_in):
+    page = signed_in
+    state = {"execution_status": "running", "total_hosts": 2, "success_count": 1, "failed_count": 0, "no_data_count": 0,
+             "not_in_pool_count": 0, "cancelled_count": 0, "pending_count": 1}
+    heard = page.evaluate("""async (state) => {
+        const { follow } = await import("/console/events.js");
+        const ids = [], states = [];
+        const answers = [
+            () => new Response(`event: progress\\nid: one\\ndata: ${JSON.stringify(state)}\\n\\nevent: pro`),
+            () => new Response("{}", { status: 429, headers: { "Retry-After": "1" } }),
+            () => new Response(`: alive\\n\\nevent: end\\nid: two\\ndata: ${JSON.stringify({ ...state, pending_count: 0 })}\\n\\n`),
+        ];
+        window.fetch = async (_, { headers }) => { ids.push(headers.get("Last-Event-ID")); return answers.shift()(); };
+        const hasEnded = await follow(1, (state) => states.push(state.pending_count), new AbortController().signal);
+        return { ids, states, hasEnded };
+    }""", state)
+    assert heard == {"ids": [None, "one", "one"], "states": [1, 0], "hasEnded": True}
+
+
+def test_text_from_the_api_stays_text(signed_in):
+    page = signed_in
+    name = "<img src=x onerror=alert(1)><b>bold</b>"
+    make_task(page, name)
+    page.goto("/#/tasks")
+    expect(page.get_by_role("link", name=name)).to_be_visible()
+    assert page.locator("main img, main b").count() == 0
+
+
+def test_every_view_fits_a_phone_and_names_its_controls(signed_in):
+    page = signed_in
+    page.set_viewport_size({"width": 375, "height": 700})
+    views = ["tasks", "tasks/new", "executions", "executions/1", "executions/1/hosts/10.0.0.1", "hosts/10.0.0.1", "run", "stats"]
+    for view in views:
+        page.goto(f"/#/{view}")
+        page.wait_for_function("!document.querySelector('main').hasAttribute('aria-busy')")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, view
+        nameless = page.evaluate("""[...document.querySelectorAll("input, select, textarea, button, a")].filter((control) =>
+            !(control.labels?.length || control.ariaLabel || control.textContent.trim())).map((control) => control.outerHTML)""")
+        assert nameless == [], view
+
+
+def test_the_colours_follow_the_readers_preference(signed_in):
+    page = signed_in
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(ground) == "rgb(20, 24, 29)"
+
+
+def test_the_keyboard_leads_past_the_navigation_to_the_content(signed_in):
+    page = signed_in
+    page.reload()
+    page.get_by_role("heading", name="Tasks").wait_for()
+    page.evaluate("document.activeElement.blur()")
+    page.locator(".skip").focus()
+    expect(page.locator(".skip")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Name has")).to_be_focused()
