@@ -57,9 +57,15 @@ export function badge(status) {
   return status ? element("span", { class: `badge ${status}` }, words.status(status)) : words.NOTHING;
 }
 
-/** A labelled input, select or textarea. The label holds the control, so it needs no id. */
+let hints = 0;
+
+/** A labelled input, select or textarea. The label holds the control, so it needs no id; a hint describes it. */
 export function field(label, control, hint) {
-  return element("label", { class: "field" }, element("span", {}, label), control, hint ? element("small", {}, hint) : null);
+  const labelled = element("label", {}, element("span", {}, label), control);
+  if (!hint) return element("div", { class: "field" }, labelled);
+  hints += 1;
+  control.setAttribute("aria-describedby", `hint-${hints}`);
+  return element("div", { class: "field" }, labelled, element("small", { id: `hint-${hints}` }, hint));
 }
 
 /** A select of `[value, text]` pairs. */

@@ -19,7 +19,7 @@ export async function showExecution(context) {
   fill(
     place,
     element("h1", {}, `Execution ${log.id}: ${log.task_name}`),
-    liveProgress(log, signal, { onEnd: context.reload, onRefusal: context.refuse }),
+    liveProgress(log, signal, { onEnd: context.refresh, onRefusal: context.refuse }),
     log.error_message ? element("p", { class: "warning" }, log.error_message) : null,
     element("div", { class: "buttons" }, cancelButton(log, context), retryButton(log, context)),
     about(log),

@@ -44,9 +44,9 @@ function filters(query) {
 }
 
 function row(log, isFollowed, context) {
-  const { signal, reload, refuse } = context;
+  const { signal, refresh, refuse } = context;
   const progress = isFollowed
-    ? liveProgress(log, signal, { onEnd: reload, onRefusal: refuse })
+    ? liveProgress(log, signal, { onEnd: refresh, onRefusal: refuse })
     : progressBar(log).element;
   return [
     link(`/executions/${log.id}`, log.id),

@@ -47,6 +47,7 @@ function parts() {
 function askForToken(reason) {
   current.abort();
   signOut.hidden = true;
+  place.removeAttribute("aria-busy");
   showSignIn(place, reason, () => show());
 }
 
@@ -69,12 +70,16 @@ function contextOf(parameters, query, signal) {
     query,
     signal,
     say,
+    /** Shows the same view anew. */
     reload: () => show({ isReload: true }),
+    /** The same when nobody has asked for it: not while somebody types in a form of the view. */
+    refresh() {
+      if (!place.contains(document.activeElement?.form ?? null)) show({ isReload: true });
+    },
     refuse: (error) => refuse(error, (refusal) => say(refusal.message)),
     /** Does what a button is for. It cannot be pressed again meanwhile; `telling` gets a refusal, else it is said. */
     async act(pressed, work, telling = (refusal) => say(refusal.message)) {
       pressed.disabled = true;
-      say("");
       try {
         await work();
       } catch (error) {
@@ -91,6 +96,7 @@ async function show({ isReload = false } = {}) {
   current = new AbortController();
   const { signal } = current;
   const { path, query } = parts();
+  const hadFocus = place.contains(document.activeElement);
   if (!isReload) say("");
   signOut.hidden = token() === null;
   for (const item of document.querySelectorAll("nav a")) {
@@ -108,12 +114,12 @@ async function show({ isReload = false } = {}) {
   place.setAttribute("aria-busy", "true");
   try {
     await view(contextOf(parameters, query, signal));
-    if (!signal.aborted) place.focus({ preventScroll: isReload });
+    if (!signal.aborted && (hadFocus || !isReload)) place.focus({ preventScroll: isReload });
   } catch (error) {
     const title = (refusal) => element("h1", {}, refusal.status === 404 ? "Not found" : "This cannot be shown");
     refuse(error, (refusal) => place.replaceChildren(title(refusal), element("p", { role: "alert" }, refusal.message)));
   } finally {
-    if (!signal.aborted || place.querySelector("form")) place.removeAttribute("aria-busy");
+    if (!signal.aborted) place.removeAttribute("aria-busy");
   }
 }
 
