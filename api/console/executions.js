@@ -24,7 +24,7 @@ export async function showExecutions(context) {
     filters(query),
     logs.length === 0
       ? element("p", {}, "No execution.")
-      : table("Executions, newest first", ["Id", "Task", "Trigger", "Began", "Took", "Hosts"],
+      : table("Executions, newest first", ["Id", "Task", "Hosts", "Trigger", "Began", "Took"],
           logs.map((log) => row(log, followed.includes(log), context))),
     pager("/executions", query, answer.next_cursor),
   );
@@ -51,9 +51,9 @@ function row(log, isFollowed, context) {
   return [
     link(`/executions/${log.id}`, log.id),
     [link(`/executions/${log.id}`, log.task_name || "execution"), log.error_message && element("small", {}, log.error_message)],
+    progress,
     words.status(log.trigger),
     time(log.execution_time),
     words.duration(log.duration_ms),
-    progress,
   ];
 }

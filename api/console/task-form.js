@@ -24,7 +24,7 @@ export async function showTaskForm(context) {
   const id = parameters.task_id;
   const task = id ? (await call("GET", "/es-sync-tasks/{task_id}", { parameters, signal })).task : NEW_TASK;
   const box = alertBox();
-  const form = element("form", {}, fields(task), !id && madeBy(), box,
+  const form = element("form", { class: "fields" }, fields(task), !id && madeBy(), box,
     element("div", { class: "buttons" }, element("button", {}, id ? "Save" : "Create"), link("/tasks", "Back to the tasks")));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -59,7 +59,7 @@ async fn make_history(server: &Server) {
         error_message: None,
     };
     let mut connection = pool.acquire().await.expect("a connection");
-    searches::insert(&mut connection, &[search.clone()]).await.expect("a search");
+    searches::insert(&mut connection, std::slice::from_ref(&search)).await.expect("a search");
     let sql = "UPDATE es_sync_execution_detail SET explanation = ?, search_id = ?
                WHERE execution_id = ? AND host_ip = ?";
     let explained = sqlx::query(sql).bind(explanation.to_json()).bind(search.id.0).bind(id).bind(KNOWN_HOST);

@@ -170,6 +170,32 @@ def test_statistics_are_drawn_by_hour_and_day(signed_in):
     expect(page.get_by_role("img", name=re.compile("Duration by hour"))).to_be_visible()
 
 
+def test_what_many_executions_say_is_drawn_with_gaps_and_listed(signed_in):
+    page = signed_in
+    runs = {"success": 1, "partial": 0, "failed": 0, "cancelled": 0, "skipped": 0}
+    hosts = {"success": 9, "failed": 1, "no_data": 0, "not_in_pool": 0, "cancelled": 0}
+
+    def sums(day, rate, longest):
+        duration = {"p50": longest, "p95": longest, "max": longest}
+        return {"begin": f"2026-01-0{day}T00:00:00.000Z", "runs": runs, "hosts": hosts, "success_rate": rate, "duration_ms": duration}
+
+    buckets = [sums(1, 0.9, 1500), sums(2, None, None), sums(3, 1, 61000), sums(4, 0.5, 90000)]
+    answer = {
+        "success": True, "message": "3 ended executions", "bucket": "day", "buckets": buckets, "total": sums(1, 0.9, 90000),
+        "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-05T00:00:00.000Z",
+        "hosts_failing_most": [{"host_ip": "10.0.0.1", "failures": 12}],
+        "errors_seen_most": [{"error_message": "shard 3 failed", "hosts": 40, "last_seen": "2026-01-04T05:06:07.000Z"}],
+    }
+    page.route("**/es-sync-stats*", lambda route: route.fulfill(json=answer))
+    page.get_by_role("link", name="Statistics").click()
+    rate = page.get_by_role("img", name="Success rate by day. success rate: from 50 % to 100 %, last 50 %")
+    assert (rate.locator("polyline").count(), rate.locator("circle").count()) == (2, 3)
+    expect(page.get_by_role("img", name=re.compile("longest: from 1.5 s to 1 min 30 s"))).to_be_visible()
+    expect(page.get_by_role("region", name="Errors seen most")).to_contain_text("shard 3 failed")
+    page.get_by_role("region", name="Hosts that fail most").get_by_role("link", name="10.0.0.1").click()
+    expect(page.get_by_role("heading", name="Host 10.0.0.1")).to_be_visible()
+
+
 def test_a_viewer_is_told_in_a_sentence_what_it_may_not_do(page, viewer):
     sign_in(page, viewer)
     page.get_by_role("link", name="Run by hand").click()
