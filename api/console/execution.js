@@ -16,10 +16,14 @@ export async function showExecution(context) {
     parameters, query: { ...query, limit: PAGE_ROWS }, signal,
   });
   const log = answer.execution_log;
+  const onEnd = () => {
+    context.say(`Execution ${log.id} has ended.`);
+    context.refresh();
+  };
   fill(
     place,
     element("h1", {}, `Execution ${log.id}: ${log.task_name}`),
-    liveProgress(log, signal, { onEnd: context.refresh, onRefusal: context.refuse }),
+    liveProgress(log, signal, { onEnd, onRefusal: context.refuse }),
     log.error_message ? element("p", { class: "warning" }, log.error_message) : null,
     element("div", { class: "buttons" }, cancelButton(log, context), retryButton(log, context)),
     about(log),
@@ -28,7 +32,7 @@ export async function showExecution(context) {
     filters(path, query),
     answer.execution_details.length === 0
       ? element("p", {}, "No host.")
-      : table("Hosts of the execution", ["Host", "Name", "Status", "CPU max", "Memory max", "Disk max", "Points", "Attempts", "Ended"],
+      : table("Hosts of the execution", ["Host", "Name", "Status", "CPU max", "Memory max", "Disk max", "Documents", "Attempts", "Ended"],
           answer.execution_details.map((detail) => row(path, detail))),
     pager(path, query, answer.next_cursor),
   );

@@ -189,7 +189,8 @@ def test_what_many_executions_say_is_drawn_with_gaps_and_listed(signed_in):
     page.route("**/es-sync-stats*", lambda route: route.fulfill(json=answer))
     page.get_by_role("link", name="Statistics").click()
     rate = page.get_by_role("img", name="Success rate by day. success rate: from 50 % to 100 %, last 50 %")
-    assert (rate.locator("polyline").count(), rate.locator("circle").count()) == (2, 3)
+    expect(rate.locator("polyline")).to_have_count(2)
+    expect(rate.locator("circle")).to_have_count(3)
     expect(page.get_by_role("img", name=re.compile("longest: from 1.5 s to 1 min 30 s"))).to_be_visible()
     expect(page.get_by_role("region", name="Errors seen most")).to_contain_text("shard 3 failed")
     page.get_by_role("region", name="Hosts that fail most").get_by_role("link", name="10.0.0.1").click()
@@ -306,3 +307,27 @@ def test_the_keyboard_leads_past_the_navigation_to_the_content(signed_in):
     expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_label("Name has")).to_be_focused()
+
+
+def test_a_long_execution_is_shown_page_by_page_and_can_be_cancelled(signed_in, operator):
+    page = signed_in
+    body = {"task_name": "long", "host_ip_list": [f"10.4.0.{number}" for number in range(101)]}
+    headers = {"Authorization": f"Bearer {operator}"}
+    answer = page.request.post("/api/cmdb/v1/es-sync-execute", data=body, headers=headers)
+    page.goto(f"/#/executions/{answer.json()['execution_id']}")
+    hosts = page.get_by_role("region", name="Hosts of the execution").locator("tbody tr")
+    expect(hosts).to_have_count(100)
+    page.get_by_role("link", name="Next page").click()
+    expect(hosts).to_have_count(1)
+    expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+    page.get_by_role("link", name="First page").click()
+    expect(hosts).to_have_count(100)
+    page.go_back()
+    expect(hosts).to_have_count(1)
+
+    asked = []
+    said = {"success": True, "message": "it is being cancelled"}
+    page.route("**/cancel", lambda route: (asked.append(route.request.method), route.fulfill(json=said)))
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("status")).to_have_text("it is being cancelled")
+    assert asked == ["POST"]
