@@ -68,7 +68,10 @@ async fn make_history(server: &Server) {
 
 /// In place of a worker: every pending host is written, one after the other so that progress can be seen.
 async fn work(server: &Server) {
-    let sql = "SELECT execution_id, host_ip FROM es_sync_execution_detail WHERE sync_status = 'pending' LIMIT 1";
+    // A run has jobs, and its counters add up, from the end of its preparation on.
+    let sql = "SELECT detail.execution_id, detail.host_ip
+               FROM es_sync_execution_detail detail JOIN es_sync_execution_log log ON log.id = detail.execution_id
+               WHERE detail.sync_status = 'pending' AND log.prepared_at IS NOT NULL LIMIT 1";
     loop {
         let pending: Option<(u64, String)> =
             sqlx::query_as(sql).fetch_optional(&server.ground.pool).await.expect("pending hosts");
