@@ -77,6 +77,41 @@ def test_a_task_is_made_with_its_schedule_and_source_in_view(signed_in):
     expect(page.get_by_role("row").filter(has_text="weekly load")).to_have_count(0)
 
 
+def test_a_probe_shows_each_field_and_one_host_from_its_raw_values_to_its_row(signed_in):
+    page = signed_in
+    values = dict.fromkeys([
+        "cpu_load", "cpu_percent_max", "cpu_percent_avg", "cpu_percent_min", "used_memory", "mem_percent_max",
+        "mem_percent_avg", "mem_percent_min", "used_disk", "disk_percent_max", "disk_percent_avg", "disk_percent_min"])
+    answer = {
+        "success": True, "message": "a task would read 288000 documents; host 10.0.0.1: success", "problems": [],
+        "reachable": True, "product": "opensearch", "version": "2.19.1", "index_exists": True, "index_count": 1,
+        "documents": 288000, "es_endpoint": "default", "es_index_pattern": "load-*", "mapping": "zabbix",
+        "query_time_range": "24h", "window_from": "2026-01-01T00:00:00.000Z", "window_to": "2026-01-02T00:00:00.000Z",
+        "mon_date": "2026-01-02", "max_hosts_per_search": 500, "slice_seconds": None,
+        "fields": [
+            {"key": "memory.max", "field": "available_memory", "unit": "gb", "types": "float", "usable": True,
+             "reason": None, "columns": ["used_memory", "mem_percent_max"]},
+            {"key": "cpu.max", "field": "load", "unit": None, "types": "text", "usable": False,
+             "reason": "a text cannot be aggregated", "columns": ["cpu_percent_max"]}],
+        "host": {"host_ip": "10.0.0.1", "host_name": "web-1", "in_pool": True, "ram": 16, "disk_size": None,
+                 "sync_status": "success", "error_message": None, "memory_share": None, "disk_share": None,
+                 "raw": {"documents": 288, "cpu": None, "memory": {"max": 8.0, "avg": 6.1, "min": 4.0}, "disk": None},
+                 "converted": {**values, "used_memory": 8.0}, "row_before": None, "row_after": {**values, "used_memory": 8.0}},
+    }
+    asked = []
+    page.route("**/probe", lambda route: (asked.append(route.request.post_data_json), route.fulfill(json=answer)))
+    page.goto("/#/tasks/new")
+    textbox(page, "Index pattern").fill("load-*")
+    textbox(page, "Host to show").fill("10.0.0.1")
+    page.get_by_role("button", name="Probe the source").click()
+    fields = page.get_by_role("region", name="Fields of the mapping zabbix")
+    expect(fields).to_contain_text("a text cannot be aggregated")
+    expect(page.get_by_role("region", name="Raw values, of 288 documents")).to_contain_text("6.1")
+    expect(page.get_by_role("region", name="Values of the day")).to_contain_text("8 GB")
+    expect(page.get_by_text("default: opensearch 2.19.1")).to_be_visible()
+    assert [(body["es_index_pattern"], body["host_ip"]) for body in asked] == [("load-*", "10.0.0.1")]
+
+
 def test_a_task_runs_at_once(signed_in):
     page = signed_in
     make_task(page, "pool")
@@ -261,6 +296,19 @@ def test_values_are_written_for_people(page):
         "tops": [1, 5, 10, 10, 2000],
         "stretches": [[[0, 0.5]], [[0.5, 1], [0.75, 1]]],
     }
+
+
+def test_the_console_works_below_a_path(page, url, operator):
+    page.goto("about:blank")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/below/**", lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("/below/", "/"))))
+    page.goto("/below/")
+    sign_in(page, operator)
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    page.get_by_role("link", name="Executions", exact=True).first.click()
+    expect(page.get_by_role("region", name="Executions, newest first")).to_be_visible()
+    assert len(asked) > 20 and all(address.startswith(f"{url}below/") for address in asked)
 
 
 def test_text_from_the_api_stays_text(signed_in):
