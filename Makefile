@@ -26,7 +26,8 @@ help: ## list the targets
 demo: ## show everything at work on real servers, and leave it up
 	@DB=$(DB) bench/demo.sh run
 
-bench: up ## measure hostsync against one search and three statements a host; BENCH="--help" lists options
+bench: up ## measure hostsync against the program in use today; BENCH="--help" lists options
+	@bench/today/build .dev/bench/today
 	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH)
 

@@ -1,9 +1,10 @@
-//! The benchmark: hostsync and the shape of the program in use today, in turns, on the same servers and the same data.
+//! The benchmark: hostsync and the program in use today, in turns, on the same servers and the same data.
 //!
 //! Each has a database of its own. Before a run its rows of `server_resources` are put back to the same state, after it
 //! every one of them is compared with what the documents say; a run that did not write all of them fails the benchmark.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::prometheus::Histogram;
 use crate::runs::{Run, follow};
 use crate::sample::{self, Wanted};
 use crate::screen::{Progress, Step, count, line, note, rate, table};
-use crate::today::{Manner, Today};
+use crate::today::{Setting, Shape};
 
 /// hostsync's database, queue prefix and index, and the database of the other side.
 const NAME: &str = "hostsync_bench";
@@ -60,7 +61,7 @@ const END_WITHIN: Duration = Duration::from_mins(10);
 #[derive(Debug, Parser)]
 #[command(
     name = "hostsync-bench",
-    about = "Measures hostsync against the shape of the program in use today; run it by `make bench`"
+    about = "Measures hostsync against the program in use today; run it by `make bench`"
 )]
 pub struct Args {
     /// Hosts in the pool and in each run
@@ -78,12 +79,15 @@ pub struct Args {
     /// State of `server_resources` before a run
     #[arg(long, value_enum, default_value_t = Rows::New)]
     rows: Rows,
-    /// How today's shape treats its connections
-    #[arg(long, value_enum, default_value_t = Manner::Best)]
-    today: Manner,
+    /// What to compare with
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Shape::Program, Shape::Best])]
+    today: Vec<Shape>,
     /// Measure hostsync alone
     #[arg(long)]
     alone: bool,
+    /// The Go program, as bench/today/build makes it
+    #[arg(long, default_value = ".dev/bench/today")]
+    program: PathBuf,
     /// Also write everything to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -103,7 +107,7 @@ enum Rows {
 }
 
 /// One run of one side.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 struct Measured {
     /// From before the first request to the end.
     seconds: f64,
@@ -153,7 +157,7 @@ impl Spread {
 struct Bench {
     bed: Bed,
     today_pool: MySqlPool,
-    today: Today,
+    today: Setting,
     fleet: Fleet,
     client: Client,
     hosts: Arc<Vec<String>>,
@@ -181,31 +185,30 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 
     let step = Step::begin("Warm-up");
     bench.hostsync().await?;
-    if !args.alone {
-        bench.today(TODAY_WARM_UP_HOSTS.min(bench.hosts.len())).await?;
+    let shapes = if args.alone { &[] } else { args.today.as_slice() };
+    for shape in shapes {
+        bench.today(*shape, TODAY_WARM_UP_HOSTS.min(bench.hosts.len())).await?;
     }
-    step.done("both sides wrote what the documents say");
+    step.done("all sides wrote what the documents say");
 
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
         let step = Step::begin(format_args!("Round {round} of {}", args.rounds));
-        // In turns, so that what changes slowly on the machine meets both sides alike.
-        let (today, hostsync);
-        if args.alone {
-            (today, hostsync) = (None, bench.hostsync().await?);
-        } else if round % 2 == 1 {
-            today = Some(bench.today(bench.hosts.len()).await?);
-            hostsync = bench.hostsync().await?;
-        } else {
-            hostsync = bench.hostsync().await?;
-            today = Some(bench.today(bench.hosts.len()).await?);
+        let mut measured = Round::default();
+        // In turns, so that what changes slowly on the machine meets all sides alike.
+        let mut sides: Vec<Option<Shape>> = shapes.iter().copied().map(Some).chain([None]).collect();
+        let turn = usize::from(round - 1) % sides.len();
+        sides.rotate_left(turn);
+        for side in sides {
+            match side {
+                Some(shape) => {
+                    measured.today.insert(shape, bench.today(shape, bench.hosts.len()).await?);
+                }
+                None => measured.hostsync = bench.hostsync().await?,
+            }
         }
-        let compared = today.as_ref().map_or(String::new(), |today| {
-            let ratio = hostsync.hosts_per_second / today.hosts_per_second;
-            format!("today {} hosts/s, {ratio:.1} times; ", rate(today.hosts_per_second))
-        });
-        step.done(format_args!("{compared}hostsync {} hosts/s", rate(hostsync.hosts_per_second)));
-        rounds.push(Round { today, hostsync });
+        step.done(measured.in_short());
+        rounds.push(measured);
     }
     let result = Report { machine: machine(), servers: servers(&bench.bed).await?, args, rounds };
     result.show();
@@ -245,12 +248,11 @@ impl Bench {
             watched.add(format!("hostsync {name}"), service.pid());
         }
         Ok(Self {
-            today: Today {
+            today: Setting {
                 database_url: format!("{}/{TODAY_NAME}", bed.servers.database_url),
                 elasticsearch_url: bed.servers.elasticsearch_url.clone(),
                 index: bed.index.name.clone(),
-                range: sample::WINDOW,
-                manner: args.today,
+                program: args.program.clone(),
             },
             client: Client::new(fleet.api_url()),
             bed,
@@ -334,20 +336,21 @@ impl Bench {
         Ok(histograms)
     }
 
-    async fn today(&self, hosts: usize) -> anyhow::Result<Measured> {
+    async fn today(&self, shape: Shape, hosts: usize) -> anyhow::Result<Measured> {
         put_back(&self.today_pool, self.rows).await?;
         let cpu_before = self.watched.cpu_seconds();
         let list = Arc::new(self.hosts[..hosts].to_vec());
         let done = Arc::new(AtomicUsize::new(0));
-        let mut progress = Progress::start("today", hosts);
+        let mut progress = Progress::start(shape.title(), hosts);
 
         let started = Instant::now();
         let window_to = sample::now();
-        let running = self.today.run(list, Arc::clone(&done));
+        let window = (window_to - sample::WINDOW, window_to);
+        let running = self.today.run(shape, window, list, Arc::clone(&done));
         tokio::pin!(running);
-        let outcome = loop {
+        let ran = loop {
             tokio::select! {
-                outcome = &mut running => break outcome.context("today")?,
+                ran = &mut running => break ran.context(shape.title())?,
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     progress.set(done.load(Ordering::Relaxed), hosts, "");
                 }
@@ -355,11 +358,15 @@ impl Bench {
         };
         let wall = started.elapsed();
 
-        let cpu_seconds = used(&cpu_before, &self.watched.cpu_seconds());
+        let mut cpu_seconds = used(&cpu_before, &self.watched.cpu_seconds());
+        if let Some(seconds) = ran.cpu_seconds {
+            cpu_seconds.insert("the Go program".to_owned(), seconds);
+        }
+        let outcome = ran.outcome;
         progress.set(hosts, hosts, format!("{} success", outcome.success));
         progress.finish();
-        anyhow::ensure!(outcome.success == hosts, "today: {outcome:?}, not a success of {hosts} hosts");
-        self.check(&self.today_pool, hosts, (window_to - sample::WINDOW, window_to)).await.context("today")?;
+        anyhow::ensure!(outcome.success == hosts, "{}: {outcome:?}, not a success of {hosts} hosts", shape.title());
+        self.check(&self.today_pool, hosts, window).await.context(shape.title())?;
         Ok(measured(hosts, wall, cpu_seconds, None))
     }
 
@@ -428,16 +435,24 @@ async fn put_back(pool: &MySqlPool, rows: Rows) -> anyhow::Result<()> {
 }
 
 /// The measured runs of one round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Round {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    today: Option<Measured>,
+    today: BTreeMap<Shape, Measured>,
     hostsync: Measured,
 }
 
 impl Round {
-    fn ratio(&self) -> Option<f64> {
-        self.today.as_ref().map(|today| self.hostsync.hosts_per_second / today.hosts_per_second)
+    fn ratio(&self, shape: Shape) -> Option<f64> {
+        Some(self.hostsync.hosts_per_second / self.today.get(&shape)?.hosts_per_second)
+    }
+
+    fn in_short(&self) -> String {
+        let mut text = format!("hostsync {} hosts/s", rate(self.hostsync.hosts_per_second));
+        for (shape, run) in &self.today {
+            let ratio = self.ratio(*shape).unwrap_or_default();
+            let _ = write!(text, "; {ratio:.1} times {} ({})", shape.title(), rate(run.hosts_per_second));
+        }
+        text
     }
 }
 
@@ -468,8 +483,16 @@ impl Report<'_> {
         self.show_cpu();
     }
 
-    fn today(&self, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
-        self.rounds.iter().filter_map(|round| round.today.as_ref()).map(value).collect()
+    fn shapes(&self) -> Vec<Shape> {
+        self.rounds.first().map(|round| round.today.keys().copied().collect()).unwrap_or_default()
+    }
+
+    fn today(&self, shape: Shape, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
+        self.rounds.iter().filter_map(|round| round.today.get(&shape)).map(value).collect()
+    }
+
+    fn ratios(&self, shape: Shape) -> Vec<f64> {
+        self.rounds.iter().filter_map(|round| round.ratio(shape)).collect()
     }
 
     fn hostsync(&self, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
@@ -484,38 +507,29 @@ impl Report<'_> {
         let args = self.args;
         let seconds = |values: &[f64]| range(values, |value| format!("{value:.2}"));
         let rates = |values: &[f64]| range(values, rate);
-        let mut rows = vec![
-            ["median (min–max)", "seconds", "hosts/s"].map(str::to_owned).to_vec(),
-            vec![
-                "hostsync".to_owned(),
-                seconds(&self.hostsync(|run| run.seconds)),
-                rates(&self.hostsync(|run| run.hosts_per_second)),
-            ],
-            vec![
-                "hostsync, by its own duration_ms".to_owned(),
-                seconds(&self.details(|details| details.ended_ms / 1e3)),
-                rates(&self.details(|details| f64::from(args.hosts) * 1e3 / details.ended_ms)),
-            ],
-        ];
-        if !args.alone {
-            rows.insert(
-                1,
-                vec![
-                    format!("today, in its {} manner", if args.today == Manner::Best { "best" } else { "usual" }),
-                    seconds(&self.today(|run| run.seconds)),
-                    rates(&self.today(|run| run.hosts_per_second)),
-                ],
-            );
+        let mut rows = vec![["median (min–max)", "seconds", "hosts/s", "hostsync is"].map(str::to_owned).to_vec()];
+        for shape in self.shapes() {
+            rows.push(vec![
+                shape.title().to_owned(),
+                seconds(&self.today(shape, |run| run.seconds)),
+                rates(&self.today(shape, |run| run.hosts_per_second)),
+                format!("{} times as fast", range(&self.ratios(shape), |ratio| format!("{ratio:.1}"))),
+            ]);
         }
+        rows.push(vec![
+            "hostsync".to_owned(),
+            seconds(&self.hostsync(|run| run.seconds)),
+            rates(&self.hostsync(|run| run.hosts_per_second)),
+            String::new(),
+        ]);
+        rows.push(vec![
+            "hostsync, by its own duration_ms".to_owned(),
+            seconds(&self.details(|details| details.ended_ms / 1e3)),
+            rates(&self.details(|details| f64::from(args.hosts) * 1e3 / details.ended_ms)),
+            String::new(),
+        ]);
         line("");
         table(&rows);
-        let ratios: Vec<f64> = self.rounds.iter().filter_map(Round::ratio).collect();
-        if !ratios.is_empty() {
-            note(format_args!(
-                "hostsync is {} times as fast (ratio of each round)",
-                range(&ratios, |ratio| format!("{ratio:.1}"))
-            ));
-        }
     }
 
     fn show_stages(&self) {
@@ -540,7 +554,7 @@ impl Report<'_> {
 
     /// Processes that had next to nothing to do are left out.
     fn show_cpu(&self) {
-        let runs = || self.rounds.iter().flat_map(|round| round.today.iter().chain([&round.hostsync]));
+        let runs = || self.rounds.iter().flat_map(|round| round.today.values().chain([&round.hostsync]));
         let names: BTreeSet<&String> = runs()
             .flat_map(|run| &run.cpu_seconds)
             .filter(|(_, seconds)| **seconds >= SHOWN_CPU_SECONDS)
@@ -548,19 +562,28 @@ impl Report<'_> {
             .collect();
         let all = |run: &Measured| run.cpu_seconds.values().sum();
         let cell = |values: &[f64]| range(values, |value| format!("{value:.2}"));
-        let mut rows = vec![["processor time, s", "today", "hostsync"].map(str::to_owned).to_vec()];
+        let mut rows: Vec<Vec<String>> = vec![vec!["processor time, s".to_owned()]];
+        rows[0].extend(self.shapes().into_iter().map(|shape| shape.title().to_owned()));
+        rows[0].push("hostsync".to_owned());
+        let mut row = |name: &str, of: &dyn Fn(&Measured) -> f64| {
+            let mut row = vec![name.to_owned()];
+            row.extend(self.shapes().into_iter().map(|shape| cell(&self.today(shape, of))));
+            row.push(cell(&self.hostsync(of)));
+            rows.push(row);
+        };
         for name in names {
-            let of = |run: &Measured| run.cpu_seconds.get(name).copied().unwrap_or_default();
-            rows.push(vec![name.clone(), cell(&self.today(of)), cell(&self.hostsync(of))]);
+            row(name, &|run| run.cpu_seconds.get(name).copied().unwrap_or_default());
         }
-        rows.push(vec!["all".to_owned(), cell(&self.today(all)), cell(&self.hostsync(all))]);
+        row("all", &all);
         line("");
         table(&rows);
     }
 
     fn json(&self) -> Value {
         let args = self.args;
-        let ratios: Vec<f64> = self.rounds.iter().filter_map(Round::ratio).collect();
+        let medians = |of: &dyn Fn(Shape) -> Vec<f64>| -> BTreeMap<Shape, Option<f64>> {
+            self.shapes().into_iter().map(|shape| (shape, median(&of(shape)))).collect()
+        };
         json!({
             "measured_at": sample::now(),
             "machine": self.machine,
@@ -569,11 +592,10 @@ impl Report<'_> {
             "documents_a_host": args.documents,
             "rows_in_server_resources": args.rows,
             "workers": args.workers,
-            "today": args.today,
             "rounds": self.rounds,
-            "today_hosts_per_second": median(&self.today(|run| run.hosts_per_second)),
+            "today_hosts_per_second": medians(&|shape| self.today(shape, |run| run.hosts_per_second)),
             "hostsync_hosts_per_second": median(&self.hostsync(|run| run.hosts_per_second)),
-            "ratio": median(&ratios),
+            "ratio": medians(&|shape| self.ratios(shape)),
         })
     }
 }

@@ -48,7 +48,8 @@ impl Watched {
     }
 }
 
-fn cpu_seconds(pid: u32) -> Option<f64> {
+/// Seconds of processor time that a process has used until now. `None`: there is no such process.
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses, which may hold anything; the 14th and 15th are the ticks.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

@@ -360,6 +360,21 @@ async fn services_start_while_the_database_is_down_and_go_on_when_it_comes() {
     .await;
 }
 
+/// Until the broker has every job of a run.
+async fn wait_until_published(bed: &Bed, id: u64) {
+    wait_for("the jobs to be published", LIMIT, async || {
+        let row: Option<(u64,)> = sqlx::query_as(
+            "SELECT id FROM es_sync_execution_log WHERE id = ? AND published_watermark >= last_detail_id",
+        )
+        .bind(id)
+        .fetch_optional(&bed.pool)
+        .await?;
+        Ok(row)
+    })
+    .await
+    .expect("published");
+}
+
 #[tokio::test]
 async fn a_cancelled_run_ends_cancelled_and_its_counters_add_up() {
     on_bed("cancel", async |bed| {
@@ -371,6 +386,7 @@ async fn a_cancelled_run_ends_cancelled_and_its_counters_add_up() {
         let client = Client::new(&api.url());
         client.wait_until_ready(LIMIT).await.expect("ready");
         let id = client.execute("cancel", &ips(0..30), "6h").await.expect("accepted");
+        wait_until_published(&bed, id).await;
         client.ok(reqwest::Method::POST, &format!("/es-sync-executions/{id}/cancel"), None).await.expect("cancelled");
         let log = client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!(log["execution_status"], "cancelled", "{log}");
@@ -403,17 +419,7 @@ async fn a_purged_queue_heals_itself() {
         let client = Client::new(&api.url());
         client.wait_until_ready(LIMIT).await.expect("ready");
         let id = client.execute("purge", &ips(0..30), "6h").await.expect("accepted");
-        wait_for("the jobs to be published", LIMIT, async || {
-            let row: Option<(u64,)> = sqlx::query_as(
-                "SELECT id FROM es_sync_execution_log WHERE id = ? AND published_watermark >= last_detail_id",
-            )
-            .bind(id)
-            .fetch_optional(&bed.pool)
-            .await?;
-            Ok(row)
-        })
-        .await
-        .expect("published");
+        wait_until_published(&bed, id).await;
         let purge = format!("{}/api/queues/%2F/{}.jobs.manual.v1/contents", bed.servers.management_url, bed.name);
         let purged = reqwest::Client::new().delete(purge).send().await.expect("an answer");
         assert!(purged.status().is_success(), "{}", purged.status());

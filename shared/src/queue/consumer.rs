@@ -4,18 +4,15 @@
 //! delivery whose row is no longer open at its attempt is dropped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 
-pub use lapin::Acker;
-
+use super::acks::{Acker, Outstanding};
 use super::job::{Job, UnreadableJob};
 use super::{QueueError, QueueSettings, bounded, connect};
 use crate::execution::JobQueue;
@@ -34,6 +31,9 @@ pub struct JobConsumer {
     consumer: Consumer,
     queue: String,
     silent_rounds: u32,
+    /// Of the channel as it is since its last recovery.
+    outstanding: Arc<Outstanding>,
+    last_tag: u64,
 }
 
 /// A delivery. It is acked after the commit of its outcome, never before.
@@ -72,7 +72,15 @@ impl JobConsumer {
             ),
         )
         .await?;
-        Ok(Self { connection, channel, consumer, queue: name, silent_rounds: 0 })
+        Ok(Self {
+            connection,
+            channel,
+            consumer,
+            queue: name,
+            silent_rounds: 0,
+            outstanding: Arc::default(),
+            last_tag: 0,
+        })
     }
 
     /// The next delivery. `in_hand` is how many deliveries the caller holds unacknowledged: while it holds some, silence
@@ -86,7 +94,7 @@ impl JobConsumer {
             match tokio::time::timeout(WATCHDOG, self.consumer.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     self.silent_rounds = 0;
-                    return Ok(Received::from(delivery));
+                    return Ok(self.receive(delivery));
                 }
                 Ok(Some(Err(source))) => {
                     return Err(QueueError::Broker { doing: "delivering", source: Box::new(source) });
@@ -95,6 +103,16 @@ impl JobConsumer {
                 Err(_) => self.check_alive(in_hand()).await?,
             }
         }
+    }
+
+    fn receive(&mut self, delivery: lapin::message::Delivery) -> Received {
+        // Tags count up within a channel: one that does not is of a channel that was opened anew.
+        if delivery.delivery_tag <= self.last_tag {
+            self.outstanding = Arc::default();
+        }
+        self.last_tag = delivery.delivery_tag;
+        let acker = Acker::new(delivery.acker.clone(), delivery.delivery_tag, &self.outstanding);
+        Received::new(delivery, acker)
     }
 
     async fn check_alive(&mut self, in_hand: usize) -> Result<(), QueueError> {
@@ -140,8 +158,8 @@ impl JobConsumer {
     }
 }
 
-impl From<lapin::message::Delivery> for Received {
-    fn from(delivery: lapin::message::Delivery) -> Self {
+impl Received {
+    fn new(delivery: lapin::message::Delivery, acker: Acker) -> Self {
         let mut headers = BTreeMap::new();
         let mut earlier_deliveries = 0;
         if let Some(table) = delivery.properties.headers() {
@@ -155,13 +173,7 @@ impl From<lapin::message::Delivery> for Received {
                 }
             }
         }
-        Self {
-            job: Job::decode(&delivery.data),
-            body: delivery.data,
-            earlier_deliveries,
-            headers,
-            acker: delivery.acker,
-        }
+        Self { job: Job::decode(&delivery.data), body: delivery.data, earlier_deliveries, headers, acker }
     }
 }
 
@@ -177,19 +189,4 @@ fn count(value: &AMQPValue) -> u32 {
         _ => 0,
     };
     u32::try_from(count).unwrap_or(0)
-}
-
-/// Acks deliveries after their commit. An ack that does not reach the broker costs a redelivery, which is dropped.
-pub async fn ack_all(ackers: Vec<Acker>) {
-    let acks = ackers.iter().map(|acker| acker.ack(BasicAckOptions::default()));
-    let failed = join_all(acks).await.into_iter().filter(|result| !matches!(result, Ok(true))).count();
-    if failed > 0 {
-        tracing::debug!(failed, "acks did not reach the broker; the jobs will come again and be dropped");
-    }
-}
-
-/// Gives deliveries back to the queue, unfinished. Only for an orderly stop: never a way to retry.
-pub async fn give_back(ackers: Vec<Acker>) {
-    let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-    join_all(ackers.iter().map(|acker| acker.nack(requeue))).await;
 }

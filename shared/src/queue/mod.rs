@@ -3,6 +3,7 @@
 //! Owns the topology, the job message, publishing with confirms and consuming with acks. Decides nothing about
 //! executions: what is published when is [`crate::outbox`]'s business, what a job means is the worker's.
 
+mod acks;
 mod consumer;
 mod job;
 mod publisher;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use lapin::{Connection, ConnectionProperties};
 
-pub use consumer::{Acker, JobConsumer, Received, ack_all, give_back};
+pub use acks::{Acker, ack_all, give_back};
+pub use consumer::{JobConsumer, Received};
 pub use job::{Job, UnreadableJob};
 pub use publisher::{OutgoingJob, PublishReport, Publisher};
 pub use topology::Topology;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deadpool::managed::{self, Metrics, Pool, RecycleError, RecycleResult};
+use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
@@ -131,36 +132,34 @@ impl Publisher {
         let exchange = self.topology.jobs_exchange();
         let properties = properties(headers);
         for chunk in jobs.chunks(PIPELINE) {
-            let mut sent = Vec::with_capacity(chunk.len());
-            let mut is_broken = false;
-            for outgoing in chunk {
-                let body = outgoing.job.encode();
-                let publish = channel.basic_publish(
+            let bodies: Vec<Vec<u8>> = chunk.iter().map(|outgoing| outgoing.job.encode()).collect();
+            let publishes = chunk.iter().zip(&bodies).map(|(outgoing, body)| {
+                channel.basic_publish(
                     exchange.as_str().into(),
                     Topology::routing_key(outgoing.queue),
                     BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
-                    &body,
+                    body,
                     properties.clone(),
-                );
-                let publish = bounded("publishing", publish).await;
-                is_broken = publish.is_err();
-                sent.push(publish);
-                if is_broken {
-                    break;
-                }
-            }
+                )
+            });
+            // Handed over together, in order: awaited one by one, each wakes the connection's task for itself.
+            let sent = tokio::time::timeout(BROKER_TIMEOUT, join_all(publishes)).await;
             let deadline = Instant::now() + BROKER_TIMEOUT;
+            let Ok(sent) = sent else {
+                let error = QueueError::TimedOut { doing: "publishing" };
+                report.error = Some((PublishOutcome::Failed, describe(&error)));
+                break;
+            };
             for sent in sent {
                 match confirmed(sent, deadline).await {
                     Ok(()) => report.confirmed.push(true),
-                    Err(reason) => {
+                    Err((outcome, reason)) => {
                         report.confirmed.push(false);
-                        is_broken |= reason.0 == PublishOutcome::Failed;
-                        report.error.get_or_insert(reason);
+                        report.error.get_or_insert((outcome, reason));
+                        if outcome == PublishOutcome::Failed {
+                            break;
+                        }
                     }
-                }
-                if is_broken {
-                    break;
                 }
             }
             if report.error.is_some() {
@@ -243,11 +242,11 @@ fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {
 }
 
 async fn confirmed(
-    sent: Result<PublisherConfirm, QueueError>,
+    sent: Result<PublisherConfirm, lapin::Error>,
     deadline: Instant,
 ) -> Result<(), (PublishOutcome, String)> {
     let failed = |reason: String| (PublishOutcome::Failed, reason);
-    let confirm = sent.map_err(|error| failed(describe(&error)))?;
+    let confirm = sent.map_err(|error| failed(error.to_string()))?;
     match tokio::time::timeout_at(deadline, confirm).await {
         Ok(Ok(Confirmation::Ack(None))) => Ok(()),
         Ok(Ok(Confirmation::Ack(Some(_)))) => {

@@ -3,10 +3,11 @@
 //! Written within the transaction that spends the attempt, with its detail locked; pruned with its execution.
 
 use chrono::{DateTime, Utc};
-use sqlx::{MySqlConnection, QueryBuilder};
+use sqlx::MySqlConnection;
 
 use super::ROWS_PER_STATEMENT;
 use super::searches::SearchId;
+use super::text_statement::TextStatement;
 use crate::execution::{DetailId, ExecutionId};
 
 /// An attempt that failed.
@@ -35,21 +36,21 @@ pub async fn insert(
     attempts: &[FailedAttempt],
 ) -> Result<(), sqlx::Error> {
     for chunk in attempts.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut statement = TextStatement::new(
             "INSERT INTO es_sync_attempt
                  (execution_id, detail_id, attempt, search_id, failed_at, worker, error_message) ",
         );
-        query.push_values(chunk, |mut row, attempt| {
-            row.push_bind(attempt.execution_id.0)
-                .push_bind(attempt.detail_id.0)
-                .push_bind(attempt.attempt)
-                .push_bind(attempt.search.map(|search| search.0))
-                .push("UTC_TIMESTAMP(3)")
-                .push_bind(worker)
-                .push_bind(&attempt.error_message);
+        statement.rows(chunk, |row, attempt| {
+            row.value(attempt.execution_id.0)
+                .value(attempt.detail_id.0)
+                .value(attempt.attempt)
+                .value(attempt.search.map(|search| search.0))
+                .sql("UTC_TIMESTAMP(3)")
+                .value(worker)
+                .value(&attempt.error_message);
         });
-        query.push(" ON DUPLICATE KEY UPDATE attempt = VALUES(attempt)");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        statement.sql(" ON DUPLICATE KEY UPDATE attempt = VALUES(attempt)");
+        statement.execute(connection).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
 use super::searches::SearchId;
+use super::text_statement::TextStatement;
 use crate::execution::{DetailId, ExecutionId, SyncStatus};
 use crate::explanation::Explanation;
 use crate::host::HostIp;
@@ -25,12 +26,13 @@ pub async fn insert_hosts(
     hosts: &[HostIp],
 ) -> Result<(), sqlx::Error> {
     for chunk in hosts.chunks(ROWS_PER_STATEMENT) {
-        let mut query =
-            QueryBuilder::new("INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status, created_at) ");
-        query.push_values(chunk, |mut row, host| {
-            row.push_bind(execution.0).push_bind(host.to_string()).push("'pending'").push("UTC_TIMESTAMP(3)");
+        let mut statement = TextStatement::new(
+            "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status, created_at) ",
+        );
+        statement.rows(chunk, |row, host| {
+            row.value(execution.0).value(host.to_string()).sql("'pending'").sql("UTC_TIMESTAMP(3)");
         });
-        query.build().persistent(chunk.len() == ROWS_PER_STATEMENT).execute(&mut *connection).await?;
+        statement.execute(connection).await?;
     }
     Ok(())
 }
@@ -199,19 +201,11 @@ pub async fn lock_due(
 /// The database's.
 pub async fn clear_clock(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET retry_at = NULL WHERE id IN (");
-        push_ids(&mut query, chunk);
-        query.push(")");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET retry_at = NULL WHERE id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
     }
     Ok(())
-}
-
-fn push_ids(query: &mut QueryBuilder<sqlx::MySql>, ids: &[DetailId]) {
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.0);
-    }
 }
 
 /// What a worker finds in a row it has locked.
@@ -237,14 +231,12 @@ pub struct Open {
 pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<Vec<Open>, sqlx::Error> {
     let mut open = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut statement = TextStatement::new(
             "SELECT id, execution_id, host_ip, attempts, solo_since IS NOT NULL FROM es_sync_execution_detail
-             WHERE sync_status = 'pending' AND id IN (",
+             WHERE sync_status = 'pending' AND id IN ",
         );
-        push_ids(&mut query, chunk);
-        query.push(") ORDER BY id FOR UPDATE");
-        let rows: Vec<(u64, u64, String, u32, bool)> =
-            query.build_query_as().persistent(false).fetch_all(&mut *connection).await?;
+        statement.list(chunk.iter().map(|id| id.0)).sql(" ORDER BY id FOR UPDATE");
+        let rows: Vec<(u64, u64, String, u32, bool)> = statement.fetch_all(connection).await?;
         open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts, solo)| Open {
             id: DetailId(id),
             execution_id: ExecutionId(execution_id),
@@ -309,34 +301,34 @@ pub struct Finished {
 /// The database's.
 pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Finished]) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut statement = TextStatement::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
                   avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
                   finished_at) ",
         );
-        query.push_values(chunk, |mut row, detail| {
-            row.push_bind(detail.id.0)
-                .push_bind(detail.execution_id.0)
-                .push_bind(&detail.host_ip)
-                .push_bind(&detail.host_name)
-                .push_bind(detail.status.as_str())
-                .push_bind(&detail.error_message)
-                .push_bind(detail.measured.max_cpu)
-                .push_bind(detail.measured.avg_cpu)
-                .push_bind(detail.measured.max_memory)
-                .push_bind(detail.measured.avg_memory)
-                .push_bind(detail.measured.max_disk)
-                .push_bind(detail.measured.avg_disk)
-                .push_bind(detail.inserted)
-                .push_bind(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
-                .push_bind(detail.attempts)
-                .push_bind(detail.search.map(|search| search.0))
-                .push_bind(worker)
-                .push_bind(detail.explanation.as_ref().and_then(Explanation::to_json))
-                .push("UTC_TIMESTAMP(3)");
+        statement.rows(chunk, |row, detail| {
+            row.value(detail.id.0)
+                .value(detail.execution_id.0)
+                .value(&detail.host_ip)
+                .value(&detail.host_name)
+                .value(detail.status.as_str())
+                .value(&detail.error_message)
+                .value(detail.measured.max_cpu)
+                .value(detail.measured.avg_cpu)
+                .value(detail.measured.max_memory)
+                .value(detail.measured.avg_memory)
+                .value(detail.measured.max_disk)
+                .value(detail.measured.avg_disk)
+                .value(detail.inserted)
+                .value(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
+                .value(detail.attempts)
+                .value(detail.search.map(|search| search.0))
+                .value(worker)
+                .value(detail.explanation.as_ref().and_then(Explanation::to_json))
+                .sql("UTC_TIMESTAMP(3)");
         });
-        query.push(
+        statement.sql(
             " ON DUPLICATE KEY UPDATE host_name = COALESCE(VALUES(host_name), host_name),
                  sync_status = VALUES(sync_status), error_message = VALUES(error_message),
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
@@ -345,7 +337,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
                  search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
                  finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
         );
-        query.build().persistent(false).execute(&mut *connection).await?;
+        statement.execute(connection).await?;
     }
     Ok(())
 }
@@ -364,17 +356,16 @@ pub async fn set_clock(
     reason: &str,
 ) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET attempts = attempts + ");
-        query
-            .push_bind(u32::from(spend))
-            .push(", error_message = ")
-            .push_bind(reason)
-            .push(", solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
-            .push_bind(delay_ms * 1_000)
-            .push(") MICROSECOND WHERE sync_status = 'pending' AND id IN (");
-        push_ids(&mut query, chunk);
-        query.push(")");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET attempts = attempts + ");
+        statement
+            .value(u32::from(spend))
+            .sql(", error_message = ")
+            .value(reason)
+            .sql(", solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
+            .value(delay_ms * 1_000)
+            .sql(") MICROSECOND WHERE sync_status = 'pending' AND id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
     }
     Ok(())
 }
@@ -391,15 +382,14 @@ pub async fn set_clock_again(
     delay_ms: u64,
 ) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut statement = TextStatement::new(
             "UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ",
         );
-        query
-            .push_bind(delay_ms * 1_000)
-            .push(") MICROSECOND WHERE sync_status = 'pending' AND retry_at IS NULL AND id IN (");
-        push_ids(&mut query, chunk);
-        query.push(")");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        statement
+            .value(delay_ms * 1_000)
+            .sql(") MICROSECOND WHERE sync_status = 'pending' AND retry_at IS NULL AND id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
     }
     Ok(())
 }
@@ -423,10 +413,9 @@ pub async fn mark_solo(connection: &mut MySqlConnection, id: DetailId) -> Result
 /// The database's.
 pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET solo_since = NULL WHERE id IN (");
-        push_ids(&mut query, chunk);
-        query.push(")");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET solo_since = NULL WHERE id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
     }
     Ok(())
 }
@@ -466,15 +455,14 @@ pub async fn close(
     reason: &str,
 ) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("UPDATE es_sync_execution_detail SET sync_status = ");
-        query
-            .push_bind(status.as_str())
-            .push(", error_message = ")
-            .push_bind(reason)
-            .push(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, solo_since = NULL WHERE id IN (");
-        push_ids(&mut query, chunk);
-        query.push(")");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET sync_status = ");
+        statement
+            .value(status.as_str())
+            .sql(", error_message = ")
+            .value(reason)
+            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, solo_since = NULL WHERE id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
+use super::text_statement::TextStatement;
 use crate::execution::{Counts, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger};
 use crate::window::Window;
 
@@ -402,16 +403,12 @@ pub async fn going(
     connection: &mut MySqlConnection,
     ids: impl IntoIterator<Item = ExecutionId>,
 ) -> Result<HashSet<ExecutionId>, sqlx::Error> {
-    let mut query = QueryBuilder::new(
+    let mut statement = TextStatement::new(
         "SELECT id FROM es_sync_execution_log
-         WHERE execution_status = 'running' AND closing_status IS NULL AND id IN (0",
+         WHERE execution_status = 'running' AND closing_status IS NULL AND id IN ",
     );
-    for id in ids {
-        query.push(", ").push_bind(id.0);
-    }
-    query.push(")");
-    let ids: Vec<u64> = query.build_query_scalar().persistent(false).fetch_all(connection).await?;
-    Ok(ids.into_iter().map(ExecutionId).collect())
+    statement.list(ids.into_iter().map(|id| id.0));
+    Ok(statement.fetch_all::<(u64,)>(connection).await?.into_iter().map(|(id,)| ExecutionId(id)).collect())
 }
 
 /// What a worker must know of an execution; none of it changes while it runs.

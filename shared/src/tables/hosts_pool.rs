@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use super::text_statement::TextStatement;
 use crate::host::address_key;
 
 /// What hostsync reads of a host in the pool.
@@ -44,18 +45,13 @@ pub async fn live(
 ) -> Result<HashMap<String, PoolHost>, sqlx::Error> {
     let mut hosts = HashMap::with_capacity(host_ips.len());
     for chunk in host_ips.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut statement = TextStatement::new(
             "SELECT CAST(id AS UNSIGNED) AS id, host_ip, COALESCE(host_name, '') AS host_name,
                     CAST(ram AS UNSIGNED) AS ram, CAST(disk_size AS UNSIGNED) AS disk_size
-             FROM hosts_pool WHERE is_deleted = 0 AND host_ip IN (",
+             FROM hosts_pool WHERE is_deleted = 0 AND host_ip IN ",
         );
-        let mut list = query.separated(", ");
-        for host_ip in chunk {
-            list.push_bind(*host_ip);
-        }
-        query.push(")");
-        let rows: Vec<PoolRow> = query.build_query_as().persistent(false).fetch_all(&mut *connection).await?;
-        for row in rows {
+        statement.list(chunk);
+        for row in statement.fetch_all::<PoolRow>(connection).await? {
             let host = PoolHost {
                 id: u32::try_from(row.id).unwrap_or(u32::MAX),
                 host_name: row.host_name,
@@ -135,14 +131,9 @@ pub struct NewPoolHost {
 pub async fn known(connection: &mut MySqlConnection, host_ips: &[&str]) -> Result<HashSet<String>, sqlx::Error> {
     let mut known = HashSet::with_capacity(host_ips.len());
     for chunk in host_ips.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT host_ip FROM hosts_pool WHERE host_ip IN (");
-        let mut list = query.separated(", ");
-        for host_ip in chunk {
-            list.push_bind(*host_ip);
-        }
-        query.push(")");
-        let rows: Vec<String> = query.build_query_scalar().persistent(false).fetch_all(&mut *connection).await?;
-        known.extend(rows);
+        let mut statement = TextStatement::new("SELECT host_ip FROM hosts_pool WHERE host_ip IN ");
+        statement.list(chunk);
+        known.extend(statement.fetch_all::<(String,)>(connection).await?.into_iter().map(|(host_ip,)| host_ip));
     }
     Ok(known)
 }
@@ -157,12 +148,12 @@ pub async fn add(connection: &mut MySqlConnection, hosts: &[NewPoolHost]) -> Res
     if hosts.is_empty() {
         return Ok(());
     }
-    let mut query =
-        QueryBuilder::new("INSERT INTO hosts_pool (host_ip, host_name, is_deleted, create_time, update_time) ");
-    query.push_values(hosts, |mut row, host| {
+    let mut statement =
+        TextStatement::new("INSERT INTO hosts_pool (host_ip, host_name, is_deleted, create_time, update_time) ");
+    statement.rows(hosts, |row, host| {
         let name: String = host.host_name.chars().take(MAX_HOST_NAME_CHARS).collect();
-        row.push_bind(&host.host_ip).push_bind(name).push("0").push("CURRENT_TIMESTAMP").push("CURRENT_TIMESTAMP");
+        row.value(&host.host_ip).value(name).sql("0").sql("CURRENT_TIMESTAMP").sql("CURRENT_TIMESTAMP");
     });
-    query.build().persistent(false).execute(connection).await?;
+    statement.execute(connection).await?;
     Ok(())
 }

@@ -15,6 +15,7 @@ pub mod searches;
 pub mod server_resources;
 pub mod statistics;
 pub mod tasks;
+mod text_statement;
 
 /// Rows in one statement with a value list; keeps a statement far below `max_allowed_packet` and the 65,535 placeholders
 /// that a prepared statement may have.

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::{MySqlConnection, QueryBuilder};
+use sqlx::MySqlConnection;
 
 use super::ROWS_PER_STATEMENT;
+use super::text_statement::TextStatement;
 
 /// Raises the newest window of each (`ip`, `mon_date`) to `window_to` and returns the addresses where a later one stands
 /// already: those must not be written. The rows stay locked until the caller commits. `ips` is sorted and holds each
@@ -22,23 +23,18 @@ pub async fn raise(
 ) -> Result<HashSet<String>, sqlx::Error> {
     let mut later = HashSet::new();
     for chunk in ips.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new("INSERT INTO es_sync_newest_window (ip, mon_date, window_to) ");
-        query.push_values(chunk, |mut row, ip| {
-            row.push_bind(*ip).push_bind(mon_date).push_bind(window_to);
+        let mut raising = TextStatement::new("INSERT INTO es_sync_newest_window (ip, mon_date, window_to) ");
+        raising.rows(chunk, |row, ip| {
+            row.value(ip).value(mon_date).value(window_to);
         });
-        query.push(" ON DUPLICATE KEY UPDATE window_to = GREATEST(window_to, VALUES(window_to))");
-        query.build().persistent(false).execute(&mut *connection).await?;
+        raising.sql(" ON DUPLICATE KEY UPDATE window_to = GREATEST(window_to, VALUES(window_to))");
+        raising.execute(connection).await?;
 
         // Left to itself the server reads all rows of the day by the key that pruning uses.
-        let mut query =
-            QueryBuilder::new("SELECT ip FROM es_sync_newest_window FORCE INDEX (PRIMARY) WHERE mon_date = ");
-        query.push_bind(mon_date).push(" AND window_to > ").push_bind(window_to).push(" AND ip IN (");
-        let mut list = query.separated(", ");
-        for ip in chunk {
-            list.push_bind(*ip);
-        }
-        query.push(")");
-        later.extend(query.build_query_scalar::<String>().persistent(false).fetch_all(&mut *connection).await?);
+        let mut refused =
+            TextStatement::new("SELECT ip FROM es_sync_newest_window FORCE INDEX (PRIMARY) WHERE mon_date = ");
+        refused.value(mon_date).sql(" AND window_to > ").value(window_to).sql(" AND ip IN ").list(chunk);
+        later.extend(refused.fetch_all::<(String,)>(connection).await?.into_iter().map(|(ip,)| ip));
     }
     Ok(later)
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use super::text_statement::TextStatement;
 use crate::execution::ExecutionId;
 
 /// Tells the searches of an execution apart: a random number, made before the search is stored, so that storing it again
@@ -72,31 +73,34 @@ fn millis(duration: Duration) -> u64 {
 /// The database's.
 pub async fn insert(connection: &mut MySqlConnection, searches: &[NewSearch<'_>]) -> Result<(), sqlx::Error> {
     for chunk in searches.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut statement = TextStatement::new(
             "INSERT INTO es_sync_search
                  (execution_id, search_id, searched_at, worker, es_endpoint, index_pattern, body, hosts_asked,
                   hosts_found, documents, took_ms, elapsed_ms, shards, error_message) ",
         );
-        query.push_values(chunk, |mut row, search| {
-            row.push_bind(search.execution_id.0)
-                .push_bind(search.id.0)
-                .push("UTC_TIMESTAMP(3) - INTERVAL ")
-                .push_bind_unseparated(millis(search.began_ago) * 1_000)
-                .push_unseparated(" MICROSECOND")
-                .push_bind(search.worker)
-                .push_bind(search.es_endpoint)
-                .push_bind(search.index_pattern)
-                .push_bind(search.body)
-                .push_bind(u32::try_from(search.hosts_asked).unwrap_or(u32::MAX))
-                .push_bind(search.hosts_found.map(|hosts| u32::try_from(hosts).unwrap_or(u32::MAX)))
-                .push_bind(search.documents)
-                .push_bind(search.took_ms)
-                .push_bind(millis(search.elapsed))
-                .push_bind(search.shards)
-                .push_bind(search.error_message);
+        statement.rows(chunk, |row, search| {
+            row.value(search.execution_id.0)
+                .value(search.id.0)
+                .expression(|began| {
+                    began
+                        .sql("UTC_TIMESTAMP(3) - INTERVAL ")
+                        .value(millis(search.began_ago) * 1_000)
+                        .sql(" MICROSECOND");
+                })
+                .value(search.worker)
+                .value(search.es_endpoint)
+                .value(search.index_pattern)
+                .value(search.body)
+                .value(u32::try_from(search.hosts_asked).unwrap_or(u32::MAX))
+                .value(search.hosts_found.map(|hosts| u32::try_from(hosts).unwrap_or(u32::MAX)))
+                .value(search.documents)
+                .value(search.took_ms)
+                .value(millis(search.elapsed))
+                .value(search.shards)
+                .value(search.error_message);
         });
-        query.push(" ON DUPLICATE KEY UPDATE search_id = VALUES(search_id)");
-        query.build().persistent(chunk.len() == 1).execute(&mut *connection).await?;
+        statement.sql(" ON DUPLICATE KEY UPDATE search_id = VALUES(search_id)");
+        statement.execute(connection).await?;
     }
     Ok(())
 }

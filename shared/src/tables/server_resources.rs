@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 
 use super::ROWS_PER_STATEMENT;
+use super::text_statement::TextStatement;
 use crate::host::address_key;
 
 /// Maximum, average and minimum in percent; NULL where unknown.
@@ -112,18 +113,14 @@ async fn existing_rows(
     mon_date: NaiveDate,
     rows: &[ServerResource],
 ) -> Result<HashMap<String, (u64, Values)>, sqlx::Error> {
-    let mut query = QueryBuilder::new("SELECT ip, CAST(id AS UNSIGNED)");
+    let mut statement = TextStatement::new("SELECT ip, CAST(id AS UNSIGNED)");
     for column in VALUE_COLUMNS {
         // Doubles, whatever number type the CMDB's column has.
-        query.push(", ").push(column).push(" + 0E0");
+        statement.sql(", ").sql(column).sql(" + 0E0");
     }
-    query.push(" FROM server_resources WHERE mon_date = ").push_bind(mon_date).push(" AND ip IN (");
-    let mut list = query.separated(", ");
-    for row in rows {
-        list.push_bind(row.ip.as_str());
-    }
-    query.push(")");
-    let rows = query.build().persistent(false).fetch_all(connection).await?;
+    statement.sql(" FROM server_resources WHERE mon_date = ").value(mon_date);
+    statement.sql(" AND ip IN ").list(rows.iter().map(|row| row.ip.as_str()));
+    let rows = statement.fetch_rows(connection).await?;
     let mut existing = HashMap::with_capacity(rows.len());
     for row in rows {
         let mut values: Values = Values::default();
@@ -145,40 +142,40 @@ async fn write(
     if rows.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::new("INSERT INTO server_resources (");
+    let mut statement = TextStatement::new("INSERT INTO server_resources (");
     if ids.is_some() {
-        query.push("id, ");
+        statement.sql("id, ");
     }
-    query.push(
+    statement.sql(
         "pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg, cpu_percent_min,
          mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max, disk_percent_avg, disk_percent_min,
          create_time, update_time, is_deleted) ",
     );
-    query.push_values(rows, |mut values, row| {
+    statement.rows(rows, |values, row| {
         if let Some(ids) = ids {
-            values.push_bind(ids.get(&address_key(&row.ip)).copied());
+            values.value(ids.get(&address_key(&row.ip)));
         }
         values
-            .push_bind(row.pool_id)
-            .push_bind(row.ip.as_str())
-            .push_bind(mon_date)
-            .push_bind(row.used_memory)
-            .push_bind(row.used_disk)
-            .push_bind(row.cpu_load)
-            .push_bind(row.cpu.max)
-            .push_bind(row.cpu.avg)
-            .push_bind(row.cpu.min)
-            .push_bind(row.mem.max)
-            .push_bind(row.mem.avg)
-            .push_bind(row.mem.min)
-            .push_bind(row.disk.max)
-            .push_bind(row.disk.avg)
-            .push_bind(row.disk.min)
-            .push("UTC_TIMESTAMP()")
-            .push("UTC_TIMESTAMP()")
-            .push("0");
+            .value(row.pool_id)
+            .value(row.ip.as_str())
+            .value(mon_date)
+            .value(row.used_memory)
+            .value(row.used_disk)
+            .value(row.cpu_load)
+            .value(row.cpu.max)
+            .value(row.cpu.avg)
+            .value(row.cpu.min)
+            .value(row.mem.max)
+            .value(row.mem.avg)
+            .value(row.mem.min)
+            .value(row.disk.max)
+            .value(row.disk.avg)
+            .value(row.disk.min)
+            .sql("UTC_TIMESTAMP()")
+            .sql("UTC_TIMESTAMP()")
+            .sql("0");
     });
-    query.push(
+    statement.sql(
         " ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), used_memory = VALUES(used_memory),
              used_disk = VALUES(used_disk), cpu_load = VALUES(cpu_load),
              cpu_percent_max = VALUES(cpu_percent_max), cpu_percent_avg = VALUES(cpu_percent_avg),
@@ -188,7 +185,7 @@ async fn write(
              disk_percent_min = VALUES(disk_percent_min), update_time = VALUES(update_time),
              is_deleted = 0, delete_time = NULL",
     );
-    query.build().persistent(false).execute(connection).await?;
+    statement.execute(connection).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
+use super::text_statement::TextStatement;
 use crate::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
 
 /// Stands for all tasks and for runs without one.
@@ -193,13 +194,13 @@ pub async fn add_failed_hosts(
     let day = run.began.date_naive();
     for owner in owners(run.task_id) {
         for chunk in hosts.chunks(ROWS_PER_STATEMENT) {
-            let mut query =
-                QueryBuilder::new("INSERT INTO es_sync_stats_failed_host (task_id, day, host_ip, failures) ");
-            query.push_values(chunk, |mut row, host| {
-                row.push_bind(owner.0).push_bind(day).push_bind(host).push("1");
+            let mut statement =
+                TextStatement::new("INSERT INTO es_sync_stats_failed_host (task_id, day, host_ip, failures) ");
+            statement.rows(chunk, |row, host| {
+                row.value(owner.0).value(day).value(host).sql("1");
             });
-            query.push(" ON DUPLICATE KEY UPDATE failures = failures + 1");
-            query.build().persistent(false).execute(&mut *connection).await?;
+            statement.sql(" ON DUPLICATE KEY UPDATE failures = failures + 1");
+            statement.execute(connection).await?;
         }
     }
     Ok(())
@@ -229,24 +230,24 @@ pub async fn add_errors(
     let day = run.began.date_naive();
     for owner in owners(run.task_id) {
         for chunk in errors.chunks(ROWS_PER_STATEMENT) {
-            let mut query = QueryBuilder::new(
+            let mut statement = TextStatement::new(
                 "INSERT INTO es_sync_stats_error (task_id, day, digest, error_message, hosts, last_seen) ",
             );
-            query.push_values(chunk, |mut row, error| {
-                row.push_bind(owner.0)
-                    .push_bind(day)
-                    .push("UNHEX(MD5(")
-                    .push_bind_unseparated(&error.kind)
-                    .push_unseparated("))")
-                    .push_bind(&error.example)
-                    .push_bind(error.hosts)
-                    .push_bind(run.began);
+            statement.rows(chunk, |row, error| {
+                row.value(owner.0)
+                    .value(day)
+                    .expression(|digest| {
+                        digest.sql("UNHEX(MD5(").value(&error.kind).sql("))");
+                    })
+                    .value(&error.example)
+                    .value(error.hosts)
+                    .value(run.began);
             });
-            query.push(
+            statement.sql(
                 " ON DUPLICATE KEY UPDATE hosts = hosts + VALUES(hosts),
                      last_seen = GREATEST(last_seen, VALUES(last_seen))",
             );
-            query.build().persistent(false).execute(&mut *connection).await?;
+            statement.execute(connection).await?;
         }
     }
     Ok(())
