@@ -150,7 +150,7 @@ async fn a_redirect_is_not_followed() {
     let location = format!("{}/elsewhere?token=hunter2", target.uri());
     let error = answered_with(ResponseTemplate::new(307).insert_header("location", location)).await;
     match error {
-        SearchError::Refused { reason } => {
+        SearchError::Refused { reason, .. } => {
             assert!(reason.contains("redirects (HTTP 307 to ") && reason.contains("/elsewhere)"), "{reason}");
             assert!(!reason.contains("hunter2"), "{reason}");
         }

@@ -71,7 +71,7 @@ pub(crate) async fn search(
             continue;
         };
         match error {
-            SearchError::Refused { reason } => {
+            SearchError::Refused { reason, .. } => {
                 searched.refused = Some(reason);
                 return searched;
             }
@@ -108,6 +108,9 @@ async fn answer(
     let result = endpoint.search(index_pattern, mapping, window, hosts).await;
     let elapsed = began.elapsed();
     Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), elapsed);
+    if let Err(SearchError::Refused { kind, .. }) = &result {
+        Metrics::global().source_refusal(endpoint.name(), *kind);
+    }
     let id = SearchId::new();
     let answer = result.as_ref().map_err(|error| error.reason().to_owned()).map(|answer| Said {
         took_ms: answer.took_ms,
