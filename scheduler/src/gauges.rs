@@ -26,7 +26,7 @@ const QUICK: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(30);
 
 /// Longest look.
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
 /// Tasks that are looked at, the oldest first.
 const TASKS: u32 = 10_000;
