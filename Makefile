@@ -51,7 +51,8 @@ test-database: up ## run the tests that depend on the database (DB=mysql for MyS
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
+	    --test looking --test redelivery --test crash
 
 # Of .dev: what a client in Python needs, from PyPI.
 RPC_CLIENT = .dev/rpc-client
@@ -93,9 +94,9 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the Python client, and the tests of the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the Python client, and what depends on the database on MySQL
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
-	$(MAKE) test-database DB=mysql
+	$(MAKE) test-database test-rpc-client DB=mysql

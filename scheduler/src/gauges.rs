@@ -13,7 +13,7 @@ use hostsync_shared::database;
 use hostsync_shared::execution::JobQueue;
 use hostsync_shared::loops::LIMIT;
 use hostsync_shared::metrics::{Metrics, QueueName};
-use hostsync_shared::schedule::{CronSchedule, parse_time_zone};
+use hostsync_shared::schedule::CronSchedule;
 use hostsync_shared::tables::executions;
 use hostsync_shared::tables::tasks::{self, LastResult};
 
@@ -122,12 +122,10 @@ async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(String, u64)>
         Ok::<_, sqlx::Error>((now, tasks::last_results(&mut connection, TASKS).await?))
     })
     .await?;
-    let default_zone = scheduler.defaults.time_zone;
     let mut stale: Vec<(String, u64)> = results
         .into_iter()
         .map(|result| {
-            let zone = parse_time_zone(&result.time_zone).unwrap_or(default_zone);
-            let schedule = CronSchedule::parse(&result.cron_expression, zone).ok();
+            let schedule = scheduler.defaults.schedule(&result.cron_expression, &result.time_zone).ok();
             let hosts = stale(&result, schedule.as_ref(), now);
             (result.task_name, hosts)
         })

@@ -4,7 +4,6 @@
 //! so a second scheduler is a spare and not a danger. `fire` makes executions, `sweep` goes on with what others left,
 //! `prune` forgets what is old, `gauges` says how the fleet is.
 
-mod defaults;
 mod fire;
 mod gauges;
 mod plan;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hostsync_shared::config::Config;
+use hostsync_shared::defaults::Defaults;
 use hostsync_shared::endpoint_watch::EndpointWatch;
 use hostsync_shared::loops::{LIMIT, Loops};
 use hostsync_shared::metrics::Metrics;
@@ -28,8 +28,6 @@ use hostsync_shared::{database, startup};
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-
-use crate::defaults::Defaults;
 
 /// What every loop of the scheduler works with.
 pub(crate) struct Scheduler {

@@ -54,7 +54,7 @@ fn every_operation_says_what_it_is_and_what_can_go_wrong() {
     operation_ids.sort_unstable();
     let count = operation_ids.len();
     operation_ids.dedup();
-    assert_eq!((operation_ids.len(), count), (24, 24));
+    assert_eq!((operation_ids.len(), count), (25, 25));
     let text = document.to_string();
     for code in [
         "task_name_taken",
