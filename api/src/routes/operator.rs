@@ -36,10 +36,27 @@ pub(crate) struct ReadyState {
     checks: BTreeMap<String, DependencyState>,
 }
 
+/// What is wrong with a process that should be started anew.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StuckState {
+    /// Always false.
+    #[schema(examples(false))]
+    success: bool,
+    /// Names the loop that stands still.
+    message: String,
+    #[schema(examples("stuck"))]
+    code: String,
+}
+
 /// Does the process live?
+///
+/// It does while its loops go round, whatever its dependencies do.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "healthz", tag = "operating",
-    responses((status = 200, description = "It lives", body = Done)),
+    responses(
+        (status = 200, description = "It lives", body = Done),
+        (status = 503, description = "A loop of it has stood still for longer than it may", body = StuckState),
+    ),
 )]
 #[allow(dead_code, reason = "documentation alone")]
 fn health() {}
