@@ -14,6 +14,7 @@ pub(crate) struct Done {
     #[schema(examples(true))]
     success: bool,
     /// What was done.
+    #[schema(examples("task 7 was changed"))]
     message: String,
 }
 

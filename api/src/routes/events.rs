@@ -38,24 +38,32 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// The data of an event: how the execution stands. At every moment the counters add up to `total_hosts`.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ExecutionState {
+    /// Id of the execution.
     #[schema(examples(12))]
     execution_id: u64,
     #[schema(schema_with = execution_status)]
     execution_status: String,
     /// Null until the hosts of the run are known.
-    #[schema(required = true)]
+    #[schema(required = true, examples(2))]
     total_hosts: Option<u64>,
+    /// Hosts whose values were written.
+    #[schema(examples(2))]
     success_count: u64,
+    /// Hosts given up, with a reason.
     failed_count: u64,
+    /// Hosts without a document in the window.
     no_data_count: u64,
+    /// Hosts that are not in the pool.
     not_in_pool_count: u64,
+    /// Hosts whose turn had not come when the run was cancelled.
     cancelled_count: u64,
+    /// Hosts without an outcome yet.
     pending_count: u64,
     /// Why it failed or was skipped, or the reason of one of its failed hosts.
     #[schema(required = true)]
     error_message: Option<String>,
     /// Null while it is going.
-    #[schema(required = true)]
+    #[schema(required = true, examples(5_200))]
     duration_ms: Option<i64>,
 }
 
@@ -97,7 +105,7 @@ pub(crate) struct LastEventIdHeader {
 #[utoipa::path(
     get, path = "/es-sync-executions/{execution_id}/events", operation_id = "watch_es_sync_execution", tag = "looking",
     params(
-        ("execution_id" = u64, Path, description = "Id of the execution"),
+        ("execution_id" = u64, Path, example = 12, description = "Id of the execution"),
         LastEventIdHeader,
     ),
     responses(
