@@ -61,11 +61,11 @@ fn health() {}
     responses(
         (status = 200, description = "They can", body = ReadyState),
         (status = 503, description = "The database is away", body = ReadyState,
+         headers(("Retry-After" = u64, description = "Seconds to wait before the next try")),
          example = json!({
              "success": false, "message": "not ready: waiting for database", "code": "not_ready",
              "checks": {"database": {"ready": false, "message": "not tried yet", "required": true}}
-         }),
-         headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
+         })),
     ),
 )]
 #[allow(dead_code, reason = "documentation alone")]
