@@ -67,6 +67,21 @@ pub(crate) struct ExecutionState {
     duration_ms: Option<i64>,
 }
 
+/// One event of the stream.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation alone: events are written by `events_of`")]
+pub(crate) struct ExecutionEvent {
+    /// `progress`, or `end` for the last one.
+    #[schema(examples("progress"))]
+    event: String,
+    /// What to send as `Last-Event-ID`.
+    #[schema(examples("running.2.1.0.0.0.0.1"))]
+    id: String,
+    /// An `ExecutionState` in JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 impl ExecutionState {
     fn new(id: ExecutionId, seen: Seen) -> Self {
         let Seen { outcome, error_message, duration_ms } = seen;
@@ -109,8 +124,8 @@ pub(crate) struct LastEventIdHeader {
         LastEventIdHeader,
     ),
     responses(
-        (status = 200, description = "Events until the execution has ended", content_type = "text/event-stream",
-         body = String, example = "event: progress\nid: running.2.1.0.0.0.0.1\ndata: {\"execution_id\":12,…}\n\n"),
+        (status = 200, description = "Events until the execution has ended; the schema is that of one event", content_type = "text/event-stream",
+         body = ExecutionEvent, example = "event: progress\nid: running.2.1.0.0.0.0.1\ndata: {\"execution_id\":12,…}\n\n"),
         (status = 204, description = "It has ended, and `Last-Event-ID` is that of its end"),
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
         (status = 429, description = "Too many event streams at once: `too_many_requests`", body = ErrorBody,

@@ -36,7 +36,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 pub(crate) struct ExecuteHostList {
     /// What the run is called in the execution logs.
     #[schema(
-        pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
         min_length = 1,
         max_length = 255,
         examples("web servers")
@@ -71,7 +71,7 @@ pub(crate) struct ExecuteHostList {
 pub(crate) struct ExecuteFileContent {
     /// What the run is called in the execution logs.
     #[schema(
-        pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
         min_length = 1,
         max_length = 255,
         examples("web servers")
@@ -102,25 +102,29 @@ pub(crate) struct ExecuteFileContent {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct ExecuteFileForm {
     /// What the run is called in the execution logs.
-    #[schema(pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$", min_length = 1, max_length = 255)]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255
+    )]
     task_name: String,
     /// The file.
-    #[schema(content_media_type = "application/octet-stream")]
+    #[schema(format = "host-file", content_media_type = "application/octet-stream")]
     file: String,
     /// How far back the run looks.
-    #[schema(format = "time-range", default = "30d")]
+    #[schema(format = "time-range", default = "30d", nullable = false)]
     query_time_range: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(format = "endpoint", default = "")]
+    #[schema(format = "endpoint", default = "", nullable = false)]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(format = "index-pattern", max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "", nullable = false)]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
-    #[schema(format = "mapping", default = "")]
+    #[schema(format = "mapping", default = "", nullable = false)]
     mapping: Option<String>,
     /// How long to wait for the end of the run before answering, in seconds.
-    #[schema(minimum = 0, maximum = 60, default = 0)]
+    #[schema(minimum = 0, maximum = 60, default = 0, nullable = false)]
     wait_seconds: Option<u32>,
 }
 

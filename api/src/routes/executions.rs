@@ -16,7 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::executions::{self, Cancelled, DetailQuery, LogQuery};
 use crate::fields::{Fields, FromFields};
 use crate::pagination::{List, PageRequest};
-use crate::request::{NoQuery, PathId, QueryFields};
+use crate::request::{MAX_ID, NoQuery, PathId, QueryFields};
 use crate::state::Api;
 use crate::timestamp::Timestamp;
 
@@ -161,7 +161,7 @@ pub(crate) struct ListExecutionLogs {
 impl FromFields for LogQuery {
     fn from_fields(fields: &mut Fields) -> Self {
         Self {
-            task_id: fields.number("task_id", 0..=u64::MAX).map(TaskId),
+            task_id: fields.number("task_id", 0..=MAX_ID).map(TaskId),
             status: fields.word::<ExecutionStatus>("status"),
             trigger: fields.word::<Trigger>("trigger"),
             from: fields.time("from"),

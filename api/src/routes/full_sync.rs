@@ -24,10 +24,20 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct FullSyncGroup {
     /// The group, as its documents name it.
-    #[schema(pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$", min_length = 1, max_length = 255, examples("web"))]
+    #[schema(
+        format = "group",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("web")
+    )]
     group_name: String,
     /// What the run is called in the execution logs; the group's name if absent.
-    #[schema(pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$", min_length = 1, max_length = 255)]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255
+    )]
     task_name: Option<String>,
     /// How far back the run looks, for hosts and for values: a whole number and one of `m h d w`, from 1 minute to 366
     /// days.

@@ -15,7 +15,7 @@ use super::answers::counted;
 use crate::auth::Viewer;
 use crate::error::ApiError;
 use crate::fields::{Fields, FromFields};
-use crate::request::QueryFields;
+use crate::request::{MAX_ID, QueryFields};
 use crate::state::Api;
 use crate::stats::{self, Bucket, StatsQuery, Sums};
 use crate::timestamp::Timestamp;
@@ -57,7 +57,7 @@ impl FromFields for StatsQuery {
         Self {
             from: fields.time("from"),
             to: fields.time("to"),
-            task_id: fields.number("task_id", 0..=u64::MAX).map(TaskId),
+            task_id: fields.number("task_id", 0..=MAX_ID).map(TaskId),
             bucket: fields.word::<Bucket>("bucket"),
         }
     }

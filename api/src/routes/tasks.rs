@@ -9,12 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{Done, counted, last_execution_status, overlap_policy};
+use super::answers::{Done, counted, last_execution_status, overlap_policy, overlap_policy_or_null};
 use crate::auth::{Operator, Viewer};
 use crate::error::{ApiError, ErrorBody};
 use crate::fields::{Fields, FromFields};
 use crate::pagination::{List, PageRequest};
-use crate::request::{JsonBody, NoQuery, PathId, QueryFields};
+use crate::request::{JsonBody, MAX_ID, NoQuery, PathId, QueryFields};
 use crate::state::Api;
 use crate::tasks::{self, TaskFields, TaskQuery};
 use crate::timestamp::Timestamp;
@@ -31,7 +31,12 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct CreateTask {
     /// Unique among live tasks; blanks around it are cut off.
-    #[schema(pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$", min_length = 1, max_length = 255, examples("nightly"))]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("nightly")
+    )]
     task_name: String,
     /// Six fields `second minute hour day-of-month month day-of-week`, five without the second, `@daily` and its like,
     /// `@every 1h30m`; an optional `TZ=Zone ` in front.
@@ -52,8 +57,8 @@ pub(crate) struct CreateTask {
     /// IANA name; empty means `scheduler.time_zone`. A `TZ=` in the expression beats it.
     #[schema(format = "time-zone", default = "", examples("Europe/Berlin"))]
     time_zone: Option<String>,
-    /// What a fire does while the task's last run is going.
-    #[schema(schema_with = overlap_policy)]
+    /// What a fire does while the task's last run is going; absent means `skip`.
+    #[schema(schema_with = overlap_policy_or_null)]
     overlap_policy: Option<String>,
     /// How late a missed fire may still run: a whole number and one of `s m h d`, from `0s` to `7d`.
     #[schema(format = "catch-up-window", default = "1m")]
@@ -74,7 +79,12 @@ pub(crate) struct CreateTask {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct UpdateTask {
     /// Unique among live tasks; blanks around it are cut off.
-    #[schema(pattern = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$", min_length = 1, max_length = 255, examples("nightly"))]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("nightly")
+    )]
     task_name: Option<String>,
     /// As of a new task. A new expression restarts the schedule from now.
     #[schema(format = "cron", max_length = 100, examples("0 0 3 * * *"))]
@@ -95,7 +105,7 @@ pub(crate) struct UpdateTask {
     #[schema(format = "time-zone")]
     time_zone: Option<String>,
     /// What a fire does while the task's last run is going.
-    #[schema(schema_with = overlap_policy)]
+    #[schema(schema_with = overlap_policy_or_null)]
     overlap_policy: Option<String>,
     /// How late a missed fire may still run: a whole number and one of `s m h d`, from `0s` to `7d`.
     #[schema(format = "catch-up-window")]
@@ -228,7 +238,7 @@ async fn delete_task(
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct EnableTask {
     /// Id of the task.
-    #[schema(examples(7))]
+    #[schema(minimum = 1, examples(7))]
     id: u64,
     /// Whether it fires from now on.
     #[schema(examples(true))]
@@ -244,7 +254,7 @@ pub(crate) struct Enabling {
 impl FromFields for Enabling {
     fn from_fields(fields: &mut Fields) -> Self {
         Self {
-            id: fields.required("id", |fields| fields.number("id", 1..=u64::MAX)),
+            id: fields.required("id", |fields| fields.number("id", 1..=MAX_ID)),
             is_enabled: fields.required("is_enabled", |fields| fields.flag("is_enabled")),
         }
     }
