@@ -260,7 +260,7 @@ fn whole_float(number: f64) -> Option<u64> {
     /// Below it every whole number has a float of its own.
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     let is_whole = number.fract() == 0.0 && (0.0..LIMIT).contains(&number);
-    is_whole.then(|| format!("{number:.0}").parse().ok()).flatten()
+    is_whole.then(|| format!("{:.0}", number.abs()).parse().ok()).flatten()
 }
 
 /// Digits alone, as a number.

@@ -33,7 +33,8 @@ fn tool(name: &str) -> Command {
     let tools = PathBuf::from(std::env::var("HOSTSYNC_OPENAPI_TOOLS").expect("run by make test-openapi"));
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new(tools.join(name));
-    command.env("PATH", path).env_remove("PYTHONPATH").kill_on_drop(true);
+    // Without a random seed of their own, so that each run is the same.
+    command.env("PATH", path).env("PYTHONHASHSEED", "0").env_remove("PYTHONPATH").kill_on_drop(true);
     command
 }
 
