@@ -41,7 +41,7 @@ fn tool(name: &str) -> Command {
 /// Runs a command, which must go well.
 async fn run(mut command: Command) {
     let status = tokio::time::timeout(TOOL_LIMIT, command.status()).await.expect("in time").expect("it can be started");
-    assert!(status.success(), "{:?}: {status}", command.as_std().get_program());
+    assert!(status.success(), "{}: {status}", command.as_std().get_program().display());
 }
 
 /// Runs a test against an API with a scheduler and a worker behind it; `url` is the API's.
