@@ -161,6 +161,35 @@ fn every_schema_and_every_field_has_a_description() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// Whoever makes requests from the document (a tool, a form) learns from `format` what a text must look like.
+#[test]
+fn a_text_of_a_request_with_a_form_of_its_own_names_it() {
+    const FORMATS: [(&str, &str); 7] = [
+        ("cron_expression", "cron"),
+        ("time_zone", "time-zone"),
+        ("query_time_range", "time-range"),
+        ("catch_up_window", "catch-up-window"),
+        ("es_endpoint", "endpoint"),
+        ("es_index_pattern", "index-pattern"),
+        ("mapping", "mapping"),
+    ];
+    let document = document();
+    let mut found = 0;
+    for (name, operation) in operations(&document) {
+        for (kind, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            let reference = content["schema"]["$ref"].as_str().unwrap_or_default();
+            let schema = document.pointer(reference.trim_start_matches('#')).unwrap_or(&content["schema"]);
+            for (field, format) in FORMATS {
+                if let Some(property) = schema["properties"].get(field) {
+                    assert_eq!(property["format"], format, "{name} {kind}: {field}");
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found >= FORMATS.len(), "{found}");
+}
+
 #[test]
 fn every_reference_leads_somewhere() {
     fn references(value: &Value, found: &mut Vec<String>) {
