@@ -15,7 +15,7 @@ WITH_SERVERS = . .dev/env &&
 # A database with the schema, for checking .sqlx.
 SQLX_DATABASE = hostsync_sqlx
 
-include deploy/dev.mk
+include deploy/dev.mk deploy/chart.mk
 
 .PHONY: help demo bench history test test-database test-rpc-client test-openapi check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
@@ -51,7 +51,8 @@ test-database: up ## run the tests that depend on the database (DB=mysql for MyS
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
+	    --test looking --test redelivery --test crash
 
 # Of .dev: what a client in Python needs, from PyPI.
 RPC_CLIENT = .dev/rpc-client
@@ -105,9 +106,10 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, test, the clients and tools in Python, and the tests of the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, and what depends on the database on MySQL
 	$(MAKE) check
+	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
-	$(MAKE) test-database DB=mysql
+	$(MAKE) test-database test-rpc-client DB=mysql

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use hostsync_shared::database;
+use hostsync_shared::defaults::Source;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_shared::host::HostIp;
 use hostsync_shared::outbox::CarriedOn;
@@ -25,7 +26,7 @@ use crate::error::ApiError;
 use crate::fields::{Problems, Submitted};
 use crate::host_file::{HostFile, HostFileError, InvalidLine, MAX_FILE_BYTES, MAX_HOSTS, parse_host_file};
 use crate::idempotency::{FirstAnswer, IdempotencyKey};
-use crate::sources::{Source, Sources, time_range};
+use crate::sources::{Sources, time_range};
 use crate::state::{Api, transact, within_bound};
 use crate::tasks::task_name;
 
@@ -255,7 +256,7 @@ pub(crate) fn check_run(
         trigger,
         time_range: time_range(run.query_time_range.as_deref(), problems),
         window_to: None,
-        source: api.sources.resolve(endpoint, index_pattern, mapping),
+        source: api.defaults.source(&endpoint, &index_pattern, &mapping),
         hosts,
         invalid_lines: None,
         new_host_count: None,
@@ -375,7 +376,7 @@ async fn store_hosts(
     let scope = Scope {
         window: Window::ending_at(window_to, &order.time_range),
         query_time_range: order.time_range.to_string(),
-        mon_date: window_to.with_timezone(&api.time_zone).date_naive(),
+        mon_date: window_to.with_timezone(&api.defaults.time_zone()).date_naive(),
         es_endpoint: order.source.es_endpoint.clone(),
         es_index_pattern: order.source.es_index_pattern.clone(),
         mapping: order.source.mapping.clone(),

@@ -81,7 +81,7 @@ codes! {
     SourceRefused = "source_refused", BAD_REQUEST, "The source refuses the search: credentials, index pattern or mapping are wrong.";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body or the host file is too large.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body has a content type that is not taken here.";
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many host lists, files, full syncs or event streams at once; see `Retry-After`.";
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many host lists, files, full syncs, probes or event streams at once; see `Retry-After`.";
     InternalError = "internal_error", INTERNAL_SERVER_ERROR, "A fault of hostsync; its log has more under the id in `x-request-id`.";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is down or busy; see `Retry-After`.";
     SourceUnavailable = "source_unavailable", SERVICE_UNAVAILABLE, "The source is down, busy or gave no whole answer; see `Retry-After`.";
@@ -196,6 +196,8 @@ pub(crate) enum ApiError {
     Busy,
     #[error("too many full syncs are looking for their hosts at the moment; try again in a second")]
     TooManyFullSyncs,
+    #[error("too many sources are being probed at the moment; try again in a second")]
+    TooManyProbes,
     #[error("too many event streams are open at the moment; try again in a second, or ask for the execution instead")]
     TooManyStreams,
     #[error("the database is not available; try again in a few seconds")]
@@ -269,7 +271,7 @@ impl ApiError {
             Self::SourceUnavailable(_) => Code::SourceUnavailable,
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
-            Self::Busy | Self::TooManyFullSyncs | Self::TooManyStreams => Code::TooManyRequests,
+            Self::Busy | Self::TooManyFullSyncs | Self::TooManyProbes | Self::TooManyStreams => Code::TooManyRequests,
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
             Self::Database(error) => match database::fault(error) {
                 DatabaseFault::Down | DatabaseFault::Conflict => Code::DatabaseUnavailable,

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use hostsync_shared::database::{self, Fault};
+use hostsync_shared::defaults::Source;
 use hostsync_shared::elasticsearch::{GROUP_PAGE, SearchError};
 use hostsync_shared::execution::Trigger;
 use hostsync_shared::host::HostIp;
@@ -19,7 +20,6 @@ use crate::error::ApiError;
 use crate::fields::{Problems, Submitted, quoted};
 use crate::host_file::MAX_HOSTS;
 use crate::idempotency::IdempotencyKey;
-use crate::sources::Source;
 use crate::state::{Api, within_bound};
 
 /// Longest name of a group, in characters.

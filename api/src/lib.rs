@@ -19,6 +19,7 @@ mod observe;
 mod openapi;
 mod pagination;
 mod preview;
+mod probe;
 mod readiness;
 mod request;
 mod retry;
@@ -161,6 +162,7 @@ fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::complete(document);
     let operator = operations::router(api.readiness.clone(), api.metrics.clone());
+    let operator = operator.method_not_allowed_fallback(method_not_allowed);
     routes
         .route("/openapi.json", get(async move || Json(document.clone())))
         .merge(docs::router())

@@ -10,7 +10,6 @@ use hostsync_shared::schedule::CronSchedule;
 use crate::error::ApiError;
 use crate::fields::Submitted;
 use crate::state::{Api, within_bound};
-use crate::tasks::zone_of;
 
 /// Most fire times in an answer.
 pub(crate) const MAX_FIRE_TIMES: u64 = 100;
@@ -48,10 +47,10 @@ pub(crate) struct Preview {
 /// Bad fields; the database, whose clock says when now is if the caller does not.
 pub(crate) async fn preview(api: &Api, submitted: Submitted<PreviewQuery>) -> Result<Preview, ApiError> {
     let Submitted { value: query, mut problems } = submitted;
-    let zone = zone_of(query.time_zone.as_deref().unwrap_or_default(), api.time_zone);
-    let zone = zone.map_err(|error| problems.add("time_zone", error)).ok();
+    let zone = api.defaults.zone_named(query.time_zone.as_deref().unwrap_or_default());
+    let zone = zone.map_err(|error| problems.add("time_zone", error.to_string())).ok();
     let schedule = match &query.cron_expression {
-        Some(expression) => CronSchedule::parse(expression, zone.unwrap_or(api.time_zone))
+        Some(expression) => CronSchedule::parse(expression, zone.unwrap_or(api.defaults.time_zone()))
             .map_err(|error| problems.add("cron_expression", error.to_string()))
             .ok(),
         None => {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use hostsync_shared::config::{Config, ElasticsearchConfig};
+use hostsync_shared::defaults::Source;
 use hostsync_shared::elasticsearch::{Endpoint, EndpointError, EndpointSettings, valid_index_pattern};
 use hostsync_shared::mapping::Mapping;
 use hostsync_shared::window::TimeRange;
@@ -18,17 +19,6 @@ pub(crate) struct Sources {
     elasticsearch: ElasticsearchConfig,
     mappings: BTreeMap<String, Mapping>,
     clients: BTreeMap<String, Endpoint>,
-}
-
-/// What a run reads, each by its own name: nothing is left to a default any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Source {
-    /// Name of a configured endpoint.
-    pub(crate) es_endpoint: String,
-    /// Index pattern.
-    pub(crate) es_index_pattern: String,
-    /// Name of a configured mapping.
-    pub(crate) mapping: String,
 }
 
 impl Sources {
@@ -86,16 +76,6 @@ impl Sources {
             );
         }
         name.to_owned()
-    }
-
-    /// Puts the defaults where nothing is named.
-    pub(crate) fn resolve(&self, endpoint: String, index_pattern: String, mapping: String) -> Source {
-        let or_default = |given: String, default: &String| if given.is_empty() { default.clone() } else { given };
-        Source {
-            es_endpoint: or_default(endpoint, &self.elasticsearch.default_endpoint),
-            es_index_pattern: or_default(index_pattern, &self.elasticsearch.default_index_pattern),
-            mapping: or_default(mapping, &self.elasticsearch.default_mapping),
-        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use hostsync_shared::config::Config;
 use hostsync_shared::database;
+use hostsync_shared::defaults::Defaults;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{Need, Readiness};
 use hostsync_shared::outbox::Outbox;
@@ -24,6 +24,7 @@ use crate::auth::Guard;
 use crate::error::ApiError;
 use crate::events::Watchers;
 use crate::full_sync::MAX_FULL_SYNCS;
+use crate::probe::MAX_PROBES;
 use crate::sources::Sources;
 
 /// The names of the dependencies in `/readyz`.
@@ -54,8 +55,7 @@ pub(crate) struct Inner {
     pub(crate) publisher: Publisher,
     pub(crate) outbox: Outbox,
     pub(crate) sources: Sources,
-    /// The zone of tasks that name none, and of the day of a run without a task.
-    pub(crate) time_zone: Tz,
+    pub(crate) defaults: Defaults,
     pub(crate) guard: Guard,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) waiting: Semaphore,
     /// The right to look for the hosts of a group.
     pub(crate) full_syncs: Semaphore,
+    /// The right to probe a source.
+    pub(crate) probes: Semaphore,
     /// Those who watch executions.
     pub(crate) watchers: Watchers,
 }
@@ -100,7 +102,7 @@ impl Api {
             schema_checked: AtomicBool::new(false),
             publisher,
             sources,
-            time_zone: config.scheduler.time_zone,
+            defaults: Defaults::from(config),
             guard: Guard::new(&config.api),
             readiness: Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]),
             metrics: Metrics::global(),
@@ -109,6 +111,7 @@ impl Api {
             stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
             full_syncs: Semaphore::new(MAX_FULL_SYNCS),
+            probes: Semaphore::new(MAX_PROBES),
             watchers: Watchers::new(),
         })))
     }

@@ -4,10 +4,8 @@
 //! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
 //! same. Its window ends now. This process holds the first lease, prepares and publishes. Knows no transport.
 
-use chrono_tz::Tz;
 use hostsync_shared::database;
 use hostsync_shared::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_shared::schedule::{CronSchedule, parse_time_zone};
 use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution, Scope};
 use hostsync_shared::tables::tasks::{self, Task};
 use hostsync_shared::telemetry;
@@ -59,11 +57,12 @@ async fn store(
     let status = status_beside(&task, going, waiting)?;
     let now = database::now(&mut transaction).await?;
     let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
-    let source = api.sources.resolve(task.es_endpoint.clone(), task.es_index_pattern.clone(), task.mapping.clone());
+    let source = api.defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
+    let zone = api.defaults.zone_of_task(&task.cron_expression, &task.time_zone);
     let scope = Scope {
         window: Window::ending_at(now, &range),
         query_time_range: range.to_string(),
-        mon_date: now.with_timezone(&zone_of(&task, api.time_zone)).date_naive(),
+        mon_date: now.with_timezone(&zone).date_naive(),
         es_endpoint: source.es_endpoint,
         es_index_pattern: source.es_index_pattern,
         mapping: source.mapping,
@@ -106,13 +105,6 @@ fn status_beside(task: &Task, going: bool, waiting: bool) -> Result<ExecutionSta
         _ if going => refused(&format!("a run of task {id} is still going")),
         _ => Ok(ExecutionStatus::Running),
     }
-}
-
-/// The zone whose date the run writes for: that of the expression, else the task's, else the default. Rows that the API
-/// did not write may hold anything.
-fn zone_of(task: &Task, default: Tz) -> Tz {
-    let zone = parse_time_zone(&task.time_zone).unwrap_or(default);
-    CronSchedule::parse(&task.cron_expression, zone).map_or(zone, |schedule| schedule.time_zone())
 }
 
 #[cfg(test)]
@@ -158,16 +150,5 @@ mod tests {
             let status = status_beside(&task(policy, is_enabled), going, waiting).ok();
             assert_eq!(status, expected, "{policy} {is_enabled} {going} {waiting}");
         }
-    }
-
-    #[test]
-    fn the_zone_of_the_expression_beats_the_tasks_and_that_the_default() {
-        let mut task = task(OverlapPolicy::Skip, true);
-        assert_eq!(zone_of(&task, Tz::UTC), Tz::Asia__Shanghai);
-        task.cron_expression = "TZ=Europe/Berlin @daily".to_owned();
-        assert_eq!(zone_of(&task, Tz::UTC), Tz::Europe__Berlin);
-        task.cron_expression = "whenever".to_owned();
-        task.time_zone = String::new();
-        assert_eq!(zone_of(&task, Tz::UTC), Tz::UTC);
     }
 }

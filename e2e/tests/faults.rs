@@ -257,9 +257,15 @@ async fn a_message_that_is_no_job_goes_to_the_dead_letters_with_its_reason() {
         let publish = json!({
             "properties": {"delivery_mode": 2}, "routing_key": "manual", "payload": "hello", "payload_encoding": "string",
         });
-        wait_for("the exchange", LIMIT, async || {
+        wait_for("the exchange, with the queue bound to it", LIMIT, async || {
             let url = format!("{api}/exchanges/%2F/{}.jobs.v1/publish", bed.name);
-            Ok(http.post(url).json(&publish).send().await?.status().is_success().then_some(()))
+            let response = http.post(url).json(&publish).send().await?;
+            if !response.status().is_success() {
+                return Ok(None);
+            }
+            // Until the queue is bound, the broker takes the message and drops it.
+            let answer: Value = response.json().await?;
+            Ok((answer["routed"] == true).then_some(()))
         })
         .await
         .expect("published");

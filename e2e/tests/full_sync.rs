@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::bed::{Bed, OPERATOR_TOKEN, on_bed};
 use hostsync_e2e::client::Client;
 use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service::{self, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -131,6 +132,59 @@ async fn what_a_full_sync_cannot_do_is_told() {
         let (status, answer) = full_sync(&client, json!({"group_name": "demo"})).await;
         assert_eq!((status, &answer["code"]), (409, &json!("host_pool_refused")), "{answer}");
         assert!(answer["message"].as_str().is_some_and(|message| message.contains("owner")), "{answer}");
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 0);
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_key_gets_the_first_answer_again_and_another_body_a_conflict() {
+    on_bed("full_key", async |bed| {
+        let (api, client) = ready(&bed, 3).await;
+        let http = reqwest::Client::new();
+        let send = async |body: Value| -> (u16, Value) {
+            let request = http
+                .post(format!("{}/api/cmdb/v1/es-sync-full-sync", api.url()))
+                .bearer_auth(OPERATOR_TOKEN)
+                .header("Idempotency-Key", "nightly-1")
+                .json(&body);
+            let response = request.send().await.expect("an answer");
+            (response.status().as_u16(), response.json().await.expect("JSON"))
+        };
+        let body = json!({"group_name": "demo", "query_time_range": "24h"});
+        let first = send(body.clone()).await;
+        assert_eq!((first.0, &first.1["total_hosts"], &first.1["new_host_count"]), (200, &json!(3), &json!(3)));
+        // Hosts that came meanwhile change nothing.
+        bed.index_last_day((3..5).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        assert_eq!(send(body).await, first);
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 1);
+        let other = send(json!({"group_name": "demo", "query_time_range": "12h"})).await;
+        assert_eq!((other.0, &other.1["code"]), (409, &json!("idempotency_key_reused")));
+        drop(client);
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_away_is_told_with_the_time_to_come_back() {
+    on_bed("full_away", async |bed| {
+        let (gate, url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.shut();
+        let more = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", url.as_str())];
+        let api = service::api(bed.config(&more).expect("a configuration")).await.expect("an API");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let request = reqwest::Client::new()
+            .post(format!("{}/api/cmdb/v1/es-sync-full-sync", api.url()))
+            .bearer_auth(OPERATOR_TOKEN)
+            .json(&json!({"group_name": "demo"}));
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "15");
+        let body: Value = answer.json().await.expect("JSON");
+        assert_eq!((&body["success"], &body["code"]), (&json!(false), &json!("source_unavailable")));
         assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 0);
         api.stop().await.expect("a quiet end");
     })

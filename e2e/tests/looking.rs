@@ -18,6 +18,13 @@ async fn explain(client: &Client, id: u64, host: &str) -> Value {
     client.ok(Method::GET, &format!("/es-sync-executions/{id}/hosts/{host}"), None).await.expect("explained")
 }
 
+/// What the engine says to a body that an explanation shows.
+async fn resend(bed: &Bed, body: &Value) -> Value {
+    let url = format!("{}/{}/_search", bed.servers.elasticsearch_url, bed.index.name);
+    let answer = reqwest::Client::new().post(url).json(body).send().await.expect("an answer");
+    answer.json().await.expect("JSON")
+}
+
 async fn number(bed: &Bed, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect(sql)
 }
@@ -60,6 +67,12 @@ async fn a_host_is_explained_by_its_search_its_values_and_the_row_it_replaced() 
         let documents = before["raw"]["documents"].as_u64().expect("documents");
         assert!(search["documents"].as_u64() >= Some(documents) && documents > 0);
         assert!(search["body"].to_string().contains(&ip) && !search["body"].to_string().contains("{host_ip}"));
+        // The index has one shard, and the host as a text with a keyword beside it: the body is the one that was sent.
+        assert_eq!(search["shards"], 1);
+        assert_eq!(search["second_body"], Value::Null);
+        let asked = resend(&bed, &search["body"]).await;
+        assert_eq!(asked.pointer("/aggregations/hosts/buckets/0/key"), Some(&json!(ip)), "{asked}");
+        assert_eq!(asked.pointer("/aggregations/hosts/buckets/0/doc_count"), Some(&json!(documents)), "{asked}");
         assert_eq!(before["execution_detail"]["max_cpu"].is_number(), before["raw"]["cpu"]["max"].is_number());
         assert_eq!((&before["row_before"], &before["row_after"]), (&Value::Null, &before["converted"]));
 

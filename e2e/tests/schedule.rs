@@ -293,6 +293,79 @@ async fn every_is_not_shifted_by_a_restart_of_the_scheduler() {
     .await;
 }
 
+#[tokio::test]
+async fn the_day_of_a_fire_is_that_of_its_zone_and_midnight_is_the_new_day() {
+    on_bed("days", async |bed| {
+        bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
+        let more = [("HOSTSYNC_SCHEDULER__TIME_ZONE", "Asia/Shanghai")];
+        let api = service::api(bed.config(&more).expect("a configuration")).await.expect("an API");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let mut tasks = Vec::new();
+        for (name, expression, zone, due, day) in [
+            ("midnight", NEVER, "Asia/Kolkata", "18:30:00", 1),
+            ("just before", NEVER, "Asia/Kolkata", "18:29:59", 0),
+            ("prefix", "TZ=UTC 0 0 0 1 1 *", "Asia/Kolkata", "18:30:00", 0),
+            ("configured", NEVER, "", "16:00:00", 1),
+        ] {
+            let body = json!({"task_name": name, "cron_expression": expression, "time_zone": zone, "is_enabled": true,
+                              "catch_up_window": "7d", "query_time_range": "24h"});
+            let task = create(&client, &body).await;
+            // As if it had been due the day before yesterday at that time.
+            execute(
+                &bed,
+                format!(
+                    "UPDATE es_sync_task_config
+                     SET next_execution_time = TIMESTAMP(UTC_DATE() - INTERVAL 2 DAY, '{due}') WHERE id = {task}"
+                ),
+            )
+            .await;
+            tasks.push((name, task, day));
+        }
+        let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
+        for (name, task, day) in tasks {
+            let log = wait_for_logs(&client, task, 1).await.remove(0);
+            assert_eq!(log["window_to"], log["scheduled_for"], "{name}");
+            assert_eq!(time(&log, "window_to") - time(&log, "window_from"), TimeDelta::hours(24), "{name}");
+            let (later,): (i64,) = sqlx::query_as(
+                "SELECT DATEDIFF(mon_date, DATE(scheduled_for)) FROM es_sync_execution_log WHERE task_id = ?",
+            )
+            .bind(task)
+            .fetch_one(&bed.pool)
+            .await
+            .expect("a row");
+            assert_eq!(later, day, "{name}");
+        }
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_of_the_program_before_fires_in_the_zone_of_the_configuration() {
+    on_bed("adopted", async |bed| {
+        execute(
+            &bed,
+            "INSERT INTO es_sync_task_config (task_name, cron_expression, is_enabled) VALUES ('每日同步', '0 0 2 * * ?', 1)",
+        )
+        .await;
+        let more = [("HOSTSYNC_SCHEDULER__TIME_ZONE", "Asia/Shanghai")];
+        let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
+        let next = wait_for("its next fire", LIMIT, async || {
+            let (next,): (Option<DateTime<Utc>>,) =
+                sqlx::query_as("SELECT next_execution_time FROM es_sync_task_config").fetch_one(&bed.pool).await?;
+            Ok(next)
+        })
+        .await
+        .expect("a time");
+        // 02:00 in Shanghai.
+        assert_eq!(next.format("%H:%M:%S").to_string(), "18:00:00");
+        assert!(next > now(&bed).await);
+        stop([scheduler]).await;
+    })
+    .await;
+}
+
 /// Changes a task in all ways at once while it fires, as several people do.
 async fn storm(client: &Client, task: u64, round: u64) {
     let changes = (0..24).map(async |n: u64| {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Duration as Span, NaiveDate, TimeDelta, Utc};
 use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::{Extent, SampleHost};
+use hostsync_e2e::client::{Client, wait_for};
+use hostsync_e2e::documents::{Extent, Family, SampleHost, SampleIndex};
+use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service;
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(1);
 const STEP: TimeDelta = TimeDelta::minutes(5);
@@ -269,6 +271,227 @@ async fn rows_that_exist_are_written_again_without_burning_ids() {
         assert!(highest <= 40, "the ids stand at {highest} after three runs over 20 hosts");
         worker.stop().await.expect("a quiet end");
         api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+/// Runs over `hosts` as `more` says, and returns the log of the ended run.
+async fn run(client: &Client, hosts: &[SampleHost], more: &Value) -> Value {
+    let ips: Vec<String> = hosts.iter().map(|host| host.ip()).collect();
+    let mut body = json!({"task_name": "run", "host_ip_list": ips, "query_time_range": "12h"});
+    for (field, value) in more.as_object().expect("an object") {
+        body[field] = value.clone();
+    }
+    let answer = client.ok(Method::POST, "/es-sync-execute", Some(&body)).await.expect("accepted");
+    client.wait_for_end(answer["execution_id"].as_u64().expect("an id"), LIMIT).await.expect("an end")
+}
+
+#[tokio::test]
+async fn both_families_and_a_mapping_of_ones_own_reach_the_cmdb() {
+    on_bed("families", async |bed| {
+        let hosts: Vec<SampleHost> = (0..6).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        // A mapping in the configuration alone: fields, units and a filter of its own.
+        let own: Vec<(String, &str)> = [
+            ("TIME_FIELD", "when"),
+            ("HOST_FIELD", "address"),
+            ("CPU__MAX", "load"),
+            ("CPU__AVG", "load"),
+            ("CPU__MIN", "load"),
+            ("CPU__UNIT", "ratio"),
+            ("MEMORY__MAX", "mem"),
+            ("MEMORY__AVG", "mem"),
+            ("MEMORY__MIN", "mem"),
+            ("MEMORY__UNIT", "bytes"),
+            ("DISK__MAX", "disk"),
+            ("DISK__AVG", "disk"),
+            ("DISK__MIN", "disk"),
+            ("DISK__UNIT", "gb"),
+            ("FILTER__TERM__KIND", "host"),
+        ]
+        .map(|(key, value)| (format!("HOSTSYNC_MAPPINGS__OWN__{key}"), value))
+        .into();
+        let more: Vec<(&str, &str)> = own.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let config = || bed.config(&more).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+
+        let url = &bed.servers.elasticsearch_url;
+        let now = Utc::now();
+        for (family, suffix, mapping) in
+            [(Family::ZabbixRollUp, "roll-up", ""), (Family::Metricbeat, "beat", "metricbeat")]
+        {
+            let index = SampleIndex::create_of(family, url, &format!("{}-{suffix}", bed.index.name)).await;
+            let index = index.expect("an index");
+            index.fill(hosts.iter().copied(), now - Span::days(1), now, STEP, |_| {}).await.expect("documents");
+            let log = run(&client, &hosts, &json!({"mapping": mapping, "es_index_pattern": index.name})).await;
+            index.delete().await.expect("deleted");
+            assert_eq!(log["success_count"], 6, "{log}");
+            let rows = resource_rows(&bed).await;
+            for host in &hosts {
+                let (from, to) = (time(&log, "window_from"), time(&log, "window_to"));
+                let expected = host.expected_of(family, from, to, STEP);
+                let row = &rows[&host.ip()];
+                for (name, actual, expected) in [
+                    ("cpu_load", row.cpu_load, expected.cpu.max),
+                    ("used_memory", row.used_memory, expected.memory_gb.max),
+                    ("used_disk", row.used_disk, expected.disk_gb.max),
+                    ("cpu_percent_avg", row.cpu_percent_avg, expected.cpu.avg),
+                    ("mem_percent_max", row.mem_percent_max, percent_of(expected.memory_gb, host.ram_gb()).max),
+                    ("disk_percent_max", row.disk_percent_max, percent_of(expected.disk_gb, host.disk_gb()).max),
+                ] {
+                    let close = actual.is_some_and(|actual| (actual - expected).abs() <= 1e-6 * expected.abs());
+                    assert!(close, "{name} of {} in {suffix}: {actual:?}, expected {expected}", row.ip);
+                }
+            }
+        }
+
+        let index = SampleIndex::existing(url, &format!("{}-own", bed.index.name));
+        for (kind, load) in [("host", 0.25), ("host", 0.75), ("container", 1.0)] {
+            let document = json!({"when": (now - Span::hours(1)).to_rfc3339(), "address": hosts[0].ip(), "kind": kind,
+                                  "load": load, "mem": 2_147_483_648_u64, "disk": 10});
+            index.put(&document).await.expect("a document");
+        }
+        let log = run(&client, &hosts[..1], &json!({"mapping": "own", "es_index_pattern": index.name})).await;
+        index.delete().await.expect("deleted");
+        assert_eq!(log["success_count"], 1, "{log}");
+        let row = &resource_rows(&bed).await[&hosts[0].ip()];
+        assert_eq!((row.cpu_load, row.cpu_percent_avg, row.cpu_percent_min), (Some(75.0), Some(50.0), Some(25.0)));
+        assert_eq!((row.used_memory, row.used_disk), (Some(2.0), Some(10.0)));
+        for service in [worker, api] {
+            service.stop().await.expect("a quiet end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_null_in_the_cmdb() {
+    on_bed("unknown", async |bed| {
+        let hosts: Vec<SampleHost> = (0..2).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        sqlx::query("UPDATE hosts_pool SET ram = NULL, disk_size = 0").execute(&bed.pool).await.expect("updated");
+        let at = (Utc::now() - Span::hours(1)).to_rfc3339();
+        for document in [
+            json!({"@timestamp": at, "hostIp": hosts[0].ip(), "cpu": 0.0, "available_memory": 8.0,
+                   "total_disk_space_all": 50.0}),
+            json!({"@timestamp": at, "hostIp": hosts[1].ip(), "cpu": 40.0}),
+        ] {
+            bed.index.put(&document).await.expect("a document");
+        }
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let log = run(&client, &hosts, &json!({})).await;
+        assert_eq!(log["success_count"], 2, "{log}");
+        let rows = resource_rows(&bed).await;
+        let (without_capacity, cpu_alone) = (&rows[&hosts[0].ip()], &rows[&hosts[1].ip()]);
+        // Measured and zero is 0; the gigabytes are no percentage.
+        assert_eq!((without_capacity.cpu_load, without_capacity.cpu_percent_min), (Some(0.0), Some(0.0)));
+        assert_eq!((without_capacity.used_memory, without_capacity.used_disk), (Some(8.0), Some(50.0)));
+        assert_eq!((cpu_alone.cpu_load, cpu_alone.used_memory, cpu_alone.used_disk), (Some(40.0), None, None));
+        for row in [without_capacity, cpu_alone] {
+            let percentages = [
+                row.mem_percent_max,
+                row.mem_percent_avg,
+                row.mem_percent_min,
+                row.disk_percent_max,
+                row.disk_percent_avg,
+                row.disk_percent_min,
+            ];
+            assert_eq!(percentages, [None; 6], "{row:?}");
+        }
+        let details = client.details(log["id"].as_u64().expect("an id")).await.expect("details");
+        let detail = details.iter().find(|detail| detail["host_ip"] == hosts[1].ip()).expect("a detail");
+        assert_eq!((&detail["max_memory"], &detail["avg_disk"]), (&Value::Null, &Value::Null));
+        for service in [worker, api] {
+            service.stop().await.expect("a quiet end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_counters_add_up_at_every_moment() {
+    on_bed("adding_up", async |bed| {
+        bed.add_to_pool((0..150).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..100).map(SampleHost), Span::hours(1)).await.expect("documents");
+        let (gate, url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.delay(Duration::from_millis(100));
+        let more =
+            [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", url.as_str()), ("HOSTSYNC_WORKER__BATCH_HOSTS", "10")];
+        let config = || bed.config(&more).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let workers = [service::worker(config()).await.expect("one"), service::worker(config()).await.expect("two")];
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        let asked: Vec<String> = (0..200).map(|n| SampleHost(n).ip()).collect();
+        let id = client.execute("adding up", &asked, "12h").await.expect("accepted");
+        let mut pending = Vec::new();
+        let log = wait_for("the end", LIMIT, async || {
+            let answer = client.ok(Method::GET, &format!("/es-sync-execution-detail/{id}?limit=1"), None).await?;
+            let log = answer["execution_log"].clone();
+            let count = |field: &str| log[field].as_u64().expect("a number");
+            let ended: u64 = ["success_count", "failed_count", "no_data_count", "not_in_pool_count", "cancelled_count"]
+                .map(count)
+                .iter()
+                .sum();
+            assert_eq!(ended + count("pending_count"), 200, "{log}");
+            assert_eq!(count("total_hosts"), 200);
+            let counts: u64 =
+                answer["status_counts"].as_object().expect("counts").values().filter_map(Value::as_u64).sum();
+            assert_eq!(counts, 200, "{answer}");
+            pending.push(count("pending_count"));
+            Ok((log["execution_status"] != "running").then_some(log))
+        })
+        .await
+        .expect("an end");
+        assert!(pending.is_sorted_by(|a, b| a >= b), "{pending:?}");
+        assert!(pending.iter().any(|pending| (1..200).contains(pending)), "it was never seen half-way: {pending:?}");
+        assert_eq!((&log["success_count"], &log["no_data_count"]), (&json!(100), &json!(50)));
+        assert_eq!(log["not_in_pool_count"], 50);
+        for service in workers.into_iter().chain([api]) {
+            service.stop().await.expect("a quiet end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_service_says_that_it_lives_whether_it_is_ready_and_what_it_counts() {
+    on_bed("operating", async |bed| {
+        let config = || bed.config(&[]).expect("a configuration");
+        let services = [
+            ("api", service::api(config()).await.expect("an API")),
+            ("scheduler", service::scheduler(config()).await.expect("a scheduler")),
+            ("worker", service::worker(config()).await.expect("a worker")),
+        ];
+        for (name, service) in &services {
+            let get = async |path: &str| reqwest::get(format!("{}{path}", service.url())).await.expect("an answer");
+            assert_eq!(get("/healthz").await.status(), 200, "{name}");
+            let ready = wait_for("it to be ready", LIMIT, async || {
+                let answer = get("/readyz").await;
+                Ok(if answer.status() == 200 { Some(answer.json::<Value>().await?) } else { None })
+            })
+            .await
+            .expect("ready");
+            assert_eq!((&ready["success"], &ready["checks"]["database"]["required"]), (&json!(true), &json!(true)));
+            // What it can do without stands there too.
+            let queue = if *name == "worker" { "rabbitmq_manual" } else { "rabbitmq" };
+            assert_eq!(ready["checks"][queue]["required"], *name == "worker", "{name}: {ready}");
+            let metrics = get("/metrics").await;
+            let kind = metrics.headers()["content-type"].to_str().expect("a text").to_owned();
+            assert!(kind.starts_with("text/plain"), "{kind}");
+            let text = metrics.text().await.expect("a text");
+            assert!(text.contains("# TYPE hostsync_"), "{name}: {text}");
+        }
+        for (_, service) in services {
+            service.stop().await.expect("a quiet end");
+        }
     })
     .await;
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hostsync_shared::catch_up::CatchUpWindow;
 use hostsync_shared::database::{self, Fault};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_shared::metrics::{FireOutcome, Metrics};
@@ -20,7 +21,6 @@ use sqlx::MySqlConnection;
 use tracing::Instrument;
 
 use crate::Scheduler;
-use crate::defaults::or_default;
 use crate::plan::{FirePlan, Missed, plan};
 
 /// Longest sleep between two looks at what is due: a task changed through the API takes effect within a second.
@@ -37,9 +37,6 @@ const LONGEST_FIRE: Duration = Duration::from_secs(30);
 
 /// Tasks fired before looking again.
 const TASKS_PER_ROUND: u32 = 100;
-
-/// Longest catch-up window that is heeded; the API takes none that is longer.
-const LONGEST_CATCH_UP: Duration = Duration::from_hours(24 * 7);
 
 /// Who makes a scheduled execution.
 const CREATED_BY: &str = "scheduler";
@@ -114,7 +111,7 @@ async fn fire_locked(
     task: &Task,
 ) -> Result<Option<Started>, sqlx::Error> {
     let now = database::now(connection).await?;
-    let schedule = match scheduler.defaults.schedule(task) {
+    let schedule = match scheduler.defaults.schedule(&task.cron_expression, &task.time_zone) {
         Ok(schedule) => schedule,
         Err(error) => {
             // Only rows that the API did not write: an expression of the old program that does not parse.
@@ -138,12 +135,9 @@ async fn fire_locked(
     Ok(started)
 }
 
-/// How late a missed fire may still run. Rows that the API did not write may hold anything: a minute then.
+/// How late a missed fire may still run. Rows that the API did not write may hold anything: the default then.
 fn catch_up(task: &Task) -> TimeDelta {
-    humantime::parse_duration(&task.catch_up_window)
-        .ok()
-        .and_then(|window| TimeDelta::from_std(window.min(LONGEST_CATCH_UP)).ok())
-        .unwrap_or(TimeDelta::minutes(1))
+    task.catch_up_window.parse::<CatchUpWindow>().unwrap_or_default().delta()
 }
 
 /// Makes the execution of a fire, as the task's overlap policy says.
@@ -226,15 +220,15 @@ async fn insert(
     reason: Option<&str>,
     lease: Option<LeaseToken>,
 ) -> Result<Option<ExecutionId>, sqlx::Error> {
-    let defaults = &scheduler.defaults;
+    let source = scheduler.defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
     let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
     let scope = Scope {
         window: Window::ending_at(scheduled_for, &range),
         query_time_range: range.to_string(),
         mon_date: scheduled_for.with_timezone(&schedule.time_zone()).date_naive(),
-        es_endpoint: defaults.endpoint_name(&task.es_endpoint),
-        es_index_pattern: or_default(&task.es_index_pattern, &defaults.index_pattern).to_owned(),
-        mapping: or_default(&task.mapping, &defaults.mapping).to_owned(),
+        es_endpoint: source.es_endpoint,
+        es_index_pattern: source.es_index_pattern,
+        mapping: source.mapping,
     };
     let headers = telemetry::current_trace_headers();
     let new = NewExecution {

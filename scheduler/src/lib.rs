@@ -4,7 +4,6 @@
 //! so a second scheduler is a spare and not a danger. `fire` makes executions, `sweep` goes on with what others left,
 //! `prune` forgets what is old.
 
-mod defaults;
 mod fire;
 mod plan;
 mod prune;
@@ -15,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hostsync_shared::config::Config;
+use hostsync_shared::defaults::Defaults;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{self, Need, Readiness};
 use hostsync_shared::outbox::Outbox;
@@ -24,8 +24,6 @@ use hostsync_shared::{database, startup};
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-
-use crate::defaults::Defaults;
 
 /// What every loop of the scheduler works with.
 pub(crate) struct Scheduler {

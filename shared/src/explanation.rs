@@ -84,21 +84,24 @@ impl Explanation {
     }
 }
 
-/// The body of a search as it is kept: for one placeholder instead of its hosts. `None`: it would be too long.
-// LEAD: made from the mapping alone. Where the engine resolved the host field otherwise (`hostIp.keyword`) the body that
-// was sent names that field; take the body from the search itself once `Endpoint::search` gives it back.
-pub fn kept_body(mapping: &Mapping, window: Window) -> Option<String> {
+/// The body of a search by `types` as it is kept: for one placeholder instead of its hosts. Where a search asks by two
+/// host fields at once, both bodies, as a list. `None`: it would be too long.
+pub fn kept_body(mapping: &Mapping, types: &FieldTypes, window: Window) -> Option<String> {
     let hosts = [HOSTS_PLACEHOLDER.to_owned()];
-    let types = FieldTypes::unresolved(mapping);
-    let body = search_body(mapping, &types, types.hosts.first()?, window, &hosts).ok()?;
-    Some(body.to_string()).filter(|body| body.len() <= MAX_BODY_BYTES)
+    let bodies = types.hosts.iter().map(|field| search_body(mapping, types, field, window, &hosts));
+    let mut bodies = bodies.collect::<Result<Vec<Value>, _>>().ok()?;
+    let kept = if bodies.len() == 1 { bodies.remove(0) } else { Value::Array(bodies) };
+    Some(kept.to_string()).filter(|kept| kept.len() <= MAX_BODY_BYTES)
 }
 
-/// A kept body made into the one that asks for `host_ip` alone: what one can send to see the same answer.
-pub fn body_for(kept: &str, host_ip: &str) -> Option<Value> {
-    let mut body = serde_json::from_str(kept).ok()?;
-    put_host(&mut body, host_ip);
-    Some(body)
+/// A kept body made into the one that asks for `host_ip` alone, or into those: what one can send to see the same answer.
+pub fn bodies_for(kept: &str, host_ip: &str) -> Vec<Value> {
+    let Ok(mut kept) = serde_json::from_str(kept) else { return Vec::new() };
+    put_host(&mut kept, host_ip);
+    match kept {
+        Value::Array(bodies) => bodies,
+        body => vec![body],
+    }
 }
 
 fn put_host(value: &mut Value, host_ip: &str) {
@@ -113,7 +116,7 @@ fn put_host(value: &mut Value, host_ip: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::Share;
+    use crate::mapping::{Grouping, Share};
 
     fn reading() -> HostReading {
         HostReading {
@@ -144,10 +147,15 @@ mod tests {
     fn a_kept_body_asks_for_one_host() {
         let window = Window { from: chrono::DateTime::UNIX_EPOCH, to: chrono::DateTime::UNIX_EPOCH };
         let mapping = Mapping::zabbix();
-        let kept = kept_body(&mapping, window).expect("a body");
         let hosts = ["10.0.0.1".to_owned()];
-        let types = FieldTypes::unresolved(&mapping);
-        let sent = search_body(&mapping, &types, &types.hosts[0], window, &hosts).expect("a body");
-        assert_eq!(body_for(&kept, "10.0.0.1"), Some(sent));
+        let mixed = Grouping::Mixed { text: vec!["b".to_owned()], both: Vec::new() };
+        for grouping in [Grouping::Keyword, Grouping::Text, mixed] {
+            let types = FieldTypes::of_any_shape(&mapping, grouping.host_fields("hostIp"));
+            let kept = kept_body(&mapping, &types, window).expect("a body");
+            let sent = types.hosts.iter().map(|field| search_body(&mapping, &types, field, window, &hosts));
+            let sent: Vec<Value> = sent.collect::<Result<_, _>>().expect("bodies");
+            assert_eq!(bodies_for(&kept, "10.0.0.1"), sent);
+        }
+        assert_eq!(bodies_for("no JSON", "10.0.0.1"), [] as [Value; 0]);
     }
 }

@@ -4,9 +4,11 @@
 //! service is configured, observed and stopped. Nothing here knows a service: `scheduler`, `worker` and `api` depend on
 //! this crate and never on each other.
 
+pub mod catch_up;
 pub mod closing;
 pub mod config;
 pub mod database;
+pub mod defaults;
 pub mod elasticsearch;
 pub mod execution;
 pub mod explanation;

@@ -3,6 +3,8 @@
 
 #[path = "elasticsearch/bed.rs"]
 mod bed;
+#[path = "elasticsearch/clusters.rs"]
+mod clusters;
 #[path = "elasticsearch/groups.rs"]
 mod groups;
 #[path = "elasticsearch/metricbeat.rs"]

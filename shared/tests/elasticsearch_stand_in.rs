@@ -404,6 +404,42 @@ fn gzip(answer: &Value) -> Vec<u8> {
     gzip
 }
 
+/// Answers a page of as many addresses as it is asked for, each another host's, for ever.
+fn endless_page(request: &Request) -> ResponseTemplate {
+    let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+    let composite = &body["aggs"]["hosts"]["composite"];
+    let size = composite["size"].as_u64().expect("a size");
+    let first = composite["after"]["host"]
+        .as_str()
+        .map_or(0x0a00_0000, |last| u32::from(last.parse::<std::net::Ipv4Addr>().expect("an address")) + 1);
+    let address = |n: u64| std::net::Ipv4Addr::from(first + u32::try_from(n).expect("small")).to_string();
+    let buckets: Vec<Value> =
+        (0..size).map(|n| json!({"key": {"host": address(n)}, "doc_count": 1, "names": {"buckets": []}})).collect();
+    let mut answer = whole();
+    answer["aggregations"] = json!({
+        "documents": {"doc_count": size}, "addresses": {"value": size},
+        "hosts": {"after_key": {"host": address(size - 1)}, "buckets": buckets},
+    });
+    ResponseTemplate::new(200).set_body_json(answer)
+}
+
+#[tokio::test]
+async fn a_group_of_more_hosts_than_are_taken_is_refused_and_not_cut() {
+    let mut fields = caps();
+    for field in ["group", "hostName"] {
+        fields["fields"][field] = json!({"keyword": {"type": "keyword", "searchable": true, "aggregatable": true}});
+    }
+    let server = engine(json!({"version": {"number": "8.15.1"}}), json!({}), fields).await;
+    let pages = Mock::given(method("POST")).and(path("/logs-*/_search")).respond_with(endless_page).with_priority(1);
+    pages.mount(&server).await;
+    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let result = endpoint.group_hosts("logs-*", &Mapping::zabbix(), window_of_a_day(), "db", 10_000).await;
+    match result {
+        Err(SearchError::Refused { reason }) => assert!(reason.contains("more than 100000 hosts"), "{reason}"),
+        other => panic!("{:?}", other.map(|hosts| hosts.hosts.len())),
+    }
+}
+
 // ---------------------------------------------------------------------------------------------------------
 // A query proxy
 
@@ -544,4 +580,17 @@ async fn an_authority_of_ones_own_is_trusted_where_the_endpoint_names_it_and_now
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_probe_keeps_what_was_answered_in_time() {
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(whole()).set_delay(Duration::from_secs(20))).await;
+    let root = ResponseTemplate::new(200).set_body_json(json!({"version": {"number": "8.1.0"}}));
+    Mock::given(method("GET")).and(path("/")).respond_with(root).mount(&server).await;
+    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let longest = Duration::from_secs(1);
+    let probe = endpoint.probe("logs-*", &Mapping::zabbix(), window_of_a_day(), None, longest).await;
+    assert_eq!((probe.reachable, probe.version.as_deref(), probe.documents), (true, Some("8.1.0"), None));
+    assert_eq!(probe.problems.len(), 1);
+    assert!(probe.problems[0].ends_with("not everything was answered within 1 s"), "{:?}", probe.problems);
 }

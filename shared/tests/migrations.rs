@@ -168,7 +168,10 @@ async fn tables_of_the_cmdb_that_exist_stay_as_they_are() {
             "CREATE TABLE hosts_pool (id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, host_ip VARCHAR(50) UNIQUE,
                  host_name VARCHAR(50), ram INT UNSIGNED, disk_size INT UNSIGNED, is_deleted TINYINT(1) DEFAULT 0,
                  rack VARCHAR(20)) DEFAULT CHARSET = latin1;
-             INSERT INTO hosts_pool (host_ip, rack) VALUES ('10.0.0.1', 'r1')",
+             INSERT INTO hosts_pool (host_ip, rack) VALUES ('10.0.0.1', 'r1');
+             CREATE TABLE server_resources (id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, ip VARCHAR(50),
+                 mon_date DATE, cpu_load DOUBLE, owner VARCHAR(20), UNIQUE KEY one_a_day (ip, mon_date));
+             INSERT INTO server_resources (ip, mon_date, owner) VALUES ('10.0.0.1', '2024-01-01', 'ops')",
         )
         .execute(&bed.pool)
         .await
@@ -182,12 +185,129 @@ async fn tables_of_the_cmdb_that_exist_stay_as_they_are() {
         )
         .await;
         assert_eq!(columns, 7);
+        let owner: String =
+            sqlx::query_scalar("SELECT owner FROM server_resources").fetch_one(&bed.pool).await.expect("a row");
+        assert_eq!(owner, "ops");
+        let columns = count(
+            &bed.pool,
+            "information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'server_resources'",
+        )
+        .await;
+        assert_eq!(columns, 5);
         // A pool in another character set can be copied and looked up all the same.
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let found = hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"]).await.expect("a pool");
         assert_eq!(found.len(), 1);
         details::insert_from_pool(&mut connection, ExecutionId(1), 0, 10).await.expect("copied");
         assert_eq!(count(&bed.pool, "es_sync_execution_detail").await, 1);
+    })
+    .await;
+}
+
+/// Columns that other programs read, as `name type`, and the keys they rely on, as `key(columns)` or `unique(columns)`.
+const READ_BY_OTHERS: [(&str, &str, &str); 5] = [
+    (
+        "hosts_pool",
+        "id int unsigned, host_name varchar(50), host_ip varchar(50), host_type varchar(50), disk_size int unsigned, \
+         ram int unsigned, vcpus int unsigned, is_deleted tinyint(1), create_time datetime, update_time datetime, \
+         delete_time datetime",
+        "unique(id) unique(host_ip)",
+    ),
+    (
+        "server_resources",
+        "id int unsigned, pool_id int unsigned, ip varchar(50), used_memory double, used_disk double, cpu_load double, \
+         cpu_percent_max double, cpu_percent_avg double, cpu_percent_min double, mem_percent_max double, \
+         mem_percent_avg double, mem_percent_min double, disk_percent_max double, disk_percent_avg double, \
+         disk_percent_min double, mon_date date, is_deleted tinyint(1), delete_time datetime, create_time datetime, \
+         update_time datetime",
+        "unique(id) unique(ip,mon_date) key(pool_id)",
+    ),
+    (
+        "es_sync_task_config",
+        "id bigint unsigned, task_name varchar(255), description text, es_endpoint varchar(500), \
+         es_index_pattern varchar(255), cron_expression varchar(100), query_time_range varchar(50), \
+         is_enabled tinyint(1), created_by varchar(100), created_at datetime(3), updated_at datetime(3), \
+         deleted_at datetime(3)",
+        "unique(id)",
+    ),
+    (
+        "es_sync_execution_log",
+        "id bigint unsigned, task_id bigint unsigned, task_name varchar(255), execution_time datetime(3), \
+         execution_status varchar(50), total_hosts int unsigned, success_count int unsigned, failed_count int unsigned, \
+         not_in_pool_count int unsigned, error_message text, duration_ms bigint, query_time_range varchar(50), \
+         created_at datetime(3)",
+        "unique(id) key(task_id) key(execution_time)",
+    ),
+    (
+        "es_sync_execution_detail",
+        "id bigint unsigned, execution_id bigint unsigned, host_ip varchar(50), host_name varchar(255), \
+         sync_status varchar(50), error_message text, max_cpu decimal(5,2), avg_cpu decimal(5,2), \
+         max_memory decimal(10,2), avg_memory decimal(10,2), max_disk decimal(10,2), avg_disk decimal(10,2), \
+         data_point_count int, created_at datetime(3)",
+        "unique(id) key(execution_id) key(host_ip)",
+    ),
+];
+
+/// A type without the display width that MariaDB, and MySQL before 8.0.19, show with integers.
+fn without_width(kind: &str) -> String {
+    match kind.split_once('(') {
+        Some((name, rest)) if name.ends_with("int") && name != "tinyint" => {
+            format!("{name}{}", rest.split_once(')').map_or("", |(_, behind)| behind))
+        }
+        _ => kind.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn other_programs_find_the_columns_and_keys_that_they_know() {
+    on_bed("migrate_columns", async |bed| {
+        for (table, columns, keys) in READ_BY_OTHERS {
+            let found: Vec<(String, String)> = sqlx::query_as(
+                "SELECT CAST(column_name AS CHAR), CAST(column_type AS CHAR) FROM information_schema.columns
+                 WHERE table_schema = DATABASE() AND table_name = ?",
+            )
+            .bind(table)
+            .fetch_all(&bed.pool)
+            .await
+            .expect("columns");
+            let found: Vec<String> =
+                found.iter().map(|(name, kind)| format!("{name} {}", without_width(kind))).collect();
+            for column in columns.split(", ") {
+                assert!(found.iter().any(|found| found == column), "{table}: {column} is not among {found:?}");
+            }
+            let found: Vec<(String, i64)> = sqlx::query_as(
+                "SELECT CAST(GROUP_CONCAT(column_name ORDER BY seq_in_index) AS CHAR), CAST(MAX(non_unique) AS SIGNED)
+                 FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = ?
+                 GROUP BY index_name",
+            )
+            .bind(table)
+            .fetch_all(&bed.pool)
+            .await
+            .expect("keys");
+            for key in keys.split(' ') {
+                let (kind, of) = key.trim_end_matches(')').split_once('(').expect("a key");
+                let stands =
+                    found.iter().any(|(columns, non_unique)| columns == of && (kind == "key" || *non_unique == 0));
+                assert!(stands, "{table}: {key} is not among {found:?}");
+            }
+        }
+        let foreign = count(
+            &bed.pool,
+            "information_schema.key_column_usage WHERE table_schema = DATABASE() AND table_name = 'server_resources'
+             AND column_name = 'pool_id' AND referenced_table_name = 'hosts_pool' AND referenced_column_name = 'id'",
+        )
+        .await;
+        assert_eq!(foreign, 1);
+        sqlx::query("INSERT INTO es_sync_task_config (task_name, cron_expression) VALUES ('plain', '@daily')")
+            .execute(&bed.pool)
+            .await
+            .expect("inserted");
+        sqlx::query("INSERT INTO es_sync_execution_log (execution_status) VALUES ('success')")
+            .execute(&bed.pool)
+            .await
+            .expect("inserted");
+        assert_eq!(count(&bed.pool, "es_sync_task_config WHERE query_time_range = '30d'").await, 1);
+        assert_eq!(count(&bed.pool, "es_sync_execution_log WHERE task_id = 0").await, 1);
     })
     .await;
 }

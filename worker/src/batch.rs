@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::database::{Fault, fault};
 use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus};
-use hostsync_shared::explanation::kept_body;
 use hostsync_shared::host::HostIp;
 use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
 use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::evidence::Evidence;
-use crate::search::{Found, Reason, Searched, search};
+use crate::search::{Found, Reason, SEARCHING_BUDGET, Searched, search};
 use crate::sources::Sources;
 use crate::write::{Outcome, Resolved, Told, Written, write_batch};
 
@@ -127,8 +126,9 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
     let hosts: BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
     let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
     Metrics::global().batch(hosts.len());
-    let searching = search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts);
-    let Searched { found, asked_by, made, outage, refused } =
+    let searching =
+        search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET);
+    let Searched { found, asked_by, made, outage, refused, .. } =
         bench.stop_searches.run_until_cancelled(searching).await.ok_or(Stopped)?;
     if let Some(reason) = refused {
         return fail_executions(bench, &jobs, &reason).await;
@@ -146,8 +146,7 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>, solo: bo
         let search = asked_by.get(&job.host_ip).copied();
         Resolved { job, outcome: Outcome::Found(outcome), search }
     }));
-    let evidence = Evidence { body: kept_body(mapping, scope.scope.window), searches: made };
-    commit(bench, scope, &evidence, &resolved).await
+    commit(bench, scope, &Evidence { searches: made }, &resolved).await
 }
 
 /// Leaves out jobs of runs that take no more results: they are acked without a search.

@@ -3,6 +3,7 @@
 //! Owns which searches are stored: those that gave a host its outcome or cost it an attempt, once an execution.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hostsync_shared::execution::ExecutionId;
@@ -16,6 +17,8 @@ pub(crate) struct Made {
     pub(crate) began: Instant,
     pub(crate) elapsed: Duration,
     pub(crate) hosts_asked: usize,
+    /// As it is kept; searches by the same fields share it. `None`: too long, or nothing was sent.
+    pub(crate) body: Option<Arc<str>>,
     pub(crate) answer: Result<Said, String>,
 }
 
@@ -25,15 +28,12 @@ pub(crate) struct Said {
     pub(crate) took_ms: u64,
     pub(crate) hosts_found: usize,
     pub(crate) documents: u64,
-    /// LEAD: `SearchAnswer` does not tell yet; fill it in `search::answer`.
-    pub(crate) shards: Option<u32>,
+    pub(crate) shards: u64,
 }
 
 /// The searches of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// The body of all of them, as it is kept.
-    pub(crate) body: Option<String>,
     pub(crate) searches: Vec<Made>,
 }
 
@@ -56,13 +56,13 @@ impl Evidence {
                     worker,
                     es_endpoint: &scope.es_endpoint,
                     index_pattern: &scope.es_index_pattern,
-                    body: self.body.as_deref(),
+                    body: made.body.as_deref(),
                     hosts_asked: made.hosts_asked,
                     hosts_found: said.map(|said| said.hosts_found),
                     documents: said.map(|said| said.documents),
                     took_ms: said.map(|said| said.took_ms),
                     elapsed: made.elapsed,
-                    shards: said.and_then(|said| said.shards),
+                    shards: said.and_then(|said| u32::try_from(said.shards).ok()),
                     error_message: made.answer.as_ref().err().map(String::as_str),
                 })
             })

@@ -1,18 +1,27 @@
 //! Asks the source for a batch of hosts, in smaller parts where one search is too much.
 //!
-//! Owns the splitting (P5: too many buckets or too heavy halves the batch) and what each host's share of the answer is.
-//! Writes nothing.
+//! Owns the splitting (P5: too many buckets or too heavy halves the batch), its budget of time, and what each host's share of
+//! the answer is. Writes nothing.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use hostsync_shared::elasticsearch::{Endpoint, SearchError};
-use hostsync_shared::mapping::{HostReading, Mapping, max_hosts};
+use hostsync_shared::elasticsearch::{Asked, Endpoint, SearchError};
+use hostsync_shared::explanation::kept_body;
+use hostsync_shared::mapping::{FieldTypes, HostReading, Mapping, max_hosts};
 use hostsync_shared::metrics::{Metrics, ReasonClass, SearchOutcome};
 use hostsync_shared::tables::searches::SearchId;
 use hostsync_shared::window::Window;
 
 use crate::evidence::{Made, Said};
+
+/// Longest time for the searches of one batch. No search is begun after it; the last one may take its time-out more.
+///
+/// Splitting 500 hosts whose every search times out takes 999 time-outs, some eight hours at 30 s, in which a slot serves
+/// nobody else and the broker takes its jobs back (after 30 minutes without an ack). Isolating a single heavy host takes 9
+/// time-outs, which fit. What becomes of the hosts that are left: see [`out_of_time`].
+pub(crate) const SEARCHING_BUDGET: Duration = Duration::from_mins(10);
 
 /// What the source said of one host.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +32,7 @@ pub(crate) enum Found {
     NoData,
     /// The attempt failed; it is spent.
     AttemptFailed(Reason),
-    /// The source is away; no attempt is spent.
+    /// The source is away, or had no time for this host; no attempt is spent.
     Unavailable(String),
 }
 
@@ -53,20 +62,43 @@ pub(crate) struct Searched {
     pub(crate) outage: Option<String>,
     /// Nothing that could be asked again would be answered: the execution fails once.
     pub(crate) refused: Option<String>,
+    /// The fields of the last search and the body by them: nearly always those of all.
+    body: Option<(FieldTypes, Option<Arc<str>>)>,
 }
 
-/// Searches `hosts`, each once. An outage ends the search; what was answered before stands.
+impl Searched {
+    /// The body of a search by `types` as it is kept, made once for searches in a row by the same fields.
+    fn body(&mut self, mapping: &Mapping, types: FieldTypes, window: Window) -> Option<Arc<str>> {
+        match &self.body {
+            Some((known, body)) if *known == types => body.clone(),
+            _ => {
+                let body: Option<Arc<str>> = kept_body(mapping, &types, window).map(Arc::from);
+                self.body = Some((types, body.clone()));
+                body
+            }
+        }
+    }
+}
+
+/// Searches `hosts`, each once. An outage ends the search, and so does the end of `budget`; what was answered before stands.
 pub(crate) async fn search(
     endpoint: &Endpoint,
     index_pattern: &str,
     mapping: &Mapping,
     window: Window,
     hosts: Vec<String>,
+    budget: Duration,
 ) -> Searched {
+    let began = Instant::now();
     let mut searched = Searched::default();
     // A metric that is read slice by slice leaves room for fewer hosts than a batch has.
-    let mut parts: Vec<Vec<String>> = hosts.chunks(max_hosts(mapping, window)).map(<[String]>::to_vec).collect();
-    while let Some(part) = parts.pop() {
+    let mut parts: Parts = hosts.chunks(max_hosts(mapping, window)).map(<[String]>::to_vec).collect();
+    // In turn, so that the hosts beside a heavy one are answered before it is found.
+    while let Some(part) = parts.pop_front() {
+        if began.elapsed() >= budget && !searched.made.is_empty() {
+            parts.push_front(part);
+            return out_of_time(searched, parts, budget);
+        }
         let Err(error) = answer(endpoint, index_pattern, mapping, window, &part, &mut searched).await else {
             continue;
         };
@@ -83,18 +115,21 @@ pub(crate) async fn search(
                 // It lives: the search was too heavy for it.
                 Ok(()) => split(&mut searched, &mut parts, part, &reason),
                 Err(_) => {
-                    parts.push(part);
+                    parts.push_front(part);
                     return give_way(searched, parts, reason);
                 }
             },
             SearchError::Outage { reason, .. } => {
-                parts.push(part);
+                parts.push_front(part);
                 return give_way(searched, parts, reason);
             }
         }
     }
     searched
 }
+
+/// Hosts that are still to be searched, by search.
+type Parts = VecDeque<Vec<String>>;
 
 async fn answer(
     endpoint: &Endpoint,
@@ -105,7 +140,7 @@ async fn answer(
     searched: &mut Searched,
 ) -> Result<(), SearchError> {
     let began = Instant::now();
-    let result = endpoint.search(index_pattern, mapping, window, hosts).await;
+    let Asked { types, answer: result } = endpoint.search_showing(index_pattern, mapping, window, hosts).await;
     let elapsed = began.elapsed();
     Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), elapsed);
     let id = SearchId::new();
@@ -113,9 +148,10 @@ async fn answer(
         took_ms: answer.took_ms,
         hosts_found: answer.readings.len(),
         documents: answer.readings.values().map(|reading| reading.data_point_count).sum(),
-        shards: None,
+        shards: answer.shards,
     });
-    searched.made.push(Made { id, began, elapsed, hosts_asked: hosts.len(), answer });
+    let body = types.and_then(|types| searched.body(mapping, types, window));
+    searched.made.push(Made { id, began, elapsed, hosts_asked: hosts.len(), body, answer });
     searched.asked_by.extend(hosts.iter().map(|host| (host.clone(), id)));
     let mut answer = result?;
     for host in hosts {
@@ -144,21 +180,163 @@ fn fail_attempt(searched: &mut Searched, hosts: Vec<String>, reason: &Reason) {
 }
 
 /// Halves a part; a single host that is too much by itself costs its attempt.
-fn split(searched: &mut Searched, parts: &mut Vec<Vec<String>>, mut part: Vec<String>, reason: &str) {
+fn split(searched: &mut Searched, parts: &mut Parts, mut part: Vec<String>, reason: &str) {
     if part.len() <= 1 {
         fail_attempt(searched, part, &Reason::new(ReasonClass::TooHeavy, reason));
         return;
     }
     tracing::info!(hosts = part.len(), reason, "a search for {} hosts is split: {reason}", part.len());
     let second = part.split_off(part.len() / 2);
-    parts.push(second);
-    parts.push(part);
+    parts.push_back(part);
+    parts.push_back(second);
 }
 
-fn give_way(mut searched: Searched, unanswered: Vec<Vec<String>>, reason: String) -> Searched {
+/// Ends a search whose budget is spent, without closing the endpoint: it answers its probes, and others may be fine with it.
+///
+/// If this batch came forward (a host was answered, or spent its attempt alone), the hosts that are left spend none: some of
+/// them may only stand beside a heavy one. They come back fewer, so that this ends. If nothing came forward, nothing would
+/// the next time: the source is too slow for what it was asked for, and each host that it was asked for spends an attempt,
+/// as one that is too heavy alone does. Deferring these too would go round until the run's deadline.
+fn out_of_time(mut searched: Searched, unanswered: Parts, budget: Duration) -> Searched {
+    let last = searched.made.iter().rev().find_map(|made| made.answer.as_ref().err()).cloned().unwrap_or_default();
+    let reason = format!(
+        "{} searches within {} s did not answer for this host; the last that failed: {last}",
+        searched.made.len(),
+        budget.as_secs_f64()
+    );
+    let came_forward = !searched.found.is_empty();
+    let hosts: Vec<String> = unanswered.into_iter().flatten().collect();
+    tracing::warn!(hosts = hosts.len(), came_forward, reason, "{} hosts of a batch are left: {reason}", hosts.len());
+    for host in hosts {
+        let found = if came_forward || !searched.asked_by.contains_key(&host) {
+            Found::Unavailable(reason.clone())
+        } else {
+            Found::AttemptFailed(Reason::new(ReasonClass::TooHeavy, reason.clone()))
+        };
+        searched.found.insert(host, found);
+    }
+    searched
+}
+
+fn give_way(mut searched: Searched, unanswered: Parts, reason: String) -> Searched {
     for host in unanswered.into_iter().flatten() {
         searched.found.insert(host, Found::Unavailable(reason.clone()));
     }
     searched.outage = Some(reason);
     searched
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+    use hostsync_shared::config::EndpointKind;
+    use hostsync_shared::elasticsearch::{Auth, EndpointSettings};
+    use serde_json::{Value, json};
+    use wiremock::matchers::{method, path_regex};
+    use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+    use super::*;
+
+    /// Of one search, as the endpoint has it.
+    const TIMEOUT: Duration = Duration::from_millis(500);
+
+    /// A source that never answers for a host whose address ends with one of these, and has no document of any other.
+    async fn source(heavy: &'static [&'static str]) -> MockServer {
+        let server = MockServer::start().await;
+        let of = |kind: &str| json!({kind: {"type": kind, "searchable": true, "aggregatable": kind != "text"}});
+        let fields = json!({"indices": ["data"], "fields": {
+            "@timestamp": of("date"), "hostIp": of("text"), "hostIp.keyword": of("keyword"), "cpu": of("double"),
+            "available_memory": of("double"), "total_disk_space_all": of("double"),
+        }});
+        let fields = ResponseTemplate::new(200).set_body_json(fields);
+        Mock::given(path_regex("/_field_caps$")).respond_with(fields).mount(&server).await;
+        let answer = move |request: &Request| {
+            let whole = ResponseTemplate::new(200).set_body_json(json!({
+                "took": 3, "timed_out": false, "_shards": {"total": 2, "successful": 2, "skipped": 0, "failed": 0},
+                "aggregations": {"hosts": {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": []}},
+            }));
+            let body = String::from_utf8_lossy(&request.body);
+            let is_heavy = heavy.iter().any(|end| body.contains(&format!("{end}\"")));
+            if is_heavy { whole.set_delay(TIMEOUT * 20) } else { whole }
+        };
+        Mock::given(method("POST")).and(path_regex("/_search$")).respond_with(answer).mount(&server).await;
+        let root = ResponseTemplate::new(200).set_body_json(json!({"version": {"number": "8.1.0"}}));
+        Mock::given(method("GET")).respond_with(root).mount(&server).await;
+        server
+    }
+
+    fn endpoint(url: &str) -> Endpoint {
+        // A second call finds the provider of the first one in its place.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = url.parse().expect("a URL");
+        let (name, kind, auth) = ("test".to_owned(), EndpointKind::Cluster, Auth::None);
+        Endpoint::new(EndpointSettings { name, kind, url, auth, ca_file: None, timeout: TIMEOUT }).expect("an endpoint")
+    }
+
+    fn hosts(count: u32) -> Vec<String> {
+        (1..=count).map(|n| format!("10.0.0.{n}")).collect()
+    }
+
+    async fn search_within(budget: Duration, server: &MockServer, hosts: Vec<String>) -> Searched {
+        let to = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let window = Window { from: to - TimeDelta::days(1), to };
+        search(&endpoint(&server.uri()), "data", &Mapping::zabbix(), window, hosts, budget).await
+    }
+
+    #[tokio::test]
+    async fn a_heavy_host_spends_its_attempt_alone_and_the_others_are_answered() {
+        let server = source(&["10.0.0.3"]).await;
+        let searched = search_within(SEARCHING_BUDGET, &server, hosts(8)).await;
+        for host in hosts(8) {
+            let found = &searched.found[&host];
+            let is_too_heavy = matches!(found, Found::AttemptFailed(reason) if reason.class == ReasonClass::TooHeavy);
+            assert!(if host == "10.0.0.3" { is_too_heavy } else { *found == Found::NoData }, "{host}: {found:?}");
+        }
+        assert_eq!((searched.outage, searched.refused), (None, None));
+        // 8; 4 and 4; 2 and 2; 1 and 1.
+        assert_eq!(searched.made.len(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_answers_nothing_within_the_budget_costs_each_host_one_attempt() {
+        let server = source(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]).await;
+        let searched = search_within(TIMEOUT + TIMEOUT / 2, &server, hosts(4)).await;
+        assert_eq!(searched.made.len(), 2, "four, then two: no more fit");
+        for host in hosts(4) {
+            let Found::AttemptFailed(reason) = &searched.found[&host] else { panic!("{:?}", searched.found) };
+            assert_eq!(reason.class, ReasonClass::TooHeavy);
+            assert!(reason.text.contains("2 searches") && reason.text.contains("did not answer within"), "{reason:?}");
+        }
+        assert_eq!(searched.outage, None, "an endpoint that answers its probes stays open");
+    }
+
+    #[tokio::test]
+    async fn hosts_that_are_left_beside_answered_ones_are_deferred_without_an_attempt() {
+        let server = source(&["10.0.0.7"]).await;
+        // Four are answered between the two time-outs, the other four are left.
+        let searched = search_within(TIMEOUT + TIMEOUT / 2, &server, hosts(8)).await;
+        for (n, host) in (1..).zip(hosts(8)) {
+            let found = &searched.found[&host];
+            if n <= 4 {
+                assert_eq!(*found, Found::NoData, "{host}");
+            } else {
+                assert!(matches!(found, Found::Unavailable(_)), "{host}: {found:?}");
+            }
+        }
+        assert_eq!((searched.outage, searched.made.len()), (None, 3));
+    }
+
+    #[tokio::test]
+    async fn a_search_is_kept_with_its_shards_and_the_body_that_was_sent() {
+        let server = source(&["10.0.0.2"]).await;
+        let searched = search_within(SEARCHING_BUDGET, &server, hosts(2)).await;
+        let told: Vec<Option<u64>> =
+            searched.made.iter().map(|made| made.answer.as_ref().ok().map(|said| said.shards)).collect();
+        assert_eq!(told, [None, Some(2), None]);
+        let bodies: Vec<&Arc<str>> = searched.made.iter().filter_map(|made| made.body.as_ref()).collect();
+        assert_eq!(bodies.len(), 3, "a search without an answer was sent too");
+        assert!(bodies.iter().all(|body| Arc::ptr_eq(body, bodies[0])), "kept once");
+        let kept: Value = serde_json::from_str(bodies[0]).expect("JSON");
+        assert_eq!(kept.pointer("/aggs/hosts/terms/field"), Some(&json!("hostIp.keyword")));
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, SyncStatus};
 use hostsync_shared::explanation::Explanation;
 use hostsync_shared::host::address_key;
-use hostsync_shared::mapping::{Capacity, HostValues, Mapping, Stats, host_values};
+use hostsync_shared::mapping::{Capacity, HostValues, Mapping, host_values};
 use hostsync_shared::metrics::ReasonClass;
 use hostsync_shared::queue::Job;
 use hostsync_shared::tables::attempts::{self, FailedAttempt};
@@ -18,7 +18,7 @@ use hostsync_shared::tables::executions::{self, Counted, RunScope};
 use hostsync_shared::tables::hosts_pool::{self, PoolHost};
 use hostsync_shared::tables::newest_window;
 use hostsync_shared::tables::searches::{self, SearchId};
-use hostsync_shared::tables::server_resources::{self, Percent, ServerResource};
+use hostsync_shared::tables::server_resources::{self, ServerResource};
 use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::attempt::{Next, OUTAGE_PAUSE_MS, after_failed_attempt};
@@ -228,7 +228,7 @@ impl Plan {
                         let (resource, places) = self
                             .resources
                             .entry(address_key(&row.host_ip))
-                            .or_insert_with(|| (resource(&row.host_ip, host, &values), Vec::new()));
+                            .or_insert_with(|| (ServerResource::new(&row.host_ip, host, &values), Vec::new()));
                         places.push(place);
                         explanation.converted = Some(resource.values());
                         place
@@ -341,23 +341,5 @@ fn measured(values: &HostValues) -> Measured {
         avg_memory: values.avg_memory_gb,
         max_disk: values.max_disk_gb,
         avg_disk: values.avg_disk_gb,
-    }
-}
-
-fn resource(ip: &str, host: &PoolHost, values: &HostValues) -> ServerResource {
-    let percent = |stats: Option<Stats>| Percent {
-        max: stats.map(|stats| stats.max),
-        avg: stats.map(|stats| stats.avg),
-        min: stats.map(|stats| stats.min),
-    };
-    ServerResource {
-        pool_id: host.id,
-        ip: ip.to_owned(),
-        used_memory: values.used_memory_gb,
-        used_disk: values.used_disk_gb,
-        cpu_load: values.cpu_load,
-        cpu: percent(values.cpu_percent),
-        mem: percent(values.mem_percent),
-        disk: percent(values.disk_percent),
     }
 }

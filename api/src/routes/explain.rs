@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use hostsync_shared::execution::{ExecutionId, SyncStatus};
-use hostsync_shared::explanation::{Raw, Triple, body_for};
+use hostsync_shared::explanation::{Raw, Triple, bodies_for};
 use hostsync_shared::tables::searches::Search;
 use hostsync_shared::tables::server_resources::Values;
 use serde::Serialize;
@@ -45,13 +45,17 @@ pub(crate) struct SearchBody {
     /// The body, with this host alone in place of all that were asked for; null if it was too long to be kept.
     #[schema(required = true, value_type = Option<Object>, examples(json!({"size": 0})))]
     body: Option<Value>,
+    /// The second body, sent at the same time where some indices of the pattern have the host as a keyword and others as
+    /// a text; else null.
+    #[schema(required = true, value_type = Option<Object>)]
+    second_body: Option<Value>,
     /// Milliseconds that the engine took, by its own account; null without a whole answer.
     #[schema(required = true, examples(41))]
     took_ms: Option<u64>,
     /// Milliseconds as the worker saw it.
     #[schema(examples(48))]
     elapsed_ms: u64,
-    /// Shards that answered; null where that was not kept.
+    /// Shards that answered; null without a whole answer.
     #[schema(required = true, examples(5))]
     shards: Option<u32>,
     /// Hosts with documents in the answer; null without a whole answer.
@@ -67,13 +71,16 @@ pub(crate) struct SearchBody {
 
 impl SearchBody {
     fn new(search: &Search, host_ip: &str) -> Self {
+        let bodies = search.body.as_deref().map(|kept| bodies_for(kept, host_ip)).unwrap_or_default();
+        let mut bodies = bodies.into_iter();
         Self {
             searched_at: Timestamp(search.searched_at),
             worker: search.worker.clone(),
             es_endpoint: search.es_endpoint.clone(),
             es_index_pattern: search.index_pattern.clone(),
             hosts_asked: search.hosts_asked,
-            body: search.body.as_deref().and_then(|body| body_for(body, host_ip)),
+            body: bodies.next(),
+            second_body: bodies.next(),
             took_ms: search.took_ms,
             elapsed_ms: search.elapsed_ms,
             shards: search.shards,
@@ -335,4 +342,41 @@ async fn explain_host(
     PathHost(host_ip): PathHost,
 ) -> Result<Json<HostExplained>, ApiError> {
     Ok(Json(explain::explain(&api, ExecutionId(id), &host_ip).await?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+
+    fn bodies_shown(kept: Option<&str>) -> (Option<Value>, Option<Value>) {
+        let search = Search {
+            search_id: 1,
+            searched_at: DateTime::UNIX_EPOCH,
+            worker: "w".to_owned(),
+            es_endpoint: "e".to_owned(),
+            index_pattern: "i".to_owned(),
+            body: kept.map(str::to_owned),
+            hosts_asked: 2,
+            hosts_found: None,
+            documents: None,
+            took_ms: None,
+            elapsed_ms: 1,
+            shards: None,
+            error_message: None,
+        };
+        let shown = SearchBody::new(&search, "10.0.0.1");
+        (shown.body, shown.second_body)
+    }
+
+    #[test]
+    fn a_search_that_was_two_at_once_shows_both_bodies() {
+        let [text, keyword] = ["hostIp.keyword", "hostIp"].map(|field| json!({"terms": {field: ["10.0.0.1"]}}));
+        let kept = r#"[{"terms": {"hostIp.keyword": ["{host_ip}"]}}, {"terms": {"hostIp": ["{host_ip}"]}}]"#;
+        assert_eq!(bodies_shown(Some(kept)), (Some(text.clone()), Some(keyword)));
+        assert_eq!(bodies_shown(Some(r#"{"terms": {"hostIp.keyword": ["{host_ip}"]}}"#)), (Some(text), None));
+        assert_eq!(bodies_shown(None), (None, None));
+    }
 }

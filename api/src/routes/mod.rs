@@ -9,6 +9,7 @@ pub(crate) mod full_sync;
 pub(crate) mod hosts;
 pub(crate) mod operator;
 pub(crate) mod preview;
+pub(crate) mod probe;
 pub(crate) mod reruns;
 pub(crate) mod stats;
 pub(crate) mod tasks;
@@ -25,6 +26,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .merge(tasks::router())
         .merge(preview::router())
+        .merge(probe::router())
         .merge(execute::router())
         .merge(full_sync::router())
         .merge(reruns::router())

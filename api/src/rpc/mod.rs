@@ -135,4 +135,41 @@ mod tests {
         let admitted: Vec<&str> = admit::CALLS.iter().map(|call| call.name).collect();
         assert_eq!(names, admitted);
     }
+
+    /// A message as one line: number, name and type of each field.
+    fn message_line(message: &prost_types::DescriptorProto) -> String {
+        use prost_types::field_descriptor_proto::{Label, Type};
+        let fields = message.field.iter().map(|field| {
+            let of = match field.r#type() {
+                Type::Int64 => "int64",
+                Type::Int32 => "int32",
+                Type::Bool => "bool",
+                Type::String => "string",
+                Type::Bytes => "bytes",
+                Type::Double => "double",
+                _ => field.type_name().trim_start_matches(".cmpool."),
+            };
+            let many = if field.label() == Label::Repeated { "repeated " } else { "" };
+            format!("{} {} {many}{of}", field.number(), field.name())
+        });
+        format!("{}: {}", message.name(), fields.collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn names_numbers_and_types_are_those_that_existing_clients_were_built_with() {
+        const METHODS: &str = include_str!("../../tests/data/cmpool_methods.txt");
+        const MESSAGES: &str = include_str!("../../tests/data/cmpool_messages.txt");
+        let descriptors = FileDescriptorSet::decode(DESCRIPTORS).expect("descriptors");
+        let file = &descriptors.file[0];
+        let methods = file.service[0].method.iter().map(|method| {
+            assert!(!method.client_streaming() && !method.server_streaming(), "{}", method.name());
+            let [request, response] =
+                [method.input_type(), method.output_type()].map(|name| name.replace(".cmpool.", ""));
+            format!("/{}.{}/{} {request} {response}", file.package(), file.service[0].name(), method.name())
+        });
+        assert_eq!(methods.collect::<Vec<_>>(), METHODS.lines().collect::<Vec<_>>());
+        let mut messages: Vec<String> = file.message_type.iter().map(message_line).collect();
+        messages.sort_unstable();
+        assert_eq!(messages, MESSAGES.lines().collect::<Vec<_>>());
+    }
 }

@@ -19,7 +19,7 @@ fn operations() -> Vec<(Method, String)> {
             }
         }
     }
-    assert_eq!(operations.len(), 19, "{operations:?}");
+    assert_eq!(operations.len(), 20, "{operations:?}");
     operations
 }
 
@@ -46,8 +46,8 @@ async fn a_viewer_reads_and_an_operator_also_writes() {
         for (method, path) in operations() {
             let as_viewer = send(server.request(method.clone(), &path).bearer_auth(VIEWER)).await;
             let as_operator = send(server.request(method.clone(), &path).bearer_auth(OPERATOR)).await;
-            // A preview is a POST for its body alone: it writes nothing.
-            if method == Method::GET || path.ends_with("/preview") {
+            // A preview and a probe are POSTs for their body alone: they write nothing.
+            if method == Method::GET || path.ends_with("/preview") || path.ends_with("/probe") {
                 assert_eq!(as_viewer.status, as_operator.status, "{method} {path}");
             } else {
                 as_viewer.refused(403, "forbidden");

@@ -122,6 +122,62 @@ async fn a_detail_shows_the_run_its_hosts_and_the_counts() {
 }
 
 #[tokio::test]
+async fn a_log_has_every_field_that_callers_know() {
+    with_server(async |server| {
+        let id = run_over(server, &["10.0.0.1"]).await;
+        server.finish_hosts(id, &[("10.0.0.1", SyncStatus::NoData)]).await;
+        let listed = server.get("/es-sync-execution-logs").await.ok()["execution_logs"][0].clone();
+        let shown = server.get(&format!("/es-sync-execution-detail/{id}")).await.ok()["execution_log"].clone();
+        assert_eq!(listed, shown);
+        let mut fields: Vec<&str> = shown.as_object().expect("an object").keys().map(String::as_str).collect();
+        fields.sort_unstable();
+        assert_eq!(
+            fields.join(" "),
+            "cancelled_count created_at created_by duration_ms error_message es_endpoint es_index_pattern \
+             execution_status execution_time failed_count finished_at id mapping no_data_count not_in_pool_count \
+             pending_count query_time_range scheduled_for success_count task_id task_name total_hosts trigger \
+             window_from window_to"
+        );
+        assert!(shown["finished_at"].is_string() && shown["duration_ms"].is_u64(), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn how_a_run_ends_follows_from_its_hosts() {
+    use SyncStatus::{Cancelled, Failed, NoData, NotInPool, Success};
+    with_server(async |server| {
+        let hosts = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+        for (outcomes, expected) in [
+            ([Success, Success, Success], "success"),
+            ([Success, NoData, NotInPool], "success"),
+            ([NoData, NoData, NoData], "success"),
+            ([NotInPool, NotInPool, NotInPool], "success"),
+            ([Success, Failed, NoData], "partial"),
+            ([Failed, Failed, Failed], "failed"),
+            ([Failed, NoData, NotInPool], "failed"),
+            ([Success, Failed, Cancelled], "cancelled"),
+            ([Success, Success, Cancelled], "cancelled"),
+        ] {
+            let id = run_over(server, &hosts).await;
+            // One after the other, as workers find them.
+            for (host, outcome) in hosts.into_iter().zip(outcomes) {
+                let log = server.get(&format!("/es-sync-execution-detail/{id}")).await.ok()["execution_log"].clone();
+                assert_eq!(log["execution_status"], "running", "{outcomes:?}");
+                server.finish_hosts(id, &[(host, outcome)]).await;
+            }
+            let log = server.get(&format!("/es-sync-execution-detail/{id}")).await.ok()["execution_log"].clone();
+            assert_eq!(
+                (&log["execution_status"], &log["pending_count"]),
+                (&json!(expected), &json!(0)),
+                "{outcomes:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_long_list_of_details_has_500_a_page() {
     with_server(async |server| {
         let hosts: Vec<String> = (0..501).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();

@@ -1,12 +1,14 @@
 //! The API against a real database and a real broker: a server on a port of its own for each test, over a database and
 //! queues of its own.
 //!
-//! The servers are named by `HOSTSYNC_DEV_DATABASE_URL`, `HOSTSYNC_DEV_RABBITMQ_URL` and
-//! `HOSTSYNC_DEV_RABBITMQ_MANAGEMENT_URL`, as `make` sets them.
+//! The servers are named by `HOSTSYNC_DEV_DATABASE_URL`, `HOSTSYNC_DEV_RABBITMQ_URL`,
+//! `HOSTSYNC_DEV_RABBITMQ_MANAGEMENT_URL` and, for a probe of a source, `HOSTSYNC_DEV_ELASTICSEARCH_URL`, as `make` sets
+//! them.
 
 mod harness;
 
 mod access;
+mod answers;
 mod bad_input;
 mod binary;
 mod callers;
@@ -22,6 +24,7 @@ mod operating;
 mod outage;
 mod pages;
 mod preview;
+mod probe;
 mod reruns;
 mod stats;
 mod tasks;

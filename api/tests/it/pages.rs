@@ -87,3 +87,34 @@ async fn a_page_of_hosts_holds_while_other_runs_get_theirs_and_outcomes_come_in(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_list_without_a_limit_has_the_rows_that_its_callers_expect() {
+    with_server(async |server| {
+        let mut tasks = sqlx::QueryBuilder::new("INSERT INTO es_sync_task_config (task_name, cron_expression) ");
+        tasks.push_values(0..501, |mut row, n| {
+            row.push_bind(format!("task {n}")).push("'@daily'");
+        });
+        tasks.build().execute(&server.ground.pool).await.expect("inserted");
+        let mut logs = sqlx::QueryBuilder::new("INSERT INTO es_sync_execution_log (task_name, execution_status) ");
+        logs.push_values(0..501, |mut row, n| {
+            row.push_bind(format!("run {n}")).push("'success'");
+        });
+        logs.build().execute(&server.ground.pool).await.expect("inserted");
+        for (path, rows, expected) in [
+            ("/es-sync-tasks", "tasks", 500),
+            ("/es-sync-tasks?limit=500", "tasks", 500),
+            ("/es-sync-execution-logs", "execution_logs", 50),
+            ("/es-sync-execution-logs?limit=500", "execution_logs", 500),
+        ] {
+            let body = server.get(path).await.ok();
+            assert_eq!(body[rows].as_array().map(Vec::len), Some(expected), "{path}");
+            assert!(body["next_cursor"].is_string(), "{path}");
+        }
+        for path in ["/es-sync-tasks", "/es-sync-execution-logs", "/es-sync-execution-detail/1"] {
+            let refused = server.get(&format!("{path}?limit=501")).await.refused(400, "invalid_request");
+            assert_eq!(refused["errors"][0]["field"], "limit", "{path}");
+        }
+    })
+    .await;
+}

@@ -71,6 +71,21 @@ async fn a_task_executed_by_hand_runs_over_the_whole_pool() {
 }
 
 #[tokio::test]
+async fn the_url_in_a_task_of_the_old_program_means_the_endpoint_of_that_url() {
+    with_server(async |server| {
+        let task = server.task(&json!({"task_name": "old", "cron_expression": "@yearly"})).await;
+        sqlx::query("UPDATE es_sync_task_config SET es_endpoint = 'https://other.invalid/search' WHERE id = ?")
+            .bind(task)
+            .execute(&server.ground.pool)
+            .await
+            .expect("as the old program wrote it");
+        let id = execute(server, task).await["execution_id"].as_u64().expect("an id");
+        assert_eq!(log(server, id).await["es_endpoint"], "other");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_run_by_hand_can_be_waited_for() {
     with_server(async |server| {
         fill_pool(server, 1).await;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::client::{client, op, proto, within};
-use crate::harness::{Server, send, until, with_server};
+use crate::harness::{Ground, Server, send, until, with_server, with_server_of};
 
 fn host_list(hosts: &[&str]) -> proto::ExecuteEsSyncByHostListReq {
     proto::ExecuteEsSyncByHostListReq {
@@ -232,6 +232,74 @@ async fn a_full_sync_whose_source_is_away_is_unavailable_and_without_a_group_ref
         let nothing = proto::ExecuteEsSyncFullSyncReq::default();
         let answer = client.execute_es_sync_full_sync(op(nothing)).await.expect("status OK").into_inner();
         assert!(!answer.success && answer.message.contains("group_name"), "{}", answer.message);
+    })
+    .await;
+}
+
+/// An index with documents of some hosts of a group, in the development servers' search engine.
+async fn group_of(url: &str, index: &str, hosts: &[&str]) {
+    let client = reqwest::Client::new();
+    let fields = ["hostIp", "hostName", "group"].map(|field| (field, json!({"type": "keyword"})));
+    let numbers = ["cpu", "available_memory", "total_disk_space_all"].map(|field| (field, json!({"type": "double"})));
+    let mut properties: serde_json::Map<_, _> =
+        fields.into_iter().chain(numbers).map(|(field, of)| (field.to_owned(), of)).collect();
+    properties.insert("@timestamp".to_owned(), json!({"type": "date"}));
+    let body = json!({"settings": {"number_of_replicas": 0}, "mappings": {"properties": properties}});
+    let made = client.put(format!("{url}/{index}")).json(&body).send().await.expect("an answer");
+    assert!(made.status().is_success(), "{}", made.text().await.unwrap_or_default());
+    let at = crate::harness::clock() - chrono::TimeDelta::minutes(10);
+    for host in hosts {
+        let document = json!({"@timestamp": at.to_rfc3339(), "hostIp": host, "hostName": "h", "group": "web", "cpu": 1.0,
+                              "available_memory": 1.0, "total_disk_space_all": 1.0});
+        let request = client.post(format!("{url}/{index}/_doc?refresh=true")).json(&document);
+        assert!(request.send().await.expect("an answer").status().is_success());
+    }
+}
+
+#[tokio::test]
+async fn a_full_sync_tells_the_hosts_that_the_pool_got_and_those_that_were_written() {
+    #[expect(clippy::disallowed_methods, reason = "the servers of the tests are named by the environment")]
+    let url = std::env::var("HOSTSYNC_DEV_ELASTICSEARCH_URL").expect("a search engine: make up");
+    let ground = Ground::new(true).await;
+    let index = ground.name.replace('_', "-");
+    let hosts = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+    group_of(&url, &index, &hosts).await;
+    let more = [
+        ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", url.as_str()),
+        ("HOSTSYNC_ELASTICSEARCH__DEFAULT_INDEX_PATTERN", index.as_str()),
+    ];
+    with_server_of(ground, &more, async |server| {
+        let known = "INSERT INTO hosts_pool (host_name, host_ip) VALUES ('a', '10.0.0.3'), ('b', '10.0.0.4')";
+        sqlx::query(known).execute(&server.ground.pool).await.expect("a pool");
+        let mut client = client(server).await;
+        let work = async {
+            stored(server, 1).await;
+            let outcomes = hosts.map(|host| (host, SyncStatus::Success));
+            let outcomes: Vec<_> = outcomes.into_iter().take(3).chain([(hosts[3], SyncStatus::Failed)]).collect();
+            server.finish_hosts(1, &outcomes).await;
+        };
+        let request = proto::ExecuteEsSyncFullSyncReq {
+            group_name: "web".to_owned(),
+            query_time_range: "24h".to_owned(),
+            ..Default::default()
+        };
+        let (answer, ()) = tokio::join!(client.execute_es_sync_full_sync(op(request)), work);
+        reqwest::Client::new().delete(format!("{url}/{index}")).send().await.expect("an answer");
+        let strings = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect();
+        let expected = proto::ExecuteEsSyncFullSyncResp {
+            success: true,
+            message: "execution 1 over 4 hosts has ended: partial; 2 hosts added to the pool".to_owned(),
+            execution_id: 1,
+            total_hosts: 4,
+            new_hosts_count: 2,
+            updated_hosts_count: 1,
+            failed_count: 1,
+            new_host_ip_list: strings(&hosts[..2]),
+            updated_host_ip_list: strings(&hosts[2..3]),
+            failed_ip_list: strings(&hosts[3..]),
+        };
+        assert_eq!(answer.expect("an answer").into_inner(), expected);
+        assert_eq!(server.number("SELECT COUNT(*) FROM hosts_pool").await, 4);
     })
     .await;
 }

@@ -70,6 +70,7 @@ install_packages() {
             case $package in
             mariadb-server) units=(mariadb.service mariadb.socket) ;;
             rabbitmq-server) units=(rabbitmq-server.service epmd.service epmd.socket) ;;
+            prometheus) units=(prometheus.service) ;;
             *) continue ;;
             esac
             systemctl --quiet disable "${units[@]}" >>"$DEV/log/install.log" 2>&1 || true

@@ -20,4 +20,4 @@ pub use group::GROUP_PAGE;
 pub use identity::{Identity, Product};
 pub use index_pattern::{IndexPatternError, MAX_INDEX_PATTERN_BYTES, valid_index_pattern};
 pub use probe::{Probe, ProbedHost};
-pub use search::SearchAnswer;
+pub use search::{Asked, SearchAnswer};

@@ -3,6 +3,8 @@
 //! Owns the order of the questions; each is asked as far as those before it allow, and what goes wrong is a sentence
 //! in the answer, not an error. It writes nothing and remembers nothing but what a search remembers too.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
@@ -55,8 +57,16 @@ pub struct Probe {
 }
 
 impl Endpoint {
-    /// Asks everything that a task would need to know of this source.
-    pub async fn probe(&self, index_pattern: &str, mapping: &Mapping, window: Window, host: Option<&str>) -> Probe {
+    /// Asks everything that a task would need to know of this source. What is not answered within `longest` stays
+    /// unknown, and a problem says so.
+    pub async fn probe(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        host: Option<&str>,
+        longest: Duration,
+    ) -> Probe {
         let is_split = mapping.disk.split.is_some() || mapping.memory.split.is_some() || mapping.cpu.split.is_some();
         let mut probe = Probe {
             fields: FieldTypes::undescribed(mapping),
@@ -64,7 +74,13 @@ impl Endpoint {
             max_hosts: max_hosts(mapping, window),
             ..Probe::default()
         };
-        if let Err(error) = self.ask_all(index_pattern, mapping, window, host, &mut probe).await {
+        let asking = self.ask_all(index_pattern, mapping, window, host, &mut probe);
+        let asked = tokio::time::timeout(longest, asking).await;
+        let too_slow = |_| {
+            let reason = format!("not everything was answered within {} s", longest.as_secs_f64());
+            Err(SearchError::TimedOut { reason })
+        };
+        if let Err(error) = asked.unwrap_or_else(too_slow) {
             let reason = error.map_reason(|reason| self.presentable(Some(index_pattern), reason)).reason().to_owned();
             if !probe.problems.contains(&reason) {
                 probe.problems.push(reason);

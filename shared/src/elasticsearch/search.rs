@@ -12,6 +12,16 @@ use crate::config::EndpointKind;
 use crate::mapping::{FieldTypes, Found, HostReading, Mapping, PlanError, read_answer, search_body};
 use crate::window::Window;
 
+/// A search with what it asked by: what explains its answer, also where there is none.
+#[derive(Debug)]
+pub struct Asked {
+    /// The fields that were asked for, resolved against the indices; `None`: that could not be done, or there was
+    /// nothing to ask.
+    pub types: Option<FieldTypes>,
+    /// The answer.
+    pub answer: Result<SearchAnswer, SearchError>,
+}
+
 /// What a search found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchAnswer {
@@ -35,6 +45,17 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`SearchError`], and then nothing may be concluded about any host.
+    pub async fn search(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        hosts: &[String],
+    ) -> Result<SearchAnswer, SearchError> {
+        self.search_showing(index_pattern, mapping, window, hosts).await.answer
+    }
+
+    /// The same, with the fields that it asked by.
     #[tracing::instrument(
         name = "elasticsearch.search",
         skip_all,
@@ -46,18 +67,19 @@ impl Endpoint {
             took_ms = tracing::field::Empty,
         )
     )]
-    pub async fn search(
+    pub async fn search_showing(
         &self,
         index_pattern: &str,
         mapping: &Mapping,
         window: Window,
         hosts: &[String],
-    ) -> Result<SearchAnswer, SearchError> {
+    ) -> Asked {
         let Some(first) = hosts.first() else {
-            return Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0, shards: 0 });
+            return Asked { types: None, answer: Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0, shards: 0 }) };
         };
-        let result = self.search_with_types(index_pattern, mapping, window, hosts, first).await;
-        match &result {
+        let mut types = None;
+        let answer = self.search_with_types(index_pattern, mapping, window, (hosts, first), &mut types).await;
+        match &answer {
             Ok(answer) => {
                 let span = tracing::Span::current();
                 span.record("hosts_with_data", answer.readings.len());
@@ -68,7 +90,8 @@ impl Endpoint {
             }
             Err(_) => {}
         }
-        result.map_err(|error| error.map_reason(|reason| self.presentable(Some(index_pattern), reason)))
+        let presentable = |error: SearchError| error.map_reason(|reason| self.presentable(Some(index_pattern), reason));
+        Asked { types, answer: answer.map_err(presentable) }
     }
 
     async fn search_with_types(
@@ -76,11 +99,11 @@ impl Endpoint {
         index_pattern: &str,
         mapping: &Mapping,
         window: Window,
-        hosts: &[String],
-        first: &str,
+        (hosts, first): (&[String], &str),
+        asked_by: &mut Option<FieldTypes>,
     ) -> Result<SearchAnswer, SearchError> {
         let types = self.types_for(index_pattern, mapping, window, first).await?;
-        self.search_by(index_pattern, mapping, &types, window, hosts).await
+        self.search_by(index_pattern, mapping, asked_by.insert(types), window, hosts).await
     }
 
     /// Through a query proxy only the search itself shows that a metric is a text in some of the indices. That will

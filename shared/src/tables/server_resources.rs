@@ -6,8 +6,10 @@ use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 
 use super::ROWS_PER_STATEMENT;
+use super::hosts_pool::PoolHost;
 use super::text_statement::TextStatement;
 use crate::host::address_key;
+use crate::mapping::{HostValues, Stats};
 
 /// Maximum, average and minimum in percent; NULL where unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -60,7 +62,27 @@ pub const VALUE_COLUMNS: [&str; 12] = [
     "disk_percent_min",
 ];
 
+impl From<Option<Stats>> for Percent {
+    fn from(stats: Option<Stats>) -> Self {
+        Self { max: stats.map(|stats| stats.max), avg: stats.map(|stats| stats.avg), min: stats.map(|stats| stats.min) }
+    }
+}
+
 impl ServerResource {
+    /// What is written for a host of the pool.
+    pub fn new(ip: &str, host: &PoolHost, values: &HostValues) -> Self {
+        Self {
+            pool_id: host.id,
+            ip: ip.to_owned(),
+            used_memory: values.used_memory_gb,
+            used_disk: values.used_disk_gb,
+            cpu_load: values.cpu_load,
+            cpu: values.cpu_percent.into(),
+            mem: values.mem_percent.into(),
+            disk: values.disk_percent.into(),
+        }
+    }
+
     /// Its values in the order of [`VALUE_COLUMNS`].
     pub fn values(&self) -> Values {
         [
@@ -95,7 +117,7 @@ pub async fn upsert(
 ) -> Result<HashMap<String, Values>, sqlx::Error> {
     let mut previous = HashMap::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let existing = existing_rows(connection, mon_date, chunk).await?;
+        let existing = existing_rows(connection, mon_date, chunk.iter().map(|row| row.ip.as_str())).await?;
         let mut ids = HashMap::with_capacity(existing.len());
         for (address, (id, values)) in existing {
             ids.insert(address.clone(), id);
@@ -108,10 +130,24 @@ pub async fn upsert(
     Ok(previous)
 }
 
-async fn existing_rows(
+/// The values that stand for a host and day, also in a row that was marked deleted: what a write would replace.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn standing(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
-    rows: &[ServerResource],
+    ip: &str,
+) -> Result<Option<Values>, sqlx::Error> {
+    let rows = existing_rows(connection, mon_date, [ip]).await?;
+    Ok(rows.into_values().next().map(|(_, values)| values))
+}
+
+async fn existing_rows<'a>(
+    connection: &mut MySqlConnection,
+    mon_date: NaiveDate,
+    ips: impl IntoIterator<Item = &'a str>,
 ) -> Result<HashMap<String, (u64, Values)>, sqlx::Error> {
     let mut statement = TextStatement::new("SELECT ip, CAST(id AS UNSIGNED)");
     for column in VALUE_COLUMNS {
@@ -119,7 +155,7 @@ async fn existing_rows(
         statement.sql(", ").sql(column).sql(" + 0E0");
     }
     statement.sql(" FROM server_resources WHERE mon_date = ").value(mon_date);
-    statement.sql(" AND ip IN ").list(rows.iter().map(|row| row.ip.as_str()));
+    statement.sql(" AND ip IN ").list(ips);
     let rows = statement.fetch_rows(connection).await?;
     let mut existing = HashMap::with_capacity(rows.len());
     for row in rows {

@@ -24,7 +24,7 @@ async fn a_good_source_shows_its_version_fields_documents_and_a_host() {
     ];
     indices.add(&index, documents).await;
     let (mapping, window) = (Mapping::zabbix(), window_of_a_day());
-    let probe = real().probe(&index, &mapping, window, Some("10.0.0.2")).await;
+    let probe = real().probe(&index, &mapping, window, Some("10.0.0.2"), TIMEOUT).await;
     assert_eq!(probe.problems, [] as [String; 0]);
     assert!(probe.reachable && probe.version.as_deref().is_some_and(|version| !version.is_empty()));
     assert!(matches!(probe.product, Some(Product::OpenSearch | Product::Elasticsearch)));
@@ -35,13 +35,13 @@ async fn a_good_source_shows_its_version_fields_documents_and_a_host() {
     assert_eq!(host.host_ip, "10.0.0.2");
     assert_close(host.reading.expect("a reading").cpu, expected(&[50.0]));
 
-    let any = real().probe(&index, &mapping, window, None).await;
+    let any = real().probe(&index, &mapping, window, None, TIMEOUT).await;
     assert_eq!(any.host.expect("a host").host_ip, "10.0.0.1");
-    let unknown = real().probe(&index, &mapping, window, Some("10.0.0.9")).await;
+    let unknown = real().probe(&index, &mapping, window, Some("10.0.0.9"), TIMEOUT).await;
     assert_eq!(unknown.host.expect("a host").reading, None);
 
     let proxy = QueryProxy::start().await;
-    let through = proxy.endpoint().probe(&index, &mapping, window, None).await;
+    let through = proxy.endpoint().probe(&index, &mapping, window, None, TIMEOUT).await;
     assert_eq!(through.problems, [] as [String; 0]);
     assert_eq!((through.product, through.version, through.indices), (None, None, None));
     assert_eq!((through.index_exists, through.documents), (Some(true), Some(3)));
@@ -57,7 +57,7 @@ async fn a_bad_field_a_missing_index_and_a_dead_endpoint_are_told_field_by_field
     let index = indices.create("bad", &properties).await;
     indices.add(&index, [json!({"@timestamp": start().to_rfc3339(), "hostIp": "10.0.0.1", "cpu": "5"})]).await;
     let (mapping, window) = (Mapping::zabbix(), window_of_a_day());
-    let probe = real().probe(&index, &mapping, window, None).await;
+    let probe = real().probe(&index, &mapping, window, None, TIMEOUT).await;
     assert!(
         !field(&probe, "cpu.max").usable && !field(&probe, "memory.avg").usable && field(&probe, "disk.min").usable
     );
@@ -66,7 +66,7 @@ async fn a_bad_field_a_missing_index_and_a_dead_endpoint_are_told_field_by_field
     assert!(probe.problems.iter().any(|problem| problem.contains("\"cpu\" (cpu.max of the mapping) is text")));
 
     for pattern in [indices.named("none"), indices.named("none-*")] {
-        let missing = real().probe(&pattern, &mapping, window, None).await;
+        let missing = real().probe(&pattern, &mapping, window, None, TIMEOUT).await;
         assert_eq!(
             (missing.reachable, missing.index_exists, missing.documents),
             (true, Some(false), None),
@@ -77,7 +77,7 @@ async fn a_bad_field_a_missing_index_and_a_dead_endpoint_are_told_field_by_field
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
     let dead = endpoint_at(&format!("http://127.0.0.1:{port}"), Auth::None, TIMEOUT);
-    let dead = dead.probe(&index, &mapping, window, None).await;
+    let dead = dead.probe(&index, &mapping, window, None, TIMEOUT).await;
     assert_eq!((dead.reachable, dead.index_exists), (false, None));
     assert!(dead.problems[0].contains("cannot connect"), "{dead:?}");
 }
