@@ -6,6 +6,7 @@
 mod acks;
 mod consumer;
 mod job;
+mod published_at;
 mod publisher;
 mod topology;
 
@@ -16,7 +17,7 @@ use lapin::{Connection, ConnectionProperties};
 pub use acks::{Acker, ack_all, give_back};
 pub use consumer::{JobConsumer, Received};
 pub use job::{Job, UnreadableJob};
-pub use publisher::{OutgoingJob, PublishReport, Publisher};
+pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
 pub use topology::Topology;
 
 /// Longest wait for one answer of the broker (connecting, declaring, confirming).
