@@ -126,7 +126,8 @@ fn docs() {}
 /// of this document with it. Works without the internet.
 #[utoipa::path(
     get, path = "/", operation_id = "console", tag = "operating",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html",
+         example = "<!doctype html>")),
 )]
 #[allow(dead_code, reason = "documentation alone")]
 fn console() {}
