@@ -161,20 +161,22 @@ impl JobConsumer {
 impl Received {
     fn new(delivery: lapin::message::Delivery, acker: Acker) -> Self {
         let mut headers = BTreeMap::new();
-        let mut earlier_deliveries = 0;
+        let earlier_deliveries = earlier_deliveries(&delivery);
         if let Some(table) = delivery.properties.headers() {
             for (name, value) in table {
-                match value {
-                    AMQPValue::LongString(text) => {
-                        headers.insert(name.to_string(), text.to_string());
-                    }
-                    other if name.as_str() == "x-delivery-count" => earlier_deliveries = count(other),
-                    _ => {}
+                if let AMQPValue::LongString(text) = value {
+                    headers.insert(name.to_string(), text.to_string());
                 }
             }
         }
         Self { job: Job::decode(&delivery.data), body: delivery.data, earlier_deliveries, headers, acker }
     }
+}
+
+/// Deliveries of a message before this one, as the quorum queue counts them.
+pub(super) fn earlier_deliveries(delivery: &lapin::message::Delivery) -> u32 {
+    let headers = delivery.properties.headers().as_ref();
+    headers.and_then(|headers| headers.inner().get("x-delivery-count")).map_or(0, count)
 }
 
 fn count(value: &AMQPValue) -> u32 {
