@@ -51,11 +51,11 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum DeadLetters {
-    /// Show the oldest ones, each with its reason and its job; none is removed
+    /// Show each with its reason and its job; none is removed
     List(Limit),
     /// Put jobs back onto their queue; what is no job stays
     Requeue(Limit),
-    /// Remove the oldest ones for good
+    /// Remove them for good
     Drop {
         #[command(flatten)]
         limit: Limit,

@@ -11,7 +11,7 @@ pub const MAX_LETTERS: u32 = 10_000;
 /// Longest stretch shown of a message that is no job, in characters.
 const SHOWN_CHARS: usize = 120;
 
-/// Shows the oldest `limit` letters and leaves them where they are.
+/// Shows `limit` letters and leaves them where they are.
 ///
 /// # Errors
 ///
@@ -19,14 +19,15 @@ const SHOWN_CHARS: usize = 120;
 pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
     let letters = DeadLetters::open(&queue_settings(config)?).await?;
     let mut shown = 0;
+    let mut kept = Vec::new();
     while shown < limit
         && let Some(letter) = letters.take().await?
     {
         say(&line(&letter));
-        letters.keep(&letter).await?;
+        kept.push(letter);
         shown += 1;
     }
-    letters.close().await?;
+    keep(letters, &kept).await?;
     say(&match shown {
         0 => "there are no dead letters".to_owned(),
         shown if shown == limit => format!("{shown} dead letters shown, there may be more (--limit); none was removed"),
@@ -35,7 +36,7 @@ pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
     Ok(())
 }
 
-/// Puts those of the oldest `limit` letters that are jobs back onto their queue; the others stay. A job whose host has its
+/// Puts those of `limit` letters that are jobs back onto their queue; the others stay. A job whose host has its
 /// outcome is dropped by the worker that meets it.
 ///
 /// # Errors
@@ -43,26 +44,28 @@ pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
 /// The broker's; what was said to be done is done, the rest is still there.
 pub async fn requeue(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
     let letters = DeadLetters::open(&queue_settings(config)?).await?;
-    let (mut put_back, mut kept) = (0, 0);
-    while put_back + kept < limit
+    let (mut taken, mut put_back) = (0, 0);
+    let mut kept = Vec::new();
+    while taken < limit
         && let Some(letter) = letters.take().await?
     {
+        taken += 1;
         if letter.job.is_ok() {
             letters.requeue(&letter).await?;
             put_back += 1;
             say(&format!("back onto {}: {}", letter.queue.as_str(), line(&letter)));
         } else {
-            letters.keep(&letter).await?;
-            kept += 1;
             say(&format!("kept: {}", line(&letter)));
+            kept.push(letter);
         }
     }
-    letters.close().await?;
-    say(&format!("{put_back} put back, {kept} kept"));
+    let left = kept.len();
+    keep(letters, &kept).await?;
+    say(&format!("{put_back} put back, {left} kept"));
     Ok(())
 }
 
-/// Removes the oldest `limit` letters for good.
+/// Removes `limit` letters for good.
 ///
 /// # Errors
 ///
@@ -80,6 +83,14 @@ pub async fn drop(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
     letters.close().await?;
     say(&format!("{dropped} dropped"));
     Ok(())
+}
+
+/// Leaves letters in the queue, and the queue. At the end: what is put in anew must not be met again.
+async fn keep(letters: DeadLetters, kept: &[DeadLetter]) -> anyhow::Result<()> {
+    for letter in kept {
+        letters.keep(letter).await?;
+    }
+    Ok(letters.close().await?)
 }
 
 fn line(letter: &DeadLetter) -> String {

@@ -305,7 +305,7 @@ async fn a_source_is_told_by_what_is_wrong_with_it() {
 async fn a_field_that_is_missing_and_a_source_that_gets_no_documents_are_told() {
     with_bed(async |bed| {
         let said = bed.doctor(&[("HOSTSYNC_ELASTICSEARCH__DEFAULT_MAPPING", "metricbeat")]).await;
-        said.only("source default", "fail", "system.cpu", "correct the mapping");
+        said.only("source default", "fail", "no index has the field \"host.ip\"", "correct the mapping");
         let everything = json!({"query": {"match_all": {}}});
         bed.engine(Method::POST, &format!("{}/_delete_by_query?refresh=true", bed.index), Some(&everything)).await;
         let said = bed.doctor(&[]).await;

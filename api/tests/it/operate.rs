@@ -33,7 +33,7 @@ async fn dead_letters_are_looked_at_put_back_and_dropped() {
         queues.publish_dead_letter(&job("10.0.0.2"), "given up").await.expect("set aside");
         for _ in 0..2 {
             let output = well(ground, &["dead-letters", "list"]).await;
-            assert!(output.starts_with("execution 7 host 10.0.0.1 attempt 2; reason: given up\n"), "{output}");
+            assert!(output.contains("execution 7 host 10.0.0.1 attempt 2; reason: given up\n"), "{output}");
             assert!(
                 output.contains("\"hello\" (not a job: ") && output.contains("reason: not a job: by whom?"),
                 "{output}"
@@ -44,12 +44,14 @@ async fn dead_letters_are_looked_at_put_back_and_dropped() {
         assert!(output.ends_with("1 dead letters shown, there may be more (--limit); none was removed\n"), "{output}");
 
         let output = well(ground, &["dead-letters", "requeue"]).await;
-        assert!(output.starts_with("back onto bulk: execution 7 host 10.0.0.1"), "{output}");
+        for host in ["10.0.0.1", "10.0.0.2"] {
+            assert!(output.contains(&format!("back onto bulk: execution 7 host {host}")), "{output}");
+        }
         assert!(output.contains("kept: \"hello\"") && output.ends_with("2 put back, 1 kept\n"), "{output}");
         assert_eq!(queues.ready_messages(JobQueue::Bulk).await.expect("asked"), 2);
         let mut consumer = JobConsumer::connect(&ground.queue_settings(), JobQueue::Bulk, 10).await.expect("connected");
         let received = consumer.next(|| 0).await.expect("delivered");
-        assert_eq!(received.job.expect("a job").host_ip, "10.0.0.1");
+        assert_eq!(received.job.expect("a job").attempt, 2);
         assert_eq!(received.earlier_deliveries, 0, "its looks as a dead letter do not count");
         assert!(received.headers.is_empty(), "{:?}", received.headers);
         consumer.close().await.expect("closed");

@@ -50,7 +50,7 @@ impl DeadLetters {
         Ok(Self { connection, channel, topology: settings.topology.clone() })
     }
 
-    /// Takes the oldest letter that is not in hand; `None`: there is none.
+    /// Takes the first letter that is not in hand; `None`: there is none. What was looked at before comes in any order.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl DeadLetters {
         Ok(message.map(|BasicGetMessage { delivery, .. }| self.read(delivery)))
     }
 
-    /// Leaves a letter where it is; one that was looked at often is put in anew, at the end.
+    /// Leaves a letter where it is; one that was looked at often is put in anew, at the end, where [`Self::take`] meets it.
     ///
     /// # Errors
     ///
