@@ -339,3 +339,27 @@ async fn a_closed_endpoint_a_run_that_stands_still_and_an_overdue_fire_are_told(
     })
     .await;
 }
+
+#[tokio::test]
+async fn servers_that_take_the_connection_and_say_nothing_do_not_hold_it_up() {
+    with_bed(async |bed| {
+        // Never accepted: the system takes the connections, and nobody ever answers.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let begun = tokio::time::Instant::now();
+        let said = bed
+            .doctor(&[
+                (DATABASE, &bed.ground.database_url_at(address)),
+                (BROKER, &format!("amqp://user:secret@{address}/%2f")),
+                (SOURCE, &format!("http://{address}")),
+            ])
+            .await;
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+        for check in ["database", "broker", "source default"] {
+            let (level, found, _) = said.line(check);
+            assert_eq!(level, "fail", "{check}");
+            assert!(found.contains("within"), "{found}");
+        }
+    })
+    .await;
+}
