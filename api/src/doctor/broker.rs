@@ -123,3 +123,17 @@ fn refused(check: &str, name: &str, refusal: &Refusal) -> Check {
     };
     Check::fail(check, format!("{name}: {reason}"), next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[test]
+    fn a_queue_is_judged_by_its_jobs_and_its_consumers() {
+        let level = |ready, consumers| jobs("queue bulk", "hostsync.jobs.bulk.v1", Depth { ready, consumers }).level;
+        assert_eq!([level(0, 0), level(0, 2), level(MAX_JOBS - 1, 1)], [Level::Ok; 3]);
+        assert_eq!(level(1, 0), Level::Warn, "nobody consumes");
+        assert_eq!(level(MAX_JOBS, 9), Level::Fail, "it is full");
+    }
+}

@@ -191,6 +191,14 @@ pub(super) fn failed(check: &str, error: &sqlx::Error) -> Check {
 
 /// Why no connection came about, and what to do (MySQL reference manual, "Server Error Message Reference").
 fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
+    // Without TLS caching_sha2_password and sha256_password need RSA, which is not built in; the client says so.
+    if matches!(error, sqlx::Error::Configuration(cause) if cause.to_string().contains("RSA")) {
+        let reason = "the user's authentication plugin (caching_sha2_password or sha256_password) needs TLS".to_owned();
+        return (
+            reason,
+            "?ssl-mode=REQUIRED in database.url, or ALTER USER <user> IDENTIFIED WITH mysql_native_password BY '<password>'",
+        );
+    }
     match (error, database::error_number(error)) {
         (_, Some(1044)) => (plain(error), "GRANT SELECT, INSERT, UPDATE, DELETE ON <database>.* TO <user>;"),
         (_, Some(1045 | 1698)) => {
@@ -207,11 +215,6 @@ fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
         ),
         (sqlx::Error::Io(cause), _) => (format!("cannot connect: {cause}"), WAY),
         (sqlx::Error::Configuration(cause), _) => (cause.to_string(), "correct database.url"),
-        // Without TLS caching_sha2_password and sha256_password need RSA, which is not built in.
-        (error, None) if error.to_string().to_ascii_lowercase().contains("rsa") => (
-            format!("the user's authentication plugin needs TLS: {error}"),
-            "?ssl-mode=REQUIRED in database.url, or ALTER USER … IDENTIFIED WITH mysql_native_password",
-        ),
         (error, None) => (
             format!("does not speak as a database does: {error}"),
             "is it MySQL or MariaDB? A user with another authentication plugin than mysql_native_password needs TLS",
@@ -222,4 +225,39 @@ fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
 /// The server's sentence without the wrapping.
 fn plain(error: &sqlx::Error) -> String {
     error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_stands_between_us_and_the_server_is_told_apart() {
+        let of = |error| unreachable(&error);
+        let (reason, next) = of(sqlx::Error::Configuration("RSA auth backend disabled; use TLS.".into()));
+        assert!(reason.contains("caching_sha2_password") && next.contains("ssl-mode=REQUIRED"), "{reason} {next}");
+        let (reason, next) = of(sqlx::Error::Tls("invalid peer certificate".into()));
+        assert!(reason.contains("invalid peer certificate") && next.contains("ssl-ca"), "{reason} {next}");
+        let (reason, next) = of(sqlx::Error::Io(io::Error::from(io::ErrorKind::ConnectionRefused)));
+        assert_eq!((reason.as_str(), next), ("cannot connect: connection refused", WAY));
+        let (reason, _) = of(sqlx::Error::Protocol("unexpected packet".into()));
+        assert!(reason.starts_with("does not speak as a database does"), "{reason}");
+    }
+
+    #[test]
+    fn a_grant_names_the_user_as_the_server_does() {
+        let server = Server {
+            version: "8.4.3".to_owned(),
+            user: "hostsync@10.%".to_owned(),
+            database: "cmdb".to_owned(),
+            connected: 148,
+            max_connections: 151,
+        };
+        let check = grant("es_sync_search", &[Right::Insert, Right::Delete], &server);
+        assert_eq!(check.next.as_deref(), Some("GRANT INSERT, DELETE ON cmdb.es_sync_search TO 'hostsync'@'10.%';"));
+        assert_eq!(connections(&server, 10).level, crate::doctor::Level::Warn);
+        assert_eq!(connections(&server, 3).level, crate::doctor::Level::Ok);
+    }
 }
