@@ -191,12 +191,13 @@ pub(super) fn failed(check: &str, error: &sqlx::Error) -> Check {
 
 /// Why no connection came about, and what to do (MySQL reference manual, "Server Error Message Reference").
 fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
-    // Without TLS caching_sha2_password and sha256_password need RSA, which is not built in; the client says so.
+    // Without TLS caching_sha2_password and sha256_password need RSA, which is not built in; the client says so. MySQL
+    // asks for it whenever it does not know the password from before, and for users that do not exist.
     if matches!(error, sqlx::Error::Configuration(cause) if cause.to_string().contains("RSA")) {
-        let reason = "the user's authentication plugin (caching_sha2_password or sha256_password) needs TLS".to_owned();
+        let reason = "the server asks by caching_sha2_password, which needs TLS; or there is no such user".to_owned();
         return (
             reason,
-            "?ssl-mode=REQUIRED in database.url, or ALTER USER <user> IDENTIFIED WITH mysql_native_password BY '<password>'",
+            "?ssl-mode=REQUIRED in database.url, or mysql_native_password for the user; and check user and password",
         );
     }
     match (error, database::error_number(error)) {
