@@ -1,15 +1,19 @@
 //! An operator's commands by the binary itself: dead letters, and runs that stand still.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hostsync_shared::execution::{DetailId, ExecutionId, JobQueue};
 use hostsync_shared::outbox::Outbox;
-use hostsync_shared::queue::{Job, JobConsumer};
+use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Topology};
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::tables::executions::{self, LeaseToken};
 
+use reqwest::Method;
+use serde_json::json;
+
 use crate::binary::run;
-use crate::harness::{Ground, with_ground};
+use crate::harness::{Ground, until, with_ground};
 
 fn job(host: &str) -> Vec<u8> {
     let (execution_id, detail_id) = (ExecutionId(7), DetailId(8));
@@ -128,6 +132,29 @@ async fn a_run_that_stands_still_is_explained_and_published_anew() {
         refused("UPDATE es_sync_execution_log SET prepared_at = NULL", "are still being copied").await;
         refused("UPDATE es_sync_execution_log SET execution_status = 'success'", "is success").await;
         refused("DELETE FROM es_sync_execution_log", "there is no execution").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_the_broker_gave_up_goes_back_onto_the_queue_that_it_died_in() {
+    with_ground(Ground::new(true).await, async |ground| {
+        let job = Job::decode(&job("10.0.0.1")).expect("a job");
+        let queues = ground.queues();
+        let published = queues.publish(&[OutgoingJob { job, queue: JobQueue::Manual }], &BTreeMap::new()).await;
+        assert!(published.is_complete());
+        let path = format!("queues/%2F/{}/get", Topology::new(&ground.name).queue(JobQueue::Manual));
+        let reject = json!({"count": 1, "ackmode": "reject_requeue_false", "encoding": "auto"});
+        ground.servers.manage(Method::POST, &path, Some(&reject)).await;
+        let letter = "execution 7 host 10.0.0.1 attempt 2; reason: given up by the broker: rejected\n";
+        until("the broker has set it aside", async || {
+            well(ground, &["dead-letters", "list", "--limit", "5"]).await.starts_with(letter)
+        })
+        .await;
+        let output = well(ground, &["dead-letters", "requeue"]).await;
+        assert_eq!(output, format!("back onto manual: {letter}1 put back, 0 kept\n"));
+        assert_eq!(queues.ready_messages(JobQueue::Manual).await.expect("asked"), 1);
+        assert_eq!(queues.ready_messages(JobQueue::Bulk).await.expect("asked"), 0);
     })
     .await;
 }
