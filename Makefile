@@ -17,7 +17,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench history test test-database test-rpc-client check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench history test test-database test-rpc-client test-openapi check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -65,6 +65,17 @@ $(RPC_CLIENT)/ready: tests/rpc-client/requirements.txt
 	$(RPC_CLIENT)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# Of .dev: the tools that judge the OpenAPI document, from PyPI.
+OPENAPI_TOOLS = .dev/openapi
+
+test-openapi: up $(OPENAPI_TOOLS)/ready ## judge the OpenAPI document by schemathesis and by a client made from it
+	$(WITH_SERVERS) HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/$(OPENAPI_TOOLS)/bin cargo test -p hostsync-e2e --test openapi -- --test-threads 1
+
+$(OPENAPI_TOOLS)/ready: tests/openapi/requirements.txt
+	python3 -m venv $(OPENAPI_TOOLS)
+	$(OPENAPI_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
 fmt:
@@ -73,6 +84,7 @@ fmt:
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p hostsync-api --test rpc_client -- -D warnings
+	cargo clippy -p hostsync-e2e --test openapi -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -94,9 +106,10 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the Python client, and what depends on the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, and what depends on the database on MySQL
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
+	$(MAKE) test-openapi
 	$(MAKE) test-database test-rpc-client DB=mysql

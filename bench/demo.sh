@@ -13,7 +13,7 @@ export LC_ALL=C.UTF-8
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT=$(pwd -P)
 FOLDER=.dev/demo
-STEPS=6
+STEPS=7
 
 # How long services may take to end after SIGTERM: more than worker.shutdown_grace.
 END_SECONDS=60

@@ -125,7 +125,9 @@ pub(crate) struct ErrorBody {
     #[schema(examples(false))]
     success: bool,
     /// What is wrong and what to do about it.
+    #[schema(examples("task_name: must be given"))]
     message: String,
+    /// What went wrong, as a stable word.
     code: Code,
     /// The fields at fault, at most 100; with `invalid_request` alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -133,6 +135,12 @@ pub(crate) struct ErrorBody {
     /// The lines of a host file that are no addresses, when none of its lines is; at most 1,000.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     invalid_lines: Vec<InvalidLine>,
+}
+
+impl ErrorBody {
+    pub(crate) fn new(code: Code, message: String, errors: Vec<FieldError>) -> Self {
+        Self { success: false, message, code, errors, invalid_lines: Vec::new() }
+    }
 }
 
 /// Why a request was not done.
@@ -315,7 +323,7 @@ impl IntoResponse for ApiError {
         let code = self.code();
         let headers = self.headers();
         let message = self.message();
-        let mut body = ErrorBody { success: false, message, code, errors: Vec::new(), invalid_lines: Vec::new() };
+        let mut body = ErrorBody::new(code, message, Vec::new());
         let mut fault = None;
         match self {
             Self::BadInput(problems) => body.errors = problems.into_reported(),

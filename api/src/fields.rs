@@ -179,7 +179,7 @@ impl Fields {
     pub(crate) fn number(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
         let value = self.take(name)?;
         let number = match (&value, self.carrier) {
-            (Value::Number(number), _) => number.as_u64(),
+            (Value::Number(number), _) => number.as_u64().or_else(|| whole_float(number.as_f64()?)),
             (Value::String(text), Carrier::Text) => whole_number(text),
             _ => None,
         };
@@ -253,6 +253,14 @@ impl Fields {
     pub(crate) fn problems(&mut self) -> &mut Problems {
         &mut self.problems
     }
+}
+
+/// A number that some languages write with a point or an exponent though it is whole, as JSON Schema takes it.
+fn whole_float(number: f64) -> Option<u64> {
+    /// Below it every whole number has a float of its own.
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    let is_whole = number.fract() == 0.0 && (0.0..LIMIT).contains(&number);
+    is_whole.then(|| format!("{:.0}", number.abs()).parse().ok()).flatten()
 }
 
 /// Digits alone, as a number.
@@ -426,8 +434,22 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_may_have_a_point_or_an_exponent_in_json() {
+        for (text, expected) in [("7", 7), ("7.0", 7), ("1e2", 100), ("5.0e1", 50)] {
+            let submitted = json(&format!(r#"{{"number":{text}}}"#)).read::<Everything>();
+            assert_eq!((submitted.value.number, submitted.problems.count()), (Some(expected), 0), "{text}");
+        }
+        for text in ["-0.0", "0.0"] {
+            let mut fields = json(&format!(r#"{{"number":{text}}}"#));
+            assert_eq!(fields.number("number", 0..=u64::MAX), Some(0), "{text}");
+        }
+        let mut fields = json(r#"{"number":9007199254740992.0}"#);
+        assert_eq!(fields.number("number", 0..=u64::MAX), None);
+    }
+
+    #[test]
     fn numbers_that_are_no_whole_numbers_are_refused() {
-        for text in ["1.0", "-1", "1e2", "18446744073709551616"] {
+        for text in ["1.5", "-1", "-1.0", "1e-2", "18446744073709551616", "1e19"] {
             let submitted = json(&format!(r#"{{"number":{text}}}"#)).read::<Everything>();
             assert_eq!(submitted.problems.count(), 1, "{text}");
         }

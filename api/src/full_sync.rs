@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use hostsync_shared::database::{self, Fault};
 use hostsync_shared::defaults::Source;
-use hostsync_shared::elasticsearch::{GROUP_PAGE, SearchError};
+use hostsync_shared::elasticsearch::{GROUP_PAGE, RefusalKind, SearchError};
 use hostsync_shared::execution::Trigger;
 use hostsync_shared::host::HostIp;
 use hostsync_shared::mapping::GroupHost;
@@ -101,7 +101,8 @@ pub(crate) async fn full_sync(
 /// The hosts of a group that have documents in the window.
 async fn group_hosts(api: &Api, source: &Source, window: Window, group: &str) -> Result<Vec<GroupHost>, SearchError> {
     let Some((endpoint, mapping)) = api.sources.client(source) else {
-        return Err(SearchError::Refused { reason: "the source is not configured".to_owned() });
+        let reason = "the source is not configured".to_owned();
+        return Err(SearchError::Refused { reason, kind: RefusalKind::Other });
     };
     let found = endpoint.group_hosts(&source.es_index_pattern, mapping, window, group, GROUP_PAGE).await?;
     Ok(found.hosts)

@@ -46,6 +46,7 @@ use hostsync_shared::config::{Auth, Config};
 use hostsync_shared::database::{self, MIGRATOR, SchemaError};
 use hostsync_shared::operations;
 use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::startup;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -93,7 +94,9 @@ pub async fn serve_on(
     let address = listener.local_addr()?;
     let rpc_address = rpc_listener.local_addr()?;
     let api = Api::new(&config, shutdown.clone())?;
-    let broker = shutdown.spawn("watch_broker", readiness::watch_broker(api.clone()));
+    let broker =
+        startup::watch_broker(api.publisher.clone(), api.readiness.clone(), api.loops.clone(), shutdown.clone());
+    let broker = shutdown.spawn("broker watch", broker);
     let database = readiness::watch_database(api.clone());
     let rpc_server = rpc::serve(api.clone(), rpc_listener);
 
@@ -163,7 +166,7 @@ fn documented() -> OpenApiRouter<Api> {
 fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::complete(document);
-    let operator = operations::router(api.readiness.clone(), api.metrics.clone());
+    let operator = operations::router(api.readiness.clone(), api.loops.clone(), api.metrics.clone());
     let operator = operator.method_not_allowed_fallback(method_not_allowed);
     routes
         .route("/openapi.json", get(async move || Json(document.clone())))

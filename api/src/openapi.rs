@@ -3,6 +3,8 @@
 //! Owns what is the same for all routes and so said once: title, authentication, the errors that any of them may answer.
 //! A test holds the document against the router and against `openapi.json`.
 
+mod examples;
+
 use std::collections::BTreeSet;
 
 use utoipa::openapi::path::Operation;
@@ -31,9 +33,13 @@ const OPTIONAL_BODY: &str = "May be left out";
 const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its hosts, read from Elasticsearch, on \
     schedules and by hand.\n\nEvery JSON body begins with `success` and `message`. An error adds `code`, a stable word, \
     and, for bad input, `errors` with a message for each field. Unknown fields and query parameters are refused by name; \
-    a null is an absent field. Times are RFC 3339 in UTC with milliseconds. Lists have `limit` and an opaque `cursor`; \
-    `next_cursor` is absent on the last page. Every answer has its id in the header `x-request-id`.\n\nA token has one \
-    of two roles: `viewer` reads, `operator` also writes.";
+    a null is an absent field, and so is an empty query parameter. Times are RFC 3339 in UTC with milliseconds. Lists \
+    have `limit` and an opaque `cursor`; `next_cursor` is absent on the last page. Every answer has its id in the header \
+    `x-request-id`.\n\nA token has one of two roles: `viewer` reads, `operator` also writes.\n\nTexts with a form of their \
+    own name it by `format`: `cron` (see `cron_expression` of a task), `time-zone` (an IANA name), `time-range` (`30m`, \
+    `24h`, `7d`, `4w`), `catch-up-window` (`30s`, `1m`, `2h`, `7d`), `endpoint` and `mapping` (a configured one), \
+    `index-pattern`, `group` (one that the source knows), `ip` (IPv4 or IPv6), `host-file` (addresses line by line), and \
+    the cursors of the lists.";
 
 const TAGS: [(&str, &str); 4] = [
     ("tasks", "Saved configurations with a schedule"),
@@ -109,6 +115,7 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
             }
         }
     }
+    examples::add(&mut document);
     document
 }
 

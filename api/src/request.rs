@@ -38,6 +38,9 @@ pub(crate) const MAX_FILE_JSON_BYTES: usize = 2 * MAX_FILE_BYTES + 64 * 1024;
 /// Largest form with a host file: the file, the other fields and the boundaries.
 pub(crate) const MAX_FILE_FORM_BYTES: usize = MAX_FILE_BYTES + 64 * 1024;
 
+/// Largest id that a request may name: what a signed number of 64 bits holds, as the document says (`int64`).
+pub(crate) const MAX_ID: u64 = i64::MAX.unsigned_abs();
+
 /// The part of a form that holds the file.
 pub(crate) const FILE_PART: &str = "file";
 
@@ -377,11 +380,14 @@ impl FromRequestParts<Api> for PathHost {
 ///
 /// # Errors
 ///
-/// It is no whole number.
+/// It is no whole number, or larger than [`MAX_ID`].
 pub(crate) fn read_id(name: &str, text: &str) -> Result<u64, ApiError> {
-    whole_number(text).ok_or_else(|| {
-        let mut problems = Problems::default();
-        problems.add(name, format!("must be a whole number, not {}", quoted(text)));
-        ApiError::BadInput(problems)
-    })
+    let problem = match whole_number(text) {
+        Some(id) if id <= MAX_ID => return Ok(id),
+        Some(_) => format!("must be at most {MAX_ID}, not {}", quoted(text)),
+        None => format!("must be a whole number, not {}", quoted(text)),
+    };
+    let mut problems = Problems::default();
+    problems.add(name, problem);
+    Err(ApiError::BadInput(problems))
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 use hostsync_shared::config::Config;
 use hostsync_shared::database;
 use hostsync_shared::defaults::Defaults;
+use hostsync_shared::loops::Loops;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{Need, Readiness};
 use hostsync_shared::outbox::Outbox;
 use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
 use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::startup::{DATABASE, RABBITMQ};
 use rand::RngExt as _;
 use sqlx::mysql::MySql;
 use sqlx::pool::PoolConnection;
@@ -26,10 +28,6 @@ use crate::events::Watchers;
 use crate::full_sync::MAX_FULL_SYNCS;
 use crate::probe::MAX_PROBES;
 use crate::sources::Sources;
-
-/// The names of the dependencies in `/readyz`.
-pub(crate) const DATABASE: &str = "database";
-pub(crate) const RABBITMQ: &str = "rabbitmq";
 
 /// How often a transaction is run that the database breaks off in favour of another.
 const ATTEMPTS: u32 = 4;
@@ -58,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) defaults: Defaults,
     pub(crate) guard: Guard,
     pub(crate) readiness: Readiness,
+    pub(crate) loops: Loops,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
     /// The right to send in a host list or a file.
@@ -105,6 +104,7 @@ impl Api {
             defaults: Defaults::from(config),
             guard: Guard::new(&config.api),
             readiness: Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]),
+            loops: Loops::new(),
             metrics: Metrics::global(),
             shutdown,
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-/// An instant in an answer.
+/// An instant: RFC 3339 in UTC with milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = DateTime, examples("2026-01-02T03:04:05.678Z"))]
 pub(crate) struct Timestamp(pub(crate) DateTime<Utc>);

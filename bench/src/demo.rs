@@ -1,4 +1,5 @@
-//! The demonstration: sample data, the three services, a scheduled run, a manual run, and what came of them.
+//! The demonstration: sample data of both families, the three services, a scheduled run, a manual run, one of hosts that
+//! Metricbeat watches, and what came of them.
 //!
 //! It may be interrupted and run again at any time: services that it started are stopped, and whatever stands on the
 //! servers is completed or made anew. `bench/demo.sh` stops the services of an earlier demonstration first.
@@ -15,7 +16,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Timelike as _, Utc};
 use clap::Parser;
 use hostsync_e2e::bed::Bed;
 use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::documents::{Family, SampleHost, SampleIndex};
 use hostsync_e2e::process::binary;
 use hostsync_shared::database::SchemaError;
 use reqwest::Method;
@@ -36,6 +37,9 @@ const TASK: &str = "demo: every 20 seconds";
 /// Hosts in the pool; the last of them have no documents.
 const HOSTS: u32 = 1_000;
 const HOSTS_WITH_DOCUMENTS: u32 = 980;
+
+/// So many of those with documents, the first, are watched by Metricbeat as well.
+const METRICBEAT_HOSTS: u32 = 20;
 
 /// One document a host each so often.
 const DOCUMENT_EVERY: TimeDelta = TimeDelta::minutes(5);
@@ -79,19 +83,26 @@ pub struct Args {
 /// A sentence that says what went wrong and where the log is. The services are stopped then.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let started = Instant::now();
-    let steps = args.first_step + 3;
+    let steps = args.first_step + 4;
     let heading = |n: u32, text: &str| format!("[{}/{steps}] {text}", args.first_step + n);
     let folder = prepare_folder(&args.folder)?;
     let token = Token::new(&args.folder)?;
 
     let step = Step::begin(heading(
         0,
-        "Sample data: 1,000 hosts in the pool, 980 of them with 24 h of documents every 5 minutes",
+        "Sample data: 1,000 hosts in the pool, 980 of them with 24 h of documents every 5 minutes, 20 by Metricbeat too",
     ));
     let bed = open_bed().await?;
     sample::fill_pool(&bed.pool, HOSTS).await.context("the hosts could not be put into hosts_pool")?;
     let wanted = Wanted { hosts: HOSTS_WITH_DOCUMENTS, step: DOCUMENT_EVERY, ahead: AHEAD };
-    let filled = sample::fill(&bed, wanted).await.context("the documents could not be written")?;
+    let filled = sample::fill(&bed.index, wanted).await.context("the documents could not be written")?;
+    let beats = SampleIndex::existing_of(
+        Family::Metricbeat,
+        &bed.servers.elasticsearch_url,
+        &format!("{}-metricbeat", bed.index.name),
+    );
+    let wanted = Wanted { hosts: METRICBEAT_HOSTS, ..wanted };
+    sample::fill(&beats, wanted).await.context("the documents of Metricbeat could not be written")?;
     step.done(match filled {
         Filled::Reused => "the documents of an earlier demonstration are still good".to_owned(),
         Filled::ToppedUp(documents) => {
@@ -110,7 +121,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let (task_id, scheduled) = scheduled_run(&client, &mut fleet).await?;
     let rows = rows_of(&bed, &scheduled).await?;
     let hosts = (0..HOSTS_WITH_DOCUMENTS).map(SampleHost);
-    let checked = expected::check(&rows, hosts, scheduled.window(), DOCUMENT_EVERY)
+    let checked = expected::check(&rows, Family::Zabbix, hosts, scheduled.window(), DOCUMENT_EVERY)
         .context("the scheduled run wrote something else than its documents say")?;
     step.done(format!(
         "execution {} is {}; {} rows of server_resources equal what their documents say",
@@ -123,11 +134,22 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let manual = manual_run(&client, &mut fleet).await?;
     let rows = rows_of(&bed, &manual).await?;
     let hosts = (LIST_FROM..HOSTS_WITH_DOCUMENTS).map(SampleHost);
-    expected::check(&rows, hosts, manual.window(), DOCUMENT_EVERY)
+    expected::check(&rows, Family::Zabbix, hosts, manual.window(), DOCUMENT_EVERY)
         .context("the manual run wrote something else than its documents say")?;
     step.done(format!("execution {} is {}", manual.id, manual.execution_status));
 
-    show_outcomes(&scheduled, &manual);
+    let step = Step::begin(heading(4, "Metricbeat run: the same columns from documents of another family"));
+    let beat = metricbeat_run(&client, &mut fleet, &beats).await?;
+    let rows = rows_of(&bed, &beat).await?;
+    let hosts = (0..METRICBEAT_HOSTS).map(SampleHost);
+    let checked = expected::check(&rows, Family::Metricbeat, hosts, beat.window(), DOCUMENT_EVERY)
+        .context("the run over Metricbeat's documents wrote something else than they say")?;
+    step.done(format!(
+        "execution {} is {}; {checked} rows equal what their documents say",
+        beat.id, beat.execution_status
+    ));
+
+    show_outcomes(&[("scheduled", &scheduled), ("manual", &manual), ("Metricbeat", &beat)]);
     show_rows(&rows);
     show_urls(&bed, &fleet, args);
     show_next_steps(&fleet, args, task_id, &manual);
@@ -272,18 +294,36 @@ async fn manual_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<Run> {
     Ok(run)
 }
 
+/// Hosts by another mapping and index than the default's.
+async fn metricbeat_run(client: &Client, fleet: &mut Fleet, index: &SampleIndex) -> anyhow::Result<Run> {
+    let hosts: Vec<String> = (0..METRICBEAT_HOSTS).map(|n| SampleHost(n).ip()).collect();
+    let body = json!({
+        "task_name": "demo: hosts of Metricbeat", "host_ip_list": hosts, "query_time_range": "24h",
+        "mapping": "metricbeat", "es_index_pattern": index.name,
+    });
+    let answer = client.ok(Method::POST, "/es-sync-execute", Some(&body)).await?;
+    let id = answer["execution_id"].as_u64().context("the API made an execution and did not say its id")?;
+    let run = follow(client, fleet, id, "Metricbeat run", LOOK_EVERY, END_WITHIN).await?;
+    anyhow::ensure!(
+        run.success_count == u64::from(METRICBEAT_HOSTS),
+        "execution {id} ended otherwise than it must: {}",
+        run.outcomes()
+    );
+    Ok(run)
+}
+
 /// The rows of the day that a run wrote; its day is that of its window's end, in UTC.
 async fn rows_of(bed: &Bed, run: &Run) -> anyhow::Result<HashMap<String, Resource>> {
     let day: NaiveDate = run.window_to.date_naive();
     expected::rows(&bed.pool, day).await.context("server_resources cannot be read")
 }
 
-fn show_outcomes(scheduled: &Run, manual: &Run) {
+fn show_outcomes(runs: &[(&str, &Run)]) {
     line("\nOutcomes");
     let mut rows = vec![
         ["", "hosts", "success", "no data", "not in pool", "failed", "seconds", "hosts/s"].map(str::to_owned).to_vec(),
     ];
-    for (label, run) in [("scheduled", scheduled), ("manual", manual)] {
+    for (label, run) in runs {
         rows.push(vec![
             format!("execution {} ({label})", run.id),
             count(run.total()),
@@ -298,16 +338,21 @@ fn show_outcomes(scheduled: &Run, manual: &Run) {
     table(&rows);
 }
 
-/// Three hosts as columns, since a row has many of them.
+/// Hosts of both families as columns, since a row has many of them.
 fn show_rows(rows: &HashMap<String, Resource>) {
-    let shown: Vec<&Resource> =
-        [LIST_FROM, LIST_FROM + 1, LIST_FROM + 2].iter().filter_map(|n| rows.get(&SampleHost(*n).ip())).collect();
-    line("\nThree rows of server_resources, as they stand in the database");
+    let hosts = [(LIST_FROM, "zabbix"), (LIST_FROM + 1, "zabbix"), (LIST_FROM + 2, "zabbix"), (0, "metricbeat")];
+    let shown: Vec<(&Resource, &str)> =
+        hosts.iter().filter_map(|(n, mapping)| Some((rows.get(&SampleHost(*n).ip())?, *mapping))).collect();
+    line("\nRows of server_resources, as they stand in the database");
     let mut cells = vec![
-        std::iter::once("ip".to_owned()).chain(shown.iter().map(|row| row.ip.clone())).collect::<Vec<String>>(),
-        std::iter::once("mon_date".to_owned()).chain(shown.iter().map(|row| row.mon_date.to_string())).collect(),
+        std::iter::once("read by the mapping")
+            .chain(shown.iter().map(|(_, mapping)| *mapping))
+            .map(str::to_owned)
+            .collect(),
+        std::iter::once("ip".to_owned()).chain(shown.iter().map(|(row, _)| row.ip.clone())).collect::<Vec<String>>(),
+        std::iter::once("mon_date".to_owned()).chain(shown.iter().map(|(row, _)| row.mon_date.to_string())).collect(),
     ];
-    let columns: Vec<_> = shown.iter().map(|row| row.columns()).collect();
+    let columns: Vec<_> = shown.iter().map(|(row, _)| row.columns()).collect();
     let Some(first) = columns.first() else { return };
     for (place, (name, _)) in first.iter().enumerate() {
         let unit = if name.starts_with("used") { "GB" } else { "%" };

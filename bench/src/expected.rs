@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use hostsync_e2e::documents::{Extent, SampleHost};
+use hostsync_e2e::documents::{Expected, Extent, Family, SampleHost};
 use sqlx::MySqlPool;
 
 /// Relative difference that sums in another order may make.
@@ -67,13 +67,14 @@ pub(crate) async fn rows(pool: &MySqlPool, mon_date: NaiveDate) -> sqlx::Result<
     Ok(rows.into_iter().map(|row| (row.ip.clone(), row)).collect())
 }
 
-/// Checks that each of `hosts` has the row that its samples in `[from, to)` make.
+/// Checks that each of `hosts` has the row that its documents of `family` in `[from, to)` make.
 ///
 /// # Errors
 ///
 /// The first row that is missing or differs, by host and column.
 pub(crate) fn check(
     rows: &HashMap<String, Resource>,
+    family: Family,
     hosts: impl IntoIterator<Item = SampleHost>,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
     step: TimeDelta,
@@ -82,7 +83,7 @@ pub(crate) fn check(
     for host in hosts {
         let ip = host.ip();
         let row = rows.get(&ip).with_context(|| format!("host {ip} has no row in server_resources"))?;
-        let expected = expected(host, from, to, step);
+        let expected = expected(host, host.expected_of(family, from, to, step));
         for (column, value) in row.columns() {
             let wanted = expected.get(column).copied();
             let equal = match (value, wanted) {
@@ -99,8 +100,7 @@ pub(crate) fn check(
     Ok(checked)
 }
 
-fn expected(host: SampleHost, from: DateTime<Utc>, to: DateTime<Utc>, step: TimeDelta) -> BTreeMap<&'static str, f64> {
-    let expected = host.expected(from, to, step);
+fn expected(host: SampleHost, expected: Expected) -> BTreeMap<&'static str, f64> {
     let percent = |extent: Extent, capacity_gb: u32| {
         let factor = 100.0 / f64::from(capacity_gb);
         Extent { max: extent.max * factor, avg: extent.avg * factor, min: extent.min * factor }

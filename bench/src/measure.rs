@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Parser, ValueEnum};
 use hostsync_e2e::bed::Bed;
 use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::documents::{Family, SampleHost};
 use hostsync_shared::database::MIGRATOR;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -234,7 +234,7 @@ impl Bench {
             sample::fill_pool(pool, args.hosts).await.context("the hosts could not be put into hosts_pool")?;
         }
         let wanted = Wanted { hosts: args.hosts, step, ahead: AHEAD };
-        sample::fill(&bed, wanted).await.context("the documents could not be written")?;
+        sample::fill(&bed.index, wanted).await.context("the documents could not be written")?;
 
         fs::create_dir_all(&args.folder).with_context(|| format!("{} cannot be made", args.folder.display()))?;
         let size = Size { workers: usize::from(args.workers) };
@@ -381,7 +381,7 @@ impl Bench {
         let written = rows.values().filter(|row| row.cpu_load.is_some()).count();
         anyhow::ensure!(written == hosts, "{written} rows of server_resources have values, not {hosts}");
         let hosts = (0..u32::try_from(hosts)?).map(SampleHost);
-        expected::check(&rows, hosts, window, self.step)?;
+        expected::check(&rows, Family::Zabbix, hosts, window, self.step)?;
         Ok(())
     }
 }

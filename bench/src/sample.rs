@@ -4,7 +4,6 @@
 //! when all of it is visible: a run that was interrupted leaves an index without a note, which is written anew.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_e2e::bed::Bed;
 use hostsync_e2e::documents::{SampleHost, SampleIndex, times};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -91,13 +90,12 @@ fn missing(held: Option<Coverage>, wanted: Wanted, now: DateTime<Utc>) -> Missin
     }
 }
 
-/// Makes sure that the index of `bed` holds the documents.
+/// Makes sure that `index` holds the documents.
 ///
 /// # Errors
 ///
 /// The engine's.
-pub(crate) async fn fill(bed: &Bed, wanted: Wanted) -> anyhow::Result<Filled> {
-    let index = &bed.index;
+pub(crate) async fn fill(index: &SampleIndex, wanted: Wanted) -> anyhow::Result<Filled> {
     let held: Option<Coverage> = index.note().await?.and_then(|note| serde_json::from_value(note).ok());
     let (kept, from, to) = match missing(held, wanted, now()) {
         Missing::Nothing => return Ok(Filled::Reused),
@@ -107,7 +105,7 @@ pub(crate) async fn fill(bed: &Bed, wanted: Wanted) -> anyhow::Result<Filled> {
         }
         Missing::Everything { from, to } => {
             index.delete().await?;
-            SampleIndex::create(&bed.servers.elasticsearch_url, &index.name).await?;
+            SampleIndex::create_of(index.family(), index.url(), &index.name).await?;
             (None, from, to)
         }
     };

@@ -315,7 +315,7 @@ impl SampleIndex {
     ///
     /// The engine's.
     pub async fn create_of(family: Family, url: &str, name: &str) -> anyhow::Result<Self> {
-        let index = Self { family, ..Self::existing(url, name) };
+        let index = Self::existing_of(family, url, name);
         let body = json!({
             "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
             "mappings": {"properties": properties(family)},
@@ -326,7 +326,22 @@ impl SampleIndex {
 
     /// An index that stands already.
     pub fn existing(url: &str, name: &str) -> Self {
-        Self { family: Family::Zabbix, client: reqwest::Client::new(), url: url.to_owned(), name: name.to_owned() }
+        Self::existing_of(Family::Zabbix, url, name)
+    }
+
+    /// An index of a family, whether it stands already or not.
+    pub fn existing_of(family: Family, url: &str, name: &str) -> Self {
+        Self { family, client: reqwest::Client::new(), url: url.to_owned(), name: name.to_owned() }
+    }
+
+    /// How its documents are written.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Writes the documents of `hosts` in `[from, to)`, one each `step` (of `metricbeat` five), and makes them visible.

@@ -162,6 +162,12 @@ async fn a_wrong_index_pattern_fails_the_execution_once() {
         assert!(reason.contains("there-is-no-such-index-*"), "{reason}");
         let details = fleet.client.details(id).await.expect("details");
         assert!(details.iter().all(|detail| detail["attempts"] == 0), "no host was tried by itself");
+        let metrics = reqwest::get(format!("{}/metrics", fleet.services[2].url())).await.expect("an answer");
+        let metrics = metrics.text().await.expect("a text");
+        assert!(
+            metrics.contains("hostsync_source_refusals_total{endpoint=\"default\",reason=\"index_pattern\"} "),
+            "{metrics}"
+        );
         fleet.stop().await;
     })
     .await;

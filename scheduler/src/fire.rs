@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_shared::catch_up::CatchUpWindow;
 use hostsync_shared::database::{self, Fault};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
+use hostsync_shared::loops::{LIMIT, Turns};
 use hostsync_shared::metrics::{FireOutcome, Metrics};
 use hostsync_shared::outbox::{CarriedOn, OutboxError};
 use hostsync_shared::schedule::CronSchedule;
@@ -32,7 +33,8 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 /// Sleep while the database is away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest transaction of a fire; a database that does not answer at all must not stop fires for ever.
+/// Longest transaction of a fire, and longest look at what is due; a database that does not answer at all must not stop
+/// fires for ever.
 const LONGEST_FIRE: Duration = Duration::from_secs(30);
 
 /// Tasks fired before looking again.
@@ -49,8 +51,10 @@ struct Started {
 
 /// Fires what is due until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>) {
+    let turns = scheduler.loops.begin("fire", LIMIT);
     while !scheduler.shutdown.is_stopping() {
-        let sleep = match round(&scheduler).await {
+        turns.turned();
+        let sleep = match round(&scheduler, &turns).await {
             Ok(sleep) => sleep,
             Err(error) => {
                 tracing::warn!(error = %error, "fires wait: the database failed");
@@ -65,15 +69,16 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>) {
 }
 
 /// Fires every task that is due; returns how long to sleep then.
-async fn round(scheduler: &Arc<Scheduler>) -> Result<Duration, sqlx::Error> {
-    let due = {
+async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sqlx::Error> {
+    let due = in_time(async {
         let mut connection = scheduler.pool.acquire().await?;
-        tasks::due(&mut connection, TASKS_PER_ROUND).await?
-    };
+        tasks::due(&mut connection, TASKS_PER_ROUND).await
+    })
+    .await?;
     for task in &due {
+        turns.turned();
         let span = tracing::info_span!("fire", task_id = %task);
-        let fired = tokio::time::timeout(LONGEST_FIRE, fire(scheduler, *task).instrument(span));
-        match fired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        match in_time(fire(scheduler, *task).instrument(span)).await {
             // One bad row holds up no other task.
             Err(error) if database::fault(&error) != Fault::Down => {
                 tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired");
@@ -84,11 +89,18 @@ async fn round(scheduler: &Arc<Scheduler>) -> Result<Duration, sqlx::Error> {
     if due.len() == TASKS_PER_ROUND as usize {
         return Ok(Duration::ZERO);
     }
-    let mut connection = scheduler.pool.acquire().await?;
-    let next = tasks::next_due_in_ms(&mut connection).await?;
+    let next = in_time(async {
+        let mut connection = scheduler.pool.acquire().await?;
+        tasks::next_due_in_ms(&mut connection).await
+    });
+    let next = next.await?;
     Ok(next.map_or(LONGEST_SLEEP, |ms| {
         Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1).clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
     }))
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(LONGEST_FIRE, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Fires one task, if it is still enabled and due when its row is locked.
@@ -258,7 +270,7 @@ pub(crate) fn carry_on(scheduler: &Arc<Scheduler>, id: ExecutionId, token: Lease
         let work = async {
             let _permit = owner.publishing.acquire().await;
             let outcome = owner.outbox.carry_on(id, token).await;
-            report(&owner, id, &outcome);
+            report(id, &outcome);
         };
         // Whatever it hangs in when the grace period is over, another scheduler goes on with it.
         tokio::select! {
@@ -269,15 +281,8 @@ pub(crate) fn carry_on(scheduler: &Arc<Scheduler>, id: ExecutionId, token: Lease
 }
 
 /// Says how a stretch of work on a run went.
-pub(crate) fn report(scheduler: &Scheduler, id: ExecutionId, outcome: &Result<CarriedOn, OutboxError>) {
-    match outcome {
-        Ok(CarriedOn::Done) => scheduler.readiness.set("rabbitmq", Ok(())),
-        Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {}
-        Err(error) => {
-            if matches!(error, OutboxError::Publish { .. }) {
-                scheduler.readiness.set("rabbitmq", Err(&error.to_string()));
-            }
-            tracing::warn!(execution_id = %id, error = %error, "execution {id} waits to be published: {error}");
-        }
+pub(crate) fn report(id: ExecutionId, outcome: &Result<CarriedOn, OutboxError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(execution_id = %id, error = %error, "execution {id} waits to be published: {error}");
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
 //! so a second scheduler is a spare and not a danger. `fire` makes executions, `sweep` goes on with what others left,
-//! `prune` forgets what is old.
+//! `prune` forgets what is old, `gauges` says how the fleet is.
 
 mod fire;
+mod gauges;
 mod plan;
 mod prune;
 mod rollup;
@@ -15,11 +16,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use hostsync_shared::config::Config;
 use hostsync_shared::defaults::Defaults;
+use hostsync_shared::endpoint_watch::EndpointWatch;
+use hostsync_shared::loops::{LIMIT, Loops};
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{self, Need, Readiness};
 use hostsync_shared::outbox::Outbox;
 use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
 use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::startup::{DATABASE, RABBITMQ};
 use hostsync_shared::{database, startup};
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
@@ -31,7 +35,7 @@ pub(crate) struct Scheduler {
     pub(crate) outbox: Outbox,
     pub(crate) publisher: Publisher,
     pub(crate) defaults: Defaults,
-    pub(crate) readiness: Readiness,
+    pub(crate) loops: Loops,
     pub(crate) shutdown: Shutdown,
     /// Held while a run that was just made is prepared and published.
     pub(crate) publishing: Semaphore,
@@ -58,8 +62,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 ///
 /// As [`run`].
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let readiness = Readiness::new([("database", Need::Required), ("rabbitmq", Need::Informational)]);
-    let router = operations::standalone_router(readiness.clone(), Metrics::global());
+    let readiness = Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]);
+    let loops = Loops::new();
+    let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
@@ -69,24 +74,34 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         topology: Topology::new(&config.rabbitmq.prefix),
         connection_name: "hostsync-scheduler".to_owned(),
     });
-    if !startup::wait_for_database(&pool, &readiness, &shutdown).await? {
+    let endpoints = EndpointWatch::new(pool.clone(), &config.elasticsearch).context("an endpoint cannot be used")?;
+    shutdown.spawn_essential(
+        "broker watch",
+        startup::watch_broker(publisher.clone(), readiness.clone(), loops.clone(), shutdown.clone()),
+    );
+    if !startup::wait_for_database(&pool, &readiness, &loops, &shutdown).await? {
         return Ok(());
     }
-    shutdown
-        .spawn("database watch", startup::watch_database(pool.clone(), readiness.clone(), shutdown.clone(), |_| {}));
+    shutdown.spawn_essential(
+        "database watch",
+        startup::watch_database(pool.clone(), readiness, loops.clone(), shutdown.clone(), |_| {}),
+    );
+    let (turns, stopping) = (loops.begin("endpoint watch", LIMIT), shutdown.token());
+    shutdown.spawn_essential("endpoint watch", async move { endpoints.run(turns, stopping).await });
 
     let scheduler = Arc::new(Scheduler {
         outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
         pool,
         publisher,
         defaults: Defaults::from(&config),
-        readiness,
+        loops,
         shutdown: shutdown.clone(),
         publishing: Semaphore::new(RUNS_AT_ONCE),
     });
     shutdown.spawn_essential("fire", fire::run(Arc::clone(&scheduler)));
     sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);
     shutdown.spawn_essential("prune", prune::run(Arc::clone(&scheduler), config.scheduler.retention));
+    gauges::spawn_all(&scheduler);
     tracing::info!("hostsync-scheduler is running");
     Ok(shutdown.wait_for_service("hostsync-scheduler").await?)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_shared::database;
+use hostsync_shared::loops::LIMIT_OF_SWEEPS;
 use hostsync_shared::tables::{attempts, details, executions, idempotency_keys, newest_window, searches, statistics};
 
 use crate::Scheduler;
@@ -32,7 +33,9 @@ const NEWEST_WINDOW_DAYS: i64 = 400;
 /// Prunes until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    let turns = scheduler.loops.begin("prune", LIMIT_OF_SWEEPS);
     while !scheduler.shutdown.is_stopping() {
+        turns.turned();
         match tokio::time::timeout(ROUND, round(&scheduler, retention)).await {
             // There is more: a busy fleet makes executions faster than a page a minute.
             Ok(Ok(true)) => continue,

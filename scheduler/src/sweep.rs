@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use hostsync_shared::closing::{close_execution, close_pending};
 use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus, TaskId};
+use hostsync_shared::loops::LIMIT_OF_SWEEPS;
 use hostsync_shared::outbox::OutboxError;
 use hostsync_shared::tables::executions::{self, LeaseToken, Stalled};
 use hostsync_shared::tables::{endpoint_state, tasks};
@@ -59,8 +60,10 @@ fn every<F>(
     F: Future<Output = Result<(), OutboxError>> + Send + 'static,
 {
     let owner = Arc::clone(scheduler);
+    let turns = scheduler.loops.begin(name, LIMIT_OF_SWEEPS);
     scheduler.shutdown.spawn_essential(name, async move {
         while !owner.shutdown.is_stopping() {
+            turns.turned();
             let bound = async {
                 tokio::select! {
                     () = tokio::time::sleep(LONGEST_ROUND) => {}
@@ -107,7 +110,7 @@ async fn publish_unpublished(scheduler: Arc<Scheduler>) -> Result<(), OutboxErro
             break;
         }
         let outcome = scheduler.outbox.claim_and_carry_on(id).await;
-        report(&scheduler, id, &outcome);
+        report(id, &outcome);
         if let Err(error) = outcome {
             only_this_run(id, error)?;
         }
@@ -254,7 +257,7 @@ async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), OutboxError>
             "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
         );
         let outcome = scheduler.outbox.carry_on(run.id, token).await;
-        report(scheduler, run.id, &outcome);
+        report(run.id, &outcome);
     }
     Ok(())
 }

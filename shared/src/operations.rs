@@ -1,8 +1,9 @@
 //! What an operator's tools ask of every service: does it live, can it work, what does it count.
 //!
 //! Owns `/healthz`, `/readyz` and `/metrics` and the state behind `/readyz`, which the services' own loops
-//! report as they use their dependencies; nothing is tried on request. None of it needs a token, so a
-//! message here must name no secret, no statement and no path.
+//! report as they use their dependencies; nothing is tried on request. Alive is a process whose loops go round
+//! ([`crate::loops`]), whatever its dependencies do: nobody is restarted for a database that is down. None of it
+//! needs a token, so a message here must name no secret, no statement and no path.
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture as _;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, info, warn};
 
+use crate::loops::Loops;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::shutdown::Shutdown;
 
@@ -106,6 +108,7 @@ impl Readiness {
         let (was_ready, had_message) = before.map_or((false, String::new()), |b| (b.ready, b.message.clone()));
         checks.insert(name, Check { ready, message: message.clone(), required });
         drop(checks);
+        Metrics::global().dependency_ready(name, ready);
         match (was_ready, ready) {
             (false, true) => info!(dependency = name, "{name} is ready"),
             (true, false) => warn!(dependency = name, "{name} is not ready: {message}"),
@@ -138,16 +141,16 @@ impl Readiness {
 }
 
 /// The routes `/healthz`, `/readyz` and `/metrics`, to be served alone or merged into others.
-pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
+pub fn router(readiness: Readiness, loops: Loops, metrics: Metrics) -> Router {
     Router::new()
-        .route("/healthz", get(health))
+        .route("/healthz", get(health).with_state(loops))
         .route("/readyz", get(ready).with_state(readiness))
         .route("/metrics", get(render).with_state(metrics))
 }
 
 /// The same, with an answer of our own form to everything else: for a service that serves nothing more.
-pub fn standalone_router(readiness: Readiness, metrics: Metrics) -> Router {
-    router(readiness, metrics).fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+pub fn standalone_router(readiness: Readiness, loops: Loops, metrics: Metrics) -> Router {
+    router(readiness, loops, metrics).fallback(not_found).method_not_allowed_fallback(method_not_allowed)
 }
 
 /// Serves until the shutdown begins; requests that have begun get two more seconds.
@@ -164,8 +167,13 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) ->
     }
 }
 
-async fn health() -> Json<PlainBody> {
-    Json(PlainBody { success: true, message: "the process lives".to_owned(), code: None })
+async fn health(State(loops): State<Loops>) -> Response {
+    let Some(stuck) = loops.stuck().into_iter().next() else {
+        return Json(PlainBody { success: true, message: "the process lives".to_owned(), code: None }).into_response();
+    };
+    let (age_s, limit_s) = (stuck.age.as_secs(), stuck.limit.as_secs());
+    let message = format!("the loop \"{}\" has not gone round for {age_s} s, at most {limit_s} s", stuck.name);
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "stuck", &message)
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Response {
@@ -207,8 +215,40 @@ mod tests {
     ) -> (SocketAddr, tokio::task::JoinHandle<std::io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let router = standalone_router(readiness.clone(), Metrics::detached());
+        let router = standalone_router(readiness.clone(), Loops::default(), Metrics::detached());
         (address, tokio::spawn(serve(listener, router, shutdown.clone())))
+    }
+
+    #[tokio::test]
+    async fn a_process_with_a_loop_that_stands_still_is_not_alive() {
+        let loops = Loops::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        // Not one of its dependencies is ready: that is no reason to be restarted.
+        let readiness = Readiness::new([("database", Need::Required)]);
+        let router = standalone_router(readiness, loops.clone(), Metrics::detached());
+        let _server = tokio::spawn(serve(listener, router, Shutdown::manual(Duration::from_secs(5))));
+        let _moving = loops.begin("prune", Duration::from_hours(1));
+        assert_eq!(get_text(address, "/healthz").await.0, 200);
+
+        let standing = loops.begin("fire", Duration::ZERO);
+        let (status, _, body) = get_text(address, "/healthz").await;
+        assert_eq!(status, 503);
+        insta::assert_snapshot!(body, @r#"{"success":false,"message":"the loop \"fire\" has not gone round for 0 s, at most 0 s","code":"stuck"}"#);
+
+        drop(standing);
+        assert_eq!(get_text(address, "/healthz").await.0, 200);
+    }
+
+    #[test]
+    fn a_dependency_is_in_the_metrics_once_it_was_tried() {
+        let readiness = Readiness::new([("untried_one", Need::Required), ("tried_one", Need::Required)]);
+        let text = || Metrics::global().render();
+        readiness.set("tried_one", Err("away"));
+        assert!(text().contains("hostsync_dependency_ready{dependency=\"tried_one\"} 0"), "{}", text());
+        readiness.set("tried_one", Ok(()));
+        assert!(text().contains("hostsync_dependency_ready{dependency=\"tried_one\"} 1"), "{}", text());
+        assert!(!text().contains("untried_one"), "{}", text());
     }
 
     async fn get_text(address: SocketAddr, path: &str) -> (u16, reqwest::header::HeaderMap, String) {

@@ -150,7 +150,7 @@ async fn a_redirect_is_not_followed() {
     let location = format!("{}/elsewhere?token=hunter2", target.uri());
     let error = answered_with(ResponseTemplate::new(307).insert_header("location", location)).await;
     match error {
-        SearchError::Refused { reason } => {
+        SearchError::Refused { reason, .. } => {
             assert!(reason.contains("redirects (HTTP 307 to ") && reason.contains("/elsewhere)"), "{reason}");
             assert!(!reason.contains("hunter2"), "{reason}");
         }
@@ -435,7 +435,7 @@ async fn a_group_of_more_hosts_than_are_taken_is_refused_and_not_cut() {
     let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
     let result = endpoint.group_hosts("logs-*", &Mapping::zabbix(), window_of_a_day(), "db", 10_000).await;
     match result {
-        Err(SearchError::Refused { reason }) => assert!(reason.contains("more than 100000 hosts"), "{reason}"),
+        Err(SearchError::Refused { reason, .. }) => assert!(reason.contains("more than 100000 hosts"), "{reason}"),
         other => panic!("{:?}", other.map(|hosts| hosts.hosts.len())),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use hostsync_shared::loops::Loops;
 use hostsync_shared::operations::Readiness;
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::startup;
@@ -21,11 +22,11 @@ pub(crate) struct DatabaseWatch(watch::Receiver<Option<Instant>>);
 
 impl DatabaseWatch {
     /// Watches until the shutdown begins; keeps `/readyz` true about the database.
-    pub(crate) fn start(pool: MySqlPool, readiness: Readiness, shutdown: &Shutdown) -> Self {
+    pub(crate) fn start(pool: MySqlPool, readiness: Readiness, loops: Loops, shutdown: &Shutdown) -> Self {
         let (away_since, receiver) = watch::channel(None);
         shutdown.spawn_essential(
             "database watch",
-            startup::watch_database(pool, readiness, shutdown.clone(), move |answers| {
+            startup::watch_database(pool, readiness, loops, shutdown.clone(), move |answers| {
                 away_since.send_modify(|since| {
                     *since = if answers { None } else { since.or(Some(Instant::now())) };
                 });

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
 use hostsync_shared::execution::JobQueue;
+use hostsync_shared::loops::Turns;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::Readiness;
 use hostsync_shared::queue::{Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, ack_all, give_back};
@@ -100,6 +101,7 @@ pub(crate) struct Lane {
     pub(crate) publisher: Publisher,
     pub(crate) readiness: Readiness,
     pub(crate) database: DatabaseWatch,
+    pub(crate) turns: Turns,
     pub(crate) shutdown: Shutdown,
     slots: Arc<Semaphore>,
     slot_freed: Arc<Notify>,
@@ -116,6 +118,7 @@ impl Lane {
         publisher: Publisher,
         readiness: Readiness,
         database: DatabaseWatch,
+        turns: Turns,
         shutdown: Shutdown,
     ) -> Self {
         Self {
@@ -126,6 +129,7 @@ impl Lane {
             publisher,
             readiness,
             database,
+            turns,
             shutdown,
             slots: Arc::new(Semaphore::new(settings.slots)),
             slot_freed: Arc::default(),
@@ -138,7 +142,7 @@ impl Lane {
         let mut pause = RECONNECT.0;
         while !self.shutdown.is_stopping() {
             tokio::select! {
-                () = self.database.answers() => {}
+                () = self.turns.waiting_for(self.database.answers()) => {}
                 () = self.shutdown.stopping() => break,
             }
             let ended = match self.connect().await {
@@ -176,6 +180,7 @@ impl Lane {
     async fn consume(&self, mut consumer: JobConsumer) -> Result<(), QueueError> {
         let mut gatherer = Gatherer::new(self.settings.batch_hosts, self.settings.linger);
         loop {
+            self.turns.turned();
             self.dispatch(&mut gatherer);
             let due = gatherer.next_due().filter(|_| self.slots.available_permits() > 0);
             tokio::select! {
@@ -187,7 +192,8 @@ impl Lane {
                 }
                 () = self.slot_freed.notified() => {}
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()).await }, if due.is_some() => {}
-                received = consumer.next(|| self.held.load(Ordering::Relaxed)) => {
+                // Asked while nothing comes as well: an idle lane turns by it.
+                received = consumer.next(|| { self.turns.turned(); self.held.load(Ordering::Relaxed) }) => {
                     self.take(received?, &mut gatherer).await;
                 }
             }
@@ -205,11 +211,14 @@ impl Lane {
                 return;
             }
         };
+        if let Some(on_its_way) = received.on_its_way {
+            Metrics::global().job_queue_duration(self.settings.queue, on_its_way);
+        }
         let execution_id = job.execution_id;
         let look_up = until_the_database_answers(&self.bench, || self.scopes.get(execution_id));
         // A job that has not begun waits neither for the end of a long absence nor for that of the process.
         let found = tokio::select! {
-            found = look_up => found,
+            found = self.turns.waiting_for(look_up) => found,
             () = self.database.lost() => Err(Stopped),
             () = self.shutdown.stopping() => Err(Stopped),
         };
@@ -230,7 +239,7 @@ impl Lane {
         let gathered = Gathered { scope, delivered, held };
         if received.earlier_deliveries >= SOLO_AFTER {
             let slot = Arc::clone(&self.slots).acquire_owned();
-            match self.shutdown.token().run_until_cancelled(slot).await {
+            match self.shutdown.token().run_until_cancelled(self.turns.waiting_for(slot)).await {
                 Some(Ok(permit)) => self.start(vec![gathered], true, permit),
                 _ => give_back(vec![gathered.delivered.acker]).await,
             }
@@ -297,7 +306,7 @@ impl Lane {
         give_back_gathered(gatherer).await;
         let all = u32::try_from(self.settings.slots).unwrap_or(u32::MAX);
         tokio::select! {
-            _ = self.slots.acquire_many(all) => {}
+            _ = self.turns.waiting_for(self.slots.acquire_many(all)) => {}
             () = self.shutdown.ending(Duration::ZERO) => {}
         }
         consumer.close().await
@@ -321,6 +330,14 @@ async fn give_back_gathered(gatherer: &mut Gatherer<BatchKey, Gathered>) {
         gatherer.drain().into_iter().map(|gathered| (gathered.delivered.acker, gathered.held)).unzip();
     give_back(ackers).await;
     drop(held);
+}
+
+/// Name of a lane among the loops of the process.
+pub(crate) const fn name_of(queue: JobQueue) -> &'static str {
+    match queue {
+        JobQueue::Bulk => "bulk lane",
+        JobQueue::Manual => "manual lane",
+    }
 }
 
 /// Name of a lane in `/readyz`.

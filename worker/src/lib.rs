@@ -21,6 +21,7 @@ use anyhow::Context;
 use hostsync_shared::config::Config;
 use hostsync_shared::database;
 use hostsync_shared::execution::JobQueue;
+use hostsync_shared::loops::{LIMIT, Loops};
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{self, Need, Readiness};
 use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
@@ -64,7 +65,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         (lane::readiness_of(JobQueue::Bulk), Need::Required),
         (lane::readiness_of(JobQueue::Manual), Need::Required),
     ]);
-    let router = operations::standalone_router(readiness.clone(), Metrics::global());
+    let loops = Loops::new();
+    let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
@@ -75,7 +77,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         topology: Topology::new(&config.rabbitmq.prefix),
         connection_name: "hostsync-worker".to_owned(),
     };
-    if !startup::wait_for_database(&pool, &readiness, &shutdown).await? {
+    if !startup::wait_for_database(&pool, &readiness, &loops, &shutdown).await? {
         return Ok(());
     }
 
@@ -89,8 +91,9 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     give_up_in_time(&bench, &shutdown);
     let watched = Arc::clone(&bench);
     let stopping = shutdown.token();
-    shutdown.spawn_essential("endpoint watch", async move { watched.sources.watch(stopping).await });
-    let database = DatabaseWatch::start(pool.clone(), readiness.clone(), &shutdown);
+    let turns = loops.begin("endpoint watch", LIMIT);
+    shutdown.spawn_essential("endpoint watch", async move { watched.sources.watch(turns, stopping).await });
+    let database = DatabaseWatch::start(pool.clone(), readiness.clone(), loops.clone(), &shutdown);
 
     let scopes = Arc::new(Scopes::new(pool));
     let publisher = Publisher::new(queue.clone());
@@ -110,6 +113,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
             publisher.clone(),
             readiness.clone(),
             database.clone(),
+            loops.begin(lane::name_of(settings.queue), LIMIT),
             shutdown.clone(),
         );
         shutdown.spawn_essential("lane", lane.run());

@@ -103,7 +103,7 @@ pub(crate) async fn search(
             continue;
         };
         match error {
-            SearchError::Refused { reason } => {
+            SearchError::Refused { reason, .. } => {
                 searched.refused = Some(reason);
                 return searched;
             }
@@ -143,6 +143,9 @@ async fn answer(
     let Asked { types, answer: result } = endpoint.search_showing(index_pattern, mapping, window, hosts).await;
     let elapsed = began.elapsed();
     Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), elapsed);
+    if let Err(SearchError::Refused { kind, .. }) = &result {
+        Metrics::global().source_refusal(endpoint.name(), *kind);
+    }
     let id = SearchId::new();
     let answer = result.as_ref().map_err(|error| error.reason().to_owned()).map(|answer| Said {
         took_ms: answer.took_ms,

@@ -47,7 +47,9 @@ async fn ask(
         let name = &endpoint.endpoint;
         let since = endpoint.since.format("%Y-%m-%d %H:%M:%SZ");
         let found = format!("{name} is closed for the fleet since {since}: {}", endpoint.reason);
-        let next = format!("mend what `source {name}` says; it opens by itself within 15 s while a worker runs");
+        let next = format!(
+            "mend what `source {name}` says; it opens by itself within 15 s while a worker or a scheduler runs"
+        );
         checks.push(Check::fail("endpoints", found, next));
     }
     if closed.is_empty() {

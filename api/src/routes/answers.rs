@@ -14,6 +14,7 @@ pub(crate) struct Done {
     #[schema(examples(true))]
     success: bool,
     /// What was done.
+    #[schema(examples("task 7 was changed"))]
     message: String,
 }
 
@@ -71,13 +72,22 @@ pub(crate) fn trigger() -> RefOr<Schema> {
     words(Trigger::ALL.iter().map(|word| word.as_str()), "What made the execution.").into()
 }
 
-/// The schema of `overlap_policy`.
+/// What an overlap policy does.
+const OVERLAP_POLICY: &str = "What a fire does while the task's last run is going: `skip` is recorded as skipped, `allow` \
+    runs beside it, `queue` waits (one at most).";
+
+/// The schema of `overlap_policy` in an answer.
 pub(crate) fn overlap_policy() -> RefOr<Schema> {
-    words(
-        OverlapPolicy::ALL.iter().map(|word| word.as_str()),
-        "What a fire does while the task's last run is going: `skip` is recorded as skipped, `allow` runs beside it, \
-         `queue` waits (one at most).",
-    )
-    .default(Some(OverlapPolicy::Skip.as_str().into()))
-    .into()
+    words(OverlapPolicy::ALL.iter().map(|word| word.as_str()), OVERLAP_POLICY).into()
+}
+
+/// The schema of `overlap_policy` in a request, where null is as good as absent.
+pub(crate) fn overlap_policy_or_null() -> RefOr<Schema> {
+    let mut policies: Vec<Option<&str>> = OverlapPolicy::ALL.iter().map(|word| Some(word.as_str())).collect();
+    policies.push(None);
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .enum_values(Some(policies))
+        .description(Some(OVERLAP_POLICY))
+        .into()
 }

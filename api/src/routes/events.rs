@@ -38,25 +38,48 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// The data of an event: how the execution stands. At every moment the counters add up to `total_hosts`.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ExecutionState {
+    /// Id of the execution.
     #[schema(examples(12))]
     execution_id: u64,
     #[schema(schema_with = execution_status)]
     execution_status: String,
     /// Null until the hosts of the run are known.
-    #[schema(required = true)]
+    #[schema(required = true, examples(2))]
     total_hosts: Option<u64>,
+    /// Hosts whose values were written.
+    #[schema(examples(2))]
     success_count: u64,
+    /// Hosts given up, with a reason.
     failed_count: u64,
+    /// Hosts without a document in the window.
     no_data_count: u64,
+    /// Hosts that are not in the pool.
     not_in_pool_count: u64,
+    /// Hosts whose turn had not come when the run was cancelled.
     cancelled_count: u64,
+    /// Hosts without an outcome yet.
     pending_count: u64,
     /// Why it failed or was skipped, or the reason of one of its failed hosts.
     #[schema(required = true)]
     error_message: Option<String>,
     /// Null while it is going.
-    #[schema(required = true)]
+    #[schema(required = true, examples(5_200))]
     duration_ms: Option<i64>,
+}
+
+/// One event of the stream.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documentation alone: events are written by `events_of`")]
+pub(crate) struct ExecutionEvent {
+    /// `progress`, or `end` for the last one.
+    #[schema(examples("progress"))]
+    event: String,
+    /// What to send as `Last-Event-ID`.
+    #[schema(examples("running.2.1.0.0.0.0.1"))]
+    id: String,
+    /// An `ExecutionState` in JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
 }
 
 impl ExecutionState {
@@ -97,12 +120,12 @@ pub(crate) struct LastEventIdHeader {
 #[utoipa::path(
     get, path = "/es-sync-executions/{execution_id}/events", operation_id = "watch_es_sync_execution", tag = "looking",
     params(
-        ("execution_id" = u64, Path, description = "Id of the execution"),
+        ("execution_id" = u64, Path, example = 12, description = "Id of the execution"),
         LastEventIdHeader,
     ),
     responses(
-        (status = 200, description = "Events until the execution has ended", content_type = "text/event-stream",
-         body = String, example = "event: progress\nid: running.2.1.0.0.0.0.1\ndata: {\"execution_id\":12,…}\n\n"),
+        (status = 200, description = "Events until the execution has ended; the schema is that of one event", content_type = "text/event-stream",
+         body = ExecutionEvent, example = "event: progress\nid: running.2.1.0.0.0.0.1\ndata: {\"execution_id\":12,…}\n\n"),
         (status = 204, description = "It has ended, and `Last-Event-ID` is that of its end"),
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
         (status = 429, description = "Too many event streams at once: `too_many_requests`", body = ErrorBody,

@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use hostsync_shared::execution::ExecutionStatus;
 use serde::Serialize;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
@@ -33,22 +35,27 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct ExecuteHostList {
     /// What the run is called in the execution logs.
-    #[schema(min_length = 1, max_length = 255, examples("web servers"))]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("web servers")
+    )]
     task_name: String,
     /// IPv4 and IPv6 addresses; repeats are taken once, at most 100,000 hosts are left then. A bad one refuses the list.
-    #[schema(min_items = 1, examples(json!(["10.0.0.1", "2001:db8::1"])))]
+    #[schema(schema_with = host_ip_list)]
     host_ip_list: Vec<String>,
     /// How far back the run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.
-    #[schema(default = "30d", examples("24h"))]
+    #[schema(format = "time-range", default = "30d", examples("24h"))]
     query_time_range: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "endpoint", default = "")]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "")]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "mapping", default = "")]
     mapping: Option<String>,
     /// How long to wait for the end of the run before answering, in seconds.
     #[schema(minimum = 0, maximum = 60, default = 0)]
@@ -63,22 +70,27 @@ pub(crate) struct ExecuteHostList {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct ExecuteFileContent {
     /// What the run is called in the execution logs.
-    #[schema(min_length = 1, max_length = 255, examples("web servers"))]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("web servers")
+    )]
     task_name: String,
     /// The file as plain text.
-    #[schema(examples("10.0.0.1\n10.0.0.2  # front\n"))]
+    #[schema(format = "host-file", examples("10.0.0.1\n10.0.0.2  # front\n"))]
     file_content: String,
     /// How far back the run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.
-    #[schema(default = "30d", examples("24h"))]
+    #[schema(format = "time-range", default = "30d", examples("24h"))]
     query_time_range: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "endpoint", default = "")]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "")]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "mapping", default = "")]
     mapping: Option<String>,
     /// How long to wait for the end of the run before answering, in seconds.
     #[schema(minimum = 0, maximum = 60, default = 0)]
@@ -90,26 +102,46 @@ pub(crate) struct ExecuteFileContent {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct ExecuteFileForm {
     /// What the run is called in the execution logs.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255
+    )]
     task_name: String,
     /// The file.
-    #[schema(content_media_type = "application/octet-stream")]
+    #[schema(format = "host-file", content_media_type = "application/octet-stream")]
     file: String,
     /// How far back the run looks.
-    #[schema(default = "30d")]
+    #[schema(format = "time-range", default = "30d", nullable = false)]
     query_time_range: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "endpoint", default = "", nullable = false)]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "", nullable = false)]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "mapping", default = "", nullable = false)]
     mapping: Option<String>,
     /// How long to wait for the end of the run before answering, in seconds.
-    #[schema(minimum = 0, maximum = 60, default = 0)]
+    #[schema(minimum = 0, maximum = 60, default = 0, nullable = false)]
     wait_seconds: Option<u32>,
+}
+
+/// The schema of `host_ip_list`.
+fn host_ip_list() -> RefOr<Schema> {
+    let address = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("ip".to_owned())))
+        .description(Some("An IPv4 or IPv6 address."));
+    ArrayBuilder::new()
+        .items(address)
+        .min_items(Some(1))
+        .description(Some(
+            "IPv4 and IPv6 addresses; repeats are taken once, at most 100,000 hosts are left then. A bad one refuses the list.",
+        ))
+        .examples([serde_json::json!(["10.0.0.1", "2001:db8::1"])])
+        .into()
 }
 
 impl FromFields for RunFields {
@@ -163,6 +195,7 @@ pub(crate) struct RunAccepted {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// What became of the run, in a sentence.
     #[schema(examples("execution 12 was enqueued over 2 hosts"))]
     message: String,
     /// Its id.
@@ -333,7 +366,9 @@ async fn execute(
             (ExecuteFileContent = "application/json", example = json!({
                 "task_name": "web servers", "file_content": "10.0.0.1\n10.0.0.2  # front\n"
             })),
-            (ExecuteFileForm = "multipart/form-data"),
+            (ExecuteFileForm = "multipart/form-data", example = json!({
+                "task_name": "web servers", "file": "10.0.0.1\n10.0.0.2  # front\n"
+            })),
         ),
     ),
     responses(

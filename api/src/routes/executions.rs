@@ -16,7 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::executions::{self, Cancelled, DetailQuery, LogQuery};
 use crate::fields::{Fields, FromFields};
 use crate::pagination::{List, PageRequest};
-use crate::request::{NoQuery, PathId, QueryFields};
+use crate::request::{MAX_ID, NoQuery, PathId, QueryFields};
 use crate::state::Api;
 use crate::timestamp::Timestamp;
 
@@ -30,10 +30,13 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// An execution. At every moment the counters add up to `total_hosts`.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ExecutionLogBody {
+    /// Its id.
     #[schema(examples(12))]
     id: u64,
     /// 0 without a task.
+    #[schema(examples(7))]
     task_id: u64,
+    /// Name of the task, or what the run was called when it was made.
     #[schema(examples("nightly"))]
     task_name: String,
     #[schema(schema_with = trigger)]
@@ -51,18 +54,26 @@ pub(crate) struct ExecutionLogBody {
     /// 0 until the hosts of a scheduled run are known.
     #[schema(examples(2))]
     total_hosts: u64,
+    /// Hosts whose values were written.
+    #[schema(examples(2))]
     success_count: u64,
+    /// Hosts given up, with a reason.
     failed_count: u64,
+    /// Hosts without a document in the window.
     no_data_count: u64,
+    /// Hosts that are not in the pool.
     not_in_pool_count: u64,
+    /// Hosts whose turn had not come when the run was cancelled.
     cancelled_count: u64,
+    /// Hosts without an outcome yet.
     pending_count: u64,
     /// Why it failed or was skipped, or the reason of one of its failed hosts.
     #[schema(required = true)]
     error_message: Option<String>,
     /// Null while it is going.
-    #[schema(required = true)]
+    #[schema(required = true, examples(5_200))]
     duration_ms: Option<i64>,
+    /// How far back it looks: a whole number and one of `m h d w`.
     #[schema(examples("24h"))]
     query_time_range: String,
     /// First instant read.
@@ -71,12 +82,19 @@ pub(crate) struct ExecutionLogBody {
     /// First instant no longer read.
     #[schema(required = true)]
     window_to: Option<Timestamp>,
+    /// Name of the endpoint.
     #[schema(examples("default"))]
     es_endpoint: String,
+    /// Index pattern that is searched.
+    #[schema(examples("cluster*:data-zabbix-host-monitor-*"))]
     es_index_pattern: String,
+    /// Name of the mapping.
     #[schema(examples("zabbix"))]
     mapping: String,
+    /// Who made it; empty if that was not said.
+    #[schema(examples("alice"))]
     created_by: String,
+    /// When it was stored.
     created_at: Timestamp,
 }
 
@@ -118,7 +136,7 @@ impl From<ExecutionLog> for ExecutionLogBody {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct ListExecutionLogs {
     /// Only runs of this task; 0 means all runs.
-    #[param(default = 0)]
+    #[param(default = 0, example = 7)]
     task_id: Option<u64>,
     /// Only runs that stand so.
     #[param(schema_with = execution_status)]
@@ -127,22 +145,23 @@ pub(crate) struct ListExecutionLogs {
     #[param(schema_with = trigger)]
     trigger: Option<String>,
     /// Only runs that began at this time or later, RFC 3339.
-    #[param(format = DateTime)]
+    #[param(format = DateTime, example = "2026-01-01T00:00:00Z")]
     from: Option<String>,
     /// Only runs that began before this time, RFC 3339.
-    #[param(format = DateTime)]
+    #[param(format = DateTime, example = "2026-01-08T00:00:00Z")]
     to: Option<String>,
     /// Most executions in the answer.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(format = "execution-cursor", example = "e1f")]
     cursor: Option<String>,
 }
 
 impl FromFields for LogQuery {
     fn from_fields(fields: &mut Fields) -> Self {
         Self {
-            task_id: fields.number("task_id", 0..=u64::MAX).map(TaskId),
+            task_id: fields.number("task_id", 0..=MAX_ID).map(TaskId),
             status: fields.word::<ExecutionStatus>("status"),
             trigger: fields.word::<Trigger>("trigger"),
             from: fields.time("from"),
@@ -158,6 +177,7 @@ pub(crate) struct ExecutionLogPage {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// How many executions the page has.
     #[schema(examples("1 execution"))]
     message: String,
     /// Newest first.
@@ -190,38 +210,42 @@ async fn list_execution_logs(
 /// One host of an execution. Metrics are null, not 0, where there is no measurement.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ExecutionDetailBody {
+    /// Address of the host.
     #[schema(examples("10.0.0.1"))]
     host_ip: String,
     /// Null for a host that is not in the pool.
-    #[schema(required = true)]
+    #[schema(required = true, examples("web-1"))]
     host_name: Option<String>,
     #[schema(schema_with = sync_status)]
     sync_status: String,
+    /// Why it failed, or why it has this status; null where there is nothing to say.
     #[schema(required = true)]
     error_message: Option<String>,
     /// Percent.
-    #[schema(required = true)]
+    #[schema(required = true, examples(87.5))]
     max_cpu: Option<f64>,
     /// Percent.
-    #[schema(required = true)]
+    #[schema(required = true, examples(42.25))]
     avg_cpu: Option<f64>,
     /// GB.
-    #[schema(required = true)]
+    #[schema(required = true, examples(24.5))]
     max_memory: Option<f64>,
     /// GB.
-    #[schema(required = true)]
+    #[schema(required = true, examples(20.75))]
     avg_memory: Option<f64>,
     /// GB.
-    #[schema(required = true)]
+    #[schema(required = true, examples(310.0))]
     max_disk: Option<f64>,
     /// GB.
-    #[schema(required = true)]
+    #[schema(required = true, examples(305.5))]
     avg_disk: Option<f64>,
     /// Documents in the window.
-    #[schema(required = true)]
+    #[schema(required = true, examples(288))]
     data_point_count: Option<i64>,
     /// Attempts spent.
+    #[schema(examples(1))]
     attempts: u32,
+    /// When it was stored.
     created_at: Timestamp,
     /// Null while it is pending.
     #[schema(required = true)]
@@ -252,11 +276,18 @@ impl From<ExecutionDetail> for ExecutionDetailBody {
 /// How many hosts of an execution have each status, whatever page is shown.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatusCounts {
+    /// Without an outcome yet.
     pending: u64,
+    /// Written.
+    #[schema(examples(2))]
     success: u64,
+    /// Given up, with a reason.
     failed: u64,
+    /// Without a document in the window.
     no_data: u64,
+    /// Not in the pool.
     not_in_pool: u64,
+    /// Their turn had not come when the run was cancelled.
     cancelled: u64,
 }
 
@@ -282,11 +313,13 @@ pub(crate) struct ListExecutionDetails {
     #[param(schema_with = sync_status)]
     status: Option<String>,
     /// Only this host, written as in `host_ip` of a detail.
+    #[param(example = "10.0.0.1")]
     host_ip: Option<String>,
     /// Most hosts in the answer.
     #[param(minimum = 1, maximum = 500, default = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(format = "detail-cursor", example = "d1f")]
     cursor: Option<String>,
 }
 
@@ -306,10 +339,14 @@ pub(crate) struct ExecutionDetailPage {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// Which execution it is.
     #[schema(examples("execution 12"))]
     message: String,
+    /// The execution itself.
     execution_log: ExecutionLogBody,
+    /// In the order in which they were stored.
     execution_details: Vec<ExecutionDetailBody>,
+    /// Over all hosts of the execution.
     status_counts: StatusCounts,
     /// Where the next page begins; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -322,7 +359,7 @@ pub(crate) struct ExecutionDetailPage {
 /// The execution itself, a page of its hosts, and how many hosts have each status.
 #[utoipa::path(
     get, path = "/es-sync-execution-detail/{execution_id}", operation_id = "get_es_sync_execution_detail", tag = "looking",
-    params(("execution_id" = u64, Path, description = "Id of the execution"), ListExecutionDetails),
+    params(("execution_id" = u64, Path, example = 12, description = "Id of the execution"), ListExecutionDetails),
     responses(
         (status = 200, description = "The execution and a page of its hosts", body = ExecutionDetailPage),
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
@@ -351,7 +388,7 @@ async fn get_execution_detail(
 /// that waits is skipped.
 #[utoipa::path(
     post, path = "/es-sync-executions/{execution_id}/cancel", operation_id = "cancel_es_sync_execution", tag = "running",
-    params(("execution_id" = u64, Path, description = "Id of the execution")),
+    params(("execution_id" = u64, Path, example = 12, description = "Id of the execution")),
     responses(
         (status = 200, description = "The execution is being cancelled", body = Done),
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),

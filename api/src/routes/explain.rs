@@ -28,34 +28,41 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// A search that asked for this host, among others.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SearchBody {
+    /// When the answer was there.
     searched_at: Timestamp,
     /// Machine and process.
+    #[schema(examples("worker-0:17"))]
     worker: String,
+    /// Name of the endpoint.
+    #[schema(examples("default"))]
     es_endpoint: String,
+    /// Index pattern as it was sent.
+    #[schema(examples("cluster*:data-zabbix-host-monitor-*"))]
     es_index_pattern: String,
     /// Hosts that it asked for.
     #[schema(examples(500))]
     hosts_asked: u32,
     /// The body, with this host alone in place of all that were asked for; null if it was too long to be kept.
-    #[schema(required = true, value_type = Option<Object>)]
+    #[schema(required = true, value_type = Option<Object>, examples(json!({"size": 0})))]
     body: Option<Value>,
     /// The second body, sent at the same time where some indices of the pattern have the host as a keyword and others as
     /// a text; else null.
     #[schema(required = true, value_type = Option<Object>)]
     second_body: Option<Value>,
     /// Milliseconds that the engine took, by its own account; null without a whole answer.
-    #[schema(required = true)]
+    #[schema(required = true, examples(41))]
     took_ms: Option<u64>,
     /// Milliseconds as the worker saw it.
+    #[schema(examples(48))]
     elapsed_ms: u64,
     /// Shards that answered; null without a whole answer.
-    #[schema(required = true)]
+    #[schema(required = true, examples(5))]
     shards: Option<u32>,
     /// Hosts with documents in the answer; null without a whole answer.
-    #[schema(required = true)]
+    #[schema(required = true, examples(498))]
     hosts_found: Option<u32>,
     /// Documents of all hosts in the answer; null without a whole answer.
-    #[schema(required = true)]
+    #[schema(required = true, examples(143_424))]
     documents: Option<u64>,
     /// Why it was no answer; null for a whole one.
     #[schema(required = true)]
@@ -88,14 +95,17 @@ impl SearchBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AttemptBody {
     /// From 1.
+    #[schema(examples(1))]
     attempt: u32,
     /// When it ended.
     ended_at: Timestamp,
     /// Machine and process.
+    #[schema(examples("worker-0:17"))]
     worker: String,
     /// `failed`, or the outcome of the host.
     #[schema(schema_with = sync_status)]
     outcome: String,
+    /// Why it failed, or why the host has this outcome; null where there is nothing to say.
     #[schema(required = true)]
     error_message: Option<String>,
     /// The search that it came from; null if none was made.
@@ -107,11 +117,13 @@ pub(crate) struct AttemptBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RawStats {
     /// Null where the source gave no finite number.
-    #[schema(required = true)]
+    #[schema(required = true, examples(87.5))]
     max: Option<f64>,
-    #[schema(required = true)]
+    /// Null where the source gave no finite number.
+    #[schema(required = true, examples(42.25))]
     avg: Option<f64>,
-    #[schema(required = true)]
+    /// Null where the source gave no finite number.
+    #[schema(required = true, examples(3.5))]
     min: Option<f64>,
 }
 
@@ -127,10 +139,13 @@ pub(crate) struct RawBody {
     /// Documents of the host in the window.
     #[schema(examples(288))]
     documents: u64,
+    /// Null where the source had none.
     #[schema(required = true)]
     cpu: Option<RawStats>,
+    /// Null where the source had none.
     #[schema(required = true)]
     memory: Option<RawStats>,
+    /// Null where the source had none.
     #[schema(required = true)]
     disk: Option<RawStats>,
 }
@@ -149,29 +164,41 @@ impl From<Raw> for RawBody {
 /// Values of a row of `server_resources`: GB for `used_memory` and `used_disk`, percent else. Null is unknown.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ResourceBody {
-    #[schema(required = true)]
+    /// Highest processor load, percent.
+    #[schema(required = true, examples(87.5))]
     cpu_load: Option<f64>,
-    #[schema(required = true)]
+    /// Highest, GB.
+    #[schema(required = true, examples(24.5))]
     used_memory: Option<f64>,
-    #[schema(required = true)]
+    /// Highest, GB.
+    #[schema(required = true, examples(310.0))]
     used_disk: Option<f64>,
-    #[schema(required = true)]
+    /// Processor load, highest, percent.
+    #[schema(required = true, examples(87.5))]
     cpu_percent_max: Option<f64>,
-    #[schema(required = true)]
+    /// Processor load, mean, percent.
+    #[schema(required = true, examples(42.25))]
     cpu_percent_avg: Option<f64>,
-    #[schema(required = true)]
+    /// Processor load, lowest, percent.
+    #[schema(required = true, examples(3.5))]
     cpu_percent_min: Option<f64>,
-    #[schema(required = true)]
+    /// Memory in use, highest, percent.
+    #[schema(required = true, examples(76.6))]
     mem_percent_max: Option<f64>,
-    #[schema(required = true)]
+    /// Memory in use, mean, percent.
+    #[schema(required = true, examples(64.8))]
     mem_percent_avg: Option<f64>,
-    #[schema(required = true)]
+    /// Memory in use, lowest, percent.
+    #[schema(required = true, examples(51.2))]
     mem_percent_min: Option<f64>,
-    #[schema(required = true)]
+    /// Disk space in use, highest, percent.
+    #[schema(required = true, examples(62.0))]
     disk_percent_max: Option<f64>,
-    #[schema(required = true)]
+    /// Disk space in use, mean, percent.
+    #[schema(required = true, examples(61.1))]
     disk_percent_avg: Option<f64>,
-    #[schema(required = true)]
+    /// Disk space in use, lowest, percent.
+    #[schema(required = true, examples(60.4))]
     disk_percent_min: Option<f64>,
 }
 
@@ -215,10 +242,12 @@ pub(crate) struct HostExplained {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// The outcome of the host in a sentence.
     #[schema(examples("host 10.0.0.1 of execution 12: success after 1 attempt"))]
     message: String,
     /// With the window and the source that it reads.
     execution_log: ExecutionLogBody,
+    /// The host in this execution.
     execution_detail: ExecutionDetailBody,
     /// In order. A host whose run was ended for it (cancelled, failed as a whole) has no attempt for that.
     attempts: Vec<AttemptBody>,
@@ -295,8 +324,8 @@ impl From<Explained> for HostExplained {
 #[utoipa::path(
     get, path = "/es-sync-executions/{execution_id}/hosts/{host_ip}", operation_id = "explain_es_sync_host", tag = "looking",
     params(
-        ("execution_id" = u64, Path, description = "Id of the execution"),
-        ("host_ip" = String, Path, min_length = 1, max_length = 50,
+        ("execution_id" = u64, Path, example = 12, description = "Id of the execution"),
+        ("host_ip" = String, Path, example = "10.0.0.1", min_length = 1, max_length = 50,
          description = "Address of the host, as it stands in a detail or in its canonical form"),
     ),
     responses(

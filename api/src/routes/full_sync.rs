@@ -24,23 +24,33 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct FullSyncGroup {
     /// The group, as its documents name it.
-    #[schema(min_length = 1, max_length = 255, examples("web"))]
+    #[schema(
+        format = "group",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("web")
+    )]
     group_name: String,
     /// What the run is called in the execution logs; the group's name if absent.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255
+    )]
     task_name: Option<String>,
     /// How far back the run looks, for hosts and for values: a whole number and one of `m h d w`, from 1 minute to 366
     /// days.
-    #[schema(default = "30d", examples("24h"))]
+    #[schema(format = "time-range", default = "30d", examples("24h"))]
     query_time_range: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "endpoint", default = "")]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "")]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping that has a `group_field`; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "mapping", default = "")]
     mapping: Option<String>,
     /// How long to wait for the end of the run before answering, in seconds.
     #[schema(minimum = 0, maximum = 60, default = 0)]

@@ -47,16 +47,19 @@ impl FromFields for HostQuery {
 /// What the pool says of a host.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PoolHostBody {
+    /// Its address.
     #[schema(examples("10.0.0.1"))]
     host_ip: String,
+    /// Its name.
+    #[schema(examples("web-1"))]
     host_name: String,
     /// A deleted host is not synced: it is `not_in_pool`.
     is_deleted: bool,
     /// Memory in GB; null where the pool does not know.
-    #[schema(required = true)]
+    #[schema(required = true, examples(32))]
     ram: Option<u64>,
     /// Disk space in GB; null where the pool does not know.
-    #[schema(required = true)]
+    #[schema(required = true, examples(500))]
     disk_size: Option<u64>,
 }
 
@@ -75,33 +78,43 @@ impl From<PoolEntry> for PoolHostBody {
 /// A host's row of `server_resources` for one day. Null is unknown.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HostDayBody {
+    /// The day, in the zone of the task that wrote it.
     mon_date: NaiveDate,
     /// Highest processor load, percent.
-    #[schema(required = true)]
+    #[schema(required = true, examples(87.5))]
     cpu_load: Option<f64>,
     /// Highest, GB.
-    #[schema(required = true)]
+    #[schema(required = true, examples(24.5))]
     used_memory: Option<f64>,
     /// Highest, GB.
-    #[schema(required = true)]
+    #[schema(required = true, examples(310.0))]
     used_disk: Option<f64>,
-    #[schema(required = true)]
+    /// Processor load, highest, percent.
+    #[schema(required = true, examples(87.5))]
     cpu_percent_max: Option<f64>,
-    #[schema(required = true)]
+    /// Processor load, mean, percent.
+    #[schema(required = true, examples(42.25))]
     cpu_percent_avg: Option<f64>,
-    #[schema(required = true)]
+    /// Processor load, lowest, percent.
+    #[schema(required = true, examples(3.5))]
     cpu_percent_min: Option<f64>,
-    #[schema(required = true)]
+    /// Memory in use, highest, percent.
+    #[schema(required = true, examples(76.6))]
     mem_percent_max: Option<f64>,
-    #[schema(required = true)]
+    /// Memory in use, mean, percent.
+    #[schema(required = true, examples(64.8))]
     mem_percent_avg: Option<f64>,
-    #[schema(required = true)]
+    /// Memory in use, lowest, percent.
+    #[schema(required = true, examples(51.2))]
     mem_percent_min: Option<f64>,
-    #[schema(required = true)]
+    /// Disk space in use, highest, percent.
+    #[schema(required = true, examples(62.0))]
     disk_percent_max: Option<f64>,
-    #[schema(required = true)]
+    /// Disk space in use, mean, percent.
+    #[schema(required = true, examples(61.1))]
     disk_percent_avg: Option<f64>,
-    #[schema(required = true)]
+    /// Disk space in use, lowest, percent.
+    #[schema(required = true, examples(60.4))]
     disk_percent_min: Option<f64>,
 }
 
@@ -128,10 +141,13 @@ impl From<HostDay> for HostDayBody {
 /// A host's part in one execution.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HostResultBody {
+    /// Id of the execution.
     #[schema(examples(12))]
     execution_id: u64,
     /// 0 without a task.
+    #[schema(examples(7))]
     task_id: u64,
+    /// Name of the task, or what the run was called when it was made.
     #[schema(examples("nightly"))]
     task_name: String,
     #[schema(schema_with = trigger)]
@@ -146,6 +162,7 @@ pub(crate) struct HostResultBody {
     /// First instant no longer read.
     #[schema(required = true)]
     window_to: Option<Timestamp>,
+    /// The host in it.
     detail: ExecutionDetailBody,
 }
 
@@ -171,6 +188,7 @@ pub(crate) struct HostShown {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// Which host it is.
     #[schema(examples("host 10.0.0.1"))]
     message: String,
     /// Null if the pool has never had it.
@@ -188,7 +206,7 @@ pub(crate) struct HostShown {
 #[utoipa::path(
     get, path = "/es-sync-hosts/{host_ip}", operation_id = "get_es_sync_host", tag = "looking",
     params(
-        ("host_ip" = String, Path, min_length = 1, max_length = 50,
+        ("host_ip" = String, Path, example = "10.0.0.1", min_length = 1, max_length = 50,
          description = "Address of the host, as it stands in the pool or in its canonical form"),
         ShowHost,
     ),

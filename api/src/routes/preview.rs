@@ -25,10 +25,10 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct PreviewTask {
     /// As of a task.
-    #[schema(max_length = 100, examples("0 30 9 * * MON"))]
+    #[schema(format = "cron", max_length = 100, examples("0 30 9 * * MON"))]
     cron_expression: String,
     /// IANA name; empty means `scheduler.time_zone`. A `TZ=` in the expression beats it.
-    #[schema(default = "", examples("Asia/Shanghai"))]
+    #[schema(format = "time-zone", default = "", examples("Asia/Shanghai"))]
     time_zone: Option<String>,
     /// Only fires later than this, RFC 3339; absent means now. `@every` counts from it.
     #[schema(format = DateTime)]
@@ -55,6 +55,7 @@ pub(crate) struct PreviewBody {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// The schedule in words, and how many fire times follow.
     #[schema(examples("every Monday at 09:30:00, Asia/Shanghai: 3 fire times"))]
     message: String,
     /// In order; fewer than were asked for when it never fires again.

@@ -30,19 +30,19 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct ProbeSource {
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "endpoint", default = "")]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "")]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
-    #[schema(default = "")]
+    #[schema(format = "mapping", default = "")]
     mapping: Option<String>,
     /// How far back from now a task would look: a whole number and one of `m h d w`, from 1 minute to 366 days.
-    #[schema(default = "30d", examples("24h"))]
+    #[schema(format = "time-range", default = "30d", examples("24h"))]
     query_time_range: Option<String>,
     /// The host to show; absent means the first one that the source has.
-    #[schema(examples("10.0.0.1"))]
+    #[schema(format = "ip", examples("10.0.0.1"))]
     host_ip: Option<String>,
 }
 
@@ -64,6 +64,7 @@ pub(crate) struct MappedFieldBody {
     /// Its key below `mappings.<name>` of the configuration.
     #[schema(examples("memory.max"))]
     key: String,
+    /// Its name in the index.
     #[schema(examples("available_memory"))]
     field: String,
     /// `percent`, `ratio`, `bytes` or `gb`; null for what is no measurement.
@@ -120,10 +121,12 @@ impl ShareBody {
 /// What a task would make of one host.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ProbedHostBody {
+    /// Its address.
     #[schema(examples("10.0.0.1"))]
     host_ip: String,
     /// Whether `hosts_pool` has it, not deleted.
     in_pool: bool,
+    /// Its name in the pool; null if the pool does not have it.
     #[schema(required = true)]
     host_name: Option<String>,
     /// Memory in the pool, GB; null if unknown.
@@ -185,15 +188,18 @@ pub(crate) struct ProbeBody {
     /// Always true: a source that is down or wrong is an answer, see `problems`.
     #[schema(examples(true))]
     success: bool,
+    /// What the probe found, in a sentence.
     #[schema(examples("a task would read 288000 documents; host 10.0.0.1: success"))]
     message: String,
     /// What is wrong, each a sentence; empty if a task would read this source.
     problems: Vec<String>,
     /// Name of the endpoint.
     es_endpoint: String,
+    /// Index pattern that was searched.
     es_index_pattern: String,
     /// Name of the mapping.
     mapping: String,
+    /// How far back it looked: a whole number and one of `m h d w`.
     query_time_range: String,
     /// First instant that would be read now.
     window_from: Timestamp,
@@ -206,6 +212,7 @@ pub(crate) struct ProbeBody {
     /// `elasticsearch` or `opensearch`; null through a query proxy.
     #[schema(required = true, value_type = Option<String>, examples("opensearch"))]
     product: Option<Product>,
+    /// Version that the endpoint tells of itself; null if it tells none.
     #[schema(required = true, examples("2.19.1"))]
     version: Option<String>,
     /// Whether an index matches the pattern.

@@ -43,7 +43,7 @@ impl FromFields for WaitFields {
 /// null until the pool has been copied.
 #[utoipa::path(
     post, path = "/es-sync-tasks/{task_id}/execute", operation_id = "execute_es_sync_task", tag = "running",
-    params(("task_id" = u64, Path, description = "Id of the task"), IdempotencyHeader),
+    params(("task_id" = u64, Path, example = 7, description = "Id of the task"), IdempotencyHeader),
     request_body(content = WaitForRun, description = "May be left out", example = json!({"wait_seconds": 0})),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),
@@ -70,7 +70,7 @@ async fn execute_task(
 /// source and has its own counters.
 #[utoipa::path(
     post, path = "/es-sync-executions/{execution_id}/retry", operation_id = "retry_es_sync_execution", tag = "running",
-    params(("execution_id" = u64, Path, description = "Id of the execution"), IdempotencyHeader),
+    params(("execution_id" = u64, Path, example = 12, description = "Id of the execution"), IdempotencyHeader),
     request_body(content = WaitForRun, description = "May be left out", example = json!({"wait_seconds": 0})),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),

@@ -15,7 +15,7 @@ use super::answers::counted;
 use crate::auth::Viewer;
 use crate::error::ApiError;
 use crate::fields::{Fields, FromFields};
-use crate::request::QueryFields;
+use crate::request::{MAX_ID, QueryFields};
 use crate::state::Api;
 use crate::stats::{self, Bucket, StatsQuery, Sums};
 use crate::timestamp::Timestamp;
@@ -40,13 +40,13 @@ fn bucket() -> RefOr<Schema> {
 pub(crate) struct GetStats {
     /// Only runs that began at this time or later, RFC 3339; cut to the beginning of its bucket. 7 days before `to` if it is
     /// absent; at most 31 days before it for hours, 366 for days.
-    #[param(format = DateTime)]
+    #[param(format = DateTime, example = "2026-01-01T00:00:00Z")]
     from: Option<String>,
     /// Only runs that began before this time, RFC 3339; extended to the end of its bucket. Now if it is absent.
-    #[param(format = DateTime)]
+    #[param(format = DateTime, example = "2026-01-08T00:00:00Z")]
     to: Option<String>,
     /// Only runs of this task; 0 means all runs.
-    #[param(default = 0)]
+    #[param(default = 0, example = 7)]
     task_id: Option<u64>,
     #[param(schema_with = bucket)]
     bucket: Option<String>,
@@ -57,7 +57,7 @@ impl FromFields for StatsQuery {
         Self {
             from: fields.time("from"),
             to: fields.time("to"),
-            task_id: fields.number("task_id", 0..=u64::MAX).map(TaskId),
+            task_id: fields.number("task_id", 0..=MAX_ID).map(TaskId),
             bucket: fields.word::<Bucket>("bucket"),
         }
     }
@@ -66,30 +66,46 @@ impl FromFields for StatsQuery {
 /// Ended runs by status.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunCounts {
+    /// No host failed.
+    #[schema(examples(14))]
     success: u64,
+    /// Some hosts failed, some succeeded.
     partial: u64,
+    /// Some hosts failed, none succeeded.
     failed: u64,
+    /// Ended by a caller.
     cancelled: u64,
+    /// Fires that did not run.
     skipped: u64,
 }
 
 /// Hosts of ended runs by outcome.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HostCounts {
+    /// Written.
+    #[schema(examples(998))]
     success: u64,
+    /// Given up, with a reason.
+    #[schema(examples(2))]
     failed: u64,
+    /// Without a document in the window.
     no_data: u64,
+    /// Not in the pool.
     not_in_pool: u64,
+    /// Their turn had not come when the run was cancelled.
     cancelled: u64,
 }
 
 /// How long runs took, in ms; null without runs. p50 and p95 are within 2.5 %, max is exact. Skipped runs do not count.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Durations {
+    /// Half of the runs took no longer.
     #[schema(required = true, examples(5_200))]
     p50: Option<u64>,
+    /// 95 of 100 runs took no longer.
     #[schema(required = true, examples(9_100))]
     p95: Option<u64>,
+    /// The longest run.
     #[schema(required = true, examples(9_874))]
     max: Option<u64>,
 }
@@ -97,11 +113,14 @@ pub(crate) struct Durations {
 /// Sums of runs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SumsBody {
+    /// Ended runs by status.
     runs: RunCounts,
+    /// Their hosts by outcome.
     hosts: HostCounts,
     /// Successful hosts among those that succeeded or failed, 0 to 1; null where there is none.
     #[schema(required = true, examples(0.998))]
     success_rate: Option<f64>,
+    /// How long they took.
     duration_ms: Durations,
 }
 
@@ -145,6 +164,7 @@ pub(crate) struct BucketBody {
 /// A host and the runs in which it failed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FailingHostBody {
+    /// Address of the host.
     #[schema(examples("10.0.0.1"))]
     host_ip: String,
     /// Runs in which it failed.
@@ -162,6 +182,7 @@ impl From<FailingHost> for FailingHostBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SeenErrorBody {
     /// One of those texts.
+    #[schema(examples("the source gives no answer: timed out after 30 s"))]
     error_message: String,
     /// Hosts that had it, each run of a host counted.
     #[schema(examples(40))]
@@ -182,6 +203,7 @@ pub(crate) struct StatsBody {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// How many executions there are in all.
     #[schema(examples("14 ended executions"))]
     message: String,
     /// The beginning of the first bucket.
@@ -190,6 +212,7 @@ pub(crate) struct StatsBody {
     to: Timestamp,
     #[schema(schema_with = bucket)]
     bucket: String,
+    /// Over the whole range.
     total: SumsBody,
     /// In order, those without runs too.
     buckets: Vec<BucketBody>,

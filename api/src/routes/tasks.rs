@@ -9,12 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{Done, counted, last_execution_status, overlap_policy};
+use super::answers::{Done, counted, last_execution_status, overlap_policy, overlap_policy_or_null};
 use crate::auth::{Operator, Viewer};
 use crate::error::{ApiError, ErrorBody};
 use crate::fields::{Fields, FromFields};
 use crate::pagination::{List, PageRequest};
-use crate::request::{JsonBody, NoQuery, PathId, QueryFields};
+use crate::request::{JsonBody, MAX_ID, NoQuery, PathId, QueryFields};
 use crate::state::Api;
 use crate::tasks::{self, TaskFields, TaskQuery};
 use crate::timestamp::Timestamp;
@@ -31,35 +31,40 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct CreateTask {
     /// Unique among live tasks; blanks around it are cut off.
-    #[schema(min_length = 1, max_length = 255, examples("nightly"))]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("nightly")
+    )]
     task_name: String,
     /// Six fields `second minute hour day-of-month month day-of-week`, five without the second, `@daily` and its like,
     /// `@every 1h30m`; an optional `TZ=Zone ` in front.
-    #[schema(max_length = 100, examples("0 30 2 * * *"))]
+    #[schema(format = "cron", max_length = 100, examples("0 30 2 * * *"))]
     cron_expression: String,
     /// Free text.
     #[schema(max_length = 10_000, default = "")]
     description: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
-    #[schema(default = "", examples("default"))]
+    #[schema(format = "endpoint", default = "", examples("default"))]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255, default = "")]
+    #[schema(format = "index-pattern", max_length = 255, default = "")]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
-    #[schema(default = "", examples("zabbix"))]
+    #[schema(format = "mapping", default = "", examples("zabbix"))]
     mapping: Option<String>,
     /// IANA name; empty means `scheduler.time_zone`. A `TZ=` in the expression beats it.
-    #[schema(default = "", examples("Europe/Berlin"))]
+    #[schema(format = "time-zone", default = "", examples("Europe/Berlin"))]
     time_zone: Option<String>,
-    /// What a fire does while the task's last run is going.
-    #[schema(schema_with = overlap_policy)]
+    /// What a fire does while the task's last run is going; absent means `skip`.
+    #[schema(schema_with = overlap_policy_or_null)]
     overlap_policy: Option<String>,
     /// How late a missed fire may still run: a whole number and one of `s m h d`, from `0s` to `7d`.
-    #[schema(default = "1m")]
+    #[schema(format = "catch-up-window", default = "1m")]
     catch_up_window: Option<String>,
     /// How far back a run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.
-    #[schema(default = "30d", examples("24h"))]
+    #[schema(format = "time-range", default = "30d", examples("24h"))]
     query_time_range: Option<String>,
     /// Whether it fires.
     #[schema(default = false)]
@@ -74,29 +79,39 @@ pub(crate) struct CreateTask {
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct UpdateTask {
     /// Unique among live tasks; blanks around it are cut off.
-    #[schema(min_length = 1, max_length = 255, examples("nightly"))]
+    #[schema(
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        min_length = 1,
+        max_length = 255,
+        examples("nightly")
+    )]
     task_name: Option<String>,
     /// As of a new task. A new expression restarts the schedule from now.
-    #[schema(max_length = 100, examples("0 0 3 * * *"))]
+    #[schema(format = "cron", max_length = 100, examples("0 0 3 * * *"))]
     cron_expression: Option<String>,
     /// Free text.
     #[schema(max_length = 10_000)]
     description: Option<String>,
     /// Name or exact URL of a configured endpoint; empty means the default one.
+    #[schema(format = "endpoint")]
     es_endpoint: Option<String>,
     /// Index pattern; empty means the default one.
-    #[schema(max_length = 255)]
+    #[schema(format = "index-pattern", max_length = 255)]
     es_index_pattern: Option<String>,
     /// Name of a configured mapping; empty means the default one.
+    #[schema(format = "mapping")]
     mapping: Option<String>,
     /// IANA name; empty means `scheduler.time_zone`. A new zone restarts the schedule from now.
+    #[schema(format = "time-zone")]
     time_zone: Option<String>,
     /// What a fire does while the task's last run is going.
-    #[schema(schema_with = overlap_policy)]
+    #[schema(schema_with = overlap_policy_or_null)]
     overlap_policy: Option<String>,
     /// How late a missed fire may still run: a whole number and one of `s m h d`, from `0s` to `7d`.
+    #[schema(format = "catch-up-window")]
     catch_up_window: Option<String>,
     /// How far back a run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.
+    #[schema(format = "time-range")]
     query_time_range: Option<String>,
     /// Whether it fires. Enabling restarts the schedule from now.
     is_enabled: Option<bool>,
@@ -140,6 +155,7 @@ pub(crate) struct TaskCreated {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// Which task was created.
     #[schema(examples("task 7 was created"))]
     message: String,
     /// Its id.
@@ -177,7 +193,7 @@ async fn create_task(
 /// disabling ends the run that waits.
 #[utoipa::path(
     put, path = "/es-sync-tasks/{task_id}", operation_id = "update_es_sync_task", tag = "tasks",
-    params(("task_id" = u64, Path, description = "Id of the task")),
+    params(("task_id" = u64, Path, example = 7, description = "Id of the task")),
     request_body(content = UpdateTask, example = json!({"cron_expression": "0 0 3 * * *", "query_time_range": "7d"})),
     responses(
         (status = 200, description = "The task was changed", body = Done),
@@ -201,7 +217,7 @@ async fn update_task(
 /// Its name is free again, its history stays; a run that is going goes on, one that waits is skipped.
 #[utoipa::path(
     delete, path = "/es-sync-tasks/{task_id}", operation_id = "delete_es_sync_task", tag = "tasks",
-    params(("task_id" = u64, Path, description = "Id of the task")),
+    params(("task_id" = u64, Path, example = 7, description = "Id of the task")),
     responses(
         (status = 200, description = "The task was deleted", body = Done),
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),
@@ -222,7 +238,7 @@ async fn delete_task(
 #[allow(dead_code, reason = "documentation alone: the fields are read by `FromFields`")]
 pub(crate) struct EnableTask {
     /// Id of the task.
-    #[schema(examples(7))]
+    #[schema(minimum = 1, examples(7))]
     id: u64,
     /// Whether it fires from now on.
     #[schema(examples(true))]
@@ -238,7 +254,7 @@ pub(crate) struct Enabling {
 impl FromFields for Enabling {
     fn from_fields(fields: &mut Fields) -> Self {
         Self {
-            id: fields.required("id", |fields| fields.number("id", 1..=u64::MAX)),
+            id: fields.required("id", |fields| fields.number("id", 1..=MAX_ID)),
             is_enabled: fields.required("is_enabled", |fields| fields.flag("is_enabled")),
         }
     }
@@ -271,10 +287,14 @@ async fn enable_task(
 /// A task.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TaskBody {
+    /// Its id.
     #[schema(examples(7))]
     id: u64,
+    /// Unique among live tasks.
     #[schema(examples("nightly"))]
     task_name: String,
+    /// Free text.
+    #[schema(examples("every night"))]
     description: String,
     /// Name of the endpoint; empty means the default one.
     es_endpoint: String,
@@ -282,6 +302,7 @@ pub(crate) struct TaskBody {
     es_index_pattern: String,
     /// Empty means the default one.
     mapping: String,
+    /// When it fires, as it was given.
     #[schema(examples("0 30 2 * * *"))]
     cron_expression: String,
     /// IANA name; empty means `scheduler.time_zone`.
@@ -289,13 +310,21 @@ pub(crate) struct TaskBody {
     time_zone: String,
     #[schema(schema_with = overlap_policy)]
     overlap_policy: String,
+    /// How late a missed fire may still run: a whole number and one of `s m h d`.
     #[schema(examples("1m"))]
     catch_up_window: String,
+    /// How far back a run looks: a whole number and one of `m h d w`.
     #[schema(examples("24h"))]
     query_time_range: String,
+    /// Whether it fires.
+    #[schema(examples(true))]
     is_enabled: bool,
+    /// Who made it; empty if that was not said.
+    #[schema(examples("alice"))]
     created_by: String,
+    /// When it was made.
     created_at: Timestamp,
+    /// When it was changed last.
     updated_at: Timestamp,
     /// When its last run began; null before the first one.
     #[schema(required = true)]
@@ -342,11 +371,13 @@ pub(crate) struct ListTasks {
     #[param(default = false)]
     enabled_only: Option<bool>,
     /// Only names that contain this text.
+    #[param(example = "night")]
     name: Option<String>,
     /// Most tasks in the answer.
     #[param(minimum = 1, maximum = 500, default = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(format = "task-cursor", example = "t1f")]
     cursor: Option<String>,
 }
 
@@ -366,6 +397,7 @@ pub(crate) struct TaskPage {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// How many tasks the page has.
     #[schema(examples("1 task"))]
     message: String,
     /// In order of id.
@@ -400,15 +432,19 @@ pub(crate) struct TaskShown {
     /// Always true.
     #[schema(examples(true))]
     success: bool,
+    /// Which task it is.
     #[schema(examples("task 7"))]
     message: String,
+    /// The task.
     task: TaskBody,
 }
 
 /// Show a task
+///
+/// With its last run and its next fire. A deleted task is not shown; its executions are.
 #[utoipa::path(
     get, path = "/es-sync-tasks/{task_id}", operation_id = "get_es_sync_task_detail", tag = "tasks",
-    params(("task_id" = u64, Path, description = "Id of the task")),
+    params(("task_id" = u64, Path, example = 7, description = "Id of the task")),
     responses(
         (status = 200, description = "The task", body = TaskShown),
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),

@@ -227,3 +227,39 @@ async fn a_body_that_is_no_json_object_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_id_that_the_document_does_not_allow_is_bad_input_wherever_it_stands() {
+    // One more than `int64` holds.
+    const TOO_LARGE: &str = "9223372036854775808";
+    with_server(async |server| {
+        for (path, field) in [
+            (format!("/es-sync-tasks/{TOO_LARGE}"), "task_id"),
+            (format!("/es-sync-execution-detail/{TOO_LARGE}"), "execution_id"),
+            (format!("/es-sync-execution-logs?task_id={TOO_LARGE}"), "task_id"),
+            (format!("/es-sync-stats?task_id={TOO_LARGE}"), "task_id"),
+        ] {
+            let body = server.get(&path).await.refused(400, "invalid_request");
+            assert_eq!(Answer::fields(&body), [field], "{path}");
+        }
+        let body: Value = serde_json::from_str(&format!(r#"{{"id": {TOO_LARGE}, "is_enabled": true}}"#)).expect("JSON");
+        let refused = server.put("/es-sync-tasks/enable", &body).await.refused(400, "invalid_request");
+        assert_eq!(Answer::fields(&refused), ["id"]);
+        // The largest there can be is merely unknown.
+        server.get("/es-sync-tasks/9223372036854775807").await.refused(404, "task_not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_whole_number_with_a_point_is_taken_as_json_schema_takes_it() {
+    with_server(async |server| {
+        let preview = json!({"cron_expression": "@daily", "count": 3.0});
+        let times = server.post("/es-sync-tasks/preview", &preview).await.ok();
+        assert_eq!(times["fire_times"].as_array().expect("times").len(), 3);
+        let preview = json!({"cron_expression": "@daily", "count": 3.5});
+        let refused = server.post("/es-sync-tasks/preview", &preview).await.refused(400, "invalid_request");
+        assert_eq!(Answer::fields(&refused), ["count"]);
+    })
+    .await;
+}

@@ -54,7 +54,7 @@ fn every_operation_says_what_it_is_and_what_can_go_wrong() {
     operation_ids.sort_unstable();
     let count = operation_ids.len();
     operation_ids.dedup();
-    assert_eq!((operation_ids.len(), count), (25, 25));
+    assert_eq!(operation_ids.len(), count, "two operations have the same id: {operation_ids:?}");
     let text = document.to_string();
     for code in [
         "task_name_taken",
@@ -69,6 +69,125 @@ fn every_operation_says_what_it_is_and_what_can_go_wrong() {
         assert!(text.contains(&format!("`{code}`")), "{code}");
     }
     assert!(!text.contains("#/components/schemas/\""));
+}
+
+/// The operations of the document, each with its name.
+fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
+    document["paths"].as_object().expect("paths").iter().flat_map(|(path, item)| {
+        item.as_object()
+            .expect("operations")
+            .iter()
+            .map(move |(method, operation)| (format!("{method} {path}"), operation))
+    })
+}
+
+/// Whether there is a text that says something.
+fn says(text: &Value) -> bool {
+    text.as_str().is_some_and(|text| !text.trim().is_empty())
+}
+
+#[test]
+fn every_operation_and_parameter_has_a_description_and_an_example() {
+    let document = document();
+    let mut missing = Vec::new();
+    for (name, operation) in operations(&document) {
+        if !says(&operation["summary"]) || !says(&operation["description"]) {
+            missing.push(format!("{name}: summary or description"));
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let told = says(&parameter["description"]) || says(&parameter["schema"]["description"]);
+            if !told || parameter.get("example").is_none() {
+                missing.push(format!("{name}: parameter {}", parameter["name"]));
+            }
+        }
+        for (kind, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            if content.get("example").is_none() {
+                missing.push(format!("{name}: example of {kind}"));
+            }
+        }
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            for (kind, content) in response["content"].as_object().into_iter().flatten() {
+                if content["example"].is_null() {
+                    missing.push(format!("{name}: example of {status} {kind}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_error_is_told_with_its_codes_and_shown_by_one_of_them() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            let content = &response["content"]["application/json"];
+            if content["schema"]["$ref"] != "#/components/schemas/ErrorBody" {
+                continue;
+            }
+            let code = content["example"]["code"].as_str().unwrap_or_default();
+            let told = response["description"].as_str().unwrap_or_default();
+            assert!(!code.is_empty() && told.contains(&format!("`{code}`")), "{name} {status}: {code}: {told}");
+            assert_eq!(content["example"]["success"], false, "{name} {status}");
+        }
+    }
+}
+
+#[test]
+fn every_schema_and_every_field_has_a_description() {
+    fn fields(schemas: &Value, name: &str, schema: &Value, missing: &mut Vec<String>) {
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            let told = [property, &property["oneOf"][0], &property["oneOf"][1]].into_iter().any(|schema| {
+                let target = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+                says(&schema["description"]) || target.is_some_and(|target| says(&schemas[target]["description"]))
+            });
+            if !told {
+                missing.push(format!("{name}.{field}"));
+            }
+        }
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            fields(schemas, name, part, missing);
+        }
+    }
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let mut missing = Vec::new();
+    for (name, schema) in schemas.as_object().expect("schemas") {
+        if !says(&schema["description"]) {
+            missing.push(name.clone());
+        }
+        fields(schemas, name, schema, &mut missing);
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Whoever makes requests from the document (a tool, a form) learns from `format` what a text must look like.
+#[test]
+fn a_text_of_a_request_with_a_form_of_its_own_names_it() {
+    const FORMATS: [(&str, &str); 7] = [
+        ("cron_expression", "cron"),
+        ("time_zone", "time-zone"),
+        ("query_time_range", "time-range"),
+        ("catch_up_window", "catch-up-window"),
+        ("es_endpoint", "endpoint"),
+        ("es_index_pattern", "index-pattern"),
+        ("mapping", "mapping"),
+    ];
+    let document = document();
+    let mut found = 0;
+    for (name, operation) in operations(&document) {
+        for (kind, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            let reference = content["schema"]["$ref"].as_str().unwrap_or_default();
+            let schema = document.pointer(reference.trim_start_matches('#')).unwrap_or(&content["schema"]);
+            for (field, format) in FORMATS {
+                if let Some(property) = schema["properties"].get(field) {
+                    assert_eq!(property["format"], format, "{name} {kind}: {field}");
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found >= FORMATS.len(), "{found}");
 }
 
 #[test]

@@ -206,6 +206,8 @@ async fn a_retry_runs_the_failed_and_cancelled_hosts_for_the_same_window() {
             SyncStatus::NotInPool,
             SyncStatus::Cancelled,
         ];
+        // A host that has its outcome is not published any more.
+        until("the first run is published", async || server.ready(JobQueue::Manual).await == 5).await;
         server.finish_hosts(1, &hosts.into_iter().zip(outcomes).collect::<Vec<_>>()).await;
         // As if it had been a while ago, by a task.
         let age = "UPDATE es_sync_execution_log SET window_from = window_from - INTERVAL 3 DAY, mon_date = '2026-01-02', \

@@ -94,7 +94,7 @@ spec:
         - name: {{ $name }}
           containerPort: {{ $number }}
         {{- end }}
-      # Alive: the process answers, also while the database is away. A database that is down restarts nobody.
+      # Alive: the process answers and its loops go round, also while the database is away: an outage restarts nobody.
       startupProbe:
         httpGet: { path: /healthz, port: {{ .probePort }} }
         periodSeconds: 2

@@ -27,7 +27,7 @@ the variable names it to the program. Only what the component needs.
 {{- $items = append $items (include "hostsync.secret" (dict "root" $root "file" "viewer-token" "variable" "HOSTSYNC_API__VIEWER_TOKEN_FILE" "ref" $s.viewerToken) | fromJson) -}}
 {{- end -}}
 {{- end -}}
-{{- if has .component (list "api" "worker") -}}
+{{- if has .component (list "api" "scheduler" "worker") -}}
 {{- range $name, $endpoint := $root.Values.config.elasticsearch.endpoints -}}
 {{- range $key := list "password" "api_key" "bearer_token" -}}
 {{- with index $endpoint $key -}}
@@ -47,7 +47,7 @@ the variable names it to the program. Only what the component needs.
 - name: {{ .variable }}
   value: /run/hostsync/secrets/{{ .file }}
 {{- end }}
-{{- if has .component (list "api" "worker") }}
+{{- if has .component (list "api" "scheduler" "worker") }}
 {{- range $name, $endpoint := .root.Values.config.elasticsearch.endpoints }}
 {{- with $endpoint.username }}
 - name: HOSTSYNC_ELASTICSEARCH__ENDPOINTS__{{ upper $name }}__USERNAME

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::error::SearchError;
+use super::error::{RefusalKind, SearchError};
 use super::field_types_cache::FieldTypesCache;
 use super::identity::KnownIdentity;
 use super::index_pattern::valid_index_pattern;
@@ -289,6 +289,12 @@ impl Endpoint {
         Err(error.map_reason(|reason| self.presentable(None, reason)))
     }
 
+    /// Names the pattern by which [`Self::ping`] asks through a query proxy, until something is searched through it.
+    pub fn ping_by(&self, index_pattern: &str) {
+        let mut last_pattern = self.last_pattern.lock().unwrap_or_else(PoisonError::into_inner);
+        last_pattern.get_or_insert_with(|| index_pattern.to_owned());
+    }
+
     /// `GET` of the root of a cluster.
     pub(super) async fn root(&self) -> Result<Vec<u8>, SearchError> {
         self.exchange(self.request(Method::GET, self.url.clone())).await
@@ -311,8 +317,10 @@ impl Endpoint {
 
     /// Sends a search and gives what comes back, a refusal too.
     pub(super) async fn ask_whatever(&self, index_pattern: &str, body: &Value) -> Result<Told, SearchError> {
-        valid_index_pattern(index_pattern)
-            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
+        valid_index_pattern(index_pattern).map_err(|error| SearchError::Refused {
+            reason: format!("the index pattern {error}"),
+            kind: RefusalKind::IndexPattern,
+        })?;
         let request = match self.kind {
             EndpointKind::Cluster => {
                 let mut url = self.index_url(index_pattern, "_search")?;
@@ -349,7 +357,10 @@ impl Endpoint {
             Ok(mut segments) => {
                 segments.pop_if_empty().push(index_pattern).push(command);
             }
-            Err(()) => return Err(SearchError::Refused { reason: "the url of the endpoint has no path".to_owned() }),
+            Err(()) => {
+                let reason = "the url of the endpoint has no path".to_owned();
+                return Err(SearchError::Refused { reason, kind: RefusalKind::Other });
+            }
         }
         Ok(url)
     }

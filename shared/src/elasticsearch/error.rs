@@ -46,7 +46,34 @@ pub enum SearchError {
     Refused {
         /// For people.
         reason: String,
+        /// For the metrics.
+        kind: RefusalKind,
     },
+}
+
+/// What is wrong with a search that will never be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalKind {
+    /// The endpoint does not accept who asks (401, 403).
+    Credentials,
+    /// The index pattern is none, or matches nothing.
+    IndexPattern,
+    /// A field of the mapping does not exist or has a type that cannot be used.
+    Field,
+    /// Anything else, such as the URL of the endpoint.
+    Other,
+}
+
+impl RefusalKind {
+    /// As it stands in a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::IndexPattern => "index_pattern",
+            Self::Field => "field",
+            Self::Other => "other",
+        }
+    }
 }
 
 impl SearchError {
@@ -57,7 +84,7 @@ impl SearchError {
             | Self::TimedOut { reason }
             | Self::TooLarge { reason }
             | Self::Incomplete { reason }
-            | Self::Refused { reason } => reason,
+            | Self::Refused { reason, .. } => reason,
         }
     }
 
@@ -67,7 +94,7 @@ impl SearchError {
         | Self::TimedOut { reason }
         | Self::TooLarge { reason }
         | Self::Incomplete { reason }
-        | Self::Refused { reason }) = &mut self;
+        | Self::Refused { reason, .. }) = &mut self;
         *reason = rewrite(reason);
         self
     }
@@ -88,7 +115,8 @@ impl SearchError {
             return Self::TimedOut { reason: format!("the search engine did not answer within {limit}") };
         }
         if error.is_builder() {
-            return Self::Refused { reason: format!("the request could not be made: {}", causes(&error)) };
+            let reason = format!("the request could not be made: {}", causes(&error));
+            return Self::Refused { reason, kind: RefusalKind::Other };
         }
         if error.is_decode() {
             return Self::Incomplete { reason: format!("the answer could not be decoded: {}", causes(&error)) };
@@ -114,6 +142,7 @@ impl SearchError {
                      set the url of the endpoint to where it is",
                     to.unwrap_or_default()
                 ),
+                kind: RefusalKind::Other,
             };
         }
         match (status, cause) {
@@ -126,12 +155,18 @@ impl SearchError {
             (502..=504, _) => Self::Outage { reason: reason("the search engine is not available"), busy: false },
             (408, _) => Self::TimedOut { reason: reason("the time for the search was up") },
             (500.., _) => Self::Incomplete { reason: reason("the search engine failed") },
-            (401, _) => {
-                Self::Refused { reason: reason("the search engine did not accept the credentials of the endpoint") }
+            (401, _) => Self::Refused {
+                reason: reason("the search engine did not accept the credentials of the endpoint"),
+                kind: RefusalKind::Credentials,
+            },
+            (403, _) => Self::Refused {
+                reason: reason("the credentials of the endpoint do not allow this search"),
+                kind: RefusalKind::Credentials,
+            },
+            (404, _) => {
+                Self::Refused { reason: reason("what was searched does not exist"), kind: RefusalKind::IndexPattern }
             }
-            (403, _) => Self::Refused { reason: reason("the credentials of the endpoint do not allow this search") },
-            (404, _) => Self::Refused { reason: reason("what was searched does not exist") },
-            _ => Self::Refused { reason: reason("the search engine refused the search") },
+            _ => Self::Refused { reason: reason("the search engine refused the search"), kind: RefusalKind::Other },
         }
     }
 }
@@ -143,7 +178,7 @@ impl From<Refusal> for SearchError {
             Refusal::Partial { cause: Cause::TooLarge, .. } | Refusal::Truncated { .. } => Self::TooLarge { reason },
             Refusal::Partial { cause: Cause::Busy, .. } => Self::Outage { reason, busy: true },
             Refusal::Partial { cause: Cause::Other, .. } | Refusal::Malformed { .. } => Self::Incomplete { reason },
-            Refusal::NoShards => Self::Refused { reason },
+            Refusal::NoShards => Self::Refused { reason, kind: RefusalKind::IndexPattern },
         }
     }
 }
@@ -237,6 +272,22 @@ mod tests {
             assert!(matches!(of(status, &error("x")), SearchError::Refused { .. }), "{status}");
         }
         assert!(matches!(of(408, &error("x")), SearchError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_wrong() {
+        for (status, kind) in [
+            (401, RefusalKind::Credentials),
+            (403, RefusalKind::Credentials),
+            (404, RefusalKind::IndexPattern),
+            (400, RefusalKind::Other),
+            (301, RefusalKind::Other),
+        ] {
+            let refused = of(status, &error("x"));
+            assert!(matches!(refused, SearchError::Refused { kind: said, .. } if said == kind), "{status} {refused:?}");
+        }
+        let nothing = SearchError::from(Refusal::NoShards);
+        assert!(matches!(nothing, SearchError::Refused { kind: RefusalKind::IndexPattern, .. }), "{nothing:?}");
     }
 
     #[test]

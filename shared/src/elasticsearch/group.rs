@@ -3,7 +3,7 @@
 //! Owns the turning of pages and its bounds. What is asked and what a page says is `mapping`'s matter.
 
 use super::endpoint::Endpoint;
-use super::error::SearchError;
+use super::error::{RefusalKind, SearchError};
 use crate::mapping::{GroupCursor, GroupHosts, GroupPage, MAX_GROUP_HOSTS, Mapping, group_body, read_group};
 use crate::window::Window;
 
@@ -44,9 +44,11 @@ impl Endpoint {
     ) -> Result<GroupHosts, SearchError> {
         let too_many = || SearchError::Refused {
             reason: format!("the group \"{group}\" has more than {MAX_GROUP_HOSTS} hosts: narrow the index pattern"),
+            kind: RefusalKind::Other,
         };
         if mapping.group_field.is_none() {
-            return Err(SearchError::Refused { reason: "the mapping names no group_field".to_owned() });
+            let reason = "the mapping names no group_field".to_owned();
+            return Err(SearchError::Refused { reason, kind: RefusalKind::Field });
         }
         let fields = self.group_fields(index_pattern, mapping, window).await?;
         let mut pages = Vec::new();
@@ -79,8 +81,10 @@ impl Endpoint {
         (cursor, page_size): (&GroupCursor, usize),
     ) -> Result<GroupPage, SearchError> {
         let host_field = fields.types.hosts.get(cursor.host_field);
-        let host_field = host_field
-            .ok_or_else(|| SearchError::Refused { reason: "the place in the list of hosts is gone".to_owned() })?;
+        let host_field = host_field.ok_or_else(|| SearchError::Refused {
+            reason: "the place in the list of hosts is gone".to_owned(),
+            kind: RefusalKind::Other,
+        })?;
         let (name, group) = (fields.name.as_ref(), fields.group.as_ref().zip(group));
         let body = group_body(mapping, host_field, name, group, window, (cursor, page_size));
         let answer = self.ask(index_pattern, &body).await?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, Told};
-use super::error::SearchError;
+use super::error::{RefusalKind, SearchError};
 use super::index_pattern::valid_index_pattern;
 use crate::config::EndpointKind;
 use crate::mapping::{
@@ -37,8 +37,10 @@ impl Endpoint {
         window: Window,
         host: &str,
     ) -> Result<FieldTypes, SearchError> {
-        valid_index_pattern(index_pattern)
-            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
+        valid_index_pattern(index_pattern).map_err(|error| SearchError::Refused {
+            reason: format!("the index pattern {error}"),
+            kind: RefusalKind::IndexPattern,
+        })?;
         let of_window = (self.kind == EndpointKind::Proxy).then_some(window);
         if let Some(types) = self.field_types.get(index_pattern, mapping, of_window) {
             return Ok(types);
@@ -62,7 +64,7 @@ impl Endpoint {
     async fn legacy_interval(&self) -> Result<bool, SearchError> {
         let Some(identity) = self.identify().await? else { return Ok(false) };
         match identity.defect() {
-            Some(reason) => Err(SearchError::Refused { reason }),
+            Some(reason) => Err(SearchError::Refused { reason, kind: RefusalKind::Other }),
             None => Ok(identity.has_legacy_interval_only()),
         }
     }
@@ -77,14 +79,18 @@ impl Endpoint {
     ) -> SearchError {
         match &error {
             FieldTypesError::Malformed { .. } => return SearchError::Incomplete { reason: error.to_string() },
-            FieldTypesError::Unusable { .. } => return SearchError::Refused { reason: error.to_string() },
+            FieldTypesError::Unusable { .. } => {
+                return SearchError::Refused { reason: error.to_string(), kind: RefusalKind::Field };
+            }
             FieldTypesError::NoIndex | FieldTypesError::Missing { .. } => {}
         }
         let searched = self.count(index_pattern, mapping, window).await;
         match (error, searched) {
             (FieldTypesError::NoIndex, Err(error)) => error,
             (error @ FieldTypesError::NoIndex, Ok(_)) => SearchError::Incomplete { reason: error.to_string() },
-            (error, Ok(_) | Err(SearchError::Refused { .. })) => SearchError::Refused { reason: error.to_string() },
+            (error, Ok(_) | Err(SearchError::Refused { .. })) => {
+                SearchError::Refused { reason: error.to_string(), kind: RefusalKind::Field }
+            }
             (_, Err(error)) => error,
         }
     }
@@ -107,8 +113,10 @@ impl Endpoint {
         mapping: &Mapping,
         window: Window,
     ) -> Result<GroupFields, SearchError> {
-        valid_index_pattern(index_pattern)
-            .map_err(|error| SearchError::Refused { reason: format!("the index pattern {error}") })?;
+        valid_index_pattern(index_pattern).map_err(|error| SearchError::Refused {
+            reason: format!("the index pattern {error}"),
+            kind: RefusalKind::IndexPattern,
+        })?;
         if self.kind == EndpointKind::Proxy {
             let grouping = async |key: &str, field: &Option<String>| match field {
                 None => Ok(None),
@@ -166,6 +174,7 @@ impl Endpoint {
                             "the field \"{field}\" ({key} of the mapping) is a text in some of the indices only: \
                              narrow the pattern to indices of one shape"
                         ),
+                        kind: RefusalKind::Field,
                     });
                 }
                 _ => {}
@@ -220,6 +229,7 @@ impl Endpoint {
                     "the field \"{field}\" ({key} of the mapping) is text in {index}: it must be keyword or ip, or \
                      have a keyword field \"{field}{KEYWORD_SUFFIX}\" beside it"
                 ),
+                kind: RefusalKind::Field,
             });
         }
         if !is_partial && without.is_empty() {
@@ -252,6 +262,7 @@ impl Endpoint {
         if indices.get("sum_other_doc_count").and_then(Value::as_u64) != Some(0) {
             return Err(SearchError::Refused {
                 reason: format!("the pattern matches more than {MAX_INDICES} indices: narrow it"),
+                kind: RefusalKind::Other,
             });
         }
         let (mut with_keyword, mut without) = (BTreeSet::new(), BTreeSet::new());

@@ -15,7 +15,7 @@ mod probe;
 mod search;
 
 pub use endpoint::{Auth, Endpoint, EndpointError, EndpointSettings, MAX_ANSWER_BYTES};
-pub use error::SearchError;
+pub use error::{RefusalKind, SearchError};
 pub use group::GROUP_PAGE;
 pub use identity::{Identity, Product};
 pub use index_pattern::{IndexPatternError, MAX_INDEX_PATTERN_BYTES, valid_index_pattern};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
-use super::error::SearchError;
+use super::error::{RefusalKind, SearchError};
 use super::identity::Product;
 use crate::config::EndpointKind;
 use crate::mapping::{
@@ -108,11 +108,11 @@ impl Endpoint {
             probe.product = Some(identity.product);
             probe.version = Some(identity.version);
             if let Some(reason) = defect {
-                return Err(SearchError::Refused { reason });
+                return Err(SearchError::Refused { reason, kind: RefusalKind::Other });
             }
         }
         let documents = self.count(index_pattern, mapping, window).await;
-        if let Err(SearchError::Refused { reason }) = &documents {
+        if let Err(SearchError::Refused { reason, .. }) = &documents {
             let is_missing = reason.contains("no index matches") || reason.contains("does not exist");
             probe.index_exists = is_missing.then_some(false);
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use futures_util::future::try_join_all;
 
 use super::endpoint::Endpoint;
-use super::error::SearchError;
+use super::error::{RefusalKind, SearchError};
 use crate::config::EndpointKind;
 use crate::mapping::{FieldTypes, Found, HostReading, Mapping, PlanError, read_answer, search_body};
 use crate::window::Window;
@@ -115,7 +115,7 @@ impl Endpoint {
                     && reason.contains("fielddata=true on [")
                     && !reason.contains(&format!("[{}]", mapping.host_field)) =>
             {
-                SearchError::Refused { reason }
+                SearchError::Refused { reason, kind: RefusalKind::Field }
             }
             error => error,
         }
@@ -132,7 +132,7 @@ impl Endpoint {
         let searches = types.hosts.iter().map(async |host_field| {
             let body = search_body(mapping, types, host_field, window, hosts).map_err(|error| match error {
                 PlanError::TooManyHosts { .. } => SearchError::TooLarge { reason: error.to_string() },
-                PlanError::NoHosts => SearchError::Refused { reason: error.to_string() },
+                PlanError::NoHosts => SearchError::Refused { reason: error.to_string(), kind: RefusalKind::Other },
             })?;
             let answer = self.ask(index_pattern, &body).await?;
             let answer = read_answer(mapping, types, host_field, hosts, &answer).map_err(SearchError::from);

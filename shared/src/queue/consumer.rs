@@ -14,6 +14,7 @@ use lapin::{Channel, Connection, Consumer};
 
 use super::acks::{Acker, Outstanding};
 use super::job::{Job, UnreadableJob};
+use super::published_at;
 use super::{QueueError, QueueSettings, bounded, connect};
 use crate::execution::JobQueue;
 
@@ -45,6 +46,8 @@ pub struct Received {
     pub body: Vec<u8>,
     /// Deliveries of this message before this one, as the quorum queue counts them.
     pub earlier_deliveries: u32,
+    /// How long ago it was published, for a first delivery whose publisher said when.
+    pub on_its_way: Option<Duration>,
     /// Trace context of the publisher.
     pub headers: BTreeMap<String, String>,
     /// To ack or give back.
@@ -84,7 +87,7 @@ impl JobConsumer {
     }
 
     /// The next delivery. `in_hand` is how many deliveries the caller holds unacknowledged: while it holds some, silence
-    /// is normal. Safe to drop and call again.
+    /// is normal. It is asked every [`WATCHDOG`] of silence. Safe to drop and call again.
     ///
     /// # Errors
     ///
@@ -162,6 +165,8 @@ impl Received {
     fn new(delivery: lapin::message::Delivery, acker: Acker) -> Self {
         let mut headers = BTreeMap::new();
         let earlier_deliveries = earlier_deliveries(&delivery);
+        let on_its_way = delivery.properties.headers().as_ref().and_then(published_at::elapsed);
+        let on_its_way = on_its_way.filter(|_| !delivery.redelivered);
         if let Some(table) = delivery.properties.headers() {
             for (name, value) in table {
                 if let AMQPValue::LongString(text) = value {
@@ -169,7 +174,8 @@ impl Received {
                 }
             }
         }
-        Self { job: Job::decode(&delivery.data), body: delivery.data, earlier_deliveries, headers, acker }
+        let job = Job::decode(&delivery.data);
+        Self { job, body: delivery.data, earlier_deliveries, on_its_way, headers, acker }
     }
 }
 

@@ -10,7 +10,7 @@ use lapin::{Channel, Confirmation, Connection};
 
 use super::consumer::earlier_deliveries;
 use super::job::{Job, UnreadableJob};
-use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look};
+use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look, published_at};
 use crate::execution::JobQueue;
 
 /// Looks that a letter is given before it is put in anew. RabbitMQ 4 drops a message of a quorum queue after 20
@@ -82,7 +82,8 @@ impl DeadLetters {
     /// The broker's; the letter is still there.
     pub async fn requeue(&self, letter: &DeadLetter) -> Result<(), QueueError> {
         // The trace goes on; the story of its death would be taken for that of the new message.
-        let headers = headers(&letter.delivery, |name| !name.starts_with("x-"));
+        let mut headers = headers(&letter.delivery, |name| !name.starts_with("x-"));
+        published_at::mark(&mut headers);
         self.publish(self.topology.jobs_exchange(), Topology::routing_key(letter.queue), letter, headers).await?;
         self.drop(letter).await
     }

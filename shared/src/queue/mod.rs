@@ -8,6 +8,7 @@ mod consumer;
 mod dead_letters;
 mod inspect;
 mod job;
+mod published_at;
 mod publisher;
 mod refusal;
 mod topology;
@@ -21,7 +22,7 @@ pub use consumer::{JobConsumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use inspect::{Broker, Declared, Depth};
 pub use job::{Job, UnreadableJob};
-pub use publisher::{OutgoingJob, PublishReport, Publisher};
+pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
 pub use refusal::Refusal;
 pub use topology::{MAX_JOBS, Topology};
 

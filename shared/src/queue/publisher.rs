@@ -16,10 +16,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::job::Job;
+use super::published_at;
 use super::topology::Topology;
 use super::{BROKER_TIMEOUT, QueueError, QueueSettings, bounded, connect};
 use crate::execution::JobQueue;
-use crate::metrics::PublishOutcome;
+use crate::metrics::{self, PublishOutcome};
 
 /// Publishes in flight on one channel before their confirms are awaited.
 const PIPELINE: usize = 1_000;
@@ -37,6 +38,17 @@ pub struct OutgoingJob {
     pub job: Job,
     /// Where it goes.
     pub queue: JobQueue,
+}
+
+/// Messages that are ready for delivery, by queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depths {
+    /// Jobs of schedules and large runs.
+    pub bulk: u32,
+    /// Jobs of small runs made by a person.
+    pub manual: u32,
+    /// What could not be read.
+    pub dead: u32,
 }
 
 /// What became of a batch of publishes.
@@ -130,8 +142,9 @@ impl Publisher {
             }
         };
         let exchange = self.topology.jobs_exchange();
-        let properties = properties(headers);
         for chunk in jobs.chunks(PIPELINE) {
+            let began = Instant::now();
+            let properties = properties(headers);
             let bodies: Vec<Vec<u8>> = chunk.iter().map(|outgoing| outgoing.job.encode()).collect();
             let publishes = chunk.iter().zip(&bodies).map(|(outgoing, body)| {
                 channel.basic_publish(
@@ -164,6 +177,9 @@ impl Publisher {
             }
             if report.error.is_some() {
                 break;
+            }
+            if let Some(first) = chunk.first() {
+                metrics::Metrics::global().publish_confirm_duration(first.queue, began.elapsed());
             }
         }
         report.confirmed.resize(jobs.len(), false);
@@ -211,13 +227,21 @@ impl Publisher {
     /// The broker's.
     pub async fn ready_messages(&self, queue: JobQueue) -> Result<u32, QueueError> {
         let channel = self.channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = bounded(
-            "asking for the depth of a queue",
-            channel.queue_declare(self.topology.queue(queue).into(), passive, FieldTable::default()),
-        )
-        .await?;
-        Ok(declared.message_count())
+        ready_in(&channel, self.topology.queue(queue)).await
+    }
+
+    /// Messages of every queue that are ready for delivery.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn depths(&self) -> Result<Depths, QueueError> {
+        let channel = self.channel().await?;
+        Ok(Depths {
+            bulk: ready_in(&channel, self.topology.queue(JobQueue::Bulk)).await?,
+            manual: ready_in(&channel, self.topology.queue(JobQueue::Manual)).await?,
+            dead: ready_in(&channel, self.topology.dead_queue()).await?,
+        })
     }
 
     async fn channel(&self) -> Result<managed::Object<ChannelManager>, QueueError> {
@@ -230,11 +254,18 @@ impl Publisher {
     }
 }
 
+async fn ready_in(channel: &Channel, queue: String) -> Result<u32, QueueError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
+    Ok(bounded("asking for the depth of a queue", asked).await?.message_count())
+}
+
 fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {
     let mut table = FieldTable::default();
     for (name, value) in headers {
         table.insert(name.as_str().into(), AMQPValue::LongString(value.as_str().into()));
     }
+    published_at::mark(&mut table);
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type("application/json".into())

@@ -1,4 +1,4 @@
-//! `es_sync_endpoint_state`: which search endpoints are closed for the fleet, and when one worker may probe.
+//! `es_sync_endpoint_state`: which search endpoints are closed for the fleet, and when one process may probe.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::MySqlConnection;

@@ -4,6 +4,7 @@
 //! repair). Every guarded statement says so in its result; the caller that finds itself replaced stops.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
@@ -392,6 +393,53 @@ pub async fn running(
             trace_context,
         })
         .collect())
+}
+
+/// Jobs of prepared runs above their watermark, by queue: those that were not published yet, not those that wait for
+/// their clock. From the rows of the runs alone; where the rows of several runs were inserted at the same time it is a
+/// bit too many, never more than are pending.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn unpublished_jobs(connection: &mut MySqlConnection) -> Result<Vec<(JobQueue, u64)>, sqlx::Error> {
+    let rows: Vec<(String, u64)> = sqlx::query_as(
+        "SELECT queue, CAST(SUM(LEAST(pending_count, last_detail_id - published_watermark)) AS UNSIGNED)
+         FROM es_sync_execution_log
+         WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL
+           AND published_watermark < last_detail_id
+         GROUP BY queue",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(queue, jobs)| (queue.parse().unwrap_or(JobQueue::Bulk), jobs)).collect())
+}
+
+/// By queue, the longest time for which a run whose jobs have been published has had no outcome: since it was prepared, or
+/// since its last outcome, or since its endpoint was opened, whichever was last. Runs of closed endpoints do not count.
+/// From the rows of the runs alone.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(JobQueue, Duration)>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT log.queue,
+                MAX(TIMESTAMPDIFF(MICROSECOND,
+                    GREATEST(log.prepared_at, COALESCE(log.progress_at, log.prepared_at),
+                             COALESCE(endpoint.opened_at, log.prepared_at)),
+                    UTC_TIMESTAMP(3)))
+         FROM es_sync_execution_log AS log
+         LEFT JOIN es_sync_endpoint_state AS endpoint
+             ON endpoint.endpoint = CONVERT(log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin
+         WHERE log.execution_status = 'running' AND log.closing_status IS NULL AND log.prepared_at IS NOT NULL
+           AND log.published_at IS NOT NULL AND log.pending_count > 0 AND endpoint.closed_since IS NULL
+         GROUP BY log.queue",
+    )
+    .fetch_all(connection)
+    .await?;
+    let duration = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
+    Ok(rows.into_iter().map(|(queue, us)| (queue.parse().unwrap_or(JobQueue::Bulk), duration(us))).collect())
 }
 
 /// Those of `ids` that take results: running and not closing.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
-use crate::execution::{ExecutionId, OverlapPolicy, TaskId};
+use crate::execution::{ExecutionId, ExecutionStatus, OverlapPolicy, TaskId};
 
 /// A live task as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,6 +281,56 @@ pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), 
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What the last ended run of an enabled task brought.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LastResult {
+    /// The task's name.
+    pub task_name: String,
+    /// As written.
+    pub cron_expression: String,
+    /// IANA name; empty = the default.
+    pub time_zone: String,
+    /// `@every` counts from here.
+    pub schedule_anchor: Option<DateTime<Utc>>,
+    /// Up to when the run read.
+    pub window_to: DateTime<Utc>,
+    /// Hosts of the run that are in the pool.
+    pub hosts: u32,
+    /// Those that got their values.
+    pub synced: u32,
+}
+
+/// The last ended run of each enabled task that has one, in order of the tasks' ids, at most `limit`. Four steps in an
+/// index a task.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<LastResult>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT task.task_name, task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.schedule_anchor,
+                log.window_to, CAST(log.total_hosts - log.not_in_pool_count AS UNSIGNED) AS hosts,
+                log.success_count AS synced
+         FROM es_sync_task_config AS task
+         JOIN es_sync_execution_log AS log ON log.id = GREATEST(0",
+    );
+    for status in
+        [ExecutionStatus::Success, ExecutionStatus::Partial, ExecutionStatus::Failed, ExecutionStatus::Cancelled]
+    {
+        query
+            .push(
+                ", COALESCE((SELECT id FROM es_sync_execution_log AS ended
+                             WHERE ended.task_id = task.id AND ended.execution_status = ",
+            )
+            .push_bind(status.as_str())
+            .push(" ORDER BY id DESC LIMIT 1), 0)");
+    }
+    query
+        .push(") WHERE task.is_enabled = 1 AND task.deleted_at IS NULL AND log.window_to IS NOT NULL ORDER BY task.id LIMIT ")
+        .push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// Enabled tasks whose fire is due, or whose next fire is to be computed; longest due first, at most `limit`.

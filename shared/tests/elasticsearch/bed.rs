@@ -177,7 +177,7 @@ pub(crate) fn assert_close(measured: Option<Stats>, expected: Stats) {
 
 pub(crate) fn assert_refused(result: Result<SearchAnswer, SearchError>, sign: &str) {
     match result {
-        Err(SearchError::Refused { reason }) => assert!(reason.contains(sign), "{reason}"),
+        Err(SearchError::Refused { reason, .. }) => assert!(reason.contains(sign), "{reason}"),
         other => panic!("{sign}: {other:?}"),
     }
 }

@@ -1,8 +1,11 @@
 //! What the services count and measure, for Prometheus and, where configured, by OTLP.
 //!
 //! Owns every instrument: its name, unit, labels and buckets. All labels come from closed sets (an
-//! endpoint's name comes from the configuration): never a host, an id or a text from outside. One set of
-//! instruments serves the whole process, also when it runs several services, and works uninitialised.
+//! endpoint's name comes from the configuration): never a host, an id or a text from outside; a task's name
+//! only for as many tasks as the caller bounds. One set of instruments serves the whole process, also when it runs
+//! several services, and works uninitialised.
+
+mod observed;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +19,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use url::Url;
 
+use self::observed::{LoopAges, Series};
+use crate::elasticsearch::RefusalKind;
 use crate::execution::{ExecutionStatus, JobQueue, SyncStatus};
+use crate::loops::Loops;
 use crate::telemetry::{signal_url, use_ring};
 
 /// The content type of [`Metrics::render`].
@@ -27,6 +33,12 @@ const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// Upper bounds of the buckets of a fire's lateness, in seconds.
 const LATENESS_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+
+/// Upper bounds of the buckets of a job's time in its queue, in seconds.
+const QUEUE_SECONDS: [f64; 13] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0];
+
+/// The one pool of connections that a process has.
+const POOL: &str = "database";
 
 /// Upper bounds of the buckets of a batch's size, in hosts.
 const HOSTS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0];
@@ -140,6 +152,27 @@ labels! {
     }
 }
 
+labels! {
+    /// A queue of the broker.
+    QueueName {
+        /// Jobs of schedules and large runs.
+        Bulk = "bulk",
+        /// Jobs of small runs made by a person.
+        Manual = "manual",
+        /// What could not be read.
+        Dead = "dead",
+    }
+}
+
+impl From<JobQueue> for QueueName {
+    fn from(queue: JobQueue) -> Self {
+        match queue {
+            JobQueue::Bulk => Self::Bulk,
+            JobQueue::Manual => Self::Manual,
+        }
+    }
+}
+
 /// The instruments of this process. Cheap to clone; every method may be called at any time from anywhere.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -163,6 +196,17 @@ struct Inner {
     endpoint_closed: Gauge<u64>,
     http_duration: Histogram<f64>,
     rpc_duration: Histogram<f64>,
+    source_refusals: Counter<u64>,
+    job_queue_duration: Histogram<f64>,
+    publish_confirm_duration: Histogram<f64>,
+    dependency_ready: Gauge<u64>,
+    connections: Gauge<u64>,
+    connections_max: Gauge<u64>,
+    queue_depth: Series,
+    queue_oldest_job_age: Series,
+    outbox_depth: Series,
+    hosts_stale: Series,
+    loop_ages: LoopAges,
 }
 
 impl Metrics {
@@ -311,6 +355,67 @@ impl Metrics {
         let labels = [KeyValue::new("method", method.to_owned()), KeyValue::new("code", code)];
         self.0.rpc_duration.record(duration.as_secs_f64(), &labels);
     }
+
+    /// A search that an endpoint will never answer, by the endpoint's name.
+    pub fn source_refusal(&self, endpoint: &str, kind: RefusalKind) {
+        let labels = [KeyValue::new("endpoint", endpoint.to_owned()), KeyValue::new("reason", kind.as_str())];
+        self.0.source_refusals.add(1, &labels);
+    }
+
+    /// How long a job was on its way from its publish to its first delivery.
+    pub fn job_queue_duration(&self, queue: JobQueue, duration: Duration) {
+        self.0.job_queue_duration.record(duration.as_secs_f64(), &[KeyValue::new("queue", queue.as_str())]);
+    }
+
+    /// How long a chunk of jobs took from its publish to its last confirm.
+    pub fn publish_confirm_duration(&self, queue: JobQueue, duration: Duration) {
+        self.0.publish_confirm_duration.record(duration.as_secs_f64(), &[KeyValue::new("queue", queue.as_str())]);
+    }
+
+    /// Whether a dependency answered when it was last used, by its name in `/readyz`.
+    pub fn dependency_ready(&self, dependency: &'static str, is_ready: bool) {
+        self.0.dependency_ready.record(u64::from(is_ready), &[KeyValue::new("dependency", dependency)]);
+    }
+
+    /// Connections of the process to the database: those that are idle, those in use, and the most there may be.
+    pub fn connections(&self, idle: u64, used: u64, max: u64) {
+        let pool = || KeyValue::new("db.client.connection.pool.name", POOL);
+        let of = |state: &'static str| [pool(), KeyValue::new("db.client.connection.state", state)];
+        self.0.connections.record(idle, &of("idle"));
+        self.0.connections.record(used, &of("used"));
+        self.0.connections_max.record(max, &[pool()]);
+    }
+
+    /// Messages that are ready in each queue; a queue that is left out has no depth until it is said again.
+    pub fn queue_depths(&self, depths: impl IntoIterator<Item = (QueueName, u32)>) {
+        self.0.queue_depth.say(depths.into_iter().map(|(queue, depth)| (queue.as_str().to_owned(), f64::from(depth))));
+    }
+
+    /// How long the oldest published job of each queue has waited for its first attempt; nothing waits: zero.
+    pub fn oldest_jobs(&self, ages: impl IntoIterator<Item = (JobQueue, Duration)>) {
+        let ages = ages.into_iter().map(|(queue, age)| (queue.as_str().to_owned(), age.as_secs_f64()));
+        self.0.queue_oldest_job_age.say(ages);
+    }
+
+    /// Jobs that wait in the database to be published, by their queue.
+    pub fn outbox_depths(&self, depths: impl IntoIterator<Item = (JobQueue, u64)>) {
+        self.0.outbox_depth.say(depths.into_iter().map(|(queue, depth)| (queue.as_str().to_owned(), number(depth))));
+    }
+
+    /// Stale hosts by the name of their task. The caller bounds how many tasks there are.
+    pub fn stale_hosts(&self, tasks: impl IntoIterator<Item = (String, u64)>) {
+        self.0.hosts_stale.say(tasks.into_iter().map(|(task, hosts)| (task, number(hosts))));
+    }
+
+    /// Shows the ages of these loops for as long as they live.
+    pub fn show_loops(&self, loops: &Loops) {
+        self.0.loop_ages.show(loops);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, far more than there are hosts")]
+fn number(count: u64) -> f64 {
+    count as f64
 }
 
 impl Inner {
@@ -348,6 +453,58 @@ impl Inner {
                 .build(),
             http_duration: seconds("hostsync.http.request.duration", "Requests by method, route and status.", &SECONDS),
             rpc_duration: seconds("hostsync.rpc.request.duration", "gRPC calls by method and code.", &SECONDS),
+            source_refusals: counter("hostsync.source.refusals", "Searches that an endpoint will never answer."),
+            job_queue_duration: seconds(
+                "hostsync.job.queue.duration",
+                "From the publish of a job to its first delivery to a worker.",
+                &QUEUE_SECONDS,
+            ),
+            publish_confirm_duration: seconds(
+                "hostsync.publish.confirm.duration",
+                "From the publish of a chunk of jobs to its last confirm.",
+                &SECONDS,
+            ),
+            dependency_ready: meter
+                .u64_gauge("hostsync.dependency.ready")
+                .with_description("1 if the dependency answered when it was last used, else 0.")
+                .build(),
+            connections: meter
+                .u64_gauge("db.client.connection.count")
+                .with_description("Connections of the process to the database, by state.")
+                .build(),
+            connections_max: meter
+                .u64_gauge("db.client.connection.max")
+                .with_description("The most connections that the process may have to the database.")
+                .build(),
+            queue_depth: Series::new(
+                &meter,
+                "hostsync.queue.depth",
+                "",
+                "Messages that are ready in a queue.",
+                "queue",
+            ),
+            queue_oldest_job_age: Series::new(
+                &meter,
+                "hostsync.queue.oldest_job.age",
+                "s",
+                "How long the oldest published job has waited for its first attempt.",
+                "queue",
+            ),
+            outbox_depth: Series::new(
+                &meter,
+                "hostsync.outbox.depth",
+                "",
+                "Jobs that wait in the database to be published.",
+                "queue",
+            ),
+            hosts_stale: Series::new(
+                &meter,
+                "hostsync.hosts.stale",
+                "",
+                "Hosts that the last ended run of a task left without new data.",
+                "task",
+            ),
+            loop_ages: LoopAges::new(&meter),
             registry,
             provider,
         }
@@ -397,6 +554,15 @@ mod tests {
         metrics.http_request("GET", "/api/cmdb/v1/es-sync-tasks/{task_id}", 200, second);
         metrics.http_request("BREW", "/", 405, second);
         metrics.rpc_request("cmpool.cmpool/get_es_sync_tasks", "OK", second);
+        metrics.source_refusal("default", RefusalKind::IndexPattern);
+        metrics.job_queue_duration(JobQueue::Bulk, second);
+        metrics.publish_confirm_duration(JobQueue::Manual, second);
+        metrics.dependency_ready("rabbitmq", true);
+        metrics.connections(1, 2, 10);
+        metrics.queue_depths([(JobQueue::Bulk.into(), 5), (QueueName::Dead, 1)]);
+        metrics.oldest_jobs([(JobQueue::Bulk, second)]);
+        metrics.outbox_depths([(JobQueue::Manual, 7)]);
+        metrics.stale_hosts([("nightly".to_owned(), 3)]);
     }
 
     #[test]
@@ -406,27 +572,41 @@ mod tests {
         let text = metrics.render();
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket")).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
+    db_client_connection_count{db_client_connection_pool_name="database",db_client_connection_state="idle"} 1
+    db_client_connection_count{db_client_connection_pool_name="database",db_client_connection_state="used"} 2
+    db_client_connection_max{db_client_connection_pool_name="database"} 10
     hostsync_attempts_failed_total{reason="source"} 1
     hostsync_batch_hosts_sum 500
     hostsync_batch_hosts_count 1
     hostsync_dead_letters_total 1
     hostsync_deliveries_dropped_total 2
+    hostsync_dependency_ready{dependency="rabbitmq"} 1
     hostsync_endpoint_closed{endpoint="default"} 1
     hostsync_executions_ended_total{status="partial"} 1
     hostsync_fire_lateness_seconds_sum 1
     hostsync_fire_lateness_seconds_count 1
     hostsync_fires_total{outcome="missed"} 3
+    hostsync_hosts_stale{task="nightly"} 3
     hostsync_http_request_duration_seconds_sum{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
     hostsync_http_request_duration_seconds_count{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
     hostsync_http_request_duration_seconds_sum{method="_OTHER",route="/",status="405"} 1
     hostsync_http_request_duration_seconds_count{method="_OTHER",route="/",status="405"} 1
+    hostsync_job_queue_duration_seconds_sum{queue="bulk"} 1
+    hostsync_job_queue_duration_seconds_count{queue="bulk"} 1
     hostsync_jobs_finished_total{reason="none",status="no_data"} 20
     hostsync_jobs_published_total{outcome="confirmed",queue="bulk"} 1000
+    hostsync_outbox_depth{queue="manual"} 7
+    hostsync_publish_confirm_duration_seconds_sum{queue="manual"} 1
+    hostsync_publish_confirm_duration_seconds_count{queue="manual"} 1
+    hostsync_queue_depth{queue="bulk"} 5
+    hostsync_queue_depth{queue="dead"} 1
+    hostsync_queue_oldest_job_age_seconds{queue="bulk"} 1
     hostsync_retries_scheduled_total{reason="source"} 1
     hostsync_rpc_request_duration_seconds_sum{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
     hostsync_rpc_request_duration_seconds_count{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
     hostsync_search_duration_seconds_sum{endpoint="default",outcome="complete"} 1
     hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
+    hostsync_source_refusals_total{endpoint="default",reason="index_pattern"} 1
     hostsync_write_duration_seconds_sum{outcome="committed"} 1
     hostsync_write_duration_seconds_count{outcome="committed"} 1
     "#);
@@ -439,6 +619,32 @@ mod tests {
     fn nothing_needs_to_be_set_up() {
         touch(&Metrics::global());
         assert!(Metrics::global().render().contains("hostsync_fires_total{outcome=\"missed\"}"));
+    }
+
+    #[test]
+    fn state_that_is_not_said_any_more_is_gone() {
+        let metrics = Metrics::detached();
+        metrics.queue_depths([(QueueName::Bulk, 5), (QueueName::Dead, 1)]);
+        assert!(metrics.render().contains("hostsync_queue_depth{queue=\"dead\"} 1"));
+        metrics.queue_depths([(QueueName::Bulk, 6)]);
+        let text = metrics.render();
+        assert!(text.contains("hostsync_queue_depth{queue=\"bulk\"} 6"), "{text}");
+        assert!(!text.contains("queue=\"dead\""), "{text}");
+    }
+
+    #[test]
+    fn a_loop_has_an_age_while_its_service_lives() {
+        let metrics = Metrics::detached();
+        let (loops, others) = (Loops::default(), Loops::default());
+        metrics.show_loops(&loops);
+        metrics.show_loops(&others);
+        let _turns = loops.begin("fire", Duration::from_secs(1));
+        let turns = others.begin("prune", Duration::from_secs(1));
+        let text = metrics.render();
+        assert!(text.contains("hostsync_loop_age_seconds{loop=\"fire\"} "), "{text}");
+        assert!(text.contains("hostsync_loop_age_seconds{loop=\"prune\"} "), "{text}");
+        drop((turns, others));
+        assert!(!metrics.render().contains("prune"));
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! Says how the fleet is: queues, outbox, the longest wait, stale hosts.
+//!
+//! Every scheduler says the same, since it is the state of the broker and the database and not its own. What cannot be
+//! found out is not said at all. Only rows of tasks and executions are read, never details.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use hostsync_shared::database;
+use hostsync_shared::execution::JobQueue;
+use hostsync_shared::loops::LIMIT;
+use hostsync_shared::metrics::{Metrics, QueueName};
+use hostsync_shared::schedule::CronSchedule;
+use hostsync_shared::tables::executions;
+use hostsync_shared::tables::tasks::{self, LastResult};
+
+use crate::Scheduler;
+
+/// Pause between two looks at queues and runs.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at the tasks.
+const SLOW: Duration = Duration::from_secs(30);
+
+/// Longest look.
+const LONGEST_LOOK: Duration = Duration::from_mins(1);
+
+/// Tasks that are looked at, the oldest first.
+const TASKS: u32 = 10_000;
+
+/// Tasks that are shown, those with the most stale hosts: a label for each.
+const SHOWN_TASKS: usize = 100;
+
+/// Both queues of jobs.
+const QUEUES: [JobQueue; 2] = [JobQueue::Bulk, JobQueue::Manual];
+
+/// Starts every look.
+pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>) {
+    every(scheduler, "queue gauges", QUICK, |scheduler| async move {
+        let depths = queue_depths(&scheduler).await;
+        Metrics::global().queue_depths(depths.as_ref().map_or(&[][..], |depths| &depths[..]).iter().copied());
+        depths.map(drop)
+    });
+    every(scheduler, "run gauges", QUICK, |scheduler| async move {
+        let waiting = waiting(&scheduler).await;
+        let known = waiting.as_ref().map_or(&[][..], |waiting| &waiting[..]);
+        Metrics::global().outbox_depths(known.iter().map(|of| (of.queue, of.unpublished)));
+        Metrics::global().oldest_jobs(known.iter().map(|of| (of.queue, of.longest)));
+        waiting.map(drop)
+    });
+    every(scheduler, "task gauges", SLOW, |scheduler| async move {
+        let stale = stale_hosts(&scheduler).await;
+        Metrics::global().stale_hosts(stale.as_ref().ok().cloned().unwrap_or_default());
+        stale.map(drop)
+    });
+}
+
+fn every<F>(
+    scheduler: &Arc<Scheduler>,
+    name: &'static str,
+    pause: Duration,
+    look: impl Fn(Arc<Scheduler>) -> F + Send + 'static,
+) where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let owner = Arc::clone(scheduler);
+    let turns = scheduler.loops.begin(name, LIMIT);
+    scheduler.shutdown.spawn_essential(name, async move {
+        while !owner.shutdown.is_stopping() {
+            turns.turned();
+            if let Err(error) = look(Arc::clone(&owner)).await {
+                tracing::debug!(error = %error, "the {name} are not known: {error}");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = owner.shutdown.stopping() => {}
+            }
+        }
+    });
+}
+
+async fn in_time<T, E>(look: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
+where
+    anyhow::Error: From<E>,
+{
+    Ok(tokio::time::timeout(LONGEST_LOOK, look).await.context("no answer in time")??)
+}
+
+async fn queue_depths(scheduler: &Scheduler) -> anyhow::Result<[(QueueName, u32); 3]> {
+    let depths = in_time(scheduler.publisher.depths()).await?;
+    Ok([(QueueName::Bulk, depths.bulk), (QueueName::Manual, depths.manual), (QueueName::Dead, depths.dead)])
+}
+
+/// What waits for a queue or in it.
+struct Waiting {
+    queue: JobQueue,
+    unpublished: u64,
+    longest: Duration,
+}
+
+async fn waiting(scheduler: &Scheduler) -> anyhow::Result<[Waiting; 2]> {
+    let (unpublished, longest) = in_time(async {
+        let mut connection = scheduler.pool.acquire().await?;
+        let unpublished = executions::unpublished_jobs(&mut connection).await?;
+        Ok::<_, sqlx::Error>((unpublished, executions::longest_waits(&mut connection).await?))
+    })
+    .await?;
+    Ok(QUEUES.map(|queue| Waiting {
+        queue,
+        unpublished: unpublished.iter().find(|(of, _)| *of == queue).map_or(0, |(_, jobs)| *jobs),
+        longest: longest.iter().find(|(of, _)| *of == queue).map_or(Duration::ZERO, |(_, longest)| *longest),
+    }))
+}
+
+async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(String, u64)>> {
+    let (now, results) = in_time(async {
+        let mut connection = scheduler.pool.acquire().await?;
+        let now = database::now(&mut connection).await?;
+        Ok::<_, sqlx::Error>((now, tasks::last_results(&mut connection, TASKS).await?))
+    })
+    .await?;
+    let mut stale: Vec<(String, u64)> = results
+        .into_iter()
+        .map(|result| {
+            let schedule = scheduler.defaults.schedule(&result.cron_expression, &result.time_zone).ok();
+            let hosts = stale(&result, schedule.as_ref(), now);
+            (result.task_name, hosts)
+        })
+        .collect();
+    stale.sort_by_key(|(_, hosts)| Reverse(*hosts));
+    stale.truncate(SHOWN_TASKS);
+    Ok(stale)
+}
+
+/// Hosts that the last ended run left without new data; all of its hosts, once two more fires of the task have passed.
+fn stale(result: &LastResult, schedule: Option<&CronSchedule>, now: DateTime<Utc>) -> u64 {
+    let anchor = result.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
+    let second_fire = schedule.and_then(|schedule| {
+        let first = schedule.next_after(result.window_to, anchor)?;
+        schedule.next_after(first, anchor)
+    });
+    let is_old = second_fire.is_some_and(|fire| fire < now);
+    let hosts = u64::from(result.hosts);
+    if is_old { hosts } else { hosts.saturating_sub(u64::from(result.synced)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Tz;
+
+    use super::*;
+
+    fn stale_at(now: &str) -> u64 {
+        let result = LastResult {
+            task_name: "nightly".to_owned(),
+            cron_expression: "0 0 * * * *".to_owned(),
+            time_zone: String::new(),
+            schedule_anchor: None,
+            window_to: "2026-03-01T10:00:00Z".parse().expect("a time"),
+            hosts: 100,
+            synced: 97,
+        };
+        let schedule = CronSchedule::parse(&result.cron_expression, Tz::UTC).expect("an expression");
+        stale(&result, Some(&schedule), now.parse().expect("a time"))
+    }
+
+    #[test]
+    fn hosts_that_the_last_run_left_out_are_stale() {
+        assert_eq!(stale_at("2026-03-01T10:05:00Z"), 3);
+        assert_eq!(stale_at("2026-03-01T12:00:00Z"), 3);
+    }
+
+    #[test]
+    fn all_hosts_are_stale_once_two_more_fires_have_passed() {
+        assert_eq!(stale_at("2026-03-01T12:00:01Z"), 100);
+    }
+}
