@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use hostsync_shared::database;
 use hostsync_shared::execution::{TaskId, UnknownWord};
 use hostsync_shared::statistics::percentile_ms;
@@ -18,6 +18,9 @@ use crate::state::{Api, within_bound};
 
 /// The range when the caller does not say where it begins.
 const DEFAULT_RANGE: TimeDelta = TimeDelta::days(7);
+
+/// Last year in which a range may end: a DATETIME reaches to the end of the next.
+const LAST_YEAR: i32 = 9998;
 
 /// Hosts and errors in an answer.
 const MOST: u32 = 20;
@@ -176,6 +179,10 @@ pub(crate) async fn stats(api: &Api, submitted: Submitted<StatsQuery>) -> Result
         } else if to - from > TimeDelta::days(bucket.longest_days()) {
             problems.add("from", too_early(bucket));
         }
+    }
+    // Widened to a whole bucket it must still be a time that the database knows.
+    if query.to.is_some_and(|to| to.year() > LAST_YEAR) {
+        problems.add("to", format!("must not be later than the year {LAST_YEAR}"));
     }
     problems.check()?;
     let task = query.task_id.unwrap_or(statistics::ALL);

@@ -71,7 +71,9 @@ fn every<F>(
     scheduler.shutdown.spawn_essential(name, async move {
         while !owner.shutdown.is_stopping() {
             turns.turned();
-            if let Err(error) = look(Arc::clone(&owner)).await {
+            // A look has nothing to finish: a stop does not wait for it.
+            let looked = owner.shutdown.token().run_until_cancelled(look(Arc::clone(&owner))).await;
+            if let Some(Err(error)) = looked {
                 tracing::debug!(error = %error, "the {name} are not known: {error}");
             }
             tokio::select! {

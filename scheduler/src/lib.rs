@@ -2,7 +2,7 @@
 //!
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
 //! so a second scheduler is a spare and not a danger. `fire` makes executions, `sweep` goes on with what others left,
-//! `prune` forgets what is old, `gauges` says how the fleet is.
+//! `rollup` adds ended runs to the statistics, `prune` forgets what is old, `gauges` says how the fleet is.
 
 mod fire;
 mod gauges;

@@ -53,6 +53,19 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
 /// Prunes one page; `true`: there may be more.
 async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
+    // First, so that an execution which cannot be pruned does not hold it up.
+    let now = database::now(&mut connection).await?;
+    if let Some(before) = now.checked_sub_signed(retention) {
+        while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(false);
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+    let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
+    newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
+    idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
     let old = executions::prunable(&mut connection, retention, RUNS).await?;
     let pruned = old.len();
     for id in old {
@@ -72,18 +85,6 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
         }
         executions::delete(&mut connection, id).await?;
     }
-    let now = database::now(&mut connection).await?;
-    if let Some(before) = now.checked_sub_signed(retention) {
-        while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
-            if scheduler.shutdown.is_stopping() {
-                return Ok(false);
-            }
-            tokio::time::sleep(BREATH).await;
-        }
-    }
-    let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
-    newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
-    idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }

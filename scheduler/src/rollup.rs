@@ -12,6 +12,7 @@ use hostsync_shared::statistics::{Failures, duration_step};
 use hostsync_shared::tables::{details, statistics};
 
 use crate::Scheduler;
+use crate::sweep::only_this_run;
 
 /// Executions looked up at a time.
 const RUNS: u32 = 200;
@@ -19,32 +20,32 @@ const RUNS: u32 = 200;
 /// Failed hosts read at a time.
 const HOSTS: u32 = 2_000;
 
-/// Adds all that have ended since.
+/// Adds all that have ended since. One that cannot be added holds up no other.
 pub(crate) async fn roll_up_ended(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
+    let mut after = ExecutionId(0);
     loop {
         let ids = {
             let mut connection = scheduler.pool.acquire().await?;
-            statistics::not_rolled_up(&mut connection, RUNS).await?
+            statistics::not_rolled_up(&mut connection, after, RUNS).await?
         };
-        let mut added = 0;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after = *last;
         for id in &ids {
             if scheduler.shutdown.is_stopping() {
                 return Ok(());
             }
-            added += u32::from(roll_up(&scheduler, *id).await?);
-        }
-        // What is left is being added by another scheduler.
-        if added == 0 || ids.len() < RUNS as usize {
-            return Ok(());
+            if let Err(error) = roll_up(&scheduler, *id).await {
+                only_this_run(*id, error.into())?;
+            }
         }
     }
 }
 
-/// Adds one execution. `false`: it is in already, or another is at it.
-async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<bool, sqlx::Error> {
+/// Adds one execution, unless it is in already or another scheduler is at it.
+async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<(), sqlx::Error> {
     let mut transaction = scheduler.pool.begin().await?;
     let Some(run) = statistics::lock_ended(&mut transaction, id).await? else {
-        return Ok(false);
+        return Ok(());
     };
     let mut failures = Failures::default();
     let mut after = 0;
@@ -64,6 +65,5 @@ async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<bool, sqlx::E
     statistics::add_failed_hosts(&mut transaction, &run, &hosts).await?;
     statistics::add_errors(&mut transaction, &run, &errors).await?;
     statistics::mark_rolled_up(&mut transaction, id).await?;
-    transaction.commit().await?;
-    Ok(true)
+    transaction.commit().await
 }

@@ -90,7 +90,7 @@ async fn closed_endpoints(scheduler: &Scheduler) -> Result<Vec<String>, sqlx::Er
 }
 
 /// Says what went wrong with one run. `Err`: it would go wrong with all of them, the sweep ends.
-fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), OutboxError> {
+pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), OutboxError> {
     if error.is_outage() {
         return Err(error);
     }

@@ -72,8 +72,7 @@ pub enum SchemaError {
 ///
 /// `url` is no `mysql://` URL.
 pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::Error> {
-    // The schema's own name stands in the URL; everything else about a session is set below.
-    let options = MySqlConnectOptions::from_str(url)?;
+    let options = options(url)?;
     Ok(MySqlPoolOptions::new()
         .max_connections(max_connections)
         .idle_timeout(POOL_IDLE_TIMEOUT)
@@ -89,9 +88,14 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
 ///
 /// The URL's, the way's, or the server's.
 pub async fn connect_once(url: &str) -> Result<MySqlConnection, sqlx::Error> {
-    let mut connection = MySqlConnection::connect(url).await?;
+    let mut connection = MySqlConnection::connect_with(&options(url)?).await?;
     prepare_session(&mut connection).await?;
     Ok(connection)
+}
+
+/// What `url` says, but for the session's time zone and character set: values are written and read in UTC and `utf8mb4`.
+fn options(url: &str) -> Result<MySqlConnectOptions, sqlx::Error> {
+    Ok(MySqlConnectOptions::from_str(url)?.timezone(Some("+00:00".to_owned())).charset("utf8mb4"))
 }
 
 /// READ COMMITTED, else `INSERT … SELECT` locks the CMDB's `hosts_pool`. Strict mode, else a value that does not fit
@@ -244,8 +248,9 @@ pub fn fault(error: &sqlx::Error) -> Fault {
         // lock wait time-out, deadlock, row changed since it was read
         1205 | 1213 | 1020 => Fault::Conflict,
         1062 => Fault::Duplicate,
-        // NULL, no default, out of range, cut short, wrong form, too long, overflow, foreign key, check constraint
-        1048 | 1364 | 1264 | 1265 | 1292 | 1366 | 1406 | 1690 | 1216 | 1452 | 3819 | 4025 => Fault::Data,
+        // NULL, no default, out of range, cut short, wrong form, too long, overflow, foreign key, check constraint, packet
+        // too large (a smaller batch may fit)
+        1048 | 1153 | 1364 | 1264 | 1265 | 1292 | 1366 | 1406 | 1690 | 1216 | 1452 | 3819 | 4025 => Fault::Data,
         // disk full, out of memory, too many connections, host blocked, access denied, shutdown, node not ready, table
         // full, read-only fail-over, query interrupted, connection killed, gone away
         1021 | 1030 | 1037 | 1040 | 1041 | 1042 | 1044 | 1045 | 1047 | 1053 | 1114 | 1129 | 1142 | 1152 | 1203

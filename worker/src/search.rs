@@ -198,8 +198,8 @@ fn split(searched: &mut Searched, parts: &mut Parts, mut part: Vec<String>, reas
 ///
 /// If this batch came forward (a host was answered, or spent its attempt alone), the hosts that are left spend none: some of
 /// them may only stand beside a heavy one. They come back fewer, so that this ends. If nothing came forward, nothing would
-/// the next time: the source is too slow for what it was asked for, and each host that it was asked for spends an attempt,
-/// as one that is too heavy alone does. Deferring these too would go round until the run's deadline.
+/// the next time either, until the run's deadline: so the hosts of the smallest part that was asked for spend an attempt, as
+/// one that is too heavy alone does, and the others come back without them.
 fn out_of_time(mut searched: Searched, unanswered: Parts, budget: Duration) -> Searched {
     let last = searched.made.iter().rev().find_map(|made| made.answer.as_ref().err()).cloned().unwrap_or_default();
     let reason = format!(
@@ -207,17 +207,16 @@ fn out_of_time(mut searched: Searched, unanswered: Parts, budget: Duration) -> S
         searched.made.len(),
         budget.as_secs_f64()
     );
+    let left: usize = unanswered.iter().map(Vec::len).sum();
     let came_forward = !searched.found.is_empty();
-    let hosts: Vec<String> = unanswered.into_iter().flatten().collect();
-    tracing::warn!(hosts = hosts.len(), came_forward, reason, "{} hosts of a batch are left: {reason}", hosts.len());
-    for host in hosts {
-        let found = if came_forward || !searched.asked_by.contains_key(&host) {
-            Found::Unavailable(reason.clone())
-        } else {
-            Found::AttemptFailed(Reason::new(ReasonClass::TooHeavy, reason.clone()))
-        };
-        searched.found.insert(host, found);
+    tracing::warn!(hosts = left, came_forward, reason, "{left} hosts of a batch are left: {reason}");
+    // A part that was not asked for has no host in `asked_by`.
+    let asked = |part: &&Vec<String>| part.iter().any(|host| searched.asked_by.contains_key(host));
+    let to_blame = unanswered.iter().filter(asked).min_by_key(|part| part.len()).filter(|_| !came_forward).cloned();
+    for host in unanswered.into_iter().flatten() {
+        searched.found.insert(host, Found::Unavailable(reason.clone()));
     }
+    fail_attempt(&mut searched, to_blame.unwrap_or_default(), &Reason::new(ReasonClass::TooHeavy, reason));
     searched
 }
 
@@ -301,14 +300,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_that_answers_nothing_within_the_budget_costs_each_host_one_attempt() {
+    async fn a_source_that_answers_nothing_within_the_budget_costs_the_smallest_part_an_attempt() {
         let server = source(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]).await;
         let searched = search_within(TIMEOUT + TIMEOUT / 2, &server, hosts(4)).await;
         assert_eq!(searched.made.len(), 2, "four, then two: no more fit");
-        for host in hosts(4) {
-            let Found::AttemptFailed(reason) = &searched.found[&host] else { panic!("{:?}", searched.found) };
-            assert_eq!(reason.class, ReasonClass::TooHeavy);
-            assert!(reason.text.contains("2 searches") && reason.text.contains("did not answer within"), "{reason:?}");
+        // Left are the second half and each of the first.
+        let Found::AttemptFailed(reason) = &searched.found["10.0.0.1"] else { panic!("{:?}", searched.found) };
+        assert_eq!(reason.class, ReasonClass::TooHeavy);
+        assert!(reason.text.contains("2 searches") && reason.text.contains("did not answer within"), "{reason:?}");
+        for host in &hosts(4)[1..] {
+            assert!(matches!(&searched.found[host], Found::Unavailable(_)), "{host}: {:?}", searched.found);
         }
         assert_eq!(searched.outage, None, "an endpoint that answers its probes stays open");
     }

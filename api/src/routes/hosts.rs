@@ -78,6 +78,9 @@ impl From<PoolEntry> for PoolHostBody {
 /// A host's row of `server_resources` for one day. Null is unknown.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct HostDayBody {
+    /// The address as the row has it: two rows of a day differ in how it is written.
+    #[schema(examples("10.0.0.1"))]
+    ip: String,
     /// The day, in the zone of the task that wrote it.
     mon_date: NaiveDate,
     /// Highest processor load, percent.
@@ -121,6 +124,7 @@ pub(crate) struct HostDayBody {
 impl From<HostDay> for HostDayBody {
     fn from(day: HostDay) -> Self {
         Self {
+            ip: day.ip,
             mon_date: day.mon_date,
             cpu_load: day.cpu_load,
             used_memory: day.used_memory,

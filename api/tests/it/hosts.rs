@@ -47,10 +47,11 @@ async fn a_host_shows_its_days_and_its_last_results() {
         let days = seen["days"].as_array().expect("days");
         let loads: Vec<&Value> = days.iter().map(|day| &day["cpu_load"]).collect();
         assert_eq!(loads, [&json!(12.5), &Value::Null, &json!(3.0)]);
-        assert_eq!((&days[0]["mon_date"], &days[0]["mem_percent_max"]), (&json!(today.to_string()), &json!(50.25)));
+        assert_eq!((&days[0]["ip"], &days[0]["mon_date"]), (&json!("10.0.0.1"), &json!(today.to_string())));
+        assert_eq!(days[0]["mem_percent_max"], 50.25);
         assert_eq!(
             (days[0]["used_disk"].clone(), days[0].as_object().map(serde_json::Map::len)),
-            (Value::Null, Some(13))
+            (Value::Null, Some(14))
         );
         let results = seen["results"].as_array().expect("results");
         let seen_of = |field: &str| results.iter().map(|result| result[field].clone()).collect::<Vec<_>>();
@@ -73,6 +74,9 @@ async fn a_host_is_found_however_its_address_is_written() {
         let seen = server.get("/es-sync-hosts/2001:DB8:0::1").await.ok();
         assert_eq!(seen["results"][0]["detail"]["host_ip"], "2001:db8::1");
         assert_eq!((seen["host"].clone(), seen["days"].clone()), (Value::Null, json!([])));
+        // Written so, it differs from how it is kept by nothing that the column tells apart.
+        let seen = server.get("/es-sync-hosts/2001:DB8::1").await.ok();
+        assert_eq!(seen["results"].as_array().map(Vec::len), Some(1));
         // What is no address may still stand in the CMDB's pool.
         sql(server, "INSERT INTO hosts_pool (host_name, host_ip, is_deleted) VALUES ('x', 'web 1', 1)".to_owned())
             .await;

@@ -103,6 +103,7 @@ async fn a_bad_range_is_named() {
             ("from=1990-01-01T00:00:00Z", "from"),
             ("from=9000-01-01T00:00:00Z", "from"),
             ("days=7", "days"),
+            ("from=9999-12-30T00:00:00Z&to=9999-12-31T23:30:00Z", "to"),
         ]);
         for (query, field) in cases {
             let refused = server.get(&format!("/es-sync-stats?{query}")).await.refused(400, "invalid_request");

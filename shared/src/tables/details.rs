@@ -599,6 +599,8 @@ pub async fn last_of_host(
         results.extend(query.build_query_as::<HostResult>().fetch_all(&mut *connection).await?);
     }
     results.sort_by_key(|result| std::cmp::Reverse(result.detail.id));
+    // The column may not tell two of the ways apart.
+    results.dedup_by_key(|result| result.detail.id);
     results.truncate(limit as usize);
     Ok(results)
 }

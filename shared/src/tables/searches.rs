@@ -7,9 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{MySqlConnection, QueryBuilder};
 
-use super::ROWS_PER_STATEMENT;
 use super::text_statement::TextStatement;
 use crate::execution::ExecutionId;
+
+/// Rows in one statement: each may hold a body of 32 KiB, and MySQL's default `max_allowed_packet` was 4 MiB once.
+const SEARCHES_PER_STATEMENT: usize = 100;
 
 /// Tells the searches of an execution apart: a random number, made before the search is stored, so that storing it again
 /// changes nothing.
@@ -72,7 +74,7 @@ fn millis(duration: Duration) -> u64 {
 ///
 /// The database's.
 pub async fn insert(connection: &mut MySqlConnection, searches: &[NewSearch<'_>]) -> Result<(), sqlx::Error> {
-    for chunk in searches.chunks(ROWS_PER_STATEMENT) {
+    for chunk in searches.chunks(SEARCHES_PER_STATEMENT) {
         let mut statement = TextStatement::new(
             "INSERT INTO es_sync_search
                  (execution_id, search_id, searched_at, worker, es_endpoint, index_pattern, body, hosts_asked,

@@ -48,16 +48,21 @@ struct EndedRow {
     duration_ms: Option<u64>,
 }
 
-/// Ended executions that are not in the sums yet, oldest first, at most `limit`.
+/// Ended executions after `after` that are not in the sums yet, oldest first, at most `limit`.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn not_rolled_up(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<ExecutionId>, sqlx::Error> {
+pub async fn not_rolled_up(
+    connection: &mut MySqlConnection,
+    after: ExecutionId,
+    limit: u32,
+) -> Result<Vec<ExecutionId>, sqlx::Error> {
     let ids: Vec<u64> = sqlx::query_scalar(
         "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_log
-         WHERE rolled_up_at IS NULL AND execution_status NOT IN ('running', 'waiting') ORDER BY id LIMIT ?",
+         WHERE rolled_up_at IS NULL AND id > ? AND execution_status NOT IN ('running', 'waiting') ORDER BY id LIMIT ?",
     )
+    .bind(after.0)
     .bind(limit)
     .fetch_all(connection)
     .await?;

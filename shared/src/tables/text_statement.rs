@@ -124,7 +124,7 @@ impl TextStatement {
         self
     }
 
-    /// `(1, 2, 3)`. The caller has at least one.
+    /// `(1, 2, 3)`; of nothing `(NULL)`, which nothing is in.
     pub(super) fn list<T: Literal>(&mut self, values: impl IntoIterator<Item = T>) -> &mut Self {
         let mut separator = '(';
         for value in values {
@@ -132,11 +132,11 @@ impl TextStatement {
             value.write(&mut self.sql);
             separator = ',';
         }
-        self.sql.push(')');
+        self.sql.push_str(if separator == '(' { "(NULL)" } else { ")" });
         self
     }
 
-    /// `VALUES (…), (…)`: `write` writes one row.
+    /// `VALUES (…), (…)`: `write` writes one row. The caller has at least one.
     pub(super) fn rows<T>(
         &mut self,
         rows: impl IntoIterator<Item = T>,
@@ -222,6 +222,9 @@ mod tests {
         let mut statement = TextStatement::new("SELECT a FROM t WHERE b = ");
         statement.value("y").sql(" AND a IN ").list([1_u32, 2]);
         assert_eq!(statement.sql, "SELECT a FROM t WHERE b = 'y' AND a IN (1,2)");
+        let mut statement = TextStatement::new("SELECT a FROM t WHERE a IN ");
+        statement.list(std::iter::empty::<u32>());
+        assert_eq!(statement.sql, "SELECT a FROM t WHERE a IN (NULL)");
     }
 
     #[test]
