@@ -1,12 +1,13 @@
 //! The API, as REST and as gRPC: manages tasks, enqueues runs by hand, shows executions.
 //!
 //! `routes` (a file a resource) and `rpc` are the outside, `tasks`, `enqueue` and `executions` are the rules, which know
-//! no transport; `shared` has all SQL. This crate knows neither the scheduler nor the worker.
+//! no transport; `shared` has all SQL. `doctor` and `operate` are an operator's commands. This crate knows neither the scheduler nor the worker.
 
 mod asset;
 mod auth;
 mod console;
 mod docs;
+pub mod doctor;
 mod enqueue;
 mod error;
 mod events;
@@ -19,6 +20,7 @@ mod hosts;
 mod idempotency;
 mod observe;
 mod openapi;
+pub mod operate;
 mod pagination;
 mod preview;
 mod probe;

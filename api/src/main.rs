@@ -1,10 +1,15 @@
-//! `hostsync-api`: reads the configuration and serves, migrates, or shows what is in force.
+//! `hostsync-api`: reads the configuration and serves, migrates, shows what is in force, or does what an operator asks.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hostsync_api::operate::dead_letters::{self, MAX_LETTERS};
+use hostsync_api::operate::executions;
 use hostsync_shared::config::{CONFIG_VARIABLE, CommonArgs, Config, Service, help_table};
+use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::process::{self, Surroundings};
 use hostsync_shared::telemetry;
 
@@ -27,6 +32,59 @@ enum Command {
     Migrate,
     /// Print the configuration in force, secrets masked, and exit
     Config,
+    /// Test every dependency, right, queue, version and clock; say what is wrong and how to mend it
+    ///
+    /// Writes nothing. Exit code: 0 if nothing fails (a warning may stand), 1 if something does, 2 if the
+    /// configuration cannot be used.
+    Doctor {
+        /// Print JSON: {"well", "checks": [{"check", "level", "found", "next"}]}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at the messages that could not be worked on, put jobs back, or drop them
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Find runs that stand still, and publish one anew
+    #[command(subcommand)]
+    Executions(Executions),
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadLetters {
+    /// Show each with its reason and its job; none is removed
+    List(Limit),
+    /// Put jobs back onto their queue; what is no job stays
+    Requeue(Limit),
+    /// Remove them for good
+    Drop {
+        #[command(flatten)]
+        limit: Limit,
+        /// Yes, remove them
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Limit {
+    /// Most messages to take
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LETTERS)))]
+    limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum Executions {
+    /// Show the runs without progress: since when, what holds them, what to do
+    Stuck {
+        /// Minutes without progress
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+        minutes: u32,
+    },
+    /// Publish the pending hosts of a run anew; spends no attempt, and twice is as good as once
+    Republish {
+        /// The execution
+        id: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -40,13 +98,64 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
         Some(Command::Config) => show(&args.common, surroundings),
+        Some(Command::Doctor { json }) => match process::configuration(Service::Api, &args.common, &surroundings) {
+            Ok(config) => doctor(&config, args.common.config_path(named_file(&surroundings)).as_deref(), json),
+            Err(code) => code,
+        },
+        Some(Command::DeadLetters(command)) => operate(&args.common, &surroundings, async |config| match command {
+            DeadLetters::List(Limit { limit }) => dead_letters::list(config, limit, say).await,
+            DeadLetters::Requeue(Limit { limit }) => dead_letters::requeue(config, limit, say).await,
+            DeadLetters::Drop { limit: Limit { limit }, yes: _ } => dead_letters::drop(config, limit, say).await,
+        }),
+        Some(Command::Executions(command)) => operate(&args.common, &surroundings, async |config| match command {
+            Executions::Stuck { minutes } => executions::stuck(config, i64::from(minutes) * 60, say).await,
+            Executions::Republish { id } => executions::republish(config, ExecutionId(id), say).await,
+        }),
+    }
+}
+
+/// The file that the environment names.
+fn named_file(surroundings: &Surroundings) -> Option<OsString> {
+    surroundings.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.clone())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn doctor(config: &Config, file: Option<&Path>, json: bool) -> ExitCode {
+    telemetry::use_ring();
+    #[expect(clippy::disallowed_methods, reason = "this machine's clock is compared with the database's")]
+    let report = hostsync_api::doctor::examine(config, file, chrono::Utc::now).await;
+    say(&if json { report.json().to_string() } else { report.to_string() });
+    if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Does what an operator asks, with the configuration that a scheduler needs: the database and the broker.
+fn operate(
+    args: &CommonArgs,
+    surroundings: &Surroundings,
+    command: impl AsyncFnOnce(&Config) -> anyhow::Result<()>,
+) -> ExitCode {
+    let config = match process::configuration(Service::Scheduler, args, surroundings) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    telemetry::use_ring();
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(command(&config)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&hostsync_api::explain(&error));
+            ExitCode::FAILURE
+        }
     }
 }
 
 /// Shows what is in force, whatever of it a service would lack.
 fn show(args: &CommonArgs, surroundings: Surroundings) -> ExitCode {
-    let named = surroundings.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.clone());
-    match Config::load(args.config_path(named).as_deref(), surroundings.environment) {
+    match Config::load(args.config_path(named_file(&surroundings)).as_deref(), surroundings.environment) {
         Ok(config) => {
             say(config.masked_toml().trim_end());
             ExitCode::SUCCESS

@@ -81,6 +81,18 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
         .connect_lazy_with(options))
 }
 
+/// One connection as those of a pool are, made at once: what is wrong on the way is told as it is, where a pool only
+/// says that none became free.
+///
+/// # Errors
+///
+/// The URL's, the way's, or the server's.
+pub async fn connect_once(url: &str) -> Result<MySqlConnection, sqlx::Error> {
+    let mut connection = MySqlConnection::connect_with(&options(url)?).await?;
+    prepare_session(&mut connection).await?;
+    Ok(connection)
+}
+
 /// What `url` says, but for the session's time zone and character set: values are written and read in UTC and `utf8mb4`.
 fn options(url: &str) -> Result<MySqlConnectOptions, sqlx::Error> {
     Ok(MySqlConnectOptions::from_str(url)?.timezone(Some("+00:00".to_owned())).charset("utf8mb4"))
@@ -108,7 +120,17 @@ async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::E
 /// [`SchemaError::Unsupported`], [`SchemaError::Older`], or the database's own.
 pub async fn check(pool: &MySqlPool) -> Result<(), SchemaError> {
     let mut connection = pool.acquire().await?;
-    check_server(&mut connection).await?;
+    check_version(&mut connection).await.map(|_| ())
+}
+
+/// As [`check`], over one connection; returns the newest migration that has been applied, which may be newer than this
+/// binary.
+///
+/// # Errors
+///
+/// As [`check`].
+pub async fn check_version(connection: &mut MySqlConnection) -> Result<i64, SchemaError> {
+    check_server(connection).await?;
     let missing_table = sqlx::query_scalar::<_, i64>(
         "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '_sqlx_migrations'",
     )
@@ -118,14 +140,17 @@ pub async fn check(pool: &MySqlPool) -> Result<(), SchemaError> {
     let applied: Vec<i64> = if missing_table {
         Vec::new()
     } else {
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success = TRUE")
-            .fetch_all(&mut *connection)
-            .await?
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success = TRUE").fetch_all(connection).await?
     };
     match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
         Some(migration) => Err(SchemaError::Older { missing: migration.version }),
-        None => Ok(()),
+        None => Ok(applied.into_iter().max().unwrap_or_default()),
     }
+}
+
+/// The newest migration that this binary knows.
+pub fn newest_migration() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
 /// Applies what is missing, under a lock. A migration that a crash cut short is run again from its start:
@@ -136,8 +161,7 @@ pub async fn check(pool: &MySqlPool) -> Result<(), SchemaError> {
 ///
 /// [`SchemaError::Unsupported`], [`SchemaError::Migrate`], or the database's own.
 pub async fn migrate(url: &str) -> Result<(), SchemaError> {
-    let mut connection = MySqlConnection::connect_with(&options(url)?).await?;
-    prepare_session(&mut connection).await?;
+    let mut connection = connect_once(url).await?;
     check_server(&mut connection).await?;
     lock(&mut connection).await?;
     let outcome = async {
@@ -186,6 +210,12 @@ pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx
     sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(connection).await
 }
 
+/// The server's own number of an error, if the server refused (MySQL reference manual, "Server Error Message Reference").
+pub fn error_number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()?;
+    Some(error.number())
+}
+
 /// What a failed statement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -204,8 +234,8 @@ pub enum Fault {
 /// Classes an error by the server's error number (MySQL reference manual, "Server Error Message Reference"). Only what
 /// is known to be a matter of the values counts as such.
 pub fn fault(error: &sqlx::Error) -> Fault {
-    let error = match error {
-        sqlx::Error::Database(error) => error,
+    match error {
+        sqlx::Error::Database(_) => {}
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -213,10 +243,8 @@ pub fn fault(error: &sqlx::Error) -> Fault {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => return Fault::Down,
         _ => return Fault::Other,
-    };
-    let number =
-        error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map_or(0, sqlx::mysql::MySqlDatabaseError::number);
-    match number {
+    }
+    match error_number(error).unwrap_or_default() {
         // lock wait time-out, deadlock, row changed since it was read
         1205 | 1213 | 1020 => Fault::Conflict,
         1062 => Fault::Duplicate,

@@ -18,7 +18,7 @@ fn binary(environment: &[(String, String)]) -> Command {
     command
 }
 
-async fn run(environment: &[(String, String)], arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn run(environment: &[(String, String)], arguments: &[&str]) -> (i32, String, String) {
     let output = binary(environment).args(arguments).output();
     let Output { status, stdout, stderr } =
         tokio::time::timeout(Duration::from_mins(1), output).await.expect("in time").expect("started");

@@ -48,6 +48,18 @@ impl Servers {
         }
     }
 
+    /// A request to the broker's management API, whose answer must be a success or that there is no such thing.
+    pub(crate) async fn manage(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let mut request = reqwest::Client::new().request(method, format!("{}/api/{path}", self.management));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.expect("an answer");
+        assert!(response.status().is_success() || response.status() == 404, "{path}: {}", response.status());
+        let text = response.text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
     /// The URL of a database, at the server or at another address that leads there.
     fn database_url(&self, name: &str, address: Option<SocketAddr>) -> String {
         let mut url: reqwest::Url = self.database.parse().expect("a URL");
@@ -120,11 +132,37 @@ impl Ground {
     }
 
     pub(crate) fn queues(&self) -> Publisher {
-        Publisher::new(QueueSettings {
+        Publisher::new(self.queue_settings())
+    }
+
+    pub(crate) fn queue_settings(&self) -> QueueSettings {
+        QueueSettings {
             url: self.servers.rabbitmq.clone(),
             topology: Topology::new(&self.name),
             connection_name: "test".to_owned(),
-        })
+        }
+    }
+
+    /// A run of two hosts that was published 11 minutes ago; neither has an outcome, and no job is in the queue.
+    pub(crate) async fn silent_run(&self) -> ExecutionId {
+        let run = sqlx::query(
+            "INSERT INTO es_sync_execution_log
+                 (task_name, `trigger`, execution_status, execution_time, prepared_at, total_hosts, pending_count, queue,
+                  es_endpoint, published_at)
+             VALUES ('silent', 'manual', 'running', UTC_TIMESTAMP(3) - INTERVAL 11 MINUTE, UTC_TIMESTAMP(3), 2, 2, 'bulk',
+                     'default', UTC_TIMESTAMP(3))",
+        );
+        let id = run.execute(&self.pool).await.expect("a run").last_insert_id();
+        for statement in [
+            "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status)
+             SELECT id, '10.0.0.1', 'pending' FROM es_sync_execution_log UNION ALL
+             SELECT id, '10.0.0.2', 'pending' FROM es_sync_execution_log",
+            "UPDATE es_sync_execution_log SET last_detail_id = (SELECT MAX(id) FROM es_sync_execution_detail)",
+            "UPDATE es_sync_execution_log SET published_watermark = last_detail_id",
+        ] {
+            sqlx::query(statement).execute(&self.pool).await.expect(statement);
+        }
+        ExecutionId(id)
     }
 
     /// Drops the database and the queues.

@@ -11,7 +11,7 @@ const PATH: &str = "/es-sync-tasks/probe";
 const DEFAULT_URL: &str = "HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL";
 
 #[expect(clippy::disallowed_methods, reason = "the servers of the tests are named by the environment")]
-fn engine_url() -> String {
+pub(crate) fn engine_url() -> String {
     let url = std::env::var("HOSTSYNC_DEV_ELASTICSEARCH_URL");
     url.expect("HOSTSYNC_DEV_ELASTICSEARCH_URL is not set: start the development servers by make")
         .trim_end_matches('/')
@@ -19,7 +19,7 @@ fn engine_url() -> String {
 }
 
 /// An index in the real engine with one host: two documents, memory 4 and 8 GB. `cpu` is of the given type.
-async fn index(name: &str, cpu: &str) {
+pub(crate) async fn index(name: &str, cpu: &str) {
     let number = json!({"type": "double"});
     let keyword = json!({"type": "text", "fields": {"keyword": {"type": "keyword"}}});
     let properties = json!({

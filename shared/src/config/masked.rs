@@ -154,6 +154,16 @@ fn masked_url(secret: &Secret) -> String {
     url.to_string()
 }
 
+/// Where a URL leads and as whom, without its password and its options: `user@host:3306/db`.
+pub fn place_of(secret: &Secret) -> String {
+    let Ok(url) = Url::parse(secret.expose()) else {
+        return MASK.to_owned();
+    };
+    let user = if url.username().is_empty() { String::new() } else { format!("{}@", url.username()) };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{user}{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+}
+
 /// A text as a TOML basic string, which has JSON's escapes and takes no DEL as it is.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")

@@ -26,6 +26,7 @@ use crate::mapping::Mapping;
 pub use endpoint::{ElasticsearchConfig, EndpointConfig, EndpointKind, TIMEOUT_BOUNDS};
 pub use error::{ConfigError, Origin, Problem};
 pub use keys::{KEYS, Key, help_table};
+pub use masked::place_of;
 pub use sections::{
     ApiConfig, Auth, BATCH_HOSTS_BOUNDS, BATCH_LINGER_BOUNDS, CONCURRENCY_BOUNDS, DatabaseConfig,
     EXECUTION_DEADLINE_BOUNDS, LogFormat, MAX_CONNECTIONS_BOUNDS, MIN_TOKEN_CHARS, RETENTION_BOUNDS, RabbitmqConfig,

@@ -164,23 +164,25 @@ impl JobConsumer {
 impl Received {
     fn new(delivery: lapin::message::Delivery, acker: Acker) -> Self {
         let mut headers = BTreeMap::new();
-        let mut earlier_deliveries = 0;
+        let earlier_deliveries = earlier_deliveries(&delivery);
         let on_its_way = delivery.properties.headers().as_ref().and_then(published_at::elapsed);
         let on_its_way = on_its_way.filter(|_| !delivery.redelivered);
         if let Some(table) = delivery.properties.headers() {
             for (name, value) in table {
-                match value {
-                    AMQPValue::LongString(text) => {
-                        headers.insert(name.to_string(), text.to_string());
-                    }
-                    other if name.as_str() == "x-delivery-count" => earlier_deliveries = count(other),
-                    _ => {}
+                if let AMQPValue::LongString(text) = value {
+                    headers.insert(name.to_string(), text.to_string());
                 }
             }
         }
         let job = Job::decode(&delivery.data);
         Self { job, body: delivery.data, earlier_deliveries, on_its_way, headers, acker }
     }
+}
+
+/// Deliveries of a message before this one, as the quorum queue counts them.
+pub(super) fn earlier_deliveries(delivery: &lapin::message::Delivery) -> u32 {
+    let headers = delivery.properties.headers().as_ref();
+    headers.and_then(|headers| headers.inner().get("x-delivery-count")).map_or(0, count)
 }
 
 fn count(value: &AMQPValue) -> u32 {

@@ -5,9 +5,12 @@
 
 mod acks;
 mod consumer;
+mod dead_letters;
+mod inspect;
 mod job;
 mod published_at;
 mod publisher;
+mod refusal;
 mod topology;
 
 use std::time::Duration;
@@ -16,9 +19,12 @@ use lapin::{Connection, ConnectionProperties};
 
 pub use acks::{Acker, ack_all, give_back};
 pub use consumer::{JobConsumer, Received};
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use inspect::{Broker, Declared, Depth};
 pub use job::{Job, UnreadableJob};
 pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
-pub use topology::Topology;
+pub use refusal::Refusal;
+pub use topology::{MAX_JOBS, Topology};
 
 /// Longest wait for one answer of the broker (connecting, declaring, confirming).
 const BROKER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -86,4 +92,10 @@ async fn connect(settings: &QueueSettings) -> Result<Connection, QueueError> {
     settings.topology.declare(&channel).await?;
     bounded("closing a channel", channel.close(200, "declared".into())).await?;
     Ok(connection)
+}
+
+/// Connects once and declares nothing: for who looks at the broker as it is.
+async fn connect_to_look(settings: &QueueSettings) -> Result<Connection, QueueError> {
+    let properties = ConnectionProperties::default().with_connection_name(settings.connection_name.clone().into());
+    bounded("connecting", Connection::connect(&settings.url, properties)).await
 }

@@ -5,7 +5,7 @@
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, ExchangeKind, Queue};
 
 use super::{QueueError, bounded};
 use crate::execution::JobQueue;
@@ -15,7 +15,7 @@ use crate::execution::JobQueue;
 const DELIVERY_LIMIT: i64 = 20;
 
 /// Most messages in a job queue; beyond it publishes are rejected and tried again later.
-const MAX_JOBS: i64 = 1_000_000;
+pub const MAX_JOBS: u32 = 1_000_000;
 
 /// Most dead letters kept; the oldest go first.
 const MAX_DEAD_LETTERS: i64 = 100_000;
@@ -57,53 +57,80 @@ impl Topology {
         queue.as_str().into()
     }
 
-    pub(super) async fn declare(&self, channel: &Channel) -> Result<(), QueueError> {
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        for (exchange, kind) in
-            [(self.jobs_exchange(), ExchangeKind::Direct), (self.dead_exchange(), ExchangeKind::Fanout)]
-        {
-            bounded(
-                "declaring an exchange",
-                channel.exchange_declare(exchange.into(), kind, durable, FieldTable::default()),
-            )
-            .await?;
-        }
+    /// The exchanges with their kinds; all of them durable.
+    pub(super) fn exchanges(&self) -> [(String, ExchangeKind); 2] {
+        [(self.jobs_exchange(), ExchangeKind::Direct), (self.dead_exchange(), ExchangeKind::Fanout)]
+    }
 
-        let dead = self.dead_queue();
+    /// The queue of dead letters with its arguments.
+    pub(super) fn dead_declaration(&self) -> QueueDeclaration {
         let mut arguments = quorum();
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_DEAD_LETTERS));
         arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
-        self.declare_queue(channel, &dead, arguments, &self.dead_exchange(), "".into()).await?;
+        QueueDeclaration { name: self.dead_queue(), arguments, exchange: self.dead_exchange(), key: "".into() }
+    }
 
-        for queue in [JobQueue::Bulk, JobQueue::Manual] {
-            let mut arguments = quorum();
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-            arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_JOBS));
-            arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-            arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(self.dead_exchange().into()));
-            arguments.insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
-            let key = Self::routing_key(queue);
-            self.declare_queue(channel, &self.queue(queue), arguments, &self.jobs_exchange(), key).await?;
+    /// A queue of jobs with its arguments.
+    pub(super) fn declaration(&self, queue: JobQueue) -> QueueDeclaration {
+        let mut arguments = quorum();
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(i64::from(MAX_JOBS)));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(self.dead_exchange().into()));
+        arguments.insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
+        QueueDeclaration {
+            name: self.queue(queue),
+            arguments,
+            exchange: self.jobs_exchange(),
+            key: Self::routing_key(queue),
+        }
+    }
+
+    pub(super) async fn declare(&self, channel: &Channel) -> Result<(), QueueError> {
+        for (exchange, kind) in self.exchanges() {
+            declare_exchange(channel, &exchange, kind).await?;
+        }
+        let jobs = [JobQueue::Bulk, JobQueue::Manual].map(|queue| self.declaration(queue));
+        for queue in std::iter::once(self.dead_declaration()).chain(jobs) {
+            queue.declare(channel).await?;
+            let QueueDeclaration { name, exchange, key, .. } = queue;
+            bounded(
+                "binding a queue",
+                channel.queue_bind(
+                    name.into(),
+                    exchange.into(),
+                    key,
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                ),
+            )
+            .await?;
         }
         Ok(())
     }
+}
 
-    async fn declare_queue(
-        &self,
-        channel: &Channel,
-        name: &str,
-        arguments: FieldTable,
-        exchange: &str,
-        key: ShortString,
-    ) -> Result<(), QueueError> {
+/// A queue as we declare it.
+pub(super) struct QueueDeclaration {
+    pub(super) name: String,
+    arguments: FieldTable,
+    exchange: String,
+    key: ShortString,
+}
+
+impl QueueDeclaration {
+    /// Declares it; of one that stands this changes nothing, and a difference is an error that names the argument.
+    pub(super) async fn declare(&self, channel: &Channel) -> Result<Queue, QueueError> {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        bounded("declaring a queue", channel.queue_declare(name.into(), durable, arguments)).await?;
-        bounded(
-            "binding a queue",
-            channel.queue_bind(name.into(), exchange.into(), key, QueueBindOptions::default(), FieldTable::default()),
-        )
-        .await
+        let name = self.name.as_str().into();
+        bounded("declaring a queue", channel.queue_declare(name, durable, self.arguments.clone())).await
     }
+}
+
+/// Declares an exchange, as [`QueueDeclaration::declare`].
+pub(super) async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(), QueueError> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    bounded("declaring an exchange", channel.exchange_declare(name.into(), kind, durable, FieldTable::default())).await
 }
 
 fn quorum() -> FieldTable {

@@ -6,6 +6,7 @@
 
 pub mod attempts;
 pub mod details;
+pub mod diagnosis;
 pub mod endpoint_state;
 pub mod executions;
 pub mod hosts_pool;

@@ -1,0 +1,23 @@
+//! The configuration in force. One that cannot be used never gets here: the process has exited 2.
+
+use std::path::Path;
+
+use hostsync_shared::config::{Auth, Config};
+
+use super::Check;
+
+pub(super) fn examine(config: &Config, file: Option<&Path>) -> Vec<Check> {
+    let file = file.map_or_else(|| "environment alone".to_owned(), |path| path.display().to_string());
+    let endpoints: Vec<&str> = config.elasticsearch.endpoints.keys().map(String::as_str).collect();
+    let found = format!("{file}; endpoints {}", endpoints.join(", "));
+    let mut checks = vec![Check::ok("configuration", found)];
+    checks.push(match config.api.auth {
+        Auth::Token => Check::ok("api.auth", "token"),
+        Auth::None => Check::warn(
+            "api.auth",
+            format!("none: whoever reaches {} or {} may do everything", config.api.listen, config.api.rpc_listen),
+            "set api.auth = \"token\" and api.operator_token",
+        ),
+    });
+    checks
+}

@@ -1,0 +1,95 @@
+//! Every configured endpoint, asked as a task with the default index pattern and mapping would ask it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use hostsync_shared::config::{Config, EndpointConfig};
+use hostsync_shared::elasticsearch::{Endpoint, EndpointSettings, Probe, Product};
+use hostsync_shared::mapping::Mapping;
+use hostsync_shared::window::{TimeRange, Window};
+
+use super::Check;
+
+/// Longest time for one source; all are asked at once.
+const LONGEST_PROBE: Duration = Duration::from_secs(20);
+
+/// What is looked at: a source that got nothing for a day is dead.
+const RANGE: &str = "24h";
+
+pub(super) async fn examine(config: &Config, now: DateTime<Utc>) -> Vec<Check> {
+    let Some(mapping) = config.mappings.get(&config.elasticsearch.default_mapping) else { return Vec::new() };
+    let range = RANGE.parse().unwrap_or_else(|_| TimeRange::default_range());
+    let window = Window::ending_at(now, &range);
+    let endpoints = &config.elasticsearch.endpoints;
+    join_all(endpoints.iter().map(|(name, endpoint)| source(config, name, endpoint, mapping, window))).await
+}
+
+async fn source(config: &Config, name: &str, endpoint: &EndpointConfig, mapping: &Mapping, window: Window) -> Check {
+    let check = format!("source {name}");
+    let pattern = &config.elasticsearch.default_index_pattern;
+    let client = match Endpoint::new(EndpointSettings::configured(name, endpoint)) {
+        Ok(client) => client,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            return Check::fail(check, format!("{error}{cause}"), format!("correct elasticsearch.endpoints.{name}"));
+        }
+    };
+    let probe = client.probe(pattern, mapping, window, None, LONGEST_PROBE).await;
+    let is_default = name == config.elasticsearch.default_endpoint;
+    judge(check, name, is_default, config, &probe)
+}
+
+fn judge(check: String, name: &str, is_default: bool, config: &Config, probe: &Probe) -> Check {
+    let who = match (probe.product, &probe.version) {
+        (Some(Product::Elasticsearch), Some(version)) => format!("Elasticsearch {version}"),
+        (Some(Product::OpenSearch), Some(version)) => format!("OpenSearch {version}"),
+        _ => "it does not say who it is".to_owned(),
+    };
+    let pattern = &config.elasticsearch.default_index_pattern;
+    if let Some(reason) = probe.problems.first() {
+        let next = next_step(name, reason, probe);
+        if probe.index_exists == Some(false) && !is_default {
+            // Its tasks may all have patterns of their own.
+            return Check::warn(
+                check,
+                reason.clone(),
+                format!("fine if its tasks name a pattern of their own; else {next}"),
+            );
+        }
+        return Check::fail(check, reason.clone(), next);
+    }
+    let documents = probe.documents.unwrap_or_default();
+    let usable = probe.fields.iter().filter(|field| field.usable).count();
+    let found = format!("{who}; {documents} documents in {RANGE} in {pattern}, {usable} fields");
+    if documents == 0 {
+        let next =
+            format!("does anything still write there? Compare elasticsearch.default_index_pattern with {pattern}");
+        return Check::warn(check, found, next);
+    }
+    Check::ok(check, found)
+}
+
+/// Where a reason is mended. The sentences are those of `shared::elasticsearch`.
+fn next_step(name: &str, reason: &str, probe: &Probe) -> String {
+    let key = format!("elasticsearch.endpoints.{name}");
+    if !probe.reachable {
+        let is_trust = reason.contains("certificate") || reason.contains("TLS");
+        return if is_trust {
+            format!("set {key}.ca_file to the authority that signed the server's certificate")
+        } else {
+            format!("is the engine up, does {key}.url lead to it, does a network policy let us through?")
+        };
+    }
+    if reason.contains("did not accept the credentials") {
+        format!("correct username and password, api_key or bearer_token of {key}")
+    } else if reason.contains("do not allow") {
+        "give the user `read` and `view_index_metadata` on the index pattern".to_owned()
+    } else if probe.index_exists == Some(false) {
+        "correct elasticsearch.default_index_pattern, or see who writes the index".to_owned()
+    } else if probe.fields.iter().any(|field| field.reason.is_some()) {
+        "correct the mapping (mappings.<name>, elasticsearch.default_mapping) or the type of the field".to_owned()
+    } else {
+        format!("see {key}.url and {key}.kind, and docs/sources.md")
+    }
+}

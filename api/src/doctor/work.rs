@@ -1,0 +1,119 @@
+//! What the services make of it: closed endpoints, runs that stand still, fires that nobody starts, tasks that name what
+//! is not configured.
+
+use std::collections::BTreeMap;
+
+use hostsync_shared::config::Config;
+use hostsync_shared::defaults::Defaults;
+use hostsync_shared::execution::JobQueue;
+use hostsync_shared::queue::Depth;
+use hostsync_shared::tables::diagnosis;
+use hostsync_shared::tables::endpoint_state;
+use hostsync_shared::tables::tasks::{self, TaskFilter};
+use sqlx::MySqlConnection;
+
+use super::database::failed;
+use super::{Check, within};
+use crate::operate::stuck::{self, SILENT_S};
+
+/// Runs and tasks told of one by one; beyond it there is a number.
+const SHOWN: usize = 5;
+
+/// Tasks looked at.
+const MAX_TASKS: u32 = 1_000;
+
+pub(super) async fn examine(
+    connection: &mut MySqlConnection,
+    config: &Config,
+    depths: &BTreeMap<JobQueue, Depth>,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    match within(ask(connection, config, depths, &mut checks)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => checks.push(failed("runs", &error)),
+        Err(reason) => checks.push(Check::fail("runs", reason, "SHOW PROCESSLIST on the server")),
+    }
+    checks
+}
+
+async fn ask(
+    connection: &mut MySqlConnection,
+    config: &Config,
+    depths: &BTreeMap<JobQueue, Depth>,
+    checks: &mut Vec<Check>,
+) -> Result<(), sqlx::Error> {
+    let closed = endpoint_state::closed(connection).await?;
+    for endpoint in &closed {
+        let name = &endpoint.endpoint;
+        let since = endpoint.since.format("%Y-%m-%d %H:%M:%SZ");
+        let found = format!("{name} is closed for the fleet since {since}: {}", endpoint.reason);
+        let next = format!(
+            "mend what `source {name}` says; it opens by itself within 15 s while a worker or a scheduler runs"
+        );
+        checks.push(Check::fail("endpoints", found, next));
+    }
+    if closed.is_empty() {
+        checks.push(Check::ok("endpoints", "none is closed"));
+    }
+
+    let limit = u32::try_from(SHOWN).unwrap_or(u32::MAX);
+    let silent = diagnosis::silent_runs(connection, SILENT_S, limit).await?;
+    for run in &silent {
+        let cause = stuck::cause(run, &closed, depths.get(&run.queue).copied());
+        let found = format!("execution {} makes no progress for {} min: {}", run.id, run.silent_s / 60, cause.reason);
+        checks.push(if cause.is_expected {
+            Check::warn("runs", found, cause.next)
+        } else {
+            Check::fail("runs", found, cause.next)
+        });
+    }
+    if silent.is_empty() {
+        checks.push(Check::ok("runs", format!("{} are going, none stands still", diagnosis::going(connection).await?)));
+    }
+
+    let fires = diagnosis::fires(connection).await?;
+    checks.push(if fires.overdue > 0 {
+        let found = format!(
+            "{} of {} enabled tasks are overdue, the latest by {} s: no scheduler starts them",
+            fires.overdue, fires.enabled, fires.longest_s
+        );
+        Check::fail("schedule", found, "kubectl get pods -l app.kubernetes.io/component=scheduler, and their logs")
+    } else {
+        Check::ok("schedule", format!("{} enabled tasks, none is overdue", fires.enabled))
+    });
+
+    checks.extend(unknown_names(connection, config).await?);
+    Ok(())
+}
+
+/// Enabled tasks that name an endpoint or a mapping which this configuration lacks.
+async fn unknown_names(connection: &mut MySqlConnection, config: &Config) -> Result<Vec<Check>, sqlx::Error> {
+    let filter = TaskFilter { enabled_only: true, ..TaskFilter::default() };
+    let tasks = tasks::list(connection, &filter, MAX_TASKS).await?;
+    let defaults = Defaults::from(config);
+    let mut checks = Vec::new();
+    for task in &tasks {
+        let source = defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
+        let mut lacking = Vec::new();
+        if !config.elasticsearch.endpoints.contains_key(&source.es_endpoint) {
+            lacking.push(format!("endpoint {}", source.es_endpoint));
+        }
+        if !config.mappings.contains_key(&source.mapping) {
+            lacking.push(format!("mapping {}", source.mapping));
+        }
+        if !lacking.is_empty() {
+            let found = format!("task {} ({}) names {}", task.id, task.task_name, lacking.join(" and "));
+            let next = "which is not configured: add it to elasticsearch.endpoints or mappings, or change the task";
+            checks.push(Check::fail("tasks", found, next));
+        }
+    }
+    let more = checks.len().saturating_sub(SHOWN);
+    if more > 0 {
+        checks.truncate(SHOWN);
+        checks.push(Check::fail("tasks", format!("and {more} more"), "GET /es-sync-tasks"));
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok("tasks", "what they name is configured"));
+    }
+    Ok(checks)
+}

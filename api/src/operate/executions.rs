@@ -1,0 +1,113 @@
+//! `hostsync-api executions`: runs that stand still, and publishing one anew by hand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hostsync_shared::config::Config;
+use hostsync_shared::database;
+use hostsync_shared::execution::{ExecutionId, JobQueue};
+use hostsync_shared::queue::{Broker, Declared, Depth, QueueError};
+use hostsync_shared::tables::diagnosis;
+use hostsync_shared::tables::endpoint_state;
+use hostsync_shared::tables::executions::{self, LeaseToken, Stalled};
+use sqlx::{Connection as _, MySqlConnection};
+
+use super::queue_settings;
+use super::stuck;
+
+/// Most runs shown.
+const MAX_RUNS: u32 = 100;
+
+/// Longest wait for the database or the broker.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+
+/// Shows the runs without progress for `silent_s` seconds, each with what holds it and what to do.
+///
+/// # Errors
+///
+/// The database's. A broker that is away is part of the answer.
+pub async fn stuck(config: &Config, silent_s: i64, say: impl Fn(&str)) -> anyhow::Result<()> {
+    let mut connection = connect(config).await?;
+    let runs = diagnosis::silent_runs(&mut connection, silent_s, MAX_RUNS).await?;
+    let closed = endpoint_state::closed(&mut connection).await?;
+    let depths = if runs.is_empty() { BTreeMap::new() } else { depths(config).await? };
+    for run in &runs {
+        let name = if run.task_name.is_empty() { String::new() } else { format!(" ({})", run.task_name) };
+        let cause = stuck::cause(run, &closed, depths.get(&run.queue).copied());
+        say(&format!(
+            "execution {}{name}: no progress for {} min, {} hosts pending: {}\n    → {}",
+            run.id,
+            run.silent_s / 60,
+            run.pending,
+            cause.reason,
+            cause.next
+        ));
+    }
+    say(&format!("{} executions without progress for {} min", runs.len(), silent_s / 60));
+    Ok(())
+}
+
+/// Sets the watermark of a run back to 0, as the schedulers' Repair does: what is pending is published again by the next
+/// scheduler that looks. Spends no attempt; twice is as good as once, since a job whose host has its outcome is dropped.
+///
+/// # Errors
+///
+/// There is no such run, it does not go, another process holds it just now; the database's.
+pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> anyhow::Result<()> {
+    let mut connection = connect(config).await?;
+    let Some(run) = executions::find(&mut connection, id).await? else { bail!("there is no execution {id}") };
+    let Some(repair_count) = diagnosis::repair_count(&mut connection, id).await? else {
+        bail!("execution {id} is {}, or is being closed: there is nothing to publish", run.execution_status);
+    };
+    if !run.prepared {
+        bail!("the hosts of execution {id} are still being copied: what is published is up to date");
+    }
+    let stalled = Stalled { id, queue: JobQueue::Bulk, silent_s: 0, repair_count };
+    let token = LeaseToken::new();
+    // One transaction: nobody meets a run that is claimed and not carried on.
+    let mut transaction = connection.begin().await?;
+    if executions::claim(&mut transaction, id, token).await?.is_none() {
+        bail!("a process holds execution {id} just now and publishes it: try again in 30 s");
+    }
+    if !executions::repair(&mut transaction, &stalled, token).await? {
+        bail!("execution {id} was repaired or ended meanwhile: look again");
+    }
+    executions::release(&mut transaction, id, token).await?;
+    transaction.commit().await?;
+    let closed = endpoint_state::closed(&mut connection).await?;
+    say(&match closed.iter().find(|closed| closed.endpoint == run.es_endpoint) {
+        Some(closed) => format!(
+            "the {} pending hosts of execution {id} are published again when endpoint {} opens ({})",
+            run.pending_count, closed.endpoint, closed.reason
+        ),
+        None => format!(
+            "a scheduler publishes the {} pending hosts of execution {id} again, within seconds",
+            run.pending_count
+        ),
+    });
+    Ok(())
+}
+
+async fn connect(config: &Config) -> anyhow::Result<MySqlConnection> {
+    let connecting = database::connect_once(config.database.url()?.expose());
+    let connected = tokio::time::timeout(LONGEST_ANSWER, connecting).await.context("the database does not answer")?;
+    connected.context("cannot connect to the database; `hostsync-api doctor` says why")
+}
+
+/// How full the queues are; those that cannot be looked at are left out.
+async fn depths(config: &Config) -> anyhow::Result<BTreeMap<JobQueue, Depth>> {
+    let settings = queue_settings(config)?;
+    let looking = async {
+        let broker = Broker::connect(&settings).await?;
+        let mut depths = BTreeMap::new();
+        for queue in [JobQueue::Bulk, JobQueue::Manual] {
+            if let Declared::AsOurs(depth) = broker.jobs(queue).await? {
+                depths.insert(queue, depth);
+            }
+        }
+        broker.close().await;
+        Ok::<_, QueueError>(depths)
+    };
+    Ok(tokio::time::timeout(LONGEST_ANSWER, looking).await.ok().and_then(Result::ok).unwrap_or_default())
+}

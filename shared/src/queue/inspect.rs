@@ -1,0 +1,120 @@
+//! Looks at the broker as it is, for an operator who asks what is wrong.
+//!
+//! Makes nothing: each name is first declared passively, which only says whether it stands. What stands is then declared
+//! as every service declares it, since a passive declare does not compare arguments; of a queue that stands this changes
+//! nothing, and one with other arguments is told by its name and the argument (406). Bindings cannot be looked at by AMQP:
+//! every service makes them as it connects.
+
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ExchangeKind};
+
+use super::refusal::Refusal;
+use super::topology::{QueueDeclaration, declare_exchange};
+use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look};
+use crate::execution::JobQueue;
+
+/// What is in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that are ready for delivery.
+    pub ready: u32,
+    /// Consumers of the queue.
+    pub consumers: u32,
+}
+
+/// How a queue or an exchange stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declared<T> {
+    /// As we declare it.
+    AsOurs(T),
+    /// It is not there.
+    Missing,
+    /// It is there with other arguments, or cannot be looked at.
+    Refused(Refusal),
+}
+
+/// A connection to look through.
+pub struct Broker {
+    connection: Connection,
+    topology: Topology,
+}
+
+impl Broker {
+    /// Connects, once.
+    ///
+    /// # Errors
+    ///
+    /// The broker's; [`QueueError::refusal`] tells credentials from a vhost.
+    pub async fn connect(settings: &QueueSettings) -> Result<Self, QueueError> {
+        Ok(Self { connection: connect_to_look(settings).await?, topology: settings.topology.clone() })
+    }
+
+    /// The exchanges by name.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub async fn exchanges(&self) -> Result<Vec<(String, Declared<()>)>, QueueError> {
+        let mut found = Vec::new();
+        for (name, kind) in self.topology.exchanges() {
+            let stands = sorted(self.exchange(&name, kind).await)?;
+            found.push((name, stands));
+        }
+        Ok(found)
+    }
+
+    /// A queue of jobs.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub async fn jobs(&self, queue: JobQueue) -> Result<Declared<Depth>, QueueError> {
+        sorted(self.queue(&self.topology.declaration(queue)).await)
+    }
+
+    /// The queue of dead letters.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub async fn dead_letters(&self) -> Result<Declared<Depth>, QueueError> {
+        sorted(self.queue(&self.topology.dead_declaration()).await)
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        // A connection that is gone already is closed too.
+        let _ = bounded("closing the connection", self.connection.close(200, "seen".into())).await;
+    }
+
+    /// A channel of its own for each: a refusal closes it.
+    async fn exchange(&self, name: &str, kind: ExchangeKind) -> Result<(), QueueError> {
+        let channel = bounded("opening a channel", self.connection.create_channel()).await?;
+        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let looking = channel.exchange_declare(name.into(), kind.clone(), passive, FieldTable::default());
+        bounded("looking for an exchange", looking).await?;
+        declare_exchange(&channel, name, kind).await
+    }
+
+    async fn queue(&self, declaration: &QueueDeclaration) -> Result<Depth, QueueError> {
+        let channel = bounded("opening a channel", self.connection.create_channel()).await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let looking = channel.queue_declare(declaration.name.as_str().into(), passive, FieldTable::default());
+        bounded("looking for a queue", looking).await?;
+        let queue = declaration.declare(&channel).await?;
+        Ok(Depth { ready: queue.message_count(), consumers: queue.consumer_count() })
+    }
+}
+
+/// Sorts what the broker says of one name from a broken connection.
+fn sorted<T>(outcome: Result<T, QueueError>) -> Result<Declared<T>, QueueError> {
+    match outcome {
+        Ok(found) => Ok(Declared::AsOurs(found)),
+        Err(error) => match error.refusal() {
+            Refusal::Missing(_) => Ok(Declared::Missing),
+            Refusal::Away(_) => Err(error),
+            refusal => Ok(Declared::Refused(refusal)),
+        },
+    }
+}

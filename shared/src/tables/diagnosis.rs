@@ -1,0 +1,313 @@
+//! What only an operator's commands ask: how the server is set up, what we may do there, what stands still.
+//!
+//! The one file here that is about no table of its own. Its statements write nothing, whatever they are called: a right is
+//! tried by a statement that meets no row.
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, MySqlConnection};
+
+use crate::database;
+use crate::execution::{ExecutionId, JobQueue};
+
+/// The server as this connection sees it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// As the server says it, such as `10.11.6-MariaDB`.
+    pub version: String,
+    /// Whom the server takes us for, such as `hostsync@%`.
+    pub user: String,
+    /// The name of the database.
+    pub database: String,
+    /// Connections open, of everybody.
+    pub connected: i64,
+    /// The most there may be.
+    pub max_connections: i64,
+}
+
+/// Asks the server about itself.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {
+    let (version, user, database, max_connections): (String, String, String, i64) = sqlx::query_as(
+        "SELECT VERSION(), CURRENT_USER(), COALESCE(DATABASE(), ''), CAST(@@GLOBAL.max_connections AS SIGNED)",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let (_, connected): (String, String) =
+        sqlx::query_as("SHOW GLOBAL STATUS LIKE 'Threads_connected'").fetch_one(connection).await?;
+    Ok(Server { version, user, database, connected: connected.parse().unwrap_or_default(), max_connections })
+}
+
+/// A right on a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// To read.
+    Select,
+    /// To add rows.
+    Insert,
+    /// To change rows.
+    Update,
+    /// To remove rows.
+    Delete,
+}
+
+impl Right {
+    /// As `GRANT` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// What hostsync does with a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Use {
+    /// Its name.
+    pub table: &'static str,
+    /// A column that an insert and an update may name.
+    column: &'static str,
+    /// What it must be allowed.
+    pub rights: &'static [Right],
+}
+
+const READ_ADD: &[Right] = &[Right::Select, Right::Insert];
+const READ_WRITE: &[Right] = &[Right::Select, Right::Insert, Right::Update];
+const READ_ADD_PRUNE: &[Right] = &[Right::Select, Right::Insert, Right::Delete];
+const ALL: &[Right] = &[Right::Select, Right::Insert, Right::Update, Right::Delete];
+
+/// Every table and what the three services do with it.
+pub const USES: &[Use] = &[
+    Use { table: "_sqlx_migrations", column: "version", rights: &[Right::Select] },
+    Use { table: "hosts_pool", column: "host_name", rights: READ_ADD },
+    Use { table: "server_resources", column: "cpu_load", rights: READ_WRITE },
+    Use { table: "es_sync_task_config", column: "description", rights: READ_WRITE },
+    Use { table: "es_sync_execution_log", column: "error_message", rights: ALL },
+    Use { table: "es_sync_execution_detail", column: "error_message", rights: ALL },
+    Use { table: "es_sync_attempt", column: "worker", rights: READ_ADD_PRUNE },
+    Use { table: "es_sync_search", column: "worker", rights: READ_ADD_PRUNE },
+    Use { table: "es_sync_newest_window", column: "window_to", rights: ALL },
+    Use { table: "es_sync_endpoint_state", column: "reason", rights: READ_WRITE },
+    Use { table: "es_sync_idempotency_key", column: "outcome", rights: ALL },
+    Use { table: "es_sync_stats_hour", column: "runs_success", rights: ALL },
+    Use { table: "es_sync_stats_duration", column: "runs", rights: ALL },
+    Use { table: "es_sync_stats_failed_host", column: "failures", rights: ALL },
+    Use { table: "es_sync_stats_error", column: "hosts", rights: ALL },
+];
+
+/// Whether we may, tried by a statement that meets no row. Call in a transaction that is rolled back.
+///
+/// # Errors
+///
+/// The database's, but not for want of the right or of a value that no row would have had.
+pub async fn may(connection: &mut MySqlConnection, used: &Use, right: Right) -> Result<bool, sqlx::Error> {
+    let Use { table, column, .. } = used;
+    let statement = match right {
+        Right::Select => format!("SELECT {column} FROM {table} WHERE FALSE"),
+        Right::Insert => format!("INSERT INTO {table} ({column}) SELECT NULL FROM DUAL WHERE FALSE"),
+        Right::Update => format!("UPDATE {table} SET {column} = NULL WHERE FALSE"),
+        Right::Delete => format!("DELETE FROM {table} WHERE FALSE"),
+    };
+    match sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await {
+        Ok(_) => Ok(true),
+        Err(error) => match database::error_number(&error) {
+            // access denied to the database, a table, a column
+            Some(1044 | 1142 | 1143) => Ok(false),
+            // no default, NULL: the right was looked at first
+            Some(1364 | 1048) => Ok(true),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Columns of a table, in lower case; none: there is no such table, or we may not see it.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT CAST(LOWER(column_name) AS CHAR) FROM information_schema.columns
+         WHERE table_schema = DATABASE() AND table_name = ?",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}
+
+/// Unique keys of a table, each as its columns in lower case, sorted and joined by commas.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn unique_keys(connection: &mut MySqlConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT CAST(GROUP_CONCAT(LOWER(column_name) ORDER BY LOWER(column_name)) AS CHAR)
+         FROM information_schema.statistics
+         WHERE table_schema = DATABASE() AND table_name = ? AND non_unique = 0 GROUP BY index_name",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}
+
+/// Live hosts of the pool.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn live_hosts(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 0").fetch_one(connection).await
+}
+
+/// Executions that are going.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn going(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'running'")
+        .fetch_one(connection)
+        .await
+}
+
+/// A run that goes and in which no host has got its outcome for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SilentRun {
+    /// The run.
+    pub id: ExecutionId,
+    /// Its task's name; empty without one.
+    pub task_name: String,
+    /// Seconds since its last host got its outcome, or since it began.
+    pub silent_s: i64,
+    /// What its jobs ask.
+    pub es_endpoint: String,
+    /// Where they go.
+    pub queue: JobQueue,
+    /// Whether its hosts have been copied.
+    pub is_prepared: bool,
+    /// Whether all of its jobs have been published.
+    pub is_published: bool,
+    /// Whether its pending hosts are being closed.
+    pub is_closing: bool,
+    /// Until when a process holds it; `None`: nobody does.
+    pub leased_until: Option<DateTime<Utc>>,
+    /// Hosts without an outcome.
+    pub pending: i64,
+    /// Those of them that only a job can bring on.
+    pub in_queue: i64,
+    /// When the first of the others is published again.
+    pub next_clock: Option<DateTime<Utc>>,
+}
+
+#[derive(sqlx::FromRow)]
+struct SilentRow {
+    id: u64,
+    task_name: String,
+    silent_s: i64,
+    es_endpoint: String,
+    queue: String,
+    is_prepared: bool,
+    is_published: bool,
+    is_closing: bool,
+    leased_until: Option<DateTime<Utc>>,
+}
+
+/// Runs without progress for `silent_s` seconds, oldest first, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn silent_runs(
+    connection: &mut MySqlConnection,
+    silent_s: i64,
+    limit: u32,
+) -> Result<Vec<SilentRun>, sqlx::Error> {
+    let rows: Vec<SilentRow> = sqlx::query_as(
+        "SELECT * FROM (
+             SELECT CAST(id AS UNSIGNED) AS id, COALESCE(task_name, '') AS task_name,
+                    TIMESTAMPDIFF(SECOND, GREATEST(execution_time, COALESCE(progress_at, execution_time)),
+                                  UTC_TIMESTAMP(3)) AS silent_s,
+                    COALESCE(es_endpoint, '') AS es_endpoint, queue, prepared_at IS NOT NULL AS is_prepared,
+                    published_watermark >= last_detail_id AS is_published, closing_status IS NOT NULL AS is_closing,
+                    IF(lease_until > UTC_TIMESTAMP(3), lease_until, NULL) AS leased_until
+             FROM es_sync_execution_log WHERE execution_status = 'running'
+         ) AS going WHERE silent_s >= ? ORDER BY id LIMIT ?",
+    )
+    .bind(silent_s)
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (pending, in_queue, next_clock): (i64, i64, Option<DateTime<Utc>>) = sqlx::query_as(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(retry_at IS NULL), 0) AS SIGNED), MIN(retry_at)
+             FROM es_sync_execution_detail WHERE execution_id = ? AND sync_status = 'pending'",
+        )
+        .bind(row.id)
+        .fetch_one(&mut *connection)
+        .await?;
+        runs.push(SilentRun {
+            id: ExecutionId(row.id),
+            task_name: row.task_name,
+            silent_s: row.silent_s,
+            es_endpoint: row.es_endpoint,
+            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+            is_prepared: row.is_prepared,
+            is_published: row.is_published,
+            is_closing: row.is_closing,
+            leased_until: row.leased_until,
+            pending,
+            in_queue,
+            next_clock,
+        });
+    }
+    Ok(runs)
+}
+
+/// How the fires of the tasks stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Fires {
+    /// Enabled tasks.
+    pub enabled: i64,
+    /// Those of them whose next fire is overdue by more than a minute.
+    pub overdue: i64,
+    /// By how much the latest of them is, in seconds.
+    pub longest_s: i64,
+}
+
+/// Asks how the fires stand.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn fires(connection: &mut MySqlConnection) -> Result<Fires, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT COUNT(*) AS enabled,
+                CAST(COALESCE(SUM(next_execution_time < UTC_TIMESTAMP(3) - INTERVAL 1 MINUTE), 0) AS SIGNED) AS overdue,
+                CAST(COALESCE(MAX(TIMESTAMPDIFF(SECOND, next_execution_time, UTC_TIMESTAMP(3))), 0) AS SIGNED) AS longest_s
+         FROM es_sync_task_config WHERE deleted_at IS NULL AND is_enabled = 1",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// How many repairs a going run has had since its last progress; `None`: it does not go, or is closing.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn repair_count(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<u32>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT repair_count FROM es_sync_execution_log
+         WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL",
+    )
+    .bind(id.0)
+    .fetch_optional(connection)
+    .await
+}
