@@ -177,11 +177,15 @@ struct Token {
 impl Token {
     fn new(folder: &Path) -> anyhow::Result<Self> {
         let secret = format!("{:032x}", rand::random::<u128>());
-        let file = folder.join("operator-token");
+        let file = token_file(folder);
         write_secret(&file, &secret)?;
         write_secret(&header_file(folder), &format!("Authorization: Bearer {secret}\n"))?;
         Ok(Self { secret, file: file.canonicalize()? })
     }
+}
+
+fn token_file(folder: &Path) -> PathBuf {
+    folder.join("operator-token")
 }
 
 fn header_file(folder: &Path) -> PathBuf {
@@ -371,6 +375,11 @@ fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
         let mut paths = vec![format!("{url}/healthz"), format!("{url}/readyz"), format!("{url}/metrics")];
         if service.name == "api" {
             paths.push(format!("{url}/openapi.json"));
+            rows.push((
+                "console".to_owned(),
+                format!("{url}/ (it asks for the token in {})", token_file(&args.folder).display()),
+            ));
+            rows.push(("the API, to try".to_owned(), format!("{url}/docs")));
         }
         rows.push((format!("{} (pid {})", service.name, service.pid()), paths.join("  ")));
     }

@@ -87,7 +87,7 @@ impl JobConsumer {
     }
 
     /// The next delivery. `in_hand` is how many deliveries the caller holds unacknowledged: while it holds some, silence
-    /// is normal. It is asked every [`WATCHDOG`] of silence. Safe to drop and call again.
+    /// is normal. It is asked every 10 s of silence. Safe to drop and call again.
     ///
     /// # Errors
     ///
