@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_shared::database;
+use hostsync_shared::database::{self, Fault};
+use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::loops::LIMIT_OF_SWEEPS;
 use hostsync_shared::tables::{attempts, details, executions, idempotency_keys, newest_window, searches, statistics};
+use sqlx::MySqlConnection;
 
 use crate::Scheduler;
 
@@ -50,10 +52,21 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     }
 }
 
-/// Prunes one page; `true`: there may be more.
+/// Prunes one page; `true`: there may be more. The sums last: an execution that is about to go may just have been added.
 async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
-    // First, so that an execution which cannot be pruned does not hold it up.
+    let mut pruned = 0;
+    for id in executions::prunable(&mut connection, retention, RUNS).await? {
+        match forget(scheduler, &mut connection, id).await {
+            Ok(true) => pruned += 1,
+            Ok(false) => return Ok(false),
+            // One that cannot be pruned holds up nothing else.
+            Err(error) if database::fault(&error) != Fault::Down => {
+                tracing::warn!(execution_id = %id, error = %error, "execution {id} cannot be pruned: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
     let now = database::now(&mut connection).await?;
     if let Some(before) = now.checked_sub_signed(retention) {
         while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
@@ -66,27 +79,24 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
     let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
     newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
     idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
-    let old = executions::prunable(&mut connection, retention, RUNS).await?;
-    let pruned = old.len();
-    for id in old {
-        while details::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
-            if scheduler.shutdown.is_stopping() {
-                return Ok(false);
-            }
-            tokio::time::sleep(BREATH).await;
-        }
-        while attempts::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
-            || searches::prune(&mut connection, id, BATCH_ROWS).await? == u64::from(BATCH_ROWS)
-        {
-            if scheduler.shutdown.is_stopping() {
-                return Ok(false);
-            }
-            tokio::time::sleep(BREATH).await;
-        }
-        executions::delete(&mut connection, id).await?;
-    }
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }
-    Ok(pruned == RUNS as usize)
+    Ok(pruned == RUNS)
+}
+
+/// Deletes an execution, what explains it and its details before it. `false`: the shutdown began first.
+async fn forget(scheduler: &Scheduler, connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
+    let is_full = |rows: u64| rows == u64::from(BATCH_ROWS);
+    while is_full(details::prune(connection, id, BATCH_ROWS).await?)
+        || is_full(attempts::prune(connection, id, BATCH_ROWS).await?)
+        || is_full(searches::prune(connection, id, BATCH_ROWS).await?)
+    {
+        if scheduler.shutdown.is_stopping() {
+            return Ok(false);
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+    executions::delete(connection, id).await?;
+    Ok(true)
 }
