@@ -131,7 +131,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Writes documents of `hosts` for the last day, one each `step`, ending at the last multiple of `step` before now.
+    /// Writes documents of `hosts` for the last day and the next `step`, one each `step`: the window of a run that begins
+    /// after the next multiple of it is full too.
     ///
     /// # Errors
     ///
@@ -141,8 +142,8 @@ impl Bed {
         hosts: impl IntoIterator<Item = SampleHost>,
         step: TimeDelta,
     ) -> anyhow::Result<()> {
-        let to: DateTime<Utc> = Utc::now();
-        self.index.fill(hosts, to - TimeDelta::days(1), to, step, |_| {}).await?;
+        let now: DateTime<Utc> = Utc::now();
+        self.index.fill(hosts, now - TimeDelta::days(1), now + step, step, |_| {}).await?;
         Ok(())
     }
 

@@ -325,7 +325,7 @@ async fn both_families_and_a_mapping_of_ones_own_reach_the_cmdb() {
         {
             let index = SampleIndex::create_of(family, url, &format!("{}-{suffix}", bed.index.name)).await;
             let index = index.expect("an index");
-            index.fill(hosts.iter().copied(), now - Span::days(1), now, STEP, |_| {}).await.expect("documents");
+            index.fill(hosts.iter().copied(), now - Span::days(1), now + STEP, STEP, |_| {}).await.expect("documents");
             let log = run(&client, &hosts, &json!({"mapping": mapping, "es_index_pattern": index.name})).await;
             index.delete().await.expect("deleted");
             assert_eq!(log["success_count"], 6, "{log}");
