@@ -54,39 +54,22 @@ test-database: up ## run the tests that depend on the database (DB=mysql for MyS
 	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
 	    --test looking --test redelivery --test crash
 
-# Of .dev: what a client in Python needs, from PyPI.
-RPC_CLIENT = .dev/rpc-client
-
-test-rpc-client: up $(RPC_CLIENT)/ready ## call every gRPC method by a client in Python
-	$(WITH_SERVERS) HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/$(RPC_CLIENT)/bin/python cargo test -p hostsync-api --test rpc_client
-
-$(RPC_CLIENT)/ready: tests/rpc-client/requirements.txt
-	python3 -m venv $(RPC_CLIENT)
-	$(RPC_CLIENT)/bin/pip install --quiet --disable-pip-version-check -r $<
+# What tests in Python need, from PyPI: an environment for each folder of tests.
+.dev/%/ready: tests/%/requirements.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# Of .dev: the tools that judge the OpenAPI document, from PyPI.
-OPENAPI_TOOLS = .dev/openapi
 
-test-openapi: up $(OPENAPI_TOOLS)/ready ## judge the OpenAPI document by schemathesis and by a client made from it
-	$(WITH_SERVERS) HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/$(OPENAPI_TOOLS)/bin cargo test -p hostsync-e2e --test openapi -- --test-threads 1
+test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client in Python
+	$(WITH_SERVERS) HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/.dev/rpc-client/bin/python cargo test -p hostsync-api --test rpc_client
 
-$(OPENAPI_TOOLS)/ready: tests/openapi/requirements.txt
-	python3 -m venv $(OPENAPI_TOOLS)
-	$(OPENAPI_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+test-openapi: up .dev/openapi/ready ## judge the OpenAPI document by schemathesis and by a client made from it
+	$(WITH_SERVERS) HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/.dev/openapi/bin cargo test -p hostsync-e2e --test openapi -- --test-threads 1
 
-# Of .dev: what drives the browser, from PyPI.
-CONSOLE = .dev/console
-
-test-console: up $(CONSOLE)/ready ## use the console in a real browser
+test-console: up .dev/console/ready ## use the console in a real browser
 	@deploy/dev/browser
-	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/$(CONSOLE)/bin/python cargo test -p hostsync-api --test console
-
-$(CONSOLE)/ready: tests/console/requirements.txt
-	python3 -m venv $(CONSOLE)
-	$(CONSOLE)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python cargo test -p hostsync-api --test console
 
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 

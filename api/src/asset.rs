@@ -9,14 +9,30 @@ use axum::response::{IntoResponse, Response};
 /// How long a browser may keep what belongs to a page, in seconds: an update is seen within the hour.
 const CACHE_CONTROL: &str = "public, max-age=3600";
 
+/// Content types of what pages are made of.
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const CSS: &str = "text/css; charset=utf-8";
+pub(crate) const SVG: &str = "image/svg+xml";
+pub(crate) const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// A file of a page.
 pub(crate) struct Asset {
-    pub(crate) content_type: &'static str,
-    pub(crate) content: &'static [u8],
-    /// Kept compressed, and sent so: every browser takes gzip.
-    pub(crate) is_gzip: bool,
-    /// The `Content-Security-Policy` of the page that it belongs to.
-    pub(crate) policy: &'static str,
+    content_type: &'static str,
+    content: &'static [u8],
+    is_gzip: bool,
+    policy: &'static str,
+}
+
+impl Asset {
+    /// A file with the `Content-Security-Policy` of the page that it belongs to.
+    pub(crate) const fn new(content_type: &'static str, content: &'static [u8], policy: &'static str) -> Self {
+        Self { content_type, content, is_gzip: false, policy }
+    }
+
+    /// The same, kept compressed, and sent so: every browser takes gzip.
+    pub(crate) const fn gzip(content_type: &'static str, content: &'static [u8], policy: &'static str) -> Self {
+        Self { content_type, content, is_gzip: true, policy }
+    }
 }
 
 impl IntoResponse for &'static Asset {

@@ -6,19 +6,14 @@
 use axum::Router;
 use axum::routing::get;
 
-use crate::asset::Asset;
+use crate::asset::{Asset, CSS, HTML, SCRIPT, SVG};
 
 /// What the page may load: its own files, and the API's answers.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SVG: &str = "image/svg+xml";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-
 const fn file(content_type: &'static str, content: &'static [u8]) -> Asset {
-    Asset { content_type, content, is_gzip: false, policy: CONTENT_SECURITY_POLICY }
+    Asset::new(content_type, content, CONTENT_SECURITY_POLICY)
 }
 
 /// A module by its name in `api/console`, with its path.

@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::routing::get;
 
-use crate::asset::Asset;
+use crate::asset::{Asset, CSS, HTML, SCRIPT};
 
 /// What the page may load: nothing from elsewhere. Swagger UI sets styles in elements, and its pictures are in its style
 /// sheet.
@@ -14,39 +14,17 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-const PAGE: Asset = Asset {
-    content_type: "text/html; charset=utf-8",
-    content: include_bytes!("../docs-ui/index.html"),
-    is_gzip: false,
-    policy: CONTENT_SECURITY_POLICY,
-};
-
-const START: Asset = Asset {
-    content_type: "text/javascript; charset=utf-8",
-    content: include_bytes!("../docs-ui/start.js"),
-    is_gzip: false,
-    policy: CONTENT_SECURITY_POLICY,
-};
-
-const SCRIPT: Asset = Asset {
-    content_type: "text/javascript; charset=utf-8",
-    content: include_bytes!("../docs-ui/swagger-ui-bundle.js.gz"),
-    is_gzip: true,
-    policy: CONTENT_SECURITY_POLICY,
-};
-
-const STYLE: Asset = Asset {
-    content_type: "text/css; charset=utf-8",
-    content: include_bytes!("../docs-ui/swagger-ui.css.gz"),
-    is_gzip: true,
-    policy: CONTENT_SECURITY_POLICY,
-};
+static PAGE: Asset = Asset::new(HTML, include_bytes!("../docs-ui/index.html"), CONTENT_SECURITY_POLICY);
+static START: Asset = Asset::new(SCRIPT, include_bytes!("../docs-ui/start.js"), CONTENT_SECURITY_POLICY);
+static BUNDLE: Asset =
+    Asset::gzip(SCRIPT, include_bytes!("../docs-ui/swagger-ui-bundle.js.gz"), CONTENT_SECURITY_POLICY);
+static STYLE: Asset = Asset::gzip(CSS, include_bytes!("../docs-ui/swagger-ui.css.gz"), CONTENT_SECURITY_POLICY);
 
 /// The page and what it loads.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/docs", get(async || &PAGE))
         .route("/docs/start.js", get(async || &START))
-        .route("/docs/swagger-ui-bundle.js", get(async || &SCRIPT))
+        .route("/docs/swagger-ui-bundle.js", get(async || &BUNDLE))
         .route("/docs/swagger-ui.css", get(async || &STYLE))
 }

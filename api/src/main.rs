@@ -1,6 +1,5 @@
 //! `hostsync-api`: reads the configuration and serves, migrates, shows what is in force, or does what an operator asks.
 
-use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,13 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hostsync_api::operate::dead_letters::{self, MAX_LETTERS};
 use hostsync_api::operate::executions;
-use hostsync_shared::config::{CONFIG_VARIABLE, CommonArgs, Config, Service, help_table};
+use hostsync_shared::config::{CommonArgs, Config, Service, help_table};
 use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::process::{self, Surroundings};
+use hostsync_shared::process::{self, EXIT_CONFIGURATION, Surroundings};
 use hostsync_shared::telemetry;
-
-/// Exit code of a configuration that cannot be used, as of the services.
-const BAD_CONFIGURATION: u8 = 2;
 
 /// Manages tasks, enqueues by hand, aggregates the execution logs.
 #[derive(Debug, Parser)]
@@ -99,7 +95,7 @@ fn main() -> ExitCode {
         },
         Some(Command::Config) => show(&args.common, surroundings),
         Some(Command::Doctor { json }) => match process::configuration(Service::Api, &args.common, &surroundings) {
-            Ok(config) => doctor(&config, args.common.config_path(named_file(&surroundings)).as_deref(), json),
+            Ok(config) => doctor(&config, surroundings.config_path(&args.common).as_deref(), json),
             Err(code) => code,
         },
         Some(Command::DeadLetters(command)) => operate(&args.common, &surroundings, async |config| match command {
@@ -112,11 +108,6 @@ fn main() -> ExitCode {
             Executions::Republish { id } => executions::republish(config, ExecutionId(id), say).await,
         }),
     }
-}
-
-/// The file that the environment names.
-fn named_file(surroundings: &Surroundings) -> Option<OsString> {
-    surroundings.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.clone())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -155,14 +146,14 @@ fn operate(
 
 /// Shows what is in force, whatever of it a service would lack.
 fn show(args: &CommonArgs, surroundings: Surroundings) -> ExitCode {
-    match Config::load(args.config_path(named_file(&surroundings)).as_deref(), surroundings.environment) {
+    match Config::load(surroundings.config_path(args).as_deref(), surroundings.environment) {
         Ok(config) => {
             say(config.masked_toml().trim_end());
             ExitCode::SUCCESS
         }
         Err(error) => {
             complain(&error.to_string());
-            ExitCode::from(BAD_CONFIGURATION)
+            ExitCode::from(EXIT_CONFIGURATION)
         }
     }
 }

@@ -13,7 +13,7 @@ use hostsync_shared::loops::Loops;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{Need, Readiness};
 use hostsync_shared::outbox::Outbox;
-use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
+use hostsync_shared::queue::{Publisher, QueueSettings};
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::startup::{DATABASE, RABBITMQ};
 use rand::RngExt as _;
@@ -89,11 +89,7 @@ impl Api {
     /// A URL that is missing or is none.
     pub(crate) fn new(config: &Config, shutdown: Shutdown) -> anyhow::Result<Self> {
         let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)?;
-        let publisher = Publisher::new(QueueSettings {
-            url: config.rabbitmq.url()?.expose().to_owned(),
-            topology: Topology::new(&config.rabbitmq.prefix),
-            connection_name: "hostsync-api".to_owned(),
-        });
+        let publisher = Publisher::new(QueueSettings::configured(&config.rabbitmq, "hostsync-api")?);
         let sources = Sources::new(config)?;
         Ok(Self(Arc::new(Inner {
             outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),

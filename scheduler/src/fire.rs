@@ -70,7 +70,7 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>) {
 
 /// Fires every task that is due; returns how long to sleep then.
 async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sqlx::Error> {
-    let due = in_time(async {
+    let due = database::within(LONGEST_FIRE, async {
         let mut connection = scheduler.pool.acquire().await?;
         tasks::due(&mut connection, TASKS_PER_ROUND).await
     })
@@ -78,7 +78,7 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
     for task in &due {
         turns.turned();
         let span = tracing::info_span!("fire", task_id = %task);
-        match in_time(fire(scheduler, *task).instrument(span)).await {
+        match database::within(LONGEST_FIRE, fire(scheduler, *task).instrument(span)).await {
             // One bad row holds up no other task.
             Err(error) if database::fault(&error) != Fault::Down => {
                 tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired");
@@ -89,7 +89,7 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
     if due.len() == TASKS_PER_ROUND as usize {
         return Ok(Duration::ZERO);
     }
-    let next = in_time(async {
+    let next = database::within(LONGEST_FIRE, async {
         let mut connection = scheduler.pool.acquire().await?;
         tasks::next_due_in_ms(&mut connection).await
     });
@@ -97,10 +97,6 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
     Ok(next.map_or(LONGEST_SLEEP, |ms| {
         Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1).clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
     }))
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(LONGEST_FIRE, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Fires one task, if it is still enabled and due when its row is locked.

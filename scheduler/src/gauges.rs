@@ -34,26 +34,22 @@ const TASKS: u32 = 10_000;
 /// Tasks that are shown, those with the most stale hosts: a label for each.
 const SHOWN_TASKS: usize = 100;
 
-/// Both queues of jobs.
-const QUEUES: [JobQueue; 2] = [JobQueue::Bulk, JobQueue::Manual];
-
 /// Starts every look.
 pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>) {
     every(scheduler, "queue gauges", QUICK, |scheduler| async move {
         let depths = queue_depths(&scheduler).await;
-        Metrics::global().queue_depths(depths.as_ref().map_or(&[][..], |depths| &depths[..]).iter().copied());
+        Metrics::global().queue_depths(depths.iter().flatten().copied());
         depths.map(drop)
     });
     every(scheduler, "run gauges", QUICK, |scheduler| async move {
         let waiting = waiting(&scheduler).await;
-        let known = waiting.as_ref().map_or(&[][..], |waiting| &waiting[..]);
-        Metrics::global().outbox_depths(known.iter().map(|of| (of.queue, of.unpublished)));
-        Metrics::global().oldest_jobs(known.iter().map(|of| (of.queue, of.longest)));
+        Metrics::global().outbox_depths(waiting.iter().flatten().map(|of| (of.queue, of.unpublished)));
+        Metrics::global().oldest_jobs(waiting.iter().flatten().map(|of| (of.queue, of.longest)));
         waiting.map(drop)
     });
     every(scheduler, "task gauges", SLOW, |scheduler| async move {
         let stale = stale_hosts(&scheduler).await;
-        Metrics::global().stale_hosts(stale.as_ref().ok().cloned().unwrap_or_default());
+        Metrics::global().stale_hosts(stale.iter().flatten().cloned());
         stale.map(drop)
     });
 }
@@ -103,18 +99,19 @@ struct Waiting {
     longest: Duration,
 }
 
-async fn waiting(scheduler: &Scheduler) -> anyhow::Result<[Waiting; 2]> {
+async fn waiting(scheduler: &Scheduler) -> anyhow::Result<Vec<Waiting>> {
     let (unpublished, longest) = in_time(async {
         let mut connection = scheduler.pool.acquire().await?;
         let unpublished = executions::unpublished_jobs(&mut connection).await?;
         Ok::<_, sqlx::Error>((unpublished, executions::longest_waits(&mut connection).await?))
     })
     .await?;
-    Ok(QUEUES.map(|queue| Waiting {
+    let waiting = JobQueue::ALL.iter().map(|&queue| Waiting {
         queue,
         unpublished: unpublished.iter().find(|(of, _)| *of == queue).map_or(0, |(_, jobs)| *jobs),
         longest: longest.iter().find(|(of, _)| *of == queue).map_or(Duration::ZERO, |(_, longest)| *longest),
-    }))
+    });
+    Ok(waiting.collect())
 }
 
 async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(String, u64)>> {

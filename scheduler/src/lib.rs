@@ -21,7 +21,7 @@ use hostsync_shared::loops::{LIMIT, Loops};
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{self, Need, Readiness};
 use hostsync_shared::outbox::Outbox;
-use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
+use hostsync_shared::queue::{Publisher, QueueSettings};
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::startup::{DATABASE, RABBITMQ};
 use hostsync_shared::{database, startup};
@@ -69,11 +69,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
 
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
         .context("database.url cannot be used")?;
-    let publisher = Publisher::new(QueueSettings {
-        url: config.rabbitmq.url()?.expose().to_owned(),
-        topology: Topology::new(&config.rabbitmq.prefix),
-        connection_name: "hostsync-scheduler".to_owned(),
-    });
+    let publisher = Publisher::new(QueueSettings::configured(&config.rabbitmq, "hostsync-scheduler")?);
     let endpoints = EndpointWatch::new(pool.clone(), &config.elasticsearch).context("an endpoint cannot be used")?;
     shutdown.spawn_essential(
         "broker watch",

@@ -109,9 +109,7 @@ async fn publish_unpublished(scheduler: Arc<Scheduler>) -> Result<(), OutboxErro
         if scheduler.shutdown.is_stopping() {
             break;
         }
-        let outcome = scheduler.outbox.claim_and_carry_on(id).await;
-        report(id, &outcome);
-        if let Err(error) = outcome {
+        if let Err(error) = scheduler.outbox.claim_and_carry_on(id).await {
             only_this_run(id, error)?;
         }
     }
@@ -249,7 +247,7 @@ async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), OutboxError>
     let repaired = {
         let mut connection = scheduler.pool.acquire().await?;
         executions::claim(&mut connection, run.id, token).await?.is_some()
-            && executions::repair(&mut connection, run, token).await?
+            && executions::repair(&mut connection, run.id, run.repair_count, token).await?
     };
     if repaired {
         tracing::warn!(

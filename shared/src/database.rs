@@ -210,6 +210,18 @@ pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx
     sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(connection).await
 }
 
+/// Bounds work in the database, which may hang where it is not told that the server is gone.
+///
+/// # Errors
+///
+/// The work's; after `longest`, what a pool without a free connection says ([`Fault::Down`]).
+pub async fn within<T>(
+    longest: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(longest, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// The server's own number of an error, if the server refused (MySQL reference manual, "Server Error Message Reference").
 pub fn error_number(error: &sqlx::Error) -> Option<u16> {
     let error = error.as_database_error()?.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()?;

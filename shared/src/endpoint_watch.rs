@@ -13,6 +13,7 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ElasticsearchConfig;
+use crate::database;
 use crate::elasticsearch::{Endpoint, EndpointError, EndpointSettings};
 use crate::loops::Turns;
 use crate::metrics::Metrics;
@@ -89,7 +90,7 @@ impl EndpointWatch {
     }
 
     async fn refresh(&self, turns: &Turns) -> Result<(), sqlx::Error> {
-        let rows: Vec<Closed> = in_time(async {
+        let rows: Vec<Closed> = database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
             endpoint_state::closed(&mut connection).await
         })
@@ -111,7 +112,7 @@ impl EndpointWatch {
 
     async fn probe(&self, endpoint: &Endpoint, turns: &Turns) -> Result<(), sqlx::Error> {
         let name = endpoint.name();
-        let claimed = in_time(async {
+        let claimed = database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
             endpoint_state::claim_probe(&mut connection, name).await
         });
@@ -121,7 +122,7 @@ impl EndpointWatch {
         // Bounded by the endpoint's own time-out.
         match turns.waiting_for(endpoint.ping()).await {
             Ok(()) => {
-                let opened = in_time(async {
+                let opened = database::within(LONGEST_STATEMENT, async {
                     let mut connection = self.pool.acquire().await?;
                     endpoint_state::open(&mut connection, name).await
                 });
@@ -137,8 +138,4 @@ impl EndpointWatch {
         }
         Ok(())
     }
-}
-
-async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(LONGEST_STATEMENT, statement).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

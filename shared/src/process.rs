@@ -4,6 +4,7 @@
 //! with 2 before it touches anything, any other failure with 1.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry;
 
 /// Exit code of a configuration that cannot be used.
-const EXIT_CONFIGURATION: u8 = 2;
+pub const EXIT_CONFIGURATION: u8 = 2;
 
 /// Grace period of the scheduler and the API after SIGTERM; the worker has its own key.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
@@ -26,14 +27,21 @@ pub struct Surroundings {
     pub is_terminal: bool,
 }
 
+impl Surroundings {
+    /// The file of the configuration: that of the arguments, else that of the environment.
+    pub fn config_path(&self, args: &CommonArgs) -> Option<PathBuf> {
+        let named = self.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE);
+        args.config_path(named.map(|(_, path)| path.clone()))
+    }
+}
+
 /// Reads the configuration that `service` needs.
 ///
 /// # Errors
 ///
 /// The exit code; what is wrong has been said on standard error.
 pub fn configuration(service: Service, args: &CommonArgs, surroundings: &Surroundings) -> Result<Config, ExitCode> {
-    let named = surroundings.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.clone());
-    let path = args.config_path(named);
+    let path = surroundings.config_path(args);
     Config::load_for(service, path.as_deref(), surroundings.environment.iter().cloned()).map_err(|error| {
         say(&error.to_string());
         ExitCode::from(EXIT_CONFIGURATION)

@@ -86,8 +86,7 @@ pub async fn watch_database(
             () = tokio::time::sleep(WATCH_EVERY) => {}
             () = shutdown.stopping() => return,
         }
-        let asked = tokio::time::timeout(LONGEST_ANSWER, sqlx::query("DO 0").execute(&pool)).await;
-        let answered = asked.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let answered = database::within(LONGEST_ANSWER, sqlx::query("DO 0").execute(&pool)).await;
         heard(answered.is_ok());
         match answered {
             Ok(_) => readiness.set(DATABASE, Ok(())),

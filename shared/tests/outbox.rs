@@ -15,7 +15,7 @@ use hostsync_shared::host::HostIp;
 use hostsync_shared::metrics::PublishOutcome;
 use hostsync_shared::outbox::{CarriedOn, Outbox};
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
-use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope, Stalled};
+use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope};
 use hostsync_shared::tables::{details, endpoint_state};
 use hostsync_shared::window::{TimeRange, Window};
 use tokio_util::sync::CancellationToken;
@@ -287,9 +287,8 @@ async fn retries_are_published_when_their_clock_has_run_out() {
         // Repair passes over rows that have a clock.
         let token = LeaseToken::new();
         executions::claim(&mut connection, id, token).await.expect("claimed").expect("free");
-        let stalled = Stalled { id, queue: JobQueue::Bulk, silent_s: 60, repair_count: 0 };
-        assert!(executions::repair(&mut connection, &stalled, token).await.expect("repaired"));
-        assert!(!executions::repair(&mut connection, &stalled, token).await.expect("an answer"), "seen by another too late");
+        assert!(executions::repair(&mut connection, id, 0, token).await.expect("repaired"));
+        assert!(!executions::repair(&mut connection, id, 0, token).await.expect("an answer"), "seen by another too late");
         outbox.carry_on(id, token).await.expect("published");
         assert_eq!(receive(&bed, 4).await.len(), 4);
         let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");

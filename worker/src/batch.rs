@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hostsync_shared::closing::close_execution;
-use hostsync_shared::database::{Fault, fault};
+use hostsync_shared::database::{self, Fault, fault};
 use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus};
 use hostsync_shared::host::HostIp;
 use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
@@ -246,9 +246,8 @@ async fn try_commit(
         let told = Told { worker: &bench.name, evidence };
         let writing = write_batch(&bench.pool, scope, mapping, told, resolved)
             .instrument(tracing::info_span!("write_batch", hosts = resolved.len()));
-        let bounded = tokio::time::timeout(LONGEST_TRANSACTION, writing);
+        let bounded = database::within(LONGEST_TRANSACTION, writing);
         let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;
-        let result = result.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
         Metrics::global().write(outcome, started.elapsed());
         let Err(error) = result else {
@@ -338,9 +337,8 @@ pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, s
     call: impl Fn() -> F,
 ) -> Result<T, Stopped> {
     loop {
-        let bounded = tokio::time::timeout(LONGEST_TRANSACTION, call());
-        let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;
-        match result.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        let bounded = database::within(LONGEST_TRANSACTION, call());
+        match bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)? {
             Ok(value) => return Ok(value),
             Err(error) => {
                 tracing::warn!(error = %error, "the database did not answer as it should; trying again");

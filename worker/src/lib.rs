@@ -24,7 +24,7 @@ use hostsync_shared::execution::JobQueue;
 use hostsync_shared::loops::{LIMIT, Loops};
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{self, Need, Readiness};
-use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
+use hostsync_shared::queue::{Publisher, QueueSettings};
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::startup;
 use tokio::net::TcpListener;
@@ -72,11 +72,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
         .context("database.url cannot be used")?;
     let sources = Sources::new(pool.clone(), &config)?;
-    let queue = QueueSettings {
-        url: config.rabbitmq.url()?.expose().to_owned(),
-        topology: Topology::new(&config.rabbitmq.prefix),
-        connection_name: "hostsync-worker".to_owned(),
-    };
+    let queue = QueueSettings::configured(&config.rabbitmq, "hostsync-worker")?;
     if !startup::wait_for_database(&pool, &readiness, &loops, &shutdown).await? {
         return Ok(());
     }

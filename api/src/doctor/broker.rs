@@ -16,19 +16,14 @@ pub(super) struct Examined {
 
 pub(super) async fn examine(config: &Config) -> Examined {
     let mut examined = Examined { checks: Vec::new(), depths: BTreeMap::new() };
-    let url = match config.rabbitmq.url() {
-        Ok(url) => url,
+    let settings = QueueSettings::configured(&config.rabbitmq, "hostsync-api doctor");
+    let (place, settings) = match config.rabbitmq.url().and_then(|url| Ok((place_of(url), settings?))) {
+        Ok(known) => known,
         Err(error) => {
             examined.checks.push(Check::fail("broker", error.to_string(), "set rabbitmq.url"));
             return examined;
         }
     };
-    let settings = QueueSettings {
-        url: url.expose().to_owned(),
-        topology: Topology::new(&config.rabbitmq.prefix),
-        connection_name: "hostsync-api doctor".to_owned(),
-    };
-    let place = place_of(url);
     let asked = within(async {
         let broker = Broker::connect(&settings).await?;
         examined.checks.push(Check::ok("broker", place.clone()));
@@ -53,7 +48,7 @@ async fn ask(broker: &Broker, topology: &Topology, examined: &mut Examined) -> R
             Declared::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal)),
         }
     }
-    for queue in [JobQueue::Bulk, JobQueue::Manual] {
+    for &queue in JobQueue::ALL {
         let check = format!("queue {}", queue.as_str());
         let name = topology.queue(queue);
         examined.checks.push(match broker.jobs(queue).await? {

@@ -1,9 +1,9 @@
 //! `hostsync-api dead-letters`: looks at them, puts jobs back, drops what nobody needs.
 
 use hostsync_shared::config::Config;
-use hostsync_shared::queue::{DeadLetter, DeadLetters};
+use hostsync_shared::queue::{DeadLetter, DeadLetters, QueueSettings};
 
-use super::queue_settings;
+use super::CONNECTION_NAME;
 
 /// Most letters in one command: as many are in hand, and so in memory, at once.
 pub const MAX_LETTERS: u32 = 10_000;
@@ -17,7 +17,7 @@ const SHOWN_CHARS: usize = 120;
 ///
 /// The broker's.
 pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let letters = DeadLetters::open(&queue_settings(config)?).await?;
+    let letters = open(config).await?;
     let mut shown = 0;
     let mut kept = Vec::new();
     while shown < limit
@@ -43,7 +43,7 @@ pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
 ///
 /// The broker's; what was said to be done is done, the rest is still there.
 pub async fn requeue(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let letters = DeadLetters::open(&queue_settings(config)?).await?;
+    let letters = open(config).await?;
     let (mut taken, mut put_back) = (0, 0);
     let mut kept = Vec::new();
     while taken < limit
@@ -71,7 +71,7 @@ pub async fn requeue(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow:
 ///
 /// The broker's; what was said to be dropped is, the rest is still there.
 pub async fn drop(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let letters = DeadLetters::open(&queue_settings(config)?).await?;
+    let letters = open(config).await?;
     let mut dropped = 0;
     while dropped < limit
         && let Some(letter) = letters.take().await?
@@ -83,6 +83,10 @@ pub async fn drop(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
     letters.close().await?;
     say(&format!("{dropped} dropped"));
     Ok(())
+}
+
+async fn open(config: &Config) -> anyhow::Result<DeadLetters> {
+    Ok(DeadLetters::open(&QueueSettings::configured(&config.rabbitmq, CONNECTION_NAME)?).await?)
 }
 
 /// Leaves letters in the queue, and the queue. At the end: what is put in anew must not be met again.

@@ -7,13 +7,13 @@ use anyhow::{Context as _, bail};
 use hostsync_shared::config::Config;
 use hostsync_shared::database;
 use hostsync_shared::execution::{ExecutionId, JobQueue};
-use hostsync_shared::queue::{Broker, Declared, Depth, QueueError};
+use hostsync_shared::queue::{Broker, Declared, Depth, QueueError, QueueSettings};
 use hostsync_shared::tables::diagnosis;
 use hostsync_shared::tables::endpoint_state;
-use hostsync_shared::tables::executions::{self, LeaseToken, Stalled};
+use hostsync_shared::tables::executions::{self, LeaseToken};
 use sqlx::{Connection as _, MySqlConnection};
 
-use super::queue_settings;
+use super::CONNECTION_NAME;
 use super::stuck;
 
 /// Most runs shown.
@@ -63,14 +63,13 @@ pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> 
     if !run.prepared {
         bail!("the hosts of execution {id} are still being copied: what is published is up to date");
     }
-    let stalled = Stalled { id, queue: JobQueue::Bulk, silent_s: 0, repair_count };
     let token = LeaseToken::new();
     // One transaction: nobody meets a run that is claimed and not carried on.
     let mut transaction = connection.begin().await?;
     if executions::claim(&mut transaction, id, token).await?.is_none() {
         bail!("a process holds execution {id} just now and publishes it: try again in 30 s");
     }
-    if !executions::repair(&mut transaction, &stalled, token).await? {
+    if !executions::repair(&mut transaction, id, repair_count, token).await? {
         bail!("execution {id} was repaired or ended meanwhile: look again");
     }
     executions::release(&mut transaction, id, token).await?;
@@ -97,11 +96,11 @@ async fn connect(config: &Config) -> anyhow::Result<MySqlConnection> {
 
 /// How full the queues are; those that cannot be looked at are left out.
 async fn depths(config: &Config) -> anyhow::Result<BTreeMap<JobQueue, Depth>> {
-    let settings = queue_settings(config)?;
+    let settings = QueueSettings::configured(&config.rabbitmq, CONNECTION_NAME)?;
     let looking = async {
         let broker = Broker::connect(&settings).await?;
         let mut depths = BTreeMap::new();
-        for queue in [JobQueue::Bulk, JobQueue::Manual] {
+        for &queue in JobQueue::ALL {
             if let Declared::AsOurs(depth) = broker.jobs(queue).await? {
                 depths.insert(queue, depth);
             }

@@ -6,13 +6,5 @@ pub mod dead_letters;
 pub mod executions;
 pub(crate) mod stuck;
 
-use hostsync_shared::config::Config;
-use hostsync_shared::queue::{QueueSettings, Topology};
-
-fn queue_settings(config: &Config) -> anyhow::Result<QueueSettings> {
-    Ok(QueueSettings {
-        url: config.rabbitmq.url()?.expose().to_owned(),
-        topology: Topology::new(&config.rabbitmq.prefix),
-        connection_name: "hostsync-api operator".to_owned(),
-    })
-}
+/// What these commands call themselves at the broker.
+const CONNECTION_NAME: &str = "hostsync-api operator";

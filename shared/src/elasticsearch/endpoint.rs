@@ -317,10 +317,7 @@ impl Endpoint {
 
     /// Sends a search and gives what comes back, a refusal too.
     pub(super) async fn ask_whatever(&self, index_pattern: &str, body: &Value) -> Result<Told, SearchError> {
-        valid_index_pattern(index_pattern).map_err(|error| SearchError::Refused {
-            reason: format!("the index pattern {error}"),
-            kind: RefusalKind::IndexPattern,
-        })?;
+        valid_index_pattern(index_pattern)?;
         let request = match self.kind {
             EndpointKind::Cluster => {
                 let mut url = self.index_url(index_pattern, "_search")?;

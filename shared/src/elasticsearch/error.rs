@@ -4,6 +4,7 @@
 //! a person can act on, with the endpoint and the index pattern in it, bounded, and without credentials.
 //! It decides no retry: the worker does.
 
+use super::index_pattern::IndexPatternError;
 use crate::mapping::{Cause, EngineReason, REASON_MAX_CHARS, Refusal, bounded, engine_reason};
 
 /// Longest stretch shown of an answer that is not JSON, in characters.
@@ -168,6 +169,12 @@ impl SearchError {
             }
             _ => Self::Refused { reason: reason("the search engine refused the search"), kind: RefusalKind::Other },
         }
+    }
+}
+
+impl From<IndexPatternError> for SearchError {
+    fn from(error: IndexPatternError) -> Self {
+        Self::Refused { reason: format!("the index pattern {error}"), kind: RefusalKind::IndexPattern }
     }
 }
 

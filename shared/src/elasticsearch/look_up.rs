@@ -37,10 +37,7 @@ impl Endpoint {
         window: Window,
         host: &str,
     ) -> Result<FieldTypes, SearchError> {
-        valid_index_pattern(index_pattern).map_err(|error| SearchError::Refused {
-            reason: format!("the index pattern {error}"),
-            kind: RefusalKind::IndexPattern,
-        })?;
+        valid_index_pattern(index_pattern)?;
         let of_window = (self.kind == EndpointKind::Proxy).then_some(window);
         if let Some(types) = self.field_types.get(index_pattern, mapping, of_window) {
             return Ok(types);
@@ -113,10 +110,7 @@ impl Endpoint {
         mapping: &Mapping,
         window: Window,
     ) -> Result<GroupFields, SearchError> {
-        valid_index_pattern(index_pattern).map_err(|error| SearchError::Refused {
-            reason: format!("the index pattern {error}"),
-            kind: RefusalKind::IndexPattern,
-        })?;
+        valid_index_pattern(index_pattern)?;
         if self.kind == EndpointKind::Proxy {
             let grouping = async |key: &str, field: &Option<String>| match field {
                 None => Ok(None),

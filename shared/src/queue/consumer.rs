@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 
 use super::acks::{Acker, Outstanding};
 use super::job::{Job, UnreadableJob};
 use super::published_at;
-use super::{QueueError, QueueSettings, bounded, connect};
+use super::{QueueError, QueueSettings, bounded, close, connect, look_at};
 use crate::execution::JobQueue;
 
 /// Silence after which the watchdog asks the broker whether this consumer still lives.
@@ -119,12 +119,7 @@ impl JobConsumer {
     }
 
     async fn check_alive(&mut self, in_hand: usize) -> Result<(), QueueError> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = bounded(
-            "asking whether the consumer lives",
-            self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default()),
-        )
-        .await?;
+        let declared = look_at("asking whether the consumer lives", &self.channel, &self.queue).await?;
         if declared.message_count() > 0 && in_hand == 0 {
             self.silent_rounds += 1;
             if self.silent_rounds >= STUCK_ROUNDS {
@@ -149,15 +144,13 @@ impl JobConsumer {
         .await
     }
 
-    /// Closes the channel, then the connection; the broker gives unacknowledged deliveries to others. The channel first:
-    /// its close is answered after the acks before it have been taken, a connection's is not.
+    /// Closes the channel, then the connection; the broker gives unacknowledged deliveries to others.
     ///
     /// # Errors
     ///
     /// The broker's.
     pub async fn close(self) -> Result<(), QueueError> {
-        bounded("closing the channel", self.channel.close(200, "bye".into())).await?;
-        bounded("closing the connection", self.connection.close(200, "bye".into())).await
+        close(&self.channel, &self.connection).await
     }
 }
 

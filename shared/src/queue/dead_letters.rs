@@ -4,13 +4,13 @@
 //! to the queue when this connection ends. Decides nothing: the caller says what becomes of each.
 
 use lapin::message::{BasicGetMessage, Delivery};
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Confirmation, Connection};
+use lapin::{Channel, Connection};
 
 use super::consumer::earlier_deliveries;
 use super::job::{Job, UnreadableJob};
-use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look, published_at};
+use super::{QueueError, QueueSettings, Topology, bounded, close, connect_to_look, publish_one, published_at};
 use crate::execution::JobQueue;
 
 /// Looks that a letter is given before it is put in anew. RabbitMQ 4 drops a message of a quorum queue after 20
@@ -97,15 +97,13 @@ impl DeadLetters {
         bounded("removing a dead letter", letter.delivery.acker.ack(BasicAckOptions::default())).await.map(|_| ())
     }
 
-    /// Ends the connection; what is in hand goes back to the queue. The channel first: its close is answered after the
-    /// acks before it have been taken.
+    /// Ends the connection; what is in hand goes back to the queue.
     ///
     /// # Errors
     ///
     /// The broker's.
     pub async fn close(self) -> Result<(), QueueError> {
-        bounded("closing the channel", self.channel.close(200, "done".into())).await?;
-        bounded("closing the connection", self.connection.close(200, "done".into())).await
+        close(&self.channel, &self.connection).await
     }
 
     async fn publish(
@@ -115,14 +113,8 @@ impl DeadLetters {
         letter: &DeadLetter,
         headers: FieldTable,
     ) -> Result<(), QueueError> {
-        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = letter.delivery.properties.clone().with_headers(headers);
-        let publishing = self.channel.basic_publish(exchange.into(), key, mandatory, &letter.body, properties);
-        let sent = bounded("publishing a dead letter", publishing).await?;
-        match bounded("confirming a dead letter", sent).await? {
-            Confirmation::Ack(None) => Ok(()),
-            _ => Err(QueueError::NotTaken),
-        }
+        publish_one(&self.channel, exchange, key, &letter.body, properties).await
     }
 
     fn read(&self, delivery: Delivery) -> DeadLetter {

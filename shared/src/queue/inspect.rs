@@ -5,13 +5,13 @@
 //! nothing, and one with other arguments is told by its name and the argument (406). Bindings cannot be looked at by AMQP:
 //! every service makes them as it connects.
 
-use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ExchangeKind};
 
 use super::refusal::Refusal;
 use super::topology::{QueueDeclaration, declare_exchange};
-use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look};
+use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look, look_at};
 use crate::execution::JobQueue;
 
 /// What is in a queue.
@@ -99,9 +99,7 @@ impl Broker {
 
     async fn queue(&self, declaration: &QueueDeclaration) -> Result<Depth, QueueError> {
         let channel = bounded("opening a channel", self.connection.create_channel()).await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let looking = channel.queue_declare(declaration.name.as_str().into(), passive, FieldTable::default());
-        bounded("looking for a queue", looking).await?;
+        look_at("looking for a queue", &channel, &declaration.name).await?;
         let queue = declaration.declare(&channel).await?;
         Ok(Depth { ready: queue.message_count(), consumers: queue.consumer_count() })
     }

@@ -15,7 +15,9 @@ mod topology;
 
 use std::time::Duration;
 
-use lapin::{Connection, ConnectionProperties};
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Queue};
 
 pub use acks::{Acker, ack_all, give_back};
 pub use consumer::{JobConsumer, Received};
@@ -25,6 +27,8 @@ pub use job::{Job, UnreadableJob};
 pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
 pub use refusal::Refusal;
 pub use topology::{MAX_JOBS, Topology};
+
+use crate::config::{ConfigError, RabbitmqConfig};
 
 /// Longest wait for one answer of the broker (connecting, declaring, confirming).
 const BROKER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,6 +42,21 @@ pub struct QueueSettings {
     pub topology: Topology,
     /// Shown by the broker's management page.
     pub connection_name: String,
+}
+
+impl QueueSettings {
+    /// As the configuration has it, for a process that calls itself `connection_name`.
+    ///
+    /// # Errors
+    ///
+    /// `rabbitmq.url` is missing.
+    pub fn configured(config: &RabbitmqConfig, connection_name: &str) -> Result<Self, ConfigError> {
+        Ok(Self {
+            url: config.url()?.expose().to_owned(),
+            topology: Topology::new(&config.prefix),
+            connection_name: connection_name.to_owned(),
+        })
+    }
 }
 
 /// A fault of the broker or of the way to it. Nothing is lost by it: the outbox publishes again, unacknowledged jobs
@@ -92,6 +111,36 @@ async fn connect(settings: &QueueSettings) -> Result<Connection, QueueError> {
     settings.topology.declare(&channel).await?;
     bounded("closing a channel", channel.close(200, "declared".into())).await?;
     Ok(connection)
+}
+
+/// Publishes one message, and waits until the broker has it in a queue.
+async fn publish_one(
+    channel: &Channel,
+    exchange: String,
+    key: ShortString,
+    body: &[u8],
+    properties: BasicProperties,
+) -> Result<(), QueueError> {
+    let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let publishing = channel.basic_publish(exchange.into(), key, mandatory, body, properties);
+    let sent = bounded("publishing a dead letter", publishing).await?;
+    match bounded("confirming a dead letter", sent).await? {
+        Confirmation::Ack(None) => Ok(()),
+        _ => Err(QueueError::NotTaken),
+    }
+}
+
+/// Looks at a queue that should stand; one that does not is an error.
+async fn look_at(doing: &'static str, channel: &Channel, queue: &str) -> Result<Queue, QueueError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    bounded(doing, channel.queue_declare(queue.into(), passive, FieldTable::default())).await
+}
+
+/// Ends a connection with its channel. The channel first: its close is answered after the acks before it have been taken, a
+/// connection's is not.
+async fn close(channel: &Channel, connection: &Connection) -> Result<(), QueueError> {
+    bounded("closing the channel", channel.close(200, "bye".into())).await?;
+    bounded("closing the connection", connection.close(200, "bye".into())).await
 }
 
 /// Connects once and declares nothing: for who looks at the broker as it is.

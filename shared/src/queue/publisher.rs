@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use deadpool::managed::{self, Metrics, Pool, RecycleError, RecycleResult};
 use futures_util::future::join_all;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 use lapin::{Confirmation, PublisherConfirm};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::job::Job;
 use super::published_at;
 use super::topology::Topology;
-use super::{BROKER_TIMEOUT, QueueError, QueueSettings, bounded, connect};
+use super::{BROKER_TIMEOUT, QueueError, QueueSettings, bounded, connect, look_at, publish_one};
 use crate::execution::JobQueue;
 use crate::metrics::{self, PublishOutcome};
 
@@ -203,21 +203,8 @@ impl Publisher {
         let channel = self.channel().await?;
         let mut headers = FieldTable::default();
         headers.insert("x-hostsync-reason".into(), AMQPValue::LongString(reason.into()));
-        let sent = bounded(
-            "publishing a dead letter",
-            channel.basic_publish(
-                self.topology.dead_exchange().into(),
-                "".into(),
-                BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
-                body,
-                BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers),
-            ),
-        )
-        .await?;
-        match bounded("confirming a dead letter", sent).await? {
-            Confirmation::Ack(None) => Ok(()),
-            _ => Err(QueueError::NotTaken),
-        }
+        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+        publish_one(&channel, self.topology.dead_exchange(), "".into(), body, properties).await
     }
 
     /// Messages of a queue that are ready for delivery.
@@ -227,7 +214,7 @@ impl Publisher {
     /// The broker's.
     pub async fn ready_messages(&self, queue: JobQueue) -> Result<u32, QueueError> {
         let channel = self.channel().await?;
-        ready_in(&channel, self.topology.queue(queue)).await
+        ready_in(&channel, &self.topology.queue(queue)).await
     }
 
     /// Messages of every queue that are ready for delivery.
@@ -238,9 +225,9 @@ impl Publisher {
     pub async fn depths(&self) -> Result<Depths, QueueError> {
         let channel = self.channel().await?;
         Ok(Depths {
-            bulk: ready_in(&channel, self.topology.queue(JobQueue::Bulk)).await?,
-            manual: ready_in(&channel, self.topology.queue(JobQueue::Manual)).await?,
-            dead: ready_in(&channel, self.topology.dead_queue()).await?,
+            bulk: ready_in(&channel, &self.topology.queue(JobQueue::Bulk)).await?,
+            manual: ready_in(&channel, &self.topology.queue(JobQueue::Manual)).await?,
+            dead: ready_in(&channel, &self.topology.dead_queue()).await?,
         })
     }
 
@@ -254,10 +241,8 @@ impl Publisher {
     }
 }
 
-async fn ready_in(channel: &Channel, queue: String) -> Result<u32, QueueError> {
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
-    Ok(bounded("asking for the depth of a queue", asked).await?.message_count())
+async fn ready_in(channel: &Channel, queue: &str) -> Result<u32, QueueError> {
+    Ok(look_at("asking for the depth of a queue", channel, queue).await?.message_count())
 }
 
 fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {

@@ -90,7 +90,7 @@ impl Topology {
         for (exchange, kind) in self.exchanges() {
             declare_exchange(channel, &exchange, kind).await?;
         }
-        let jobs = [JobQueue::Bulk, JobQueue::Manual].map(|queue| self.declaration(queue));
+        let jobs = JobQueue::ALL.iter().map(|queue| self.declaration(*queue));
         for queue in std::iter::once(self.dead_declaration()).chain(jobs) {
             queue.declare(channel).await?;
             let QueueDeclaration { name, exchange, key, .. } = queue;

@@ -456,7 +456,7 @@ pub async fn going(
          WHERE execution_status = 'running' AND closing_status IS NULL AND id IN ",
     );
     statement.list(ids.into_iter().map(|id| id.0));
-    Ok(statement.fetch_all::<(u64,)>(connection).await?.into_iter().map(|(id,)| ExecutionId(id)).collect())
+    Ok(statement.fetch_column(connection).await?.into_iter().map(ExecutionId).collect())
 }
 
 /// What a worker must know of an execution; none of it changes while it runs.
@@ -745,15 +745,20 @@ pub async fn stalled(
 /// # Errors
 ///
 /// The database's.
-pub async fn repair(connection: &mut MySqlConnection, run: &Stalled, token: LeaseToken) -> Result<bool, sqlx::Error> {
+pub async fn repair(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    repair_count: u32,
+    token: LeaseToken,
+) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_execution_log
          SET published_watermark = 0, repaired_at = UTC_TIMESTAMP(3), repair_count = repair_count + 1
          WHERE id = ? AND lease_token = ? AND repair_count = ? AND execution_status = 'running'
            AND closing_status IS NULL",
-        run.id.0,
+        id.0,
         token.0,
-        run.repair_count,
+        repair_count,
     )
     .execute(connection)
     .await?;

@@ -133,7 +133,7 @@ pub async fn known(connection: &mut MySqlConnection, host_ips: &[&str]) -> Resul
     for chunk in host_ips.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new("SELECT host_ip FROM hosts_pool WHERE host_ip IN ");
         statement.list(chunk);
-        known.extend(statement.fetch_all::<(String,)>(connection).await?.into_iter().map(|(host_ip,)| host_ip));
+        known.extend(statement.fetch_column::<String>(connection).await?);
     }
     Ok(known)
 }

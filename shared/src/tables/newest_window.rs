@@ -34,7 +34,7 @@ pub async fn raise(
         let mut refused =
             TextStatement::new("SELECT ip FROM es_sync_newest_window FORCE INDEX (PRIMARY) WHERE mon_date = ");
         refused.value(mon_date).sql(" AND window_to > ").value(window_to).sql(" AND ip IN ").list(chunk);
-        later.extend(refused.fetch_all::<(String,)>(connection).await?.into_iter().map(|(ip,)| ip));
+        later.extend(refused.fetch_column::<String>(connection).await?);
     }
     Ok(later)
 }

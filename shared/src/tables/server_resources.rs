@@ -182,45 +182,26 @@ async fn write(
     if ids.is_some() {
         statement.sql("id, ");
     }
-    statement.sql(
-        "pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg, cpu_percent_min,
-         mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max, disk_percent_avg, disk_percent_min,
-         create_time, update_time, is_deleted) ",
-    );
+    statement.sql("pool_id, ip, mon_date, ");
+    for column in VALUE_COLUMNS {
+        statement.sql(column).sql(", ");
+    }
+    statement.sql("create_time, update_time, is_deleted) ");
     statement.rows(rows, |values, row| {
         if let Some(ids) = ids {
             values.value(ids.get(&address_key(&row.ip)));
         }
-        values
-            .value(row.pool_id)
-            .value(row.ip.as_str())
-            .value(mon_date)
-            .value(row.used_memory)
-            .value(row.used_disk)
-            .value(row.cpu_load)
-            .value(row.cpu.max)
-            .value(row.cpu.avg)
-            .value(row.cpu.min)
-            .value(row.mem.max)
-            .value(row.mem.avg)
-            .value(row.mem.min)
-            .value(row.disk.max)
-            .value(row.disk.avg)
-            .value(row.disk.min)
-            .sql("UTC_TIMESTAMP()")
-            .sql("UTC_TIMESTAMP()")
-            .sql("0");
+        values.value(row.pool_id).value(row.ip.as_str()).value(mon_date);
+        for value in row.values() {
+            values.value(value);
+        }
+        values.sql("UTC_TIMESTAMP()").sql("UTC_TIMESTAMP()").sql("0");
     });
-    statement.sql(
-        " ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), used_memory = VALUES(used_memory),
-             used_disk = VALUES(used_disk), cpu_load = VALUES(cpu_load),
-             cpu_percent_max = VALUES(cpu_percent_max), cpu_percent_avg = VALUES(cpu_percent_avg),
-             cpu_percent_min = VALUES(cpu_percent_min), mem_percent_max = VALUES(mem_percent_max),
-             mem_percent_avg = VALUES(mem_percent_avg), mem_percent_min = VALUES(mem_percent_min),
-             disk_percent_max = VALUES(disk_percent_max), disk_percent_avg = VALUES(disk_percent_avg),
-             disk_percent_min = VALUES(disk_percent_min), update_time = VALUES(update_time),
-             is_deleted = 0, delete_time = NULL",
-    );
+    statement.sql(" ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), ");
+    for column in VALUE_COLUMNS {
+        statement.sql(column).sql(" = VALUES(").sql(column).sql("), ");
+    }
+    statement.sql("update_time = VALUES(update_time), is_deleted = 0, delete_time = NULL");
     statement.execute(connection).await?;
     Ok(())
 }

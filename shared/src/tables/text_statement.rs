@@ -160,6 +160,14 @@ impl TextStatement {
         sqlx::raw_sql(AssertSqlSafe(self.sql)).fetch_all(connection).await
     }
 
+    /// The one column of a query that has one.
+    pub(super) async fn fetch_column<T>(self, connection: &mut MySqlConnection) -> Result<Vec<T>, sqlx::Error>
+    where
+        (T,): for<'r> FromRow<'r, MySqlRow>,
+    {
+        Ok(self.fetch_all::<(T,)>(connection).await?.into_iter().map(|(value,)| value).collect())
+    }
+
     pub(super) async fn fetch_all<T>(self, connection: &mut MySqlConnection) -> Result<Vec<T>, sqlx::Error>
     where
         T: for<'r> FromRow<'r, MySqlRow>,
