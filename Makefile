@@ -9,6 +9,9 @@ export SQLX_OFFLINE ?= true
 # Arguments of hostsync-bench, as in: make bench BENCH="--rounds 5 --json result.json"
 BENCH ?=
 
+# Arguments of hostsync-sizes.
+SIZES ?=
+
 # Addresses of the development servers, as `make up` writes them.
 WITH_SERVERS = . .dev/env &&
 
@@ -17,7 +20,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench history test test-database test-rpc-client test-openapi test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes history test test-database test-rpc-client test-openapi test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -30,6 +33,10 @@ bench: up ## measure hostsync against the program in use today; BENCH="--help" l
 	@bench/today/build .dev/bench/today
 	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH)
+
+sizes: up ## measure what a run needs of memory, network and disk; SIZES="--help" lists options
+	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
+	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-sizes $(SIZES)
 
 # MILLIONS=1 for a quick look. On MySQL: bench/history.sh 10 -h127.0.0.1 -P<port> -uroot
 history: up ## measure the lists of the API with 10 million details in the table

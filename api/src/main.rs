@@ -9,6 +9,7 @@ use hostsync_api::operate::dead_letters::{self, MAX_LETTERS};
 use hostsync_api::operate::executions;
 use hostsync_shared::config::{CommonArgs, Config, Service, help_table};
 use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::healthcheck::healthcheck;
 use hostsync_shared::process::{self, EXIT_CONFIGURATION, Surroundings};
 use hostsync_shared::telemetry;
 
@@ -28,6 +29,8 @@ enum Command {
     Migrate,
     /// Print the configuration in force, secrets masked, and exit
     Config,
+    /// Ask the running service whether it is ready; exit code 0 if it is, 1 if not
+    Healthcheck,
     /// Test every dependency, right, queue, version and clock; say what is wrong and how to mend it
     ///
     /// Writes nothing. Exit code: 0 if nothing fails (a warning may stand), 1 if something does, 2 if the
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
         Some(Command::Config) => show(&args.common, surroundings),
+        Some(Command::Healthcheck) => healthcheck(Service::Api, &args.common, &surroundings),
         Some(Command::Doctor { json }) => match process::configuration(Service::Api, &args.common, &surroundings) {
             Ok(config) => doctor(&config, surroundings.config_path(&args.common).as_deref(), json),
             Err(code) => code,

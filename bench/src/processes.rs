@@ -57,6 +57,13 @@ pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     Some((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
 }
 
+/// The most memory that a process has held since its start, in bytes. `None`: there is no such process.
+pub(crate) fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
 /// What was used between two readings, by name.
 pub(crate) fn used(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     after
@@ -77,5 +84,7 @@ mod tests {
         let before = watched.cpu_seconds();
         assert!(before["self"] >= 0.0 && before["none"] == 0.0, "{before:?}");
         assert!(used(&before, &watched.cpu_seconds())["self"] >= 0.0);
+        assert!(peak_memory(std::process::id()) > Some(1 << 20));
+        assert_eq!(peak_memory(u32::MAX), None);
     }
 }

@@ -23,6 +23,8 @@ struct State {
     delay_ms: AtomicU64,
     is_mute: AtomicBool,
     requests: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 impl Gate {
@@ -40,6 +42,8 @@ impl Gate {
             delay_ms: AtomicU64::new(0),
             is_mute: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
         });
         let served = Arc::clone(&state);
         tokio::spawn(async move {
@@ -91,6 +95,11 @@ impl Gate {
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
     }
+
+    /// Bytes that clients have sent, and bytes that they have received.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.state.sent.load(Ordering::Relaxed), self.state.received.load(Ordering::Relaxed))
+    }
 }
 
 async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
@@ -114,11 +123,19 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
             }
             tokio::time::sleep(Duration::from_millis(state.delay_ms.load(Ordering::Relaxed))).await;
             to_server.write_all(&buffer[..n]).await?;
+            state.sent.fetch_add(n as u64, Ordering::Relaxed);
         }
     };
     let answers = async {
-        tokio::io::copy(&mut from_server, &mut to_client).await?;
-        to_client.shutdown().await
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let n = from_server.read(&mut buffer).await?;
+            if n == 0 {
+                return to_client.shutdown().await;
+            }
+            to_client.write_all(&buffer[..n]).await?;
+            state.received.fetch_add(n as u64, Ordering::Relaxed);
+        }
     };
     tokio::select! {
         done = async { tokio::try_join!(requests, answers) } => done.map(|_| ()),

@@ -53,6 +53,27 @@ pub fn start_detached(name: &str, environment: &[(String, String)], log: &Path) 
         .with_context(|| format!("{name} cannot be started"))
 }
 
+/// Runs a command of a program with this environment to its end; returns its exit code and what it said.
+///
+/// # Errors
+///
+/// It is not built or cannot be started, or was ended by a signal.
+pub async fn run_command(
+    name: &str,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> anyhow::Result<(i32, String)> {
+    let output = Command::new(binary(name)?)
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("{name} cannot be started"))?;
+    let code = output.status.code().context("it was ended by a signal")?;
+    Ok((code, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
+}
+
 impl Process {
     /// Starts a service with this environment and nothing else of ours.
     ///

@@ -305,9 +305,12 @@ async fn an_enqueue_needs_only_the_database_and_goes_out_when_the_broker_is_back
         let fleet = Fleet::start(&bed, &[("HOSTSYNC_RABBITMQ__URL", &url)]).await;
         let id = fleet.client.execute("broker", &ips(0..10), "6h").await.expect("accepted");
         let ready = |service: &Service| format!("{}/readyz", service.url());
-        let scheduler: Value =
-            reqwest::get(ready(&fleet.services[1])).await.expect("an answer").json().await.expect("JSON");
-        assert_eq!(scheduler["success"], true, "the scheduler fires without a broker: {scheduler}");
+        wait_for("the scheduler to be ready: it fires without a broker", LIMIT, async || {
+            let scheduler: Value = reqwest::get(ready(&fleet.services[1])).await?.json().await?;
+            Ok((scheduler["success"] == true).then_some(()))
+        })
+        .await
+        .expect("ready");
         let worker = reqwest::get(ready(&fleet.services[2])).await.expect("an answer");
         assert_eq!(worker.status(), 503, "a worker is nothing without a broker");
         assert_eq!(fleet.client.execution(id).await.expect("a log")["pending_count"], 10);

@@ -203,6 +203,12 @@ async fn missed_fires_are_rows_with_their_reason_and_the_newest_runs() {
             create(&client, &body).await
         };
         let (late, too_late) = (task("late", "10m").await, task("too late", "1m").await);
+        // The minute must not change before the scheduler looks.
+        wait_for("a minute that is young", LIMIT, async || {
+            Ok((number(&bed, "SELECT SECOND(UTC_TIMESTAMP())").await < 40).then_some(()))
+        })
+        .await
+        .expect("young");
         // As if no scheduler had run for a while.
         let set = async |task: u64, due: &str| {
             execute(&bed, format!("UPDATE es_sync_task_config SET next_execution_time = {due} WHERE id = {task}"))

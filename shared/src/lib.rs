@@ -13,6 +13,7 @@ pub mod elasticsearch;
 pub mod endpoint_watch;
 pub mod execution;
 pub mod explanation;
+pub mod healthcheck;
 pub mod host;
 pub mod loops;
 pub mod mapping;

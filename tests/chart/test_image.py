@@ -39,6 +39,11 @@ def test_every_server_says_when_it_is_healthy(name):
     assert COMPOSE[name]["healthcheck"]["test"][0] == "CMD"
 
 
+@pytest.mark.parametrize("name", ["scheduler", "worker", "api"])
+def test_every_service_says_when_it_is_ready_without_a_shell(name):
+    assert COMPOSE[name]["healthcheck"]["test"] == ["CMD", f"hostsync-{name}", "healthcheck"]
+
+
 def test_nothing_starts_before_what_it_needs():
     for name in ("scheduler", "worker", "api"):
         needs = {needed: how["condition"] for needed, how in COMPOSE[name]["depends_on"].items()}

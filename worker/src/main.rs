@@ -3,8 +3,9 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use hostsync_shared::config::{CommonArgs, Service, help_table};
+use hostsync_shared::healthcheck::healthcheck;
 use hostsync_shared::process::{self, Surroundings};
 
 /// Takes jobs from RabbitMQ, reads the load of hundreds of hosts with one search, and writes it to the CMDB.
@@ -13,11 +14,23 @@ use hostsync_shared::process::{self, Surroundings};
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask the running service whether it is ready; exit code 0 if it is, 1 if not
+    Healthcheck,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let surroundings =
         Surroundings { environment: std::env::vars_os().collect(), is_terminal: std::io::stderr().is_terminal() };
-    process::run_service("hostsync-worker", Service::Worker, &args.common, &surroundings, hostsync_worker::run)
+    let (service, common) = (Service::Worker, &args.common);
+    match args.command {
+        None => process::run_service("hostsync-worker", service, common, &surroundings, hostsync_worker::run),
+        Some(Command::Healthcheck) => healthcheck(service, common, &surroundings),
+    }
 }
