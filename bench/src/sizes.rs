@@ -142,9 +142,10 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 async fn prepare(args: &Args) -> anyhow::Result<Bed> {
     let bed =
         Bed::open(NAME, false).await.context("the development servers cannot be used; their logs are in .dev/log")?;
-    for name in TABLES.iter().chain(&["es_sync_execution_log", "es_sync_task_config", "hosts_pool"]) {
+    for name in TABLES.iter().chain(&["es_sync_execution_log", "es_sync_task_config"]) {
         bed.pool.execute(AssertSqlSafe(format!("TRUNCATE TABLE {name}"))).await?;
     }
+    bed.pool.execute("DELETE FROM hosts_pool").await?;
     sample::fill_pool(&bed.pool, args.hosts).await.context("the hosts could not be put into hosts_pool")?;
     let step = TimeDelta::days(1) / i32::try_from(args.documents)?;
     let wanted = Wanted { hosts: args.hosts, step, ahead: AHEAD };

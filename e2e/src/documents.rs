@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -18,6 +19,10 @@ const BULK_DOCUMENTS: usize = 5_000;
 
 /// Bulk requests in flight.
 const BULKS_AT_ONCE: usize = 3;
+
+/// How often a request is sent again that the engine has no room for, and the pause before each.
+const BUSY_TIMES: u32 = 120;
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// A sample host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -437,20 +442,23 @@ impl SampleIndex {
         Ok(())
     }
 
+    /// Sends again what an engine refuses because it has too much to do, [`BUSY_TIMES`] times at most.
     async fn send(&self, method: reqwest::Method, path: &str, body: String, kind: &str) -> anyhow::Result<Value> {
         let url = format!("{}/{}{path}", self.url, self.name);
-        let response = self
-            .client
-            .request(method, &url)
-            .header("content-type", kind)
-            .body(body)
-            .send()
-            .await
-            .context(url.clone())?;
-        let status = response.status();
-        let text = response.text().await?;
-        anyhow::ensure!(status.is_success(), "{url} answered {status}: {text}");
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        let mut refused = 0;
+        loop {
+            let request = self.client.request(method.clone(), &url).header("content-type", kind).body(body.clone());
+            let response = request.send().await.context(url.clone())?;
+            let status = response.status();
+            if status == reqwest::StatusCode::TOO_MANY_REQUESTS && refused < BUSY_TIMES {
+                refused += 1;
+                tokio::time::sleep(BUSY_PAUSE).await;
+                continue;
+            }
+            let text = response.text().await?;
+            anyhow::ensure!(status.is_success(), "{url} answered {status}: {text}");
+            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+        }
     }
 }
 

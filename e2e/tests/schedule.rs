@@ -489,13 +489,22 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
                     ('/es-sync-execute', 'young', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR)",
         )
         .await;
+        // A run may be retried for a day, so newest windows stay for that and the margin of 40 days.
+        execute(
+            &bed,
+            "INSERT INTO es_sync_newest_window (ip, mon_date, window_to)
+             VALUES ('old', UTC_DATE() - INTERVAL 43 DAY, '2020-01-01'),
+                    ('needed', UTC_DATE() - INTERVAL 39 DAY, '2020-01-01')",
+        )
+        .await;
         let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d"), ("HOSTSYNC_SCHEDULER__EXECUTION_DEADLINE", "10d")];
         let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
         let mut counts = Vec::new();
         wait_for("the old ones to be pruned", LIMIT, async || {
             counts.push(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail WHERE execution_id = 1").await);
             let keys = number(&bed, "SELECT COUNT(*) FROM es_sync_idempotency_key").await;
-            Ok((counts.last() == Some(&0) && keys == 1).then_some(()))
+            let windows = number(&bed, "SELECT COUNT(*) FROM es_sync_newest_window").await;
+            Ok((counts.last() == Some(&0) && keys == 1 && windows == 1).then_some(()))
         })
         .await
         .expect("pruned");
@@ -514,6 +523,9 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
             .await
             .expect("a key");
         assert_eq!(kept, "young");
+        let kept: String =
+            sqlx::query_scalar("SELECT ip FROM es_sync_newest_window").fetch_one(&bed.pool).await.expect("a window");
+        assert_eq!(kept, "needed");
         stop([scheduler, api]).await;
     })
     .await;

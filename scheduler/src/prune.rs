@@ -28,9 +28,10 @@ const BATCH_ROWS: u32 = 1_000;
 /// Executions of one round.
 const RUNS: u32 = 100;
 
-/// Days that the newest windows are kept: longer than the longest time range, so that no late run can write over a
-/// newer one.
-const NEWEST_WINDOW_DAYS: i64 = 400;
+/// How much longer than executions the newest windows are kept, in days. A run that is retried reads its own window again,
+/// so what stands beside it must be known for as long; and one that is made for a day may end later by the longest
+/// `catch_up_window` (7 days) and `scheduler.execution_deadline` (30 days).
+const NEWEST_WINDOW_MARGIN_DAYS: i64 = 40;
 
 /// Prunes until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
@@ -43,7 +44,7 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
             Ok(Ok(true)) => continue,
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::warn!(error = %error, "pruning goes on later"),
-            Err(_) => tracing::warn!("pruning goes on later: the database did not answer"),
+            Err(_) => tracing::info!("pruning goes on later: a round took {} minutes", ROUND.as_secs() / 60),
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -69,16 +70,11 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
     }
     let now = database::now(&mut connection).await?;
     if let Some(before) = now.checked_sub_signed(retention) {
-        while statistics::prune(&mut connection, before, BATCH_ROWS).await? == u64::from(BATCH_ROWS) {
-            if scheduler.shutdown.is_stopping() {
-                return Ok(false);
-            }
-            tokio::time::sleep(BREATH).await;
-        }
+        while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?).await {}
+        let day = (before - TimeDelta::days(NEWEST_WINDOW_MARGIN_DAYS)).date_naive();
+        while goes_on(scheduler, newest_window::prune(&mut connection, day, BATCH_ROWS).await?).await {}
     }
-    let day = (now - TimeDelta::days(NEWEST_WINDOW_DAYS)).date_naive();
-    newest_window::prune(&mut connection, day, BATCH_ROWS).await?;
-    idempotency_keys::prune(&mut connection, BATCH_ROWS).await?;
+    while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?).await {}
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }
@@ -87,16 +83,21 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
 
 /// Deletes an execution, what explains it and its details before it. `false`: the shutdown began first.
 async fn forget(scheduler: &Scheduler, connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
-    let is_full = |rows: u64| rows == u64::from(BATCH_ROWS);
-    while is_full(details::prune(connection, id, BATCH_ROWS).await?)
-        || is_full(attempts::prune(connection, id, BATCH_ROWS).await?)
-        || is_full(searches::prune(connection, id, BATCH_ROWS).await?)
-    {
-        if scheduler.shutdown.is_stopping() {
-            return Ok(false);
-        }
-        tokio::time::sleep(BREATH).await;
+    while goes_on(scheduler, details::prune(connection, id, BATCH_ROWS).await?).await {}
+    while goes_on(scheduler, attempts::prune(connection, id, BATCH_ROWS).await?).await {}
+    while goes_on(scheduler, searches::prune(connection, id, BATCH_ROWS).await?).await {}
+    if scheduler.shutdown.is_stopping() {
+        return Ok(false);
     }
     executions::delete(connection, id).await?;
     Ok(true)
+}
+
+/// After a batch: whether there may be another one to delete, and no shutdown has begun.
+async fn goes_on(scheduler: &Scheduler, rows: u64) -> bool {
+    if rows < u64::from(BATCH_ROWS) || scheduler.shutdown.is_stopping() {
+        return false;
+    }
+    tokio::time::sleep(BREATH).await;
+    true
 }
