@@ -59,7 +59,7 @@ test-database: up ## run the tests that depend on the database (DB=mysql for MyS
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
 	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
-	    --test looking --test redelivery --test crash
+	    --test looking --test redelivery --test crash --test capacity
 
 # What tests in Python need, from PyPI: an environment for each folder of tests.
 .dev/%/ready: tests/%/requirements.txt
