@@ -1,9 +1,10 @@
-//! The demonstration (`make demo`) and the benchmark (`make bench`) of hostsync, on the real servers that `make up`
-//! starts and with the real programs as processes of their own.
+//! The demonstration (`make demo`), the benchmark (`make bench`) and the autoscaler's play (`make autoscale`) of hostsync,
+//! on the real servers that `make up` starts and with the real programs as processes of their own.
 //!
-//! Nothing here is part of the product. What both have in common stands at the top; [`demo`] and [`measure`] are the two
-//! programs, and [`today`] is what the benchmark compares with.
+//! Nothing here is part of the product. What they have in common stands at the top; [`demo`], [`measure`] and [`autoscale`]
+//! are the programs, and [`today`] is what the benchmark compares with.
 
+pub mod autoscale;
 pub mod demo;
 pub mod measure;
 pub mod today;
