@@ -186,7 +186,7 @@ fn claims(hosts: u32, played: &Played, rows: &Rows, grace: Duration, is_scaled: 
             format!("{} workers were stopped in mid-run, the first with {most_left} hosts to do", in_mid_run.count()),
         ));
         claims.push(claim(
-            played.peak() > 1 && rows.workers == i64::from(played.peak()),
+            played.peak() > 1 && rows.workers > 1,
             format!("0 → {} → 0 workers; {} of them wrote outcomes", played.peak(), rows.workers),
         ));
     }

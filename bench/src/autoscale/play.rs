@@ -14,6 +14,9 @@ use crate::fleet::Fleet;
 use crate::runs::Run;
 use crate::screen::{count, note};
 
+/// Longest wait for a worker that is started before its run.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
 /// Pause between two turns of the play.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -86,7 +89,9 @@ pub(crate) async fn play(
 ) -> anyhow::Result<Played> {
     if matches!(decider, Decider::Nobody) {
         workers.scale_to(1, Duration::ZERO, 0)?;
+        let started = Instant::now();
         while workers.ready() < 1 {
+            anyhow::ensure!(started.elapsed() < READY_WITHIN, "no worker is ready after {} s", READY_WITHIN.as_secs());
             workers.look(Duration::ZERO).await?;
             tokio::time::sleep(TURN).await;
         }
@@ -115,27 +120,28 @@ pub(crate) async fn play(
             if let Some(wanted) = wanted {
                 workers.scale_to(wanted, at, left(&run))?;
             }
-            let point = point(at, &run, &workers, stage.queues).await?;
+            let depth = depth(stage.queues).await;
+            let (ready, delivered) = match &depth {
+                Ok(depth) => *depth,
+                // The autoscaler says what goes wrong with the management API; the curve goes on as it was.
+                Err(_) => points.last().map(|point| (point.ready, point.delivered)).unwrap_or_default(),
+            };
+            let point =
+                Point { at, ready, delivered, wanted: workers.wanted(), running: workers.ready(), done: run.done() };
+            points.push(point);
             if wanted.is_some() || said.is_none_or(|said| at >= said + LINE_EVERY) {
                 said = Some(at);
                 say(&point);
             }
-            let are_empty = point.ready + point.delivered == 0;
-            points.push(point);
-            if run.has_ended() && are_empty {
+            if run.has_ended() && depth.is_ok_and(|depth| depth == (0, 0)) {
                 if matches!(decider, Decider::Nobody) {
                     workers.scale_to(0, at, 0)?;
                 }
                 if workers.are_all_gone() {
                     say(&point);
                     let first_worker = first_worker.context("no worker was ever ready")?;
-                    return Ok(Played {
-                        run,
-                        points,
-                        gone: std::mem::take(&mut workers.gone),
-                        first_worker,
-                        all_gone: at,
-                    });
+                    let gone = std::mem::take(&mut workers.gone);
+                    return Ok(Played { run, points, gone, first_worker, all_gone: at });
                 }
             }
         }
@@ -152,15 +158,15 @@ fn left(run: &Run) -> u64 {
     run.total().saturating_sub(run.done()) as u64
 }
 
-async fn point(at: Duration, run: &Run, workers: &Workers, queues: &[Scaler]) -> anyhow::Result<Point> {
-    let (wanted, running) = (workers.wanted(), workers.ready());
-    let mut point = Point { at, wanted, running, done: run.done(), ..Point::default() };
+/// Jobs that are ready and that are delivered, in all queues.
+async fn depth(queues: &[Scaler]) -> anyhow::Result<(u64, u64)> {
+    let (mut ready, mut delivered) = (0, 0);
     for queue in queues {
         let queue = queue.queue().await?;
-        point.ready += queue.messages_ready;
-        point.delivered += queue.messages.saturating_sub(queue.messages_ready);
+        ready += queue.messages_ready;
+        delivered += queue.messages.saturating_sub(queue.messages_ready);
     }
-    Ok(point)
+    Ok((ready, delivered))
 }
 
 fn heading() {

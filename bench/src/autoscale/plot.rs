@@ -50,12 +50,12 @@ pub(crate) fn svg(title: &str, points: &[Point]) -> String {
     for line in 0..=LINES {
         let part = f64::from(line) / f64::from(LINES);
         let (y, right) = (y(part), LEFT + width);
-        let _ = write!(
+        let _ = writeln!(
             axes,
             "<path d=\"M{LEFT} {y:.1}H{right}\" stroke=\"#ddd\"/>\
              <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{JOBS}\">{}</text>\
              <text x=\"{:.0}\" y=\"{:.1}\" fill=\"{WORKERS}\">{}</text>\
-             <text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{:.0} s</text>\n",
+             <text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{:.0} s</text>",
             LEFT - 8.0,
             y + 4.0,
             most_jobs * u64::from(line) / u64::from(LINES),

@@ -29,12 +29,18 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Scaler {
     url: Url,
+    rule: Rule,
+    client: reqwest::Client,
+}
+
+/// What a trigger makes of its queue.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
     /// Jobs for which there shall be one worker.
     target: u64,
     /// It is active with more jobs than this.
     activation: u64,
     is_ready_only: bool,
-    client: reqwest::Client,
 }
 
 /// What a look at a trigger gives.
@@ -61,13 +67,13 @@ impl Scaler {
         };
         let target = number("value", &metadata.value)?;
         anyhow::ensure!(target > 0, "trigger {}: value must not be 0", trigger.name);
-        Ok(Self {
-            url: queue_url(host, &metadata.queue_name)?,
+        let rule = Rule {
             target,
             activation: number("activationValue", &metadata.activation_value)?,
             is_ready_only: metadata.exclude_unacknowledged.parse().context("excludeUnacknowledged")?,
-            client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
-        })
+        };
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        Ok(Self { url: queue_url(host, &metadata.queue_name)?, rule, client })
     }
 
     /// Looks at the queue as KEDA does.
@@ -76,7 +82,7 @@ impl Scaler {
     ///
     /// No answer, or any other than 200 with JSON.
     pub(crate) async fn read(&self) -> anyhow::Result<Reading> {
-        Ok(self.reading(self.queue().await?))
+        Ok(self.rule.reading(self.queue().await?))
     }
 
     /// What the management API says of the queue, for those who want to see it.
@@ -90,8 +96,10 @@ impl Scaler {
         anyhow::ensure!(status.as_u16() == 200, "the management API answered {status} for {}", self.url.path());
         answer.json().await.context("the management API's answer")
     }
+}
 
-    fn reading(&self, queue: Queue) -> Reading {
+impl Rule {
+    fn reading(self, queue: Queue) -> Reading {
         let jobs = if self.is_ready_only { queue.messages_ready } else { queue.messages };
         Reading { jobs, target: self.target, is_active: jobs > self.activation }
     }
@@ -111,9 +119,8 @@ fn queue_url(host: &str, queue: &str) -> anyhow::Result<Url> {
 mod tests {
     use super::*;
 
-    fn scaler(is_ready_only: bool, activation: u64) -> Scaler {
-        let url = queue_url("http://mq:15672/", "q").expect("a URL");
-        Scaler { url, target: 10, activation, is_ready_only, client: reqwest::Client::new() }
+    fn rule(is_ready_only: bool, activation: u64) -> Rule {
+        Rule { target: 10, activation, is_ready_only }
     }
 
     #[test]
@@ -132,14 +139,14 @@ mod tests {
     #[test]
     fn delivered_jobs_count_unless_the_trigger_excludes_them() {
         let queue = Queue { messages: 12, messages_ready: 5 };
-        assert_eq!(scaler(false, 0).reading(queue).jobs, 12);
-        assert_eq!(scaler(true, 0).reading(queue).jobs, 5);
+        assert_eq!(rule(false, 0).reading(queue).jobs, 12);
+        assert_eq!(rule(true, 0).reading(queue).jobs, 5);
     }
 
     #[test]
     fn a_trigger_is_active_above_its_activation_value() {
         let is_active =
-            |activation, messages| scaler(false, activation).reading(Queue { messages, messages_ready: 0 }).is_active;
+            |activation, messages| rule(false, activation).reading(Queue { messages, messages_ready: 0 }).is_active;
         assert!(!is_active(0, 0) && is_active(0, 1));
         assert!(!is_active(5, 5) && is_active(5, 6));
     }
