@@ -85,47 +85,54 @@ impl Hpa {
     /// Keeps the rates of the policies and the bounds.
     fn limited(&self, at: Duration, workers: u32, wanted: u32) -> u32 {
         if wanted > workers {
-            let rules = &self.behavior.scale_up;
-            let limits = rules.policies.iter().map(|policy| {
-                let began_with = self.began_with(at, workers, *policy);
+            let Rules { policies, select_policy, .. } = &self.behavior.scale_up;
+            let limits = policies.iter().map(|policy| {
+                let (began_with, value) = (self.began_with(at, workers, *policy), i64::from(policy.value));
                 match policy.kind {
-                    PolicyKind::Pods => began_with + policy.value,
-                    PolicyKind::Percent => (began_with * (100 + policy.value)).div_ceil(100),
+                    PolicyKind::Pods => began_with + value,
+                    PolicyKind::Percent => -(-began_with * (100 + value)).div_euclid(100),
                 }
             });
-            let limit = match rules.select_policy {
+            let limit = match select_policy {
                 Select::Disabled => None,
                 Select::Max => limits.max(),
                 Select::Min => limits.min(),
             };
-            // Policies may allow fewer than there are; they take none away.
-            wanted.min(limit.unwrap_or(workers).max(workers)).min(self.max)
+            // Policies may allow fewer than there are; on the way up they take none away.
+            wanted.min(number(limit, workers).max(workers)).min(self.max)
         } else {
-            let rules = &self.behavior.scale_down;
-            let limits = rules.policies.iter().map(|policy| {
-                let began_with = self.began_with(at, workers, *policy);
+            let Rules { policies, select_policy, .. } = &self.behavior.scale_down;
+            let limits = policies.iter().map(|policy| {
+                let (began_with, value) = (self.began_with(at, workers, *policy), i64::from(policy.value));
                 match policy.kind {
-                    PolicyKind::Pods => began_with.saturating_sub(policy.value),
-                    PolicyKind::Percent => began_with * 100_u32.saturating_sub(policy.value) / 100,
+                    PolicyKind::Pods => began_with - value,
+                    PolicyKind::Percent => began_with * (100 - value) / 100,
                 }
             });
-            let limit = match rules.select_policy {
+            let limit = match select_policy {
                 Select::Disabled => None,
                 Select::Max => limits.min(),
                 Select::Min => limits.max(),
             };
-            wanted.max(limit.unwrap_or(workers).min(workers)).max(self.min)
+            wanted.max(number(limit, workers).min(workers)).max(self.min)
         }
     }
 
-    /// How many there were when the period of a policy began.
-    fn began_with(&self, at: Duration, workers: u32, policy: Policy) -> u32 {
+    /// How many there were when the period of a policy began, by the autoscaler's own changes. Below 0 if KEDA took away
+    /// what the autoscaler had added.
+    fn began_with(&self, at: Duration, workers: u32, policy: Policy) -> i64 {
         let after = at.checked_sub(Duration::from_secs(policy.period_seconds));
-        let changed = |changes: &[Change]| -> u32 {
-            changes.iter().filter(|change| after.is_none_or(|after| change.at > after)).map(|change| change.by).sum()
+        let changed = |changes: &[Change]| -> i64 {
+            let changes = changes.iter().filter(|change| after.is_none_or(|after| change.at > after));
+            changes.map(|change| i64::from(change.by)).sum()
         };
-        (workers + changed(&self.downs)).saturating_sub(changed(&self.ups))
+        i64::from(workers) + changed(&self.downs) - changed(&self.ups)
     }
+}
+
+/// A limit as a number of workers; without one there may be as many as there are.
+fn number(limit: Option<i64>, workers: u32) -> u32 {
+    limit.map_or(workers, |limit| u32::try_from(limit.max(0)).unwrap_or(u32::MAX))
 }
 
 /// Enough workers for the jobs of one trigger.
@@ -247,6 +254,25 @@ mod tests {
         hpa.sync(at(240), 4, &[jobs(20_000)]);
         assert_eq!(hpa.sync(at(420), 4, &[jobs(100)]), None);
         assert_eq!(hpa.sync(at(540), 4, &[jobs(100)]), Some(3));
+    }
+
+    #[test]
+    fn what_came_in_a_period_may_go_in_it_again() {
+        let behavior = Behavior { scale_up: rules(0, &[pods(4, 30)]), scale_down: rules(15, &[pods(1, 60)]) };
+        let mut hpa = Hpa::new(0, 10, behavior);
+        assert_eq!(hpa.sync(at(0), 1, &[jobs(25_000)]), Some(5));
+        // A minute ago there was one: one fewer than that is no limit.
+        assert_eq!(hpa.sync(at(30), 5, &[jobs(100)]), Some(1));
+    }
+
+    #[test]
+    fn what_keda_took_away_still_counts_as_added() {
+        let behavior = Behavior { scale_up: rules(0, &[pods(4, 30), percent(100, 30)]), scale_down: rules(0, &[]) };
+        let mut hpa = Hpa::new(0, 10, behavior);
+        assert_eq!(hpa.sync(at(0), 1, &[jobs(1_000_000)]), Some(5));
+        assert_eq!(hpa.sync(at(10), 0, &[jobs(0)]), None);
+        assert_eq!(hpa.sync(at(20), 1, &[jobs(1_000_000)]), None);
+        assert_eq!(hpa.sync(at(30), 1, &[jobs(1_000_000)]), Some(5));
     }
 
     #[test]
