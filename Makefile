@@ -12,6 +12,10 @@ BENCH ?=
 # Arguments of hostsync-sizes.
 SIZES ?=
 
+# Arguments of hostsync-autoscale, and what it plays with: PROFILE=release for figures.
+AUTOSCALE ?=
+PROFILE ?= dev
+
 # Addresses of the development servers, as `make up` writes them.
 WITH_SERVERS = . .dev/env &&
 
@@ -20,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes history test test-database test-rpc-client test-openapi test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -37,6 +41,15 @@ bench: up ## measure hostsync against the program in use today; BENCH="--help" l
 sizes: up ## measure what a run needs of memory, network and disk; SIZES="--help" lists options
 	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-sizes $(SIZES)
+
+# The chart is rendered as an installation would have it, and turned into JSON, which needs no crate.
+autoscale: up chart-tools ## play the autoscaler's loop, 0 to N to 0 workers; AUTOSCALE="--help" lists options
+	cargo build --profile $(PROFILE) -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench --bins
+	@mkdir -p .dev/autoscale
+	@$(CHART_TOOLS)/bin/helm template autoscale deploy/chart -f bench/autoscale.yaml > .dev/autoscale/rendered.yaml
+	@$(CHART_TOOLS)/venv/bin/python -c 'import json, sys, yaml; json.dump([one for one in yaml.safe_load_all(sys.stdin) if one], sys.stdout)' \
+	    < .dev/autoscale/rendered.yaml > .dev/autoscale/rendered.json
+	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/$(PROFILE:dev=debug)/hostsync-autoscale $(AUTOSCALE)
 
 # MILLIONS=1 for a quick look. On MySQL: bench/history.sh 10 -h127.0.0.1 -P<port> -uroot
 history: up ## measure the lists of the API with 10 million details in the table
@@ -108,10 +121,11 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, and what depends on the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, the autoscaler, and what depends on the database on MySQL
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
+	$(MAKE) autoscale
 	$(MAKE) test-database test-rpc-client DB=mysql

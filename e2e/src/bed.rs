@@ -159,7 +159,12 @@ impl Bed {
         self.remove_queues().await
     }
 
-    async fn remove_queues(&self) -> anyhow::Result<()> {
+    /// Removes its queues and exchanges with what is in them.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer.
+    pub async fn remove_queues(&self) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let url = &self.servers.management_url;
         for (kind, names) in
