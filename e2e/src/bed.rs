@@ -37,8 +37,18 @@ impl Bed {
     ///
     /// A server does not answer.
     pub async fn create(label: &str) -> anyhow::Result<Self> {
-        let name = format!("hs_{label}_{:08x}", rand::random::<u32>());
-        Self::open(&name, true).await
+        let bed = Self::create_without_schema(label).await?;
+        database::migrate(&bed.database_url()).await?;
+        Ok(bed)
+    }
+
+    /// Creates a bed with an empty database.
+    ///
+    /// # Errors
+    ///
+    /// A server does not answer.
+    pub async fn create_without_schema(label: &str) -> anyhow::Result<Self> {
+        Self::prepare(&format!("hs_{label}_{:08x}", rand::random::<u32>()), true).await
     }
 
     /// Opens the bed of this name, made anew if `fresh`; else its schema is brought up to date and its data stays.
@@ -47,6 +57,12 @@ impl Bed {
     ///
     /// A server does not answer.
     pub async fn open(name: &str, fresh: bool) -> anyhow::Result<Self> {
+        let bed = Self::prepare(name, fresh).await?;
+        database::migrate(&bed.database_url()).await?;
+        Ok(bed)
+    }
+
+    async fn prepare(name: &str, fresh: bool) -> anyhow::Result<Self> {
         telemetry::use_ring();
         let servers = Servers::from_environment()?;
         let mut root = MySqlConnection::connect(&servers.database_url).await.context("the database does not answer")?;
@@ -56,7 +72,6 @@ impl Bed {
         execute(&mut root, format!("CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4")).await?;
         root.close().await?;
         let url = format!("{}/{name}", servers.database_url);
-        database::migrate(&url).await?;
         let pool = MySqlPoolOptions::new().max_connections(4).connect(&url).await?;
         if fresh {
             SampleIndex::existing(&servers.elasticsearch_url, &index_name(name)).delete().await?;
@@ -195,7 +210,20 @@ async fn execute(connection: &mut MySqlConnection, statement: String) -> anyhow:
 ///
 /// As the test does, and when a server does not answer.
 pub async fn on_bed<F: Future<Output = ()>>(label: &str, test: impl FnOnce(std::sync::Arc<Bed>) -> F) {
-    let bed = std::sync::Arc::new(Bed::create(label).await.expect("a bed on the development servers"));
+    on(Bed::create(label).await.expect("a bed on the development servers"), test).await;
+}
+
+/// The same on a bed with an empty database.
+///
+/// # Panics
+///
+/// As the test, or when a server does not answer.
+pub async fn on_bed_without_schema<F: Future<Output = ()>>(label: &str, test: impl FnOnce(std::sync::Arc<Bed>) -> F) {
+    on(Bed::create_without_schema(label).await.expect("a bed on the development servers"), test).await;
+}
+
+async fn on<F: Future<Output = ()>>(bed: Bed, test: impl FnOnce(std::sync::Arc<Bed>) -> F) {
+    let bed = std::sync::Arc::new(bed);
     let outcome = catching(test(std::sync::Arc::clone(&bed))).await;
     if let Some(bed) = std::sync::Arc::into_inner(bed) {
         bed.remove().await.expect("the bed can be removed");

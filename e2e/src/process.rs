@@ -57,19 +57,19 @@ pub fn start_detached(name: &str, environment: &[(String, String)], log: &Path) 
 ///
 /// # Errors
 ///
-/// It is not built or cannot be started, or was ended by a signal.
+/// It cannot be started, or was ended by a signal.
 pub async fn run_command(
-    name: &str,
+    program: &Path,
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> anyhow::Result<(i32, String)> {
-    let output = Command::new(binary(name)?)
+    let output = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .output()
         .await
-        .with_context(|| format!("{name} cannot be started"))?;
+        .with_context(|| format!("{} cannot be started", program.display()))?;
     let code = output.status.code().context("it was ended by a signal")?;
     Ok((code, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
 }
@@ -81,14 +81,23 @@ impl Process {
     ///
     /// It is not built or cannot be started.
     pub fn start(name: &str, environment: &[(String, String)]) -> anyhow::Result<Self> {
-        let child = Command::new(binary(name)?)
+        Self::start_program(&binary(name)?, environment)
+    }
+
+    /// The same of a program that stands elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start_program(program: &Path, environment: &[(String, String)]) -> anyhow::Result<Self> {
+        let child = Command::new(program)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{name} cannot be started"))?;
+            .with_context(|| format!("{} cannot be started", program.display()))?;
         Ok(Self { child })
     }
 
