@@ -17,7 +17,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench history test test-database test-rpc-client test-openapi test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench history test test-database test-rpc-client test-openapi test-console test-alerts check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -71,6 +71,12 @@ test-console: up .dev/console/ready ## use the console in a real browser
 	@deploy/dev/browser
 	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python cargo test -p hostsync-api --test console
 
+# One thread a test: they wait far more than they work.
+test-alerts: up ## make ten failures on the real services and see which alerts a real Prometheus fires
+	@deploy/dev/prometheus
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test alerts -- --test-threads 10
+
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
 fmt:
@@ -80,6 +86,7 @@ clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
 	cargo clippy -p hostsync-e2e --test openapi -- -D warnings
+	cargo clippy -p hostsync-e2e --test alerts -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -107,4 +114,5 @@ ci: ## what .ci/run does: check, the chart, test, the clients and tools in Pytho
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
+	$(MAKE) test-alerts
 	$(MAKE) test-database test-rpc-client DB=mysql
