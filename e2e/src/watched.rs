@@ -11,7 +11,7 @@ use crate::client::{Client, wait_for};
 use crate::documents::SampleHost;
 use crate::ports::free_port;
 use crate::process::{self, Process};
-use crate::prometheus::{INTERVAL, Labels, Prometheus, Target, rules};
+use crate::prometheus::{INTERVAL, Prometheus, Target, rules};
 use crate::runbook::Section;
 
 /// What every duration of the rules is divided by: 5 minutes become 30 s, and 15 minutes 90 s.
@@ -25,6 +25,9 @@ pub const LIMIT: Duration = Duration::from_mins(5);
 
 /// Longest time for an operator's command.
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+
+/// Time after which a process gives no answer; one that moves answers within milliseconds.
+const NO_ANSWER: Duration = Duration::from_secs(10);
 
 /// Hosts in the pool, each with documents of the last day.
 pub const HOSTS: u32 = 60;
@@ -40,6 +43,7 @@ pub struct Watched<'a> {
     pub client: Client,
     /// Who watches it.
     pub prometheus: Prometheus,
+    http: reqwest::Client,
     environment: Vec<(String, String)>,
     addresses: BTreeMap<&'static str, String>,
     processes: BTreeMap<&'static str, Process>,
@@ -47,7 +51,7 @@ pub struct Watched<'a> {
 
 impl<'a> Watched<'a> {
     /// Starts an API, a scheduler, a worker, and the Prometheus that scrapes them. Returns when all is well: a run has
-    /// succeeded, every process is scraped, and no alert fires or is about to.
+    /// succeeded, every process is scraped, the doctor finds nothing, and no alert fires or is about to.
     ///
     /// # Errors
     ///
@@ -56,6 +60,8 @@ impl<'a> Watched<'a> {
         bed.add_to_pool((0..HOSTS).map(SampleHost)).await?;
         bed.index_last_day((0..HOSTS).map(SampleHost), TimeDelta::hours(1)).await?;
         let mut environment = bed.environment(more);
+        // What goes well is nothing to read in the output of a test.
+        environment.push(("HOSTSYNC_TELEMETRY__LOG_LEVEL".to_owned(), "error".to_owned()));
         let mut addresses = BTreeMap::new();
         for service in SERVICES {
             let address = format!("127.0.0.1:{}", free_port()?);
@@ -66,7 +72,8 @@ impl<'a> Watched<'a> {
         }
         let client = Client::new(&format!("http://{}", addresses["api"]));
         let prometheus = Prometheus::start(&rules::sped_up(&rules::of_the_chart()?, FACTOR)).await?;
-        let mut watched = Self { bed, client, prometheus, environment, addresses, processes: BTreeMap::new() };
+        let http = reqwest::Client::new();
+        let mut watched = Self { bed, client, prometheus, http, environment, addresses, processes: BTreeMap::new() };
         for service in SERVICES {
             watched.start_service(service).await?;
         }
@@ -76,6 +83,8 @@ impl<'a> Watched<'a> {
             Ok((watched.prometheus.query("up == 1").await?.len() == SERVICES.len()).then_some(()))
         })
         .await?;
+        let doctor = watched.hs(&["doctor"]).await?;
+        anyhow::ensure!(doctor.contains(": 0 FAIL, 0 warn"), "the doctor finds something while all is well:\n{doctor}");
         wait_for("quiet", LIMIT, async || Ok(watched.prometheus.alerts().await?.is_empty().then_some(()))).await?;
         let fired = watched.prometheus.fired().await?;
         anyhow::ensure!(fired.is_empty(), "{fired:?} fired while all was well");
@@ -161,25 +170,21 @@ impl<'a> Watched<'a> {
         Ok(())
     }
 
-    /// Waits until this alert has fired for long enough to bring out any other one, and returns the labels it has now.
+    /// Waits until the alert with this label has fired for long enough to bring out any other one.
     ///
     /// # Errors
     ///
-    /// It did not fire, or not as one series, or another one fired.
-    pub async fn alert(&self, name: &str) -> anyhow::Result<Vec<Labels>> {
+    /// It did not fire, or another one did.
+    pub async fn alert(&self, name: &str, label: &str, value: &str) -> anyhow::Result<()> {
         let evaluations = SETTLED.as_secs() / INTERVAL.as_secs();
-        let firing = format!("ALERTS{{alertname={name:?},alertstate=\"firing\"}}");
-        let settled = format!("{firing} and count_over_time({firing}[1h]) >= {evaluations}");
-        let firing = wait_for(&format!("{name} to fire"), LIMIT, async || {
+        let namespace = &self.bed.name;
+        let series = format!("{{alertname={name:?},alertstate=\"firing\",namespace={namespace:?},{label}={value:?}}}");
+        let settled = format!("ALERTS{series} and count_over_time(ALERTS{series}[1h]) >= {evaluations}");
+        wait_for(&format!("{name} of the {label} {value} to fire"), LIMIT, async || {
             self.only_ever(name).await?;
-            let alerts = self.prometheus.query(&settled).await?;
-            Ok((!alerts.is_empty()).then_some(alerts))
+            Ok((!self.prometheus.query(&settled).await?.is_empty()).then_some(()))
         })
-        .await?;
-        for labels in &firing {
-            anyhow::ensure!(labels.get("namespace") == Some(&self.bed.name), "{name} is of no namespace: {labels:?}");
-        }
-        Ok(firing)
+        .await
     }
 
     /// Waits until nothing fires or is about to, after a failure that was mended; still no other alert than this fired.
@@ -212,7 +217,26 @@ impl<'a> Watched<'a> {
     pub async fn command(&self, alert: &str, command: &str) -> anyhow::Result<String> {
         anyhow::ensure!(Section::of(alert)?.says(command), "{alert}: the runbook does not give {command}");
         let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
-        process::output("hostsync-api", &arguments, &self.environment, COMMAND_LIMIT).await
+        self.hs(&arguments).await
+    }
+
+    async fn hs(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        process::output("hostsync-api", arguments, &self.environment, COMMAND_LIMIT).await
+    }
+
+    /// Whether the alert's section says this.
+    ///
+    /// # Errors
+    ///
+    /// There is no such section.
+    pub fn says(&self, alert: &str, words: &str) -> anyhow::Result<bool> {
+        Ok(Section::of(alert)?.says(words))
+    }
+
+    /// The metrics of a service, asked for by themselves; `None`: no answer.
+    pub async fn metrics(&self, service: &str) -> Option<String> {
+        let request = self.http.get(format!("http://{}/metrics", self.address(service))).timeout(NO_ANSWER);
+        request.send().await.ok()?.text().await.ok()
     }
 
     /// What the statements of the alert's section find.

@@ -23,10 +23,10 @@ async fn a_broker_that_is_down_is_told_by_its_alert_alone() {
         gate.shut();
         let alert = "HostsyncBrokerDown";
         watched.enqueue("waits for the broker").await.expect("accepted");
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().any(|labels| labels["job"] == "hostsync-worker"), "{firing:?}");
+        watched.alert(alert, "job", "hostsync-worker").await.expect("the right alert");
+        watched.alert(alert, "job", "hostsync-scheduler").await.expect("of each that needs it");
         let doctor = watched.command(alert, "hs doctor").await.expect("a report");
-        assert!(fails(&doctor, "broker").contains("cannot connect"), "{doctor}");
+        assert!(fails(&doctor, "broker").contains(place(&url)), "{doctor}");
         gate.open();
         watched.all_clear(alert).await.expect("all is well again");
     })
@@ -40,10 +40,11 @@ async fn a_database_that_is_down_is_told_by_its_alert_alone() {
         let watched = Watched::start(&bed, &[("HOSTSYNC_DATABASE__URL", &url)]).await.expect("all is well");
         gate.shut();
         let alert = "HostsyncDatabaseDown";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().any(|labels| labels["job"] == "hostsync-scheduler"), "{firing:?}");
+        for job in ["hostsync-worker", "hostsync-scheduler", "hostsync-api"] {
+            watched.alert(alert, "job", job).await.expect("the right alert");
+        }
         let doctor = watched.command(alert, "hs doctor").await.expect("a report");
-        assert!(fails(&doctor, "database").contains("cannot connect"), "{doctor}");
+        assert!(fails(&doctor, "database").contains(place(&url)), "{doctor}");
         gate.open();
         watched.client.wait_until_ready(LIMIT).await.expect("ready");
         watched.all_clear(alert).await.expect("all is well again");
@@ -60,11 +61,12 @@ async fn a_search_engine_that_is_down_is_told_by_its_alert_alone() {
         gate.shut();
         let id = watched.enqueue("waits for the source").await.expect("accepted");
         let alert = "HostsyncSearchDown";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().all(|labels| labels["endpoint"] == "default"), "{firing:?}");
+        watched.alert(alert, "endpoint", "default").await.expect("the right alert");
         let doctor = watched.command(alert, "hs doctor").await.expect("a report");
-        assert!(fails(&doctor, "endpoints").contains("cannot connect"), "{doctor}");
-        assert!(fails(&doctor, "source default").contains("cannot connect"), "{doctor}");
+        // What a door that is shut does to those who come; the runbook tells of it.
+        assert!(fails(&doctor, "endpoints").contains("the connection broke"), "{doctor}");
+        assert!(fails(&doctor, "source default").contains("the connection broke"), "{doctor}");
+        assert!(watched.says(alert, "the connection broke").expect("a section"));
         gate.open();
         watched.all_clear(alert).await.expect("all is well again");
         let log = watched.client.wait_for_end(id, LIMIT).await.expect("an end");
@@ -83,8 +85,7 @@ async fn bad_credentials_are_told_by_their_alert_alone() {
         let log = watched.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!(log["execution_status"], "failed", "{log}");
         let alert = "HostsyncSourceCredentials";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().all(|labels| labels["endpoint"] == "default"), "{firing:?}");
+        watched.alert(alert, "endpoint", "default").await.expect("the right alert");
         let doctor = watched.command(alert, "hs doctor").await.expect("a report");
         assert!(fails(&doctor, "source default").contains("did not accept the credentials"), "{doctor}");
         let found = watched.statements(alert).await.expect("rows");
@@ -107,8 +108,7 @@ async fn a_wrong_index_pattern_is_told_by_its_alert_alone() {
         let run = format!("/es-sync-tasks/{}/execute", task["task_id"]);
         watched.client.ok(Method::POST, &run, None).await.expect("a run");
         let alert = "HostsyncSourceIndexPattern";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().all(|labels| labels["endpoint"] == "default"), "{firing:?}");
+        watched.alert(alert, "endpoint", "default").await.expect("the right alert");
         let found = watched.statements(alert).await.expect("rows");
         assert!(found.contains("task_name: looks elsewhere"), "{found}");
         assert!(found.contains("es_index_pattern: there-is-no-such-index-*"), "{found}");
@@ -129,7 +129,7 @@ async fn a_poison_message_is_told_by_its_alert_alone() {
         let sent: Value = sent.json().await.expect("JSON");
         assert_eq!(sent["routed"], true, "{sent}");
         let alert = "HostsyncPoisonMessage";
-        watched.alert(alert).await.expect("the right alert");
+        watched.alert(alert, "namespace", &bed.name).await.expect("the right alert");
         let doctor = watched.command(alert, "hs doctor").await.expect("a report");
         assert!(doctor.contains("warn  dead letters      1 in "), "{doctor}");
         let letters = watched.command(alert, "hs dead-letters list --limit 20").await.expect("a list");
@@ -152,8 +152,7 @@ async fn a_full_queue_is_told_by_its_alert_alone() {
             runs.push(watched.enqueue(&format!("does not fit, {number}")).await.expect("accepted"));
         }
         let alert = "HostsyncQueueFull";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().all(|labels| labels["queue"] == "manual"), "{firing:?}");
+        watched.alert(alert, "queue", "manual").await.expect("the right alert");
         let doctor = watched.command(alert, "hs doctor").await.expect("a report");
         let (_, line) = doctor.split_once("warn  queue manual").expect("a warning");
         assert!(line.lines().next().is_some_and(|line| line.ends_with("jobs wait, 0 consumers")), "{doctor}");
@@ -173,8 +172,12 @@ async fn a_stuck_worker_is_told_by_its_alert_alone() {
         let watched = Watched::start(&bed, &[]).await.expect("all is well");
         watched.service("worker").expect("it runs").hold().await.expect("it stands still");
         let alert = "HostsyncWorkerStuck";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().all(|labels| labels["instance"] == watched.address("worker")), "{firing:?}");
+        watched.alert(alert, "instance", watched.address("worker")).await.expect("the right alert");
+        // The last command that the runbook gives there: what the process says of its loops.
+        assert!(watched.says(alert, "/proxy/metrics\" | grep hostsync_loop_age").expect("a section"));
+        assert!(watched.says(alert, "No answer to the last one: the process is held up").expect("a section"));
+        assert_eq!(watched.metrics("worker").await, None, "the one that the alert names is held up");
+        assert!(watched.metrics("scheduler").await.is_some_and(|text| text.contains("hostsync_loop_age_seconds{")));
         watched.service("worker").expect("it runs").let_go().await.expect("it goes on");
         watched.run("it moves again").await.expect("a success");
         watched.all_clear(alert).await.expect("all is well again");
@@ -210,7 +213,7 @@ async fn a_missed_fire_is_told_by_its_alert_alone() {
         wait_for("a fire to be missed", LIMIT, async || missed(&watched.client).await).await.expect("missed");
         watched.client.enable_task(task["task_id"].as_u64().expect("an id"), false).await.expect("disabled");
         let alert = "HostsyncFireMissed";
-        watched.alert(alert).await.expect("the right alert");
+        watched.alert(alert, "namespace", &bed.name).await.expect("the right alert");
         let found = watched.statements(alert).await.expect("rows");
         assert!(found.contains("task_name: came too late"), "{found}");
         assert!(found.contains("error_message: missed:"), "{found}");
@@ -229,8 +232,7 @@ async fn a_slow_source_is_told_by_its_alert_alone() {
         gate.delay(Duration::from_secs(11));
         let id = watched.enqueue("is slow").await.expect("accepted");
         let alert = "HostsyncSourceSlow";
-        let firing = watched.alert(alert).await.expect("the right alert");
-        assert!(firing.iter().all(|labels| labels["endpoint"] == "default"), "{firing:?}");
+        watched.alert(alert, "endpoint", "default").await.expect("the right alert");
         let found = watched.statements(alert).await.expect("rows");
         let of = |column: &str| found.lines().find_map(|line| line.strip_prefix(column)?.parse::<u64>().ok());
         assert!(of("elapsed_ms: ") >= Some(11_000), "the search took that long: {found}");
@@ -247,4 +249,10 @@ async fn a_slow_source_is_told_by_its_alert_alone() {
 fn fails(report: &str, check: &str) -> String {
     let lines = report.lines().filter_map(|line| line.strip_prefix("FAIL")?.trim_start().strip_prefix(check));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `host:port` of a URL.
+fn place(url: &str) -> &str {
+    let after_user = url.rsplit(['@']).next().unwrap_or(url);
+    after_user.split("//").last().and_then(|rest| rest.split('/').next()).unwrap_or(after_user)
 }
