@@ -22,10 +22,11 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A running Prometheus; killed, and its data removed, when it is dropped.
 pub struct Prometheus {
+    // Dropped first: nobody writes into a folder that is being removed.
+    _process: Child,
+    folder: TempDir,
     url: String,
     http: reqwest::Client,
-    folder: TempDir,
-    _process: Child,
 }
 
 /// A process to scrape, with the labels that Prometheus' operator gives to it by the chart's `ServiceMonitor`.
@@ -87,7 +88,7 @@ impl Prometheus {
             Ok(answer.is_ok_and(|answer| answer.status().is_success()).then_some(()))
         })
         .await?;
-        Ok(Self { url, http, folder, _process: process })
+        Ok(Self { _process: process, folder, url, http })
     }
 
     /// Scrapes these from now on, and no others.
