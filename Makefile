@@ -108,7 +108,7 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, and what depends on the database on MySQL
+ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, the alerts, and what depends on the database on MySQL
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
