@@ -24,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-upgrade test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-alerts test-upgrade test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -96,6 +96,12 @@ test-console: up .dev/console/ready ## use the console in a real browser
 	@deploy/dev/browser
 	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python cargo test -p hostsync-api --test console
 
+# One thread a test: they wait far more than they work.
+test-alerts: up ## make ten failures on the real services and see which alerts a real Prometheus fires
+	@deploy/dev/prometheus
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test alerts -- --test-threads 10
+
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
 fmt:
@@ -104,7 +110,7 @@ fmt:
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
-	cargo clippy -p hostsync-e2e --test openapi --test upgrade -- -D warnings
+	cargo clippy -p hostsync-e2e --test openapi --test alerts --test upgrade -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -126,12 +132,13 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, the autoscaler, and what depends on the database on MySQL
+ci: ## everything that .ci/run does: all checks, tests and plays, and what depends on the database on MySQL too
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
+	$(MAKE) test-alerts
 	@if git cat-file -e "$$(grep -v '^#' deploy/previous-release)^{commit}"; then $(MAKE) test-upgrade; else \
 	    echo "NOT TESTED: the upgrade; this checkout's history does not reach back to the last release"; fi
 	$(MAKE) autoscale

@@ -18,6 +18,9 @@ pub const OPERATOR_TOKEN: &str = "operator-token-of-a-test-bed";
 /// Token of the viewer in every bed.
 pub const VIEWER_TOKEN: &str = "viewer-token-of-a-test-bed";
 
+/// What a policy of the bed is called, after its name.
+const LIMIT: &str = "limit";
+
 /// A place of its own on the real servers.
 pub struct Bed {
     /// The servers.
@@ -174,6 +177,25 @@ impl Bed {
         self.remove_queues().await
     }
 
+    /// Makes the broker take no more than `jobs` into the queue of manual runs, by a policy; `None`: as many as declared.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn limit_manual_queue(&self, jobs: Option<u32>) -> anyhow::Result<()> {
+        let url = format!("{}/api/policies/%2F/{}.{LIMIT}", self.servers.management_url, self.name);
+        let client = reqwest::Client::new();
+        let request = match jobs {
+            Some(jobs) => client.put(url).json(&serde_json::json!({
+                "pattern": format!("^{}\\.jobs\\.manual\\.v1$", self.name), "apply-to": "queues",
+                "definition": {"max-length": jobs},
+            })),
+            None => client.delete(url),
+        };
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// Removes its queues and exchanges with what is in them.
     ///
     /// # Errors
@@ -182,9 +204,11 @@ impl Bed {
     pub async fn remove_queues(&self) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let url = &self.servers.management_url;
-        for (kind, names) in
-            [("queues", vec!["jobs.bulk.v1", "jobs.manual.v1", "dead.v1"]), ("exchanges", vec!["jobs.v1", "dead.v1"])]
-        {
+        for (kind, names) in [
+            ("queues", vec!["jobs.bulk.v1", "jobs.manual.v1", "dead.v1"]),
+            ("exchanges", vec!["jobs.v1", "dead.v1"]),
+            ("policies", vec![LIMIT]),
+        ] {
             for name in names {
                 // Gone already is as good.
                 client.delete(format!("{url}/api/{kind}/%2F/{}.{name}", self.name)).send().await?;

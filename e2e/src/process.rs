@@ -1,4 +1,4 @@
-//! Real processes of the three services, to be killed.
+//! Real processes of the three services, to be killed and to be held up.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -67,6 +67,7 @@ pub async fn run_command(
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .output()
         .await
         .with_context(|| format!("{} cannot be started", program.display()))?;
@@ -116,10 +117,33 @@ impl Process {
     ///
     /// It did not end in time, or not by itself.
     pub async fn terminate(mut self, limit: Duration) -> anyhow::Result<i32> {
-        let id = self.child.id().context("it has ended already")?;
-        let status = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
-        anyhow::ensure!(status.success(), "SIGTERM could not be sent");
+        self.signal("TERM").await?;
         let ended = tokio::time::timeout(limit, self.child.wait()).await.context("it did not end in time")??;
         ended.code().context("it was ended by a signal")
+    }
+
+    /// SIGSTOP: it keeps its connections and does nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub async fn hold(&self) -> anyhow::Result<()> {
+        self.signal("STOP").await
+    }
+
+    /// SIGCONT: it goes on.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub async fn let_go(&self) -> anyhow::Result<()> {
+        self.signal("CONT").await
+    }
+
+    async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.child.id().context("it has ended already")?;
+        let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().await?;
+        anyhow::ensure!(status.success(), "SIG{name} could not be sent");
+        Ok(())
     }
 }
