@@ -221,7 +221,8 @@ impl<'a> Watched<'a> {
     }
 
     async fn hs(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let running = run_command(&binary("hostsync-api")?, arguments, &self.environment);
+        let program = binary("hostsync-api")?;
+        let running = run_command(&program, arguments, &self.environment);
         let (_, said) = tokio::time::timeout(COMMAND_LIMIT, running).await.context("it did not end in time")??;
         Ok(said)
     }
