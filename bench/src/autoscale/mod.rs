@@ -58,8 +58,8 @@ const LIMIT: Duration = Duration::from_mins(15);
     about = "Plays the autoscaler's loop on this machine; run it by `make autoscale`"
 )]
 pub struct Args {
-    /// Hosts in the pool and in the run that is scaled
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    /// Hosts in the pool and in the run that is scaled; fewer than 80,000 end before workers go in mid-run
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(80_000..=1_000_000))]
     hosts: u32,
     /// Hosts that one worker does for comparison; 0 leaves it out
     #[arg(long, default_value_t = 20_000)]

@@ -153,7 +153,7 @@ async fn execution(client: &Client, id: u64) -> anyhow::Result<Run> {
     serde_json::from_value(client.execution(id).await?).context("the execution's log")
 }
 
-/// Hosts without an outcome; all of them count as long as the run is not prepared.
+/// Hosts without an outcome; 0 until the run is prepared.
 fn left(run: &Run) -> u64 {
     run.total().saturating_sub(run.done()) as u64
 }
