@@ -74,11 +74,9 @@ pub(crate) async fn process(bench: &Workbench, batch: Batch) {
         endpoint = %scope.es_endpoint,
         solo = batch.solo,
     );
-    let parents: BTreeSet<&BTreeMap<String, String>> =
+    let causes: BTreeSet<&BTreeMap<String, String>> =
         batch.deliveries.iter().map(|delivered| &delivered.headers).filter(|headers| !headers.is_empty()).collect();
-    for parent in parents {
-        telemetry::link(&span, parent);
-    }
+    telemetry::follow(&span, causes);
     let jobs: Vec<Job> = batch.deliveries.iter().map(|delivered| delivered.job.clone()).collect();
     let ackers: Vec<Acker> = batch.deliveries.into_iter().map(|delivered| delivered.acker).collect();
     async {
