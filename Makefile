@@ -20,7 +20,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes history test test-database test-rpc-client test-openapi test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes history test test-database test-rpc-client test-openapi test-traces test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -74,6 +74,11 @@ test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client 
 test-openapi: up .dev/openapi/ready ## judge the OpenAPI document by schemathesis and by a client made from it
 	$(WITH_SERVERS) HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/.dev/openapi/bin cargo test -p hostsync-e2e --test openapi -- --test-threads 1
 
+test-traces: up ## find runs in what a real OpenTelemetry collector receives
+	@deploy/dev/collector
+	cargo build -p hostsync-scheduler -p hostsync-worker -p hostsync-api
+	$(WITH_SERVERS) HOSTSYNC_COLLECTOR=$(CURDIR)/.dev/collector/collector cargo test -p hostsync-e2e --test traces
+
 test-console: up .dev/console/ready ## use the console in a real browser
 	@deploy/dev/browser
 	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python cargo test -p hostsync-api --test console
@@ -87,6 +92,7 @@ clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
 	cargo clippy -p hostsync-e2e --test openapi -- -D warnings
+	cargo clippy -p hostsync-e2e --test traces -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -114,4 +120,5 @@ ci: ## what .ci/run does: check, the chart, test, the clients and tools in Pytho
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
+	$(MAKE) test-traces
 	$(MAKE) test-database test-rpc-client DB=mysql

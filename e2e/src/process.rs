@@ -81,11 +81,25 @@ impl Process {
     ///
     /// It is not built or cannot be started.
     pub fn start(name: &str, environment: &[(String, String)]) -> anyhow::Result<Self> {
+        Self::start_saying(name, environment, Stdio::inherit())
+    }
+
+    /// The same, with its log lines in `log`, which is emptied first.
+    ///
+    /// # Errors
+    ///
+    /// It is not built or cannot be started, or the log cannot be written.
+    pub fn start_with_log(name: &str, environment: &[(String, String)], log: &Path) -> anyhow::Result<Self> {
+        let log = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
+        Self::start_saying(name, environment, log.into())
+    }
+
+    fn start_saying(name: &str, environment: &[(String, String)], log: Stdio) -> anyhow::Result<Self> {
         let child = Command::new(binary(name)?)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{name} cannot be started"))?;

@@ -186,6 +186,9 @@ async fn commit(
     evidence: &Evidence,
     resolved: &[Resolved],
 ) -> Result<(), Stopped> {
+    if let Some(reason) = resolved.iter().find_map(failure) {
+        telemetry::set_failed(&tracing::Span::current(), reason);
+    }
     match try_commit(bench, scope, evidence, resolved).await? {
         Ok(written) => report(&written),
         Err(error) if resolved.len() > 1 => {
@@ -201,6 +204,15 @@ async fn commit(
         Err(error) => fail_alone(bench, scope, evidence, resolved, &error).await?,
     }
     Ok(())
+}
+
+/// Why a host failed or spent its attempt, if it did.
+fn failure(resolved: &Resolved) -> Option<&str> {
+    match &resolved.outcome {
+        Outcome::Found(Found::AttemptFailed(reason)) => Some(&reason.text),
+        Outcome::BadHost(reason) => Some(reason),
+        Outcome::Found(Found::Reading(_) | Found::NoData | Found::Unavailable(_)) => None,
+    }
 }
 
 /// The database refuses this one host's values: its attempt is spent.
@@ -242,8 +254,8 @@ async fn try_commit(
     loop {
         let started = Instant::now();
         let told = Told { worker: &bench.name, evidence };
-        let writing = write_batch(&bench.pool, scope, mapping, told, resolved)
-            .instrument(tracing::info_span!("write_batch", hosts = resolved.len()));
+        let span = tracing::info_span!("write_batch", hosts = resolved.len());
+        let writing = write_batch(&bench.pool, scope, mapping, told, resolved).instrument(span.clone());
         let bounded = database::within(LONGEST_TRANSACTION, writing);
         let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
@@ -251,6 +263,10 @@ async fn try_commit(
         let Err(error) = result else {
             return Ok(result);
         };
+        if fault(&error) != Fault::Conflict {
+            telemetry::set_failed(&span, error.to_string());
+        }
+        drop(span);
         match fault(&error) {
             Fault::Data => return Ok(Err(error)),
             Fault::Conflict => tracing::debug!(error = %error, "a transaction met another and is run again"),
