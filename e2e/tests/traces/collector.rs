@@ -72,7 +72,7 @@ service:
             to = received.uri()
         );
         std::fs::write(&config, text).expect("written");
-        let process = Command::new(binary)
+        let mut process = Command::new(binary)
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())
@@ -80,9 +80,14 @@ service:
             .kill_on_drop(true)
             .spawn()
             .expect("it can be started");
-        wait_for("the collector", START_LIMIT, async || Ok(TcpStream::connect(&address).await.ok()))
-            .await
-            .expect("the collector starts");
+        wait_for("the collector", START_LIMIT, async || {
+            if let Some(status) = process.try_wait()? {
+                anyhow::bail!("the collector ended: {status}");
+            }
+            Ok(TcpStream::connect(&address).await.ok())
+        })
+        .await
+        .expect("the collector starts");
         Self { url: format!("http://{address}"), received, _process: process, _folder: folder }
     }
 
@@ -112,7 +117,12 @@ service:
     }
 
     /// The spans as soon as there is what `find` wants of them.
-    pub(crate) async fn wait_for_spans<T>(&self, what: &str, limit: Duration, find: impl Fn(&[Span]) -> Option<T>) -> T {
+    pub(crate) async fn wait_for_spans<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        find: impl Fn(&[Span]) -> Option<T>,
+    ) -> T {
         let mut last = Vec::new();
         let found = wait_for(what, limit, async || {
             last = self.spans().await;

@@ -23,7 +23,7 @@ use sqlx::AssertSqlSafe;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_secs(20);
 
 const HOSTS: std::ops::Range<u32> = 0..3;
 
@@ -250,7 +250,7 @@ async fn without_sampling_nothing_of_healthy_work_arrives_and_all_of_failed_work
         client.ok(Method::POST, "/es-sync-execute", Some(&body)).await.expect("accepted");
         // A fire that fails: a schedule that the API would not have stored.
         let task = client.create_enabled_task("unreadable", "0 0 0 1 1 *", "6h").await.expect("a task");
-        let unreadable = "UPDATE es_sync_task SET cron_expression = 'never', next_execution_time = UTC_TIMESTAMP(3) WHERE id = ?";
+        let unreadable = "UPDATE es_sync_task_config SET cron_expression = 'never', next_execution_time = UTC_TIMESTAMP(3) WHERE id = ?";
         sqlx::query(unreadable).bind(task).execute(&bed.pool).await.expect("updated");
         let (fire, batch) = collector
             .wait_for_spans("what failed", LIMIT, |spans| {

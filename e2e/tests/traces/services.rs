@@ -34,8 +34,7 @@ impl Service {
         let environment = bed.environment(&[own.as_slice(), more].concat());
         let folder = TempDir::new().expect("a folder");
         let log = folder.path().join("log");
-        let process =
-            Process::start_with_log(&format!("hostsync-{component}"), &environment, &log).expect("a process");
+        let process = Process::start_with_log(&format!("hostsync-{component}"), &environment, &log).expect("a process");
         Self { url: format!("http://{address}"), process, log, _folder: folder }
     }
 

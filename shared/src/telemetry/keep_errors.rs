@@ -78,12 +78,7 @@ struct Below {
 
 impl<P: SpanProcessor> KeepErrors<P> {
     pub(super) fn before(next: P) -> Self {
-        Self {
-            next,
-            waiting: Mutex::default(),
-            max_waiting: MAX_WAITING,
-            max_waiting_below: MAX_WAITING_BELOW,
-        }
+        Self { next, waiting: Mutex::default(), max_waiting: MAX_WAITING, max_waiting_below: MAX_WAITING_BELOW }
     }
 
     /// A thread that panicked here left counts that are at worst too high: the spans are still good.
@@ -104,7 +99,8 @@ impl<P: SpanProcessor> KeepErrors<P> {
             return if has_error { ended } else { Vec::new() };
         };
         parent.has_error |= has_error;
-        let room = self.max_waiting.saturating_sub(*count).min(self.max_waiting_below.saturating_sub(parent.spans.len()));
+        let room =
+            self.max_waiting.saturating_sub(*count).min(self.max_waiting_below.saturating_sub(parent.spans.len()));
         let mut handed_on = Vec::new();
         if ended.len() > room {
             // The span itself comes first: what is above says more than what is below.

@@ -194,9 +194,8 @@ fn parts(headers: &BTreeMap<String, String>) -> (String, String) {
 #[test]
 fn work_of_several_traces_goes_on_in_the_first_that_is_sampled() {
     observed(&config("off", Some("http://127.0.0.1:9")), false, || {
-        let [dropped, sampled, later] = [("1", "00"), ("2", "01"), ("3", "01")].map(|(trace, flags)| {
-            trace_headers(&format!("00-{}-00f067aa0ba902b7-{flags}", trace.repeat(32)))
-        });
+        let [dropped, sampled, later] = [("1", "00"), ("2", "01"), ("3", "01")]
+            .map(|(trace, flags)| trace_headers(&format!("00-{}-00f067aa0ba902b7-{flags}", trace.repeat(32))));
         let batch = info_span!(target: "hostsync_worker", "batch");
         follow(&batch, [&dropped, &sampled, &later]);
         assert_eq!(parts(&batch.in_scope(current_trace_headers)).0, "2".repeat(32));
