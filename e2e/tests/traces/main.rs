@@ -15,6 +15,7 @@ use collector::{Collector, Span};
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ use sqlx::AssertSqlSafe;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(2);
 
 const HOSTS: std::ops::Range<u32> = 0..3;
 
@@ -158,6 +159,10 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
         pool_with_documents(&bed).await;
         let collector = Collector::start().await;
         let (api, client) = Service::api(&bed, &collector, &[]).await;
+        // A worker makes one batch of manual runs at once: while it is slow with this one, the others wait together.
+        let (gate, slow_url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.delay(Duration::from_secs(3));
+        let slow = client.execute("slow", &ips()[2..], "6h").await.expect("accepted");
         let mut runs = Vec::new();
         for host in &ips()[..2] {
             runs.push(client.execute("one of two", std::slice::from_ref(host), "6h").await.expect("accepted"));
@@ -174,12 +179,14 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
              SET a.window_from = b.window_from, a.window_to = b.window_to, a.mon_date = b.mon_date WHERE a.id = {second}"
         );
         sqlx::query(AssertSqlSafe(same)).execute(&bed.pool).await.expect("updated");
-        let worker = Service::start(&bed, &collector, "worker", &[]).await;
-        for id in runs {
+        let slowly = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", slow_url.as_str())];
+        let worker = Service::start(&bed, &collector, "worker", &slowly).await;
+        for id in [slow, first, second] {
             success(&client, id).await;
         }
         let batch = collector.wait_for_spans("the batch", LIMIT, |spans| {
-            spans.iter().find(|span| span.name == "sync_batch").cloned()
+            let batches = spans.iter().filter(|span| span.name == "sync_batch");
+            batches.max_by_key(|span| span.links.len()).filter(|batch| batch.links.len() > 1).cloned()
         });
         let batch = batch.await;
         let of_jobs: BTreeSet<(String, String)> =
