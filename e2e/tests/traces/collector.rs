@@ -137,7 +137,7 @@ service:
         let mut series = BTreeSet::new();
         for (from, part) in self.parts("/v1/metrics", "resourceMetrics").await {
             if from == service {
-                inner(&part, "scopeMetrics", "metrics").iter().for_each(|metric| series.extend(read_metric(metric)));
+                series.extend(inner(&part, "scopeMetrics", "metrics").iter().flat_map(read_metric));
             }
         }
         series
