@@ -12,6 +12,10 @@ BENCH ?=
 # Arguments of hostsync-sizes.
 SIZES ?=
 
+# Arguments of hostsync-autoscale, and what it plays with: PROFILE=release for figures.
+AUTOSCALE ?=
+PROFILE ?= dev
+
 # Addresses of the development servers, as `make up` writes them.
 WITH_SERVERS = . .dev/env &&
 
@@ -20,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes history test test-database test-rpc-client test-openapi test-traces test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -37,6 +41,15 @@ bench: up ## measure hostsync against the program in use today; BENCH="--help" l
 sizes: up ## measure what a run needs of memory, network and disk; SIZES="--help" lists options
 	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-sizes $(SIZES)
+
+# The chart is rendered as an installation would have it, and turned into JSON, which needs no crate.
+autoscale: up chart-tools ## play the autoscaler's loop, 0 to N to 0 workers; AUTOSCALE="--help" lists options
+	cargo build --profile $(PROFILE) -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench --bins
+	@mkdir -p .dev/autoscale
+	@$(CHART_TOOLS)/bin/helm template autoscale deploy/chart -f bench/autoscale.yaml > .dev/autoscale/rendered.yaml
+	@$(CHART_TOOLS)/venv/bin/python -c 'import json, sys, yaml; json.dump([one for one in yaml.safe_load_all(sys.stdin) if one], sys.stdout)' \
+	    < .dev/autoscale/rendered.yaml > .dev/autoscale/rendered.json
+	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/$(PROFILE:dev=debug)/hostsync-autoscale $(AUTOSCALE)
 
 # MILLIONS=1 for a quick look. On MySQL: bench/history.sh 10 -h127.0.0.1 -P<port> -uroot
 history: up ## measure the lists of the API with 10 million details in the table
@@ -59,7 +72,7 @@ test-database: up ## run the tests that depend on the database (DB=mysql for MyS
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
 	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
-	    --test looking --test redelivery --test crash
+	    --test looking --test redelivery --test crash --test capacity
 
 # What tests in Python need, from PyPI: an environment for each folder of tests.
 .dev/%/ready: tests/%/requirements.txt
@@ -79,9 +92,20 @@ test-traces: up ## find runs in what a real OpenTelemetry collector receives
 	cargo build -p hostsync-scheduler -p hostsync-worker -p hostsync-api
 	$(WITH_SERVERS) HOSTSYNC_COLLECTOR=$(CURDIR)/.dev/collector/collector cargo test -p hostsync-e2e --test traces
 
+test-upgrade: up ## upgrade from the last release and back, while everything is at work
+	@deploy/dev/previous-release > .dev/previous-release
+	cargo build --workspace --bins
+	$(WITH_SERVERS) HOSTSYNC_PREVIOUS_RELEASE=$$(cat .dev/previous-release) cargo test -p hostsync-e2e --test upgrade
+
 test-console: up .dev/console/ready ## use the console in a real browser
 	@deploy/dev/browser
 	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python cargo test -p hostsync-api --test console
+
+# One thread a test: they wait far more than they work.
+test-alerts: up ## make ten failures on the real services and see which alerts a real Prometheus fires
+	@deploy/dev/prometheus
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test alerts -- --test-threads 10
 
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
@@ -91,8 +115,7 @@ fmt:
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
-	cargo clippy -p hostsync-e2e --test openapi -- -D warnings
-	cargo clippy -p hostsync-e2e --test traces -- -D warnings
+	cargo clippy -p hostsync-e2e --test openapi --test traces --test alerts --test upgrade -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -114,11 +137,15 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## what .ci/run does: check, the chart, test, the clients and tools in Python, and what depends on the database on MySQL
+ci: ## everything that .ci/run does: all checks, tests and plays, and what depends on the database on MySQL too
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
 	$(MAKE) test-traces
+	$(MAKE) test-alerts
+	@if git cat-file -e "$$(grep -v '^#' deploy/previous-release)^{commit}"; then $(MAKE) test-upgrade; else \
+	    echo "NOT TESTED: the upgrade; this checkout's history does not reach back to the last release"; fi
+	$(MAKE) autoscale
 	$(MAKE) test-database test-rpc-client DB=mysql

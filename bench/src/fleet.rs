@@ -144,13 +144,11 @@ impl Fleet {
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         for service in &mut self.services {
             if let Some(status) = service.child.try_wait()? {
-                let log = fs::read_to_string(&service.log).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
                 anyhow::bail!(
                     "the {} has ended ({status}); its log is {}, which ends:\n{}",
                     service.name,
                     service.log.display(),
-                    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+                    last_lines(&service.log)
                 );
             }
         }
@@ -170,34 +168,62 @@ impl Service {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a drop cannot await, and nothing else is left to do")]
 impl Drop for Fleet {
     fn drop(&mut self) {
         if self.is_left_up {
             return;
         }
-        let pids: Vec<String> = self.services.iter().map(|service| service.child.id().to_string()).collect();
-        // They are our children and not waited for: a pid cannot have passed to somebody else.
-        let _ = Command::new("kill").arg("-TERM").args(pids).stderr(Stdio::null()).status();
-        let started = Instant::now();
-        for service in &mut self.services {
-            while started.elapsed() < END_WITHIN && matches!(service.child.try_wait(), Ok(None)) {
-                std::thread::sleep(LOOK_EVERY);
-            }
-            let _ = service.child.kill();
-            let _ = service.child.wait();
+        end(self.services.iter_mut().map(|service| &mut service.child));
+        for service in &self.services {
             let _ = fs::remove_file(service.log.with_extension("pid"));
         }
     }
 }
 
+/// Ends processes, in good order if they end in time; for a drop, which cannot await.
+#[allow(clippy::disallowed_methods, reason = "a drop cannot await, and nothing else is left to do")]
+pub(crate) fn end<'a>(children: impl Iterator<Item = &'a mut Child>) {
+    let mut children: Vec<&mut Child> = children.collect();
+    for child in &children {
+        let _ = tell_to_end(child);
+    }
+    let started = Instant::now();
+    for child in &mut children {
+        while started.elapsed() < END_WITHIN && matches!(child.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Sends SIGTERM to a child that was not waited for: its pid cannot have passed to somebody else.
+///
+/// # Errors
+///
+/// There is no `kill`.
+pub(crate) fn tell_to_end(child: &Child) -> std::io::Result<()> {
+    Command::new("kill").arg("-TERM").arg(child.id().to_string()).stderr(Stdio::null()).status().map(|_| ())
+}
+
+/// The end of a log, for a message.
+pub(crate) fn last_lines(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
+
 /// Ports that have been given out, since a service binds its own only a moment later.
-#[derive(Default)]
-struct Ports(BTreeSet<u16>);
+#[derive(Debug, Default)]
+pub(crate) struct Ports(BTreeSet<u16>);
 
 impl Ports {
-    /// `preferred` if it is free on 127.0.0.1, else any that is.
-    fn take(&mut self, preferred: u16) -> anyhow::Result<u16> {
+    /// `preferred` if it is free on 127.0.0.1, else any that is; 0 prefers none.
+    ///
+    /// # Errors
+    ///
+    /// None is free.
+    pub(crate) fn take(&mut self, preferred: u16) -> anyhow::Result<u16> {
         let mut wanted = preferred;
         loop {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).and_then(|listener| listener.local_addr());
@@ -210,7 +236,8 @@ impl Ports {
     }
 }
 
-fn listen(port: u16) -> String {
+/// 127.0.0.1 with this port.
+pub(crate) fn listen(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 

@@ -1,9 +1,11 @@
-//! The demonstration (`make demo`), the benchmark (`make bench`) and the sizes (`make sizes`) of hostsync, on the real
-//! servers that `make up` starts and with the real programs as processes of their own.
+//! The demonstration (`make demo`), the benchmark (`make bench`), the sizes (`make sizes`) and the autoscaler's play
+//! (`make autoscale`) of hostsync, on the real servers that `make up` starts and with the real programs as processes of
+//! their own.
 //!
-//! Nothing here is part of the product. What they have in common stands at the top; [`demo`], [`measure`] and [`sizes`]
-//! are the programs, and [`today`] is what the benchmark compares with.
+//! Nothing here is part of the product. What they have in common stands at the top; [`demo`], [`measure`], [`sizes`] and
+//! [`autoscale`] are the programs, and [`today`] is what the benchmark compares with.
 
+pub mod autoscale;
 pub mod demo;
 pub mod measure;
 pub mod sizes;

@@ -18,6 +18,9 @@ pub const OPERATOR_TOKEN: &str = "operator-token-of-a-test-bed";
 /// Token of the viewer in every bed.
 pub const VIEWER_TOKEN: &str = "viewer-token-of-a-test-bed";
 
+/// What a policy of the bed is called, after its name.
+const LIMIT: &str = "limit";
+
 /// A place of its own on the real servers.
 pub struct Bed {
     /// The servers.
@@ -37,8 +40,18 @@ impl Bed {
     ///
     /// A server does not answer.
     pub async fn create(label: &str) -> anyhow::Result<Self> {
-        let name = format!("hs_{label}_{:08x}", rand::random::<u32>());
-        Self::open(&name, true).await
+        let bed = Self::create_without_schema(label).await?;
+        database::migrate(&bed.database_url()).await?;
+        Ok(bed)
+    }
+
+    /// Creates a bed with an empty database.
+    ///
+    /// # Errors
+    ///
+    /// A server does not answer.
+    pub async fn create_without_schema(label: &str) -> anyhow::Result<Self> {
+        Self::prepare(&format!("hs_{label}_{:08x}", rand::random::<u32>()), true).await
     }
 
     /// Opens the bed of this name, made anew if `fresh`; else its schema is brought up to date and its data stays.
@@ -47,6 +60,12 @@ impl Bed {
     ///
     /// A server does not answer.
     pub async fn open(name: &str, fresh: bool) -> anyhow::Result<Self> {
+        let bed = Self::prepare(name, fresh).await?;
+        database::migrate(&bed.database_url()).await?;
+        Ok(bed)
+    }
+
+    async fn prepare(name: &str, fresh: bool) -> anyhow::Result<Self> {
         telemetry::use_ring();
         let servers = Servers::from_environment()?;
         let mut root = MySqlConnection::connect(&servers.database_url).await.context("the database does not answer")?;
@@ -56,7 +75,6 @@ impl Bed {
         execute(&mut root, format!("CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4")).await?;
         root.close().await?;
         let url = format!("{}/{name}", servers.database_url);
-        database::migrate(&url).await?;
         let pool = MySqlPoolOptions::new().max_connections(4).connect(&url).await?;
         if fresh {
             SampleIndex::existing(&servers.elasticsearch_url, &index_name(name)).delete().await?;
@@ -159,12 +177,38 @@ impl Bed {
         self.remove_queues().await
     }
 
-    async fn remove_queues(&self) -> anyhow::Result<()> {
+    /// Makes the broker take no more than `jobs` into the queue of manual runs, by a policy; `None`: as many as declared.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn limit_manual_queue(&self, jobs: Option<u32>) -> anyhow::Result<()> {
+        let url = format!("{}/api/policies/%2F/{}.{LIMIT}", self.servers.management_url, self.name);
+        let client = reqwest::Client::new();
+        let request = match jobs {
+            Some(jobs) => client.put(url).json(&serde_json::json!({
+                "pattern": format!("^{}\\.jobs\\.manual\\.v1$", self.name), "apply-to": "queues",
+                "definition": {"max-length": jobs},
+            })),
+            None => client.delete(url),
+        };
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Removes its queues and exchanges with what is in them.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer.
+    pub async fn remove_queues(&self) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let url = &self.servers.management_url;
-        for (kind, names) in
-            [("queues", vec!["jobs.bulk.v1", "jobs.manual.v1", "dead.v1"]), ("exchanges", vec!["jobs.v1", "dead.v1"])]
-        {
+        for (kind, names) in [
+            ("queues", vec!["jobs.bulk.v1", "jobs.manual.v1", "dead.v1"]),
+            ("exchanges", vec!["jobs.v1", "dead.v1"]),
+            ("policies", vec![LIMIT]),
+        ] {
             for name in names {
                 // Gone already is as good.
                 client.delete(format!("{url}/api/{kind}/%2F/{}.{name}", self.name)).send().await?;
@@ -190,7 +234,20 @@ async fn execute(connection: &mut MySqlConnection, statement: String) -> anyhow:
 ///
 /// As the test does, and when a server does not answer.
 pub async fn on_bed<F: Future<Output = ()>>(label: &str, test: impl FnOnce(std::sync::Arc<Bed>) -> F) {
-    let bed = std::sync::Arc::new(Bed::create(label).await.expect("a bed on the development servers"));
+    on(Bed::create(label).await.expect("a bed on the development servers"), test).await;
+}
+
+/// The same on a bed with an empty database.
+///
+/// # Panics
+///
+/// As the test, or when a server does not answer.
+pub async fn on_bed_without_schema<F: Future<Output = ()>>(label: &str, test: impl FnOnce(std::sync::Arc<Bed>) -> F) {
+    on(Bed::create_without_schema(label).await.expect("a bed on the development servers"), test).await;
+}
+
+async fn on<F: Future<Output = ()>>(bed: Bed, test: impl FnOnce(std::sync::Arc<Bed>) -> F) {
+    let bed = std::sync::Arc::new(bed);
     let outcome = catching(test(std::sync::Arc::clone(&bed))).await;
     if let Some(bed) = std::sync::Arc::into_inner(bed) {
         bed.remove().await.expect("the bed can be removed");

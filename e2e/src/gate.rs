@@ -1,15 +1,15 @@
-//! A door in front of a real server: it can be shut, and it can be slow.
+//! A door in front of a real server: it can be shut, it can be slow, and it can turn HTTP requests away.
 //!
-//! What passes is the real server's; the door only adds what networks do.
+//! What passes is the real server's; the door only adds what networks and proxies do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// A forwarding port on 127.0.0.1.
 pub struct Gate {
@@ -22,6 +22,8 @@ struct State {
     is_open: watch::Sender<bool>,
     delay_ms: AtomicU64,
     is_mute: AtomicBool,
+    /// The HTTP status that every request gets from the door itself; 0: none does.
+    refusal: AtomicU16,
     requests: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
@@ -41,6 +43,7 @@ impl Gate {
             is_open: watch::channel(true).0,
             delay_ms: AtomicU64::new(0),
             is_mute: AtomicBool::new(false),
+            refusal: AtomicU16::new(0),
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -91,6 +94,11 @@ impl Gate {
         self.state.is_mute.store(is_mute, Ordering::Relaxed);
     }
 
+    /// Answers every HTTP request by this status instead of asking the server; `None`: lets them through again.
+    pub fn refuse(&self, status: Option<u16>) {
+        self.state.refusal.store(status.unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// How often clients have sent something.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
@@ -110,6 +118,7 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
     let mut server = TcpStream::connect(&state.target).await?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
+    let (refuse, refused) = oneshot::channel();
     let requests = async {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -118,6 +127,12 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
                 return to_server.shutdown().await;
             }
             state.requests.fetch_add(1, Ordering::Relaxed);
+            let refusal = state.refusal.load(Ordering::Relaxed);
+            if refusal != 0 {
+                // Nobody waits for it only when the connection is gone.
+                let _ = refuse.send(refusal);
+                return std::future::pending().await;
+            }
             while state.is_mute.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -137,8 +152,23 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
             state.received.fetch_add(n as u64, Ordering::Relaxed);
         }
     };
-    tokio::select! {
-        done = async { tokio::try_join!(requests, answers) } => done.map(|_| ()),
-        _ = is_open.wait_for(|is_open| !is_open) => Ok(()),
-    }
+    let status = tokio::select! {
+        done = async { tokio::try_join!(requests, answers) } => return done.map(|_| ()),
+        _ = is_open.wait_for(|is_open| !is_open) => return Ok(()),
+        Ok(status) = refused => status,
+    };
+    turn_away(client, status).await
+}
+
+/// Answers by a status and waits until the client has closed, since an answer may get lost with what was left unread.
+async fn turn_away(mut client: TcpStream, status: u16) -> std::io::Result<()> {
+    const BODY: &str = r#"{"error": "refused by the door"}"#;
+    let answer = format!(
+        "HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    client.write_all(answer.as_bytes()).await?;
+    client.shutdown().await?;
+    tokio::io::copy(&mut client, &mut tokio::io::sink()).await?;
+    Ok(())
 }

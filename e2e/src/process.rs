@@ -1,4 +1,4 @@
-//! Real processes of the three services, to be killed.
+//! Real processes of the three services, to be killed and to be held up.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -57,19 +57,20 @@ pub fn start_detached(name: &str, environment: &[(String, String)], log: &Path) 
 ///
 /// # Errors
 ///
-/// It is not built or cannot be started, or was ended by a signal.
+/// It cannot be started, or was ended by a signal.
 pub async fn run_command(
-    name: &str,
+    program: &Path,
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> anyhow::Result<(i32, String)> {
-    let output = Command::new(binary(name)?)
+    let output = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .output()
         .await
-        .with_context(|| format!("{name} cannot be started"))?;
+        .with_context(|| format!("{} cannot be started", program.display()))?;
     let code = output.status.code().context("it was ended by a signal")?;
     Ok((code, String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
 }
@@ -81,28 +82,37 @@ impl Process {
     ///
     /// It is not built or cannot be started.
     pub fn start(name: &str, environment: &[(String, String)]) -> anyhow::Result<Self> {
-        Self::start_saying(name, environment, Stdio::inherit())
+        Self::start_program(&binary(name)?, environment)
     }
 
-    /// The same, with its log lines in `log`, which is emptied first.
+    /// The same of a program that stands elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start_program(program: &Path, environment: &[(String, String)]) -> anyhow::Result<Self> {
+        Self::start_saying(program, environment, Stdio::inherit())
+    }
+
+    /// Starts a service with its log lines in `log`, which is emptied first.
     ///
     /// # Errors
     ///
     /// It is not built or cannot be started, or the log cannot be written.
     pub fn start_with_log(name: &str, environment: &[(String, String)], log: &Path) -> anyhow::Result<Self> {
         let log = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
-        Self::start_saying(name, environment, log.into())
+        Self::start_saying(&binary(name)?, environment, log.into())
     }
 
-    fn start_saying(name: &str, environment: &[(String, String)], log: Stdio) -> anyhow::Result<Self> {
-        let child = Command::new(binary(name)?)
+    fn start_saying(program: &Path, environment: &[(String, String)], log: Stdio) -> anyhow::Result<Self> {
+        let child = Command::new(program)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{name} cannot be started"))?;
+            .with_context(|| format!("{} cannot be started", program.display()))?;
         Ok(Self { child })
     }
 
@@ -121,10 +131,33 @@ impl Process {
     ///
     /// It did not end in time, or not by itself.
     pub async fn terminate(mut self, limit: Duration) -> anyhow::Result<i32> {
-        let id = self.child.id().context("it has ended already")?;
-        let status = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
-        anyhow::ensure!(status.success(), "SIGTERM could not be sent");
+        self.signal("TERM").await?;
         let ended = tokio::time::timeout(limit, self.child.wait()).await.context("it did not end in time")??;
         ended.code().context("it was ended by a signal")
+    }
+
+    /// SIGSTOP: it keeps its connections and does nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub async fn hold(&self) -> anyhow::Result<()> {
+        self.signal("STOP").await
+    }
+
+    /// SIGCONT: it goes on.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub async fn let_go(&self) -> anyhow::Result<()> {
+        self.signal("CONT").await
+    }
+
+    async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.child.id().context("it has ended already")?;
+        let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().await?;
+        anyhow::ensure!(status.success(), "SIG{name} could not be sent");
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::gate::Gate;
-use hostsync_e2e::process::{Process, run_command};
+use hostsync_e2e::process::{Process, binary, run_command};
 use hostsync_e2e::service;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -207,7 +207,7 @@ async fn a_container_without_a_shell_asks_its_service_whether_it_is_ready() {
         gate.shut();
         let through = [("HOSTSYNC_DATABASE__URL", url.as_str())];
         for component in ["scheduler", "worker", "api"] {
-            let program = format!("hostsync-{component}");
+            let program = binary(&format!("hostsync-{component}")).expect("a program");
             let service = Watched::start(&bed, component, &through).await;
             let ask = async || run_command(&program, &["healthcheck"], &service.environment).await;
             let waits = wait_for("it to answer", LIMIT, async || {
@@ -224,7 +224,9 @@ async fn a_container_without_a_shell_asks_its_service_whether_it_is_ready() {
             gate.shut();
         }
         let nobody = bed.environment(&[("HOSTSYNC_WORKER__LISTEN", "127.0.0.1:9")]);
-        let (code, said) = run_command("hostsync-worker", &["healthcheck"], &nobody).await.expect("an end");
+        let (code, said) = run_command(&binary("hostsync-worker").expect("a program"), &["healthcheck"], &nobody)
+            .await
+            .expect("an end");
         assert!(code == 1 && said.contains("http://127.0.0.1:9/readyz does not answer"), "{code}: {said}");
     })
     .await;

@@ -1,11 +1,13 @@
 """Prometheus finds every pod, and gets the rules as they stand in the file."""
 
 import json
+import re
 import subprocess
 
 import yaml
 
 from conftest import CHART, render, template
+from test_documents import TABLE
 
 RULES = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
 
@@ -17,7 +19,7 @@ def test_every_service_is_scraped_under_the_name_that_the_rules_know(full):
     assert spec["namespaceSelector"] == {"matchNames": ["cmdb"]}
     [endpoint] = spec["endpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("http", "/metrics")
-    [relabeling] = endpoint["relabelings"]
+    relabeling, _ = endpoint["relabelings"]
     assert relabeling["targetLabel"] == "job"
     jobs = set()
     for service in full.all("Service"):
@@ -26,6 +28,15 @@ def test_every_service_is_scraped_under_the_name_that_the_rules_know(full):
         assert "http" in [port["name"] for port in service["spec"]["ports"]]
         jobs.add(relabeling["replacement"].replace("$1", labels["app.kubernetes.io/component"]))
     assert jobs == {"hostsync-scheduler", "hostsync-worker", "hostsync-api"}
+
+
+def test_no_label_of_a_target_takes_the_place_of_a_label_of_a_metric(full):
+    [monitor] = full.all("ServiceMonitor")
+    dropped = {rule["regex"] for rule in monitor["spec"]["endpoints"][0]["relabelings"] if rule.get("action") == "labeldrop"}
+    of_metrics = {label for _, _, labels in TABLE.values() for label in re.findall(r"`([a-z_]+)`", labels)}
+    assert "endpoint" in of_metrics
+    # What Prometheus' operator gives to the targets of a ServiceMonitor.
+    assert ({"namespace", "service", "pod", "container", "endpoint", "node", "job", "instance"} - dropped) & of_metrics == set()
 
 
 def test_the_rules_are_installed_as_they_were_tested(full, tmp_path):

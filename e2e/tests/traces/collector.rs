@@ -8,9 +8,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use hostsync_e2e::client::wait_for;
+use hostsync_e2e::ports::free_port;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -46,9 +47,8 @@ pub(crate) struct Span {
 pub(crate) type Series = (String, BTreeMap<String, String>);
 
 /// An address of this machine where nobody listens.
-pub(crate) async fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address").to_string()
+pub(crate) fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port().expect("a port"))
 }
 
 impl Collector {
@@ -56,7 +56,7 @@ impl Collector {
         let binary = PathBuf::from(std::env::var("HOSTSYNC_COLLECTOR").expect("run by make test-traces"));
         let received = MockServer::start().await;
         Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&received).await;
-        let address = free_address().await;
+        let address = free_address();
         let folder = TempDir::new().expect("a folder");
         let config = folder.path().join("collector.yaml");
         let text = format!(
@@ -132,15 +132,12 @@ service:
         found.unwrap_or_else(|error| panic!("{error}: {last:#?}"))
     }
 
-    /// Every series that has arrived from a service, by Prometheus's names.
+    /// Every series of the last metrics that have arrived from a service, by Prometheus's names.
     pub(crate) async fn series(&self, service: &str) -> BTreeSet<Series> {
-        let mut series = BTreeSet::new();
-        for (from, part) in self.parts("/v1/metrics", "resourceMetrics").await {
-            if from == service {
-                series.extend(inner(&part, "scopeMetrics", "metrics").iter().flat_map(read_metric));
-            }
-        }
-        series
+        let parts = self.parts("/v1/metrics", "resourceMetrics").await;
+        let last = parts.iter().rfind(|(from, _)| from == service);
+        last.map(|(_, part)| inner(part, "scopeMetrics", "metrics").iter().flat_map(read_metric).collect())
+            .unwrap_or_default()
     }
 }
 

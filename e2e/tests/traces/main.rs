@@ -163,6 +163,8 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
         let (gate, slow_url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
         gate.delay(Duration::from_secs(3));
         let slow = client.execute("slow", &ips()[2..], "6h").await.expect("accepted");
+        // Runs are published side by side: this one is to be the first in the queue.
+        collector.wait_for_spans("the slow run in the queue", LIMIT, |spans| publishing(spans, slow).map(|_| ())).await;
         let mut runs = Vec::new();
         for host in &ips()[..2] {
             runs.push(client.execute("one of two", std::slice::from_ref(host), "6h").await.expect("accepted"));

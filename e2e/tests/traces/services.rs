@@ -23,7 +23,7 @@ pub(crate) struct Service {
 impl Service {
     /// Starts `hostsync-<component>`, with its spans and metrics sent to the collector at once.
     pub(crate) async fn start(bed: &Bed, collector: &Collector, component: &str, more: &[(&str, &str)]) -> Self {
-        let address = free_address().await;
+        let address = free_address();
         let listen = format!("HOSTSYNC_{}__LISTEN", component.to_uppercase());
         let own = [
             (listen.as_str(), address.as_str()),
