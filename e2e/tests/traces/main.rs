@@ -97,7 +97,7 @@ async fn a_manual_run_is_one_trace_from_the_request_through_the_message_to_the_t
         let (api, client) = Service::api(&bed, &collector, &[]).await;
         let id = client.execute("traced", &ips()[..1], "6h").await.expect("accepted");
         let traceparent = waiting_traceparent(&bed).await;
-        let worker = Service::start(&bed, &collector, "worker", &[]).await;
+        let worker = Service::start(&bed, &collector, "worker", &[]);
         success(&client, id).await;
 
         let path = path(&collector, id, "hostsync-api", "POST /api/cmdb/v1/es-sync-execute").await;
@@ -126,8 +126,8 @@ async fn a_fire_is_one_trace_from_the_scheduler_through_the_message_to_the_trans
         let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
         let client = Client::new(&api.url());
         client.wait_until_ready(LIMIT).await.expect("ready");
-        let scheduler = Service::start(&bed, &collector, "scheduler", &[]).await;
-        let worker = Service::start(&bed, &collector, "worker", &[]).await;
+        let scheduler = Service::start(&bed, &collector, "scheduler", &[]);
+        let worker = Service::start(&bed, &collector, "worker", &[]);
         let task = client.create_enabled_task("traced", "@every 1s", "24h").await.expect("a task");
         let id = wait_for("a fire", LIMIT, async || {
             let logs = client.execution_logs(task).await?;
@@ -182,7 +182,7 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
         );
         sqlx::query(AssertSqlSafe(same)).execute(&bed.pool).await.expect("updated");
         let slowly = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", slow_url.as_str())];
-        let worker = Service::start(&bed, &collector, "worker", &slowly).await;
+        let worker = Service::start(&bed, &collector, "worker", &slowly);
         for id in [slow, first, second] {
             success(&client, id).await;
         }
@@ -207,8 +207,8 @@ async fn metrics_arrive_with_the_names_and_labels_that_prometheus_sees() {
         pool_with_documents(&bed).await;
         let collector = Collector::start().await;
         let (api, client) = Service::api(&bed, &collector, &[]).await;
-        let scheduler = Service::start(&bed, &collector, "scheduler", &[]).await;
-        let worker = Service::start(&bed, &collector, "worker", &[]).await;
+        let scheduler = Service::start(&bed, &collector, "scheduler", &[]);
+        let worker = Service::start(&bed, &collector, "worker", &[]);
         let id = client.execute("measured", &ips(), "6h").await.expect("accepted");
         success(&client, id).await;
         for (service, name, must_have) in [
@@ -247,11 +247,11 @@ async fn without_sampling_nothing_of_healthy_work_arrives_and_all_of_failed_work
             ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__BROKEN__URL", broken.as_str()),
         ];
         let (api, client) = Service::api(&bed, &collector, &none).await;
-        let scheduler = Service::start(&bed, &collector, "scheduler", &none).await;
+        let scheduler = Service::start(&bed, &collector, "scheduler", &none);
         let healthy = client.execute("healthy", &ips(), "6h").await.expect("accepted");
         let traceparent = waiting_traceparent(&bed).await;
         assert!(traceparent.ends_with("-00"), "{traceparent}");
-        let worker = Service::start(&bed, &collector, "worker", &none).await;
+        let worker = Service::start(&bed, &collector, "worker", &none);
         success(&client, healthy).await;
 
         // A search that fails, and with it the attempt.

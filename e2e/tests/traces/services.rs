@@ -22,7 +22,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts `hostsync-<component>`, with its spans and metrics sent to the collector at once.
-    pub(crate) async fn start(bed: &Bed, collector: &Collector, component: &str, more: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(bed: &Bed, collector: &Collector, component: &str, more: &[(&str, &str)]) -> Self {
         let address = free_address();
         let listen = format!("HOSTSYNC_{}__LISTEN", component.to_uppercase());
         let own = [
@@ -40,7 +40,7 @@ impl Service {
 
     /// An API that is ready, with a caller of it.
     pub(crate) async fn api(bed: &Bed, collector: &Collector, more: &[(&str, &str)]) -> (Self, Client) {
-        let api = Self::start(bed, collector, "api", more).await;
+        let api = Self::start(bed, collector, "api", more);
         let client = Client::new(&api.url);
         client.wait_until_ready(LIMIT).await.expect("ready");
         (api, client)
