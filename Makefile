@@ -24,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-alerts test-upgrade test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -87,6 +87,11 @@ test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client 
 test-openapi: up .dev/openapi/ready ## judge the OpenAPI document by schemathesis and by a client made from it
 	$(WITH_SERVERS) HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/.dev/openapi/bin cargo test -p hostsync-e2e --test openapi -- --test-threads 1
 
+test-traces: up ## find runs in what a real OpenTelemetry collector receives
+	@deploy/dev/collector
+	cargo build -p hostsync-scheduler -p hostsync-worker -p hostsync-api
+	$(WITH_SERVERS) HOSTSYNC_COLLECTOR=$(CURDIR)/.dev/collector/collector cargo test -p hostsync-e2e --test traces
+
 test-upgrade: up ## upgrade from the last release and back, while everything is at work
 	@deploy/dev/previous-release > .dev/previous-release
 	cargo build --workspace --bins
@@ -110,7 +115,7 @@ fmt:
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
-	cargo clippy -p hostsync-e2e --test openapi --test alerts --test upgrade -- -D warnings
+	cargo clippy -p hostsync-e2e --test openapi --test traces --test alerts --test upgrade -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -138,6 +143,7 @@ ci: ## everything that .ci/run does: all checks, tests and plays, and what depen
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
+	$(MAKE) test-traces
 	$(MAKE) test-alerts
 	@if git cat-file -e "$$(grep -v '^#' deploy/previous-release)^{commit}"; then $(MAKE) test-upgrade; else \
 	    echo "NOT TESTED: the upgrade; this checkout's history does not reach back to the last release"; fi

@@ -66,6 +66,7 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
         let fault = response.extensions().get::<Fault>().map(|fault| chain(&fault.0));
         match fault {
             Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                telemetry::set_failed(&tracing::Span::current(), error.as_str());
                 tracing::warn!(status = status.as_u16(), duration_ms, error, "{method} {route}: the database failed");
             }
             Some(error) => {

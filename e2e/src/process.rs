@@ -91,11 +91,25 @@ impl Process {
     ///
     /// It cannot be started.
     pub fn start_program(program: &Path, environment: &[(String, String)]) -> anyhow::Result<Self> {
+        Self::start_saying(program, environment, Stdio::inherit())
+    }
+
+    /// Starts a service with its log lines in `log`, which is emptied first.
+    ///
+    /// # Errors
+    ///
+    /// It is not built or cannot be started, or the log cannot be written.
+    pub fn start_with_log(name: &str, environment: &[(String, String)], log: &Path) -> anyhow::Result<Self> {
+        let log = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
+        Self::start_saying(&binary(name)?, environment, log.into())
+    }
+
+    fn start_saying(program: &Path, environment: &[(String, String)], log: Stdio) -> anyhow::Result<Self> {
         let child = Command::new(program)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;

@@ -78,7 +78,11 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
     for task in &due {
         turns.turned();
         let span = tracing::info_span!("fire", task_id = %task);
-        match database::within(LONGEST_FIRE, fire(scheduler, *task).instrument(span)).await {
+        let fired = database::within(LONGEST_FIRE, fire(scheduler, *task).instrument(span.clone())).await;
+        if let Err(error) = &fired {
+            telemetry::set_failed(&span, error.to_string());
+        }
+        match fired {
             // One bad row holds up no other task.
             Err(error) if database::fault(&error) != Fault::Down => {
                 tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired");

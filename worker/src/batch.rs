@@ -68,17 +68,19 @@ pub(crate) struct Stopped;
 /// Works on a batch until each of its deliveries is acked or given back.
 pub(crate) async fn process(bench: &Workbench, batch: Batch) {
     let scope = &batch.scope.scope;
+    let executions: BTreeSet<ExecutionId> =
+        batch.deliveries.iter().map(|delivered| delivered.job.execution_id).collect();
+    let executions: Vec<String> = executions.iter().map(ToString::to_string).collect();
     let span = tracing::info_span!(
         "sync_batch",
+        execution_ids = executions.join(","),
         hosts = batch.deliveries.len(),
         endpoint = %scope.es_endpoint,
         solo = batch.solo,
     );
-    let parents: BTreeSet<&BTreeMap<String, String>> =
+    let causes: BTreeSet<&BTreeMap<String, String>> =
         batch.deliveries.iter().map(|delivered| &delivered.headers).filter(|headers| !headers.is_empty()).collect();
-    for parent in parents {
-        telemetry::link(&span, parent);
-    }
+    telemetry::follow(&span, causes);
     let jobs: Vec<Job> = batch.deliveries.iter().map(|delivered| delivered.job.clone()).collect();
     let ackers: Vec<Acker> = batch.deliveries.into_iter().map(|delivered| delivered.acker).collect();
     async {
@@ -244,8 +246,8 @@ async fn try_commit(
     loop {
         let started = Instant::now();
         let told = Told { worker: &bench.name, evidence };
-        let writing = write_batch(&bench.pool, scope, mapping, told, resolved)
-            .instrument(tracing::info_span!("write_batch", hosts = resolved.len()));
+        let span = tracing::info_span!("write_batch", hosts = resolved.len());
+        let writing = write_batch(&bench.pool, scope, mapping, told, resolved).instrument(span.clone());
         let bounded = database::within(LONGEST_TRANSACTION, writing);
         let result = bench.stop_hard.run_until_cancelled(bounded).await.ok_or(Stopped)?;
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
@@ -253,6 +255,10 @@ async fn try_commit(
         let Err(error) = result else {
             return Ok(result);
         };
+        if fault(&error) != Fault::Conflict {
+            telemetry::set_failed(&span, error.to_string());
+        }
+        drop(span);
         match fault(&error) {
             Fault::Data => return Ok(Err(error)),
             Fault::Conflict => tracing::debug!(error = %error, "a transaction met another and is run again"),
@@ -266,12 +272,20 @@ async fn try_commit(
 
 fn report(written: &Written) {
     let metrics = Metrics::global();
+    let mut failed = 0;
     for ((status, reason), count) in &written.finished {
         metrics.jobs_finished(*status, *reason, *count);
+        if *status == SyncStatus::Failed {
+            failed += count;
+        }
     }
     for (reason, count) in &written.retries {
+        failed += count;
         metrics.attempts_failed(*reason, *count);
         metrics.retries_scheduled(*reason, *count);
+    }
+    if failed > 0 {
+        telemetry::set_failed(&tracing::Span::current(), format!("{failed} hosts failed or spent an attempt"));
     }
     metrics.retries_scheduled(ReasonClass::Source, written.deferred);
     metrics.deliveries_dropped(written.dropped as u64);
@@ -283,6 +297,7 @@ fn report(written: &Written) {
 
 /// The whole run fails once, instead of every host five times.
 async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Stopped> {
+    telemetry::set_failed(&tracing::Span::current(), reason);
     let executions: BTreeSet<ExecutionId> = jobs.iter().map(|job| job.execution_id).collect();
     for execution in executions {
         let close = || close_execution(&bench.pool, execution, SyncStatus::Failed, reason);

@@ -84,6 +84,7 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
         let fault = status.and_then(|status| status.source()).map(ToString::to_string);
         match fault {
             Some(error) if code == name(Code::Unavailable) => {
+                telemetry::set_failed(&tracing::Span::current(), error.as_str());
                 tracing::warn!(code, duration_ms, error, "{method}: the database failed");
             }
             Some(error) => tracing::error!(code, duration_ms, error, "{method} failed: {error}"),

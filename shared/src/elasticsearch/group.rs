@@ -5,6 +5,7 @@
 use super::endpoint::Endpoint;
 use super::error::{RefusalKind, SearchError};
 use crate::mapping::{GroupCursor, GroupHosts, GroupPage, MAX_GROUP_HOSTS, Mapping, group_body, read_group};
+use crate::telemetry;
 use crate::window::Window;
 
 use super::look_up::GroupFields;
@@ -32,6 +33,7 @@ impl Endpoint {
         self.all_hosts_of(index_pattern, mapping, window, group, page_size)
             .await
             .map_err(|error| error.map_reason(|reason| self.presentable(Some(index_pattern), reason)))
+            .inspect_err(|error| telemetry::set_failed(&tracing::Span::current(), error.reason()))
     }
 
     async fn all_hosts_of(

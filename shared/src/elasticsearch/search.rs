@@ -10,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::error::{RefusalKind, SearchError};
 use crate::config::EndpointKind;
 use crate::mapping::{FieldTypes, Found, HostReading, Mapping, PlanError, read_answer, search_body};
+use crate::telemetry;
 use crate::window::Window;
 
 /// A search with what it asked by: what explains its answer, also where there is none.
@@ -91,7 +92,13 @@ impl Endpoint {
             Err(_) => {}
         }
         let presentable = |error: SearchError| error.map_reason(|reason| self.presentable(Some(index_pattern), reason));
-        Asked { types, answer: answer.map_err(presentable) }
+        let answer = answer.map_err(presentable);
+        match &answer {
+            // A search that is too large is asked again in parts; only a single host fails by it, in its batch.
+            Ok(_) | Err(SearchError::TooLarge { .. }) => {}
+            Err(error) => telemetry::set_failed(&tracing::Span::current(), error.reason()),
+        }
+        Asked { types, answer }
     }
 
     async fn search_with_types(

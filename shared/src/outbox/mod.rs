@@ -102,7 +102,11 @@ impl Outbox {
                 lost = self.keep_lease(id, token) => lost,
             }
         };
-        let outcome = work.instrument(span).await;
+        let outcome = work.instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            telemetry::set_failed(&span, error.to_string());
+        }
+        drop(span);
         if !matches!(outcome, Ok(CarriedOn::Replaced)) {
             let mut connection = self.pool.acquire().await?;
             executions::release(&mut connection, id, token).await?;

@@ -1,4 +1,4 @@
-//! A log line as one flat JSON object: time, level, target, message, then fields.
+//! A log line as one flat JSON object: time, level, target, message, then fields; `trace_id` where it is traced.
 //!
 //! Owns the shape. The fields of the spans around an event stand beside its own, so that a line can be
 //! found by `execution_id` whoever wrote it; the innermost value wins. No field can take the place of
@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -40,6 +42,12 @@ where
             }
         }
         event.record(&mut fields);
+        // Entering a span makes it the current one of the thread.
+        let context = Context::current();
+        let traced = context.span().span_context().clone();
+        if traced.is_valid() {
+            fields.0.insert("trace_id".to_owned(), traced.trace_id().to_string().into());
+        }
 
         let message = fields.0.remove("message").unwrap_or_else(|| "".into());
         let level = metadata.level();

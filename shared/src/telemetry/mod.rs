@@ -5,6 +5,7 @@
 //! process: what cannot be delivered is dropped, and the last flush has a bound.
 
 mod json;
+mod keep_errors;
 mod propagation;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter};
 use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, info, warn};
 use tracing_subscriber::filter::Targets;
@@ -38,7 +39,9 @@ use url::Url;
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::metrics::Metrics;
 
-pub use propagation::{current_trace_headers, link, set_parent, trace_headers};
+use keep_errors::{KeepErrors, RecordAll};
+
+pub use propagation::{current_trace_headers, follow, set_failed, set_parent, trace_headers};
 
 /// Longest wait for the last flush of traces and metrics. What is not delivered then is lost.
 pub const FLUSH_BOUND: Duration = Duration::from_secs(5);
@@ -63,6 +66,7 @@ pub struct TelemetryGuard {
 /// `is_terminal` says whether standard error is one: text in colours there, else JSON, unless the
 /// configuration says which. The standard `OTEL_*` variables are honoured as the SDK does (sampler,
 /// limits, headers, resource attributes, service name); the endpoint comes from the configuration alone.
+/// Whatever the sampler, the spans of failed work are sent (`keep_errors`).
 ///
 /// # Errors
 ///
@@ -156,7 +160,12 @@ fn tracer_provider(resource: Resource, endpoint: &Url) -> anyhow::Result<SdkTrac
         .context("the exporter of traces cannot be built")?;
     let exporter = Reporting { exporter, endpoint: endpoint.clone(), is_failing: AtomicBool::new(false) };
     // The batch processor exports in a thread of its own: no runtime is held up by a slow collector.
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    let batches = BatchSpanProcessor::builder(exporter).build();
+    Ok(SdkTracerProvider::builder()
+        .with_sampler(RecordAll::around_the_configured())
+        .with_span_processor(KeepErrors::before(batches))
+        .with_resource(resource)
+        .build())
 }
 
 /// The URL of one signal below the base URL of a collector (OTLP specification, "Endpoint URLs for OTLP/HTTP").

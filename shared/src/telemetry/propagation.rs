@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector};
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{Status, TraceContextExt as _};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -37,11 +37,25 @@ pub fn set_parent(span: &Span, headers: &BTreeMap<String, String>) {
     }
 }
 
-/// Links `span` to the span that the headers carry: for a batch, which has many causes and no parent.
-pub fn link(span: &Span, headers: &BTreeMap<String, String>) {
-    if let Some(context) = remote(headers) {
-        span.add_link(context.span().span_context().clone());
+/// Lets `span`, which must not have been entered yet, go on with work that has several causes, such as a batch of jobs:
+/// in the trace of the first cause, and linked to the span of each.
+///
+/// A cause whose trace is sampled comes before one whose trace is not.
+pub fn follow<'a>(span: &Span, causes: impl IntoIterator<Item = &'a BTreeMap<String, String>>) {
+    let causes: Vec<Context> = causes.into_iter().filter_map(remote).collect();
+    let is_sampled = |cause: &&Context| cause.span().span_context().is_sampled();
+    if let Some(first) = causes.iter().find(is_sampled).or(causes.first()) {
+        // Fails when nothing is traced or the span has begun; both leave it without this parent.
+        let _ = span.set_parent(first.clone());
     }
+    for cause in &causes {
+        span.add_link(cause.span().span_context().clone());
+    }
+}
+
+/// Marks `span` as failed, for `reason`: its trace is kept whatever the sampler says.
+pub fn set_failed(span: &Span, reason: impl Into<String>) {
+    span.set_status(Status::error(reason.into()));
 }
 
 /// What the headers carry, if it is a span.

@@ -170,14 +170,15 @@ fn a_trace_goes_on_in_another_process() {
         assert_ne!(parts(&onward).1, parent);
 
         let batch = info_span!(target: "hostsync_worker", "batch");
-        link(&batch, &headers);
-        assert_ne!(parts(&batch.in_scope(current_trace_headers)).0, trace);
+        let other = info_span!(target: "hostsync_api", "publish").in_scope(current_trace_headers);
+        follow(&batch, [&headers, &other]);
+        assert_eq!(parts(&batch.in_scope(current_trace_headers)).0, trace);
 
         for bad in ["", "00-0-0-01", "rubbish"] {
             let span = info_span!(target: "hostsync_worker", "job");
             let bad = BTreeMap::from([("traceparent".to_owned(), bad.to_owned())]);
             set_parent(&span, &bad);
-            link(&span, &bad);
+            follow(&span, [&bad]);
             assert!(!span.in_scope(current_trace_headers).is_empty());
         }
     });
@@ -188,6 +189,61 @@ fn parts(headers: &BTreeMap<String, String>) -> (String, String) {
     let parts: Vec<&str> = headers["traceparent"].split('-').collect();
     assert_eq!((parts[0], parts.len()), ("00", 4));
     (parts[1].to_owned(), parts[2].to_owned())
+}
+
+#[test]
+fn work_of_several_traces_goes_on_in_the_first_that_is_sampled() {
+    observed(&config("off", Some("http://127.0.0.1:9")), false, || {
+        let [dropped, sampled, later] = [("1", "00"), ("2", "01"), ("3", "01")]
+            .map(|(trace, flags)| trace_headers(&format!("00-{}-00f067aa0ba902b7-{flags}", trace.repeat(32))));
+        let batch = info_span!(target: "hostsync_worker", "batch");
+        follow(&batch, [&dropped, &sampled, &later]);
+        assert_eq!(parts(&batch.in_scope(current_trace_headers)).0, "2".repeat(32));
+        let batch = info_span!(target: "hostsync_worker", "batch");
+        follow(&batch, [&dropped]);
+        let headers = batch.in_scope(current_trace_headers);
+        assert_eq!(parts(&headers).0, "1".repeat(32));
+        assert!(headers["traceparent"].ends_with("-00"), "{headers:?}");
+    });
+}
+
+#[tokio::test]
+async fn what_failed_arrives_although_its_trace_is_not_sampled() {
+    let server = collector("/v1/traces").await;
+    observed(&config("off", Some(&server.uri())), false, || {
+        for (name, fails) in [("failed-batch", true), ("healthy-batch", false)] {
+            let batch = info_span!(target: "hostsync_worker", "batch", otel.name = name);
+            follow(&batch, [&trace_headers("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00")]);
+            batch.in_scope(|| {
+                let search = info_span!(target: "hostsync_worker", "search");
+                if fails {
+                    set_failed(&search, "no answer");
+                }
+                search.in_scope(|| {});
+            });
+        }
+    });
+    let requests = server.received_requests().await.expect("recorded");
+    assert_eq!(requests.len(), 1);
+    let body = &requests[0].body;
+    assert!(contains(body, "failed-batch") && contains(body, "no answer") && !contains(body, "healthy-batch"));
+}
+
+#[test]
+fn a_json_line_carries_its_trace() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let say = || {
+        let span = info_span!(target: "hostsync_worker", "batch");
+        set_parent(&span, &trace_headers(&format!("00-{trace}-00f067aa0ba902b7-00")));
+        span.in_scope(|| info_span!(target: "hostsync_worker", "write").in_scope(|| tracing::info!("within")));
+        tracing::info!("without");
+    };
+    let json = TelemetryConfig { log_format: Some(LogFormat::Json), ..config("info", Some("http://127.0.0.1:9")) };
+    let log = observed(&json, false, say);
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [within, without] = ["within", "without"]
+        .map(|message| lines.iter().find(|line| line["message"] == message).expect("a line").get("trace_id").cloned());
+    assert_eq!((within, without), (Some(trace.into()), None));
 }
 
 #[test]
