@@ -165,6 +165,15 @@ impl Bed {
         Ok(())
     }
 
+    /// The number that a statement selects.
+    ///
+    /// # Errors
+    ///
+    /// The database's.
+    pub async fn count(&self, statement: &str) -> anyhow::Result<i64> {
+        Ok(sqlx::query_scalar(AssertSqlSafe(statement.to_owned())).fetch_one(&self.pool).await?)
+    }
+
     /// Removes everything of the bed from the servers.
     ///
     /// # Errors
