@@ -2,8 +2,8 @@
 //!
 //! What passes is the real server's; the door only adds what networks and proxies do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,6 +27,16 @@ struct State {
     requests: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
+    /// What each connection sent, while that is recorded.
+    record: Mutex<Option<Vec<Sent>>>,
+}
+
+/// What one connection sent.
+type Sent = Arc<Mutex<Vec<u8>>>;
+
+/// A lock that a panicking test let go is as good as any.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gate {
@@ -47,6 +57,7 @@ impl Gate {
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            record: Mutex::default(),
         });
         let served = Arc::clone(&state);
         tokio::spawn(async move {
@@ -104,6 +115,16 @@ impl Gate {
         self.state.requests.load(Ordering::Relaxed)
     }
 
+    /// Keeps everything that is sent over connections made from now on.
+    pub fn record(&self) {
+        locked(&self.state.record).get_or_insert_default();
+    }
+
+    /// What was sent since [`Self::record`], a connection an entry.
+    pub fn recorded(&self) -> Vec<Vec<u8>> {
+        locked(&self.state.record).iter().flatten().map(|connection| locked(connection).clone()).collect()
+    }
+
     /// Bytes that clients have sent, and bytes that they have received.
     pub fn bytes(&self) -> (u64, u64) {
         (self.state.sent.load(Ordering::Relaxed), self.state.received.load(Ordering::Relaxed))
@@ -119,6 +140,10 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let (refuse, refused) = oneshot::channel();
+    let recorded = locked(&state.record).as_mut().map(|connections| {
+        connections.push(Arc::default());
+        Arc::clone(&connections[connections.len() - 1])
+    });
     let requests = async {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -127,6 +152,9 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
                 return to_server.shutdown().await;
             }
             state.requests.fetch_add(1, Ordering::Relaxed);
+            if let Some(recorded) = &recorded {
+                locked(recorded).extend_from_slice(&buffer[..n]);
+            }
             let refusal = state.refusal.load(Ordering::Relaxed);
             if refusal != 0 {
                 // Nobody waits for it only when the connection is gone.

@@ -14,6 +14,7 @@ pub mod bed;
 pub mod client;
 pub mod documents;
 pub mod gate;
+pub mod once;
 pub mod ports;
 pub mod process;
 pub mod prometheus;

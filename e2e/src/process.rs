@@ -116,6 +116,11 @@ impl Process {
         Ok(Self { child })
     }
 
+    /// Its process id; `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// SIGKILL, and waits for its end.
     ///
     /// # Errors

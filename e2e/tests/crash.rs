@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "tests make their documents now")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -10,35 +9,13 @@ use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::gate::Gate;
+use hostsync_e2e::once::assert_each_host_once;
 use hostsync_e2e::process::Process;
 use hostsync_e2e::service;
 use serde_json::Value;
 
 /// Leases run for 30 s; a run that lost its publisher waits for that.
 const LIMIT: Duration = Duration::from_mins(2);
-
-/// Each host has exactly one outcome and the counters say the same.
-async fn assert_each_host_once(client: &Client, log: &Value, hosts: usize) {
-    let id = log["id"].as_u64().expect("an id");
-    let details = client.details(id).await.expect("details");
-    assert_eq!(details.len(), hosts);
-    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-    for detail in &details {
-        *counted.entry(detail["sync_status"].as_str().expect("a status").to_owned()).or_default() += 1;
-    }
-    assert_eq!(counted.get("pending"), None, "{counted:?}");
-    for (status, counter) in [
-        ("success", "success_count"),
-        ("failed", "failed_count"),
-        ("no_data", "no_data_count"),
-        ("not_in_pool", "not_in_pool_count"),
-        ("cancelled", "cancelled_count"),
-    ] {
-        assert_eq!(log[counter].as_u64(), Some(counted.get(status).copied().unwrap_or(0)), "{counter} in {log}");
-    }
-    assert_eq!(log["total_hosts"].as_u64(), Some(hosts as u64));
-    assert_eq!(log["pending_count"], 0);
-}
 
 async fn pool_with_documents(bed: &Bed, hosts: u32) -> Vec<String> {
     let hosts: Vec<SampleHost> = (0..hosts).map(SampleHost).collect();

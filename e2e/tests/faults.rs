@@ -253,42 +253,50 @@ async fn one_bad_host_never_fails_another() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_job_goes_to_the_dead_letters_with_its_reason() {
+async fn a_message_that_is_no_job_or_of_a_later_version_goes_to_the_dead_letters_with_its_reason() {
     on_bed("poison", async |bed| {
         bed.add_to_pool((0..3).map(SampleHost)).await.expect("a pool");
         bed.index_last_day((0..3).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
         let fleet = Fleet::start(&bed, &[]).await;
         let http = reqwest::Client::new();
         let api = format!("{}/api", bed.servers.management_url);
-        let publish = json!({
-            "properties": {"delivery_mode": 2}, "routing_key": "manual", "payload": "hello", "payload_encoding": "string",
-        });
-        wait_for("the exchange, with the queue bound to it", LIMIT, async || {
-            let url = format!("{api}/exchanges/%2F/{}.jobs.v1/publish", bed.name);
-            let response = http.post(url).json(&publish).send().await?;
-            if !response.status().is_success() {
-                return Ok(None);
-            }
-            // Until the queue is bound, the broker takes the message and drops it.
-            let answer: Value = response.json().await?;
-            Ok((answer["routed"] == true).then_some(()))
-        })
-        .await
-        .expect("published");
+        // The second as a later release might write it, with everything that this one knows.
+        let later = r#"{"v":2,"execution_id":1,"detail_id":1,"host_ip":"10.0.0.1","attempt":1,"more":true}"#;
+        for payload in ["hello", later] {
+            let publish = json!({
+                "properties": {"delivery_mode": 2}, "routing_key": "manual", "payload": payload,
+                "payload_encoding": "string",
+            });
+            wait_for("the exchange, with the queue bound to it", LIMIT, async || {
+                let url = format!("{api}/exchanges/%2F/{}.jobs.v1/publish", bed.name);
+                let response = http.post(url).json(&publish).send().await?;
+                if !response.status().is_success() {
+                    return Ok(None);
+                }
+                // Until the queue is bound, the broker takes the message and drops it.
+                let answer: Value = response.json().await?;
+                Ok((answer["routed"] == true).then_some(()))
+            })
+            .await
+            .expect("published");
+        }
         let id = fleet.client.execute("poison", &ips(0..3), "6h").await.expect("accepted");
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!(log["success_count"], 3, "its neighbours are served: {log}");
-        let get = json!({"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"});
-        let dead = wait_for("the dead letter", LIMIT, async || {
+        let get = json!({"count": 10, "ackmode": "ack_requeue_true", "encoding": "auto"});
+        let dead = wait_for("the dead letters", LIMIT, async || {
             let url = format!("{api}/queues/%2F/{}.dead.v1/get", bed.name);
             let messages: Value = http.post(url).json(&get).send().await?.json().await?;
-            Ok(messages.get(0).cloned())
+            Ok(messages.as_array().filter(|messages| messages.len() >= 2).cloned())
         })
         .await
-        .expect("a dead letter");
-        assert_eq!(dead["payload"], "hello");
-        let reason = dead["properties"]["headers"]["x-hostsync-reason"].as_str().expect("a reason");
-        assert!(reason.starts_with("not a job"), "{reason}");
+        .expect("two dead letters");
+        let reason_of = |payload: &str| {
+            let letter = dead.iter().find(|letter| letter["payload"] == payload).expect("its dead letter");
+            letter["properties"]["headers"]["x-hostsync-reason"].as_str().expect("a reason").to_owned()
+        };
+        assert!(reason_of("hello").starts_with("not a job"), "{dead:?}");
+        assert_eq!(reason_of(later), "job message of version 2, this release reads version 1");
         fleet.stop().await;
     })
     .await;
