@@ -298,3 +298,32 @@ async fn without_sampling_nothing_of_healthy_work_arrives_and_all_of_failed_work
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_host_that_fails_by_its_value_keeps_the_spans_of_its_batch() {
+    on_bed("trace_value", async |bed| {
+        let host = SampleHost(0);
+        bed.add_to_pool([host]).await.expect("a pool");
+        // A CPU of 6,400 %.
+        let document = json!({
+            "@timestamp": (chrono::Utc::now() - TimeDelta::minutes(10)).to_rfc3339(), "hostIp": host.ip(),
+            "cpu": 6400.0, "available_memory": 4.0, "total_disk_space_all": 10.0,
+        });
+        bed.index.put(&document).await.expect("a document");
+        let collector = Collector::start().await;
+        let none = [("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
+        let (api, client) = Service::api(&bed, &collector, &none).await;
+        let worker = Service::start(&bed, &collector, "worker", &none);
+        let id = client.execute("a bad value", &[host.ip()], "6h").await.expect("accepted");
+        let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["failed_count"], 1, "{log}");
+        let batch = collector
+            .wait_for_spans("the batch", LIMIT, |spans| spans.iter().find(|span| span.name == "sync_batch").cloned());
+        let batch = batch.await;
+        assert!(batch.is_error, "{batch:?}");
+        assert_eq!(batch.attributes.get("execution_ids"), Some(&id.to_string()));
+        worker.stop().await;
+        api.stop().await;
+    })
+    .await;
+}
