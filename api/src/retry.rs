@@ -3,6 +3,7 @@
 //! Owns when that is possible. The new run reads what the first one was to read (window, day, source) and has counters of
 //! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
 
+use chrono::TimeDelta;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_shared::tables::details;
 use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution};
@@ -15,6 +16,10 @@ use crate::fields::Submitted;
 use crate::idempotency::IdempotencyKey;
 use crate::state::Api;
 use crate::task_run::WaitFields;
+
+/// How old the day of a retry may be that is retried again. A run is retried while it is kept, and newest windows are kept
+/// 40 days longer than runs: beyond that a retry of a retry might write over a newer result.
+const RETRIED_AGAIN_WITHIN: TimeDelta = TimeDelta::days(40);
 
 /// Rows copied by one statement.
 const CHUNK_HOSTS: u32 = 5_000;
@@ -59,6 +64,15 @@ async fn store(
             "is of the program before hostsync: what it was to read is not known",
         ));
     };
+    if first.trigger == Trigger::Retry.as_str()
+        && run.scope.mon_date
+            < hostsync_shared::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
+    {
+        return Err(ApiError::NothingToRetry(
+            of,
+            "is a retry of a day too long ago: whether a newer result stands there is not known any more",
+        ));
+    }
     let new = NewExecution {
         task_id: TaskId(first.task_id),
         task_name: &first.task_name,

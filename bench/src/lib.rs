@@ -8,6 +8,7 @@
 pub mod autoscale;
 pub mod demo;
 pub mod measure;
+pub mod program;
 pub mod sizes;
 pub mod today;
 

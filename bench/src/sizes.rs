@@ -142,7 +142,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 async fn prepare(args: &Args) -> anyhow::Result<Bed> {
     let bed =
         Bed::open(NAME, false).await.context("the development servers cannot be used; their logs are in .dev/log")?;
-    for name in TABLES.iter().chain(&["es_sync_execution_log", "es_sync_task_config"]) {
+    bed.remove_queues().await?;
+    for name in TABLES.iter().chain(&["es_sync_attempt", "es_sync_execution_log", "es_sync_task_config"]) {
         bed.pool.execute(AssertSqlSafe(format!("TRUNCATE TABLE {name}"))).await?;
     }
     bed.pool.execute("DELETE FROM hosts_pool").await?;

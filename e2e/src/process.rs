@@ -29,6 +29,18 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{name} is not built: run `cargo build --workspace`"))
 }
 
+/// A program with this environment, and nothing of our own configuration or of what others say of telemetry.
+fn command(program: &Path, environment: &[(String, String)]) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    for (inherited, _) in std::env::vars_os() {
+        if [&b"HOSTSYNC_"[..], b"OTEL_"].iter().any(|prefix| inherited.as_encoded_bytes().starts_with(prefix)) {
+            command.env_remove(inherited);
+        }
+    }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
 /// Starts a service that goes on when this process has ended: in a process group of its own, so that Ctrl-C at the
 /// terminal does not reach it, its output in `log`, which is emptied first. Nothing of our own configuration is inherited.
 ///
@@ -36,15 +48,8 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 ///
 /// It is not built or cannot be started, or the log cannot be written.
 pub fn start_detached(name: &str, environment: &[(String, String)], log: &Path) -> anyhow::Result<std::process::Child> {
-    let mut command = std::process::Command::new(binary(name)?);
-    for (inherited, _) in std::env::vars_os() {
-        if inherited.as_encoded_bytes().starts_with(b"HOSTSYNC_") {
-            command.env_remove(inherited);
-        }
-    }
     let output = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
-    command
-        .envs(environment.iter().map(|(name, value)| (name, value)))
+    command(&binary(name)?, environment)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
@@ -63,9 +68,8 @@ pub async fn run_command(
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> anyhow::Result<(i32, String)> {
-    let output = Command::new(program)
+    let output = Command::from(command(program, environment))
         .args(arguments)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -105,8 +109,7 @@ impl Process {
     }
 
     fn start_saying(program: &Path, environment: &[(String, String)], log: Stdio) -> anyhow::Result<Self> {
-        let child = Command::new(program)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+        let child = Command::from(command(program, environment))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

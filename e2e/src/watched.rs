@@ -71,14 +71,23 @@ impl<'a> Watched<'a> {
             addresses.insert(service, address);
         }
         let client = Client::new(&format!("http://{}", addresses["api"]));
-        let prometheus = Prometheus::start(&rules::sped_up(&rules::of_the_chart()?, FACTOR)).await?;
-        let http = reqwest::Client::new();
-        let mut watched = Self { bed, client, prometheus, http, environment, addresses, processes: BTreeMap::new() };
+        let mut processes = BTreeMap::new();
         for service in SERVICES {
-            watched.start_service(service).await?;
+            processes.insert(service, Process::start(&format!("hostsync-{service}"), &environment)?);
         }
-        watched.client.wait_until_ready(LIMIT).await?;
-        watched.run("all is well").await?;
+        let http = reqwest::Client::new();
+        for address in addresses.values() {
+            wait_for("every service to be ready", LIMIT, async || {
+                let answer = http.get(format!("http://{address}/readyz")).send().await;
+                Ok(answer.is_ok_and(|answer| answer.status().is_success()).then_some(()))
+            })
+            .await?;
+        }
+        run_to_success(&client, "all is well").await?;
+        // Not sooner: on a busy machine a service may start for longer than an alert waits that is sped up.
+        let prometheus = Prometheus::start(&rules::sped_up(&rules::of_the_chart()?, FACTOR)).await?;
+        let watched = Self { bed, client, prometheus, http, environment, addresses, processes };
+        watched.prometheus.scrape(&watched.targets(|_| true)).await?;
         wait_for("every service to be scraped", LIMIT, async || {
             Ok((watched.prometheus.query("up == 1").await?.len() == SERVICES.len()).then_some(()))
         })
@@ -154,8 +163,7 @@ impl<'a> Watched<'a> {
     ///
     /// The API refused it.
     pub async fn enqueue(&self, name: &str) -> anyhow::Result<u64> {
-        let hosts: Vec<String> = (0..HOSTS).map(|number| SampleHost(number).ip()).collect();
-        self.client.execute(name, &hosts, "6h").await
+        enqueue(&self.client, name).await
     }
 
     /// Runs the whole pool to a success.
@@ -164,10 +172,7 @@ impl<'a> Watched<'a> {
     ///
     /// It did not succeed.
     pub async fn run(&self, name: &str) -> anyhow::Result<()> {
-        let id = self.enqueue(name).await?;
-        let log = self.client.wait_for_end(id, LIMIT).await?;
-        anyhow::ensure!(log["execution_status"] == "success", "{log}");
-        Ok(())
+        run_to_success(&self.client, name).await
     }
 
     /// Waits until the alert with this label has fired for long enough to bring out any other one.
@@ -250,4 +255,16 @@ impl<'a> Watched<'a> {
     pub async fn statements(&self, alert: &str) -> anyhow::Result<String> {
         Section::of(alert)?.ask(&self.bed.pool, "default").await
     }
+}
+
+async fn enqueue(client: &Client, name: &str) -> anyhow::Result<u64> {
+    let hosts: Vec<String> = (0..HOSTS).map(|number| SampleHost(number).ip()).collect();
+    client.execute(name, &hosts, "6h").await
+}
+
+async fn run_to_success(client: &Client, name: &str) -> anyhow::Result<()> {
+    let id = enqueue(client, name).await?;
+    let log = client.wait_for_end(id, LIMIT).await?;
+    anyhow::ensure!(log["execution_status"] == "success", "{log}");
+    Ok(())
 }

@@ -108,7 +108,7 @@ async fn a_worker_that_is_told_to_stop_under_load_exits_in_time_and_no_job_is_do
         let hosts = pool_with_documents(&bed, 6_000).await;
         let (gate, slow_url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
         gate.record();
-        gate.delay(Duration::from_millis(500));
+        gate.delay(Duration::from_secs(1));
         let environment = bed.environment(&[
             ("HOSTSYNC_WORKER__BATCH_HOSTS", "100"),
             ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", &slow_url),
@@ -119,6 +119,13 @@ async fn a_worker_that_is_told_to_stop_under_load_exits_in_time_and_no_job_is_do
         let start = || Process::start("hostsync-worker", &environment).expect("a worker");
         let (victim, others) = (start(), [start(), start()]);
         let victim_id = victim.id().expect("it runs");
+        wait_for("each worker to be there", LIMIT, async || {
+            let url = format!("{}/api/queues/%2F/{}.jobs.bulk.v1", bed.servers.management_url, bed.name);
+            let queue: Value = reqwest::get(url).await?.json().await?;
+            Ok((queue["consumers"] == 3).then_some(()))
+        })
+        .await
+        .expect("three consumers");
         let id = client.execute("drain", &hosts, "6h").await.expect("accepted");
         wait_until_finished(&client, id, 1_000).await;
         wait_for("each worker to be at work", LIMIT, async || {

@@ -44,7 +44,13 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
             Ok(Ok(true)) => continue,
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::warn!(error = %error, "pruning goes on later"),
-            Err(_) => tracing::info!("pruning goes on later: a round took {} minutes", ROUND.as_secs() / 60),
+            Err(_) => {
+                tracing::info!(
+                    "there is much to prune: a round took {} minutes, the next one begins",
+                    ROUND.as_secs() / 60
+                );
+                continue;
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -69,12 +75,12 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
         }
     }
     let now = database::now(&mut connection).await?;
+    while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?).await {}
     if let Some(before) = now.checked_sub_signed(retention) {
         while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?).await {}
         let day = (before - TimeDelta::days(NEWEST_WINDOW_MARGIN_DAYS)).date_naive();
         while goes_on(scheduler, newest_window::prune(&mut connection, day, BATCH_ROWS).await?).await {}
     }
-    while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?).await {}
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }

@@ -288,3 +288,32 @@ async fn a_retry_is_no_run_of_its_task_as_far_as_overlap_goes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_retry_is_retried_only_while_newer_results_of_its_day_are_known() {
+    with_server(async |server| {
+        fill_pool(server, 1).await;
+        let task = server.task(&json!({"task_name": "retried", "cron_expression": "@yearly"})).await;
+        execute(server, task).await;
+        let count = "SELECT COUNT(*) FROM es_sync_execution_log WHERE prepared_at IS NOT NULL";
+        until("it is prepared", async || server.number(count).await == 1).await;
+        server.finish_hosts(1, &[("10.1.0.0", SyncStatus::Failed)]).await;
+        // Its day may be as old as it is.
+        let days_ago = async |days: u32| {
+            sqlx::query("UPDATE es_sync_execution_log SET mon_date = UTC_DATE() - INTERVAL ? DAY")
+                .bind(days)
+                .execute(&server.ground.pool)
+                .await
+                .expect("older");
+        };
+        days_ago(80).await;
+        assert_eq!(server.post("/es-sync-executions/1/retry", &json!({})).await.ok()["execution_id"], 2);
+        server.finish_hosts(2, &[("10.1.0.0", SyncStatus::Failed)]).await;
+        let refusal = server.post("/es-sync-executions/2/retry", &json!({})).await.refused(409, "nothing_to_retry");
+        let message = refusal["message"].as_str().expect("a message");
+        assert!(message.contains("a retry of a day too long ago"), "{message}");
+        days_ago(30).await;
+        assert_eq!(server.post("/es-sync-executions/2/retry", &json!({})).await.ok()["execution_id"], 3);
+    })
+    .await;
+}

@@ -1,27 +1,13 @@
 //! `hostsync-bench`: measures hostsync against the shape of the program in use today. `make bench` builds and runs it.
-#![allow(clippy::print_stderr, reason = "what went wrong is said on standard error")]
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use hostsync_bench::measure::{Args, run};
-
-/// Exit code after Ctrl-C, as shells have it: 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+use hostsync_bench::program;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    tokio::select! {
-        outcome = run(&args) => match outcome {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("\nThe benchmark failed: {error:#}");
-                eprintln!("Logs of the services: {}/*.log", args.folder.display());
-                ExitCode::FAILURE
-            }
-        },
-        // Dropping the rest of the run stops the services.
-        _ = tokio::signal::ctrl_c() => ExitCode::from(INTERRUPTED),
-    }
+    program::to_the_end("benchmark", &args.folder, run(&args)).await
 }

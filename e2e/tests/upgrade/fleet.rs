@@ -14,23 +14,27 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 const LONGEST_END: Duration = Duration::from_mins(1);
 
 /// The programs of one release.
-pub(crate) struct Release(PathBuf);
+pub(crate) struct Release {
+    folder: PathBuf,
+    /// Whether it is the last one, which may be 0.1.0: that does not say which worker wrote an outcome.
+    is_last: bool,
+}
 
 impl Release {
     /// The last one.
     pub(crate) fn last() -> Self {
         let folder = std::env::var("HOSTSYNC_PREVIOUS_RELEASE").expect("run `make test-upgrade`");
-        Self(folder.into())
+        Self { folder: folder.into(), is_last: true }
     }
 
     /// This checkout.
     pub(crate) fn this() -> Self {
         let program = process::binary("hostsync-api").expect("the programs of this checkout");
-        Self(program.parent().expect("a folder").to_owned())
+        Self { folder: program.parent().expect("a folder").to_owned(), is_last: false }
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.folder.join(name)
     }
 
     /// Brings the bed's database to the schema of this release.
@@ -48,6 +52,8 @@ pub(crate) struct Fleet {
     api: Process,
     scheduler: Process,
     worker: Process,
+    /// Of details with an outcome: those that its worker wrote.
+    pub(crate) wrote: String,
 }
 
 impl Fleet {
@@ -60,11 +66,17 @@ impl Fleet {
             ("HOSTSYNC_WORKER__BATCH_HOSTS", "20"),
         ]);
         let start = |name: &str| Process::start_program(&release.program(name), &environment).expect("a process");
+        let worker = start("hostsync-worker");
         let fleet = Self {
             client: Client::new(&format!("http://{address}")),
             api: start("hostsync-api"),
             scheduler: start("hostsync-scheduler"),
-            worker: start("hostsync-worker"),
+            wrote: format!(
+                "(worker LIKE '%/{}'{})",
+                worker.id().expect("it runs"),
+                if release.is_last { " OR worker IS NULL" } else { "" }
+            ),
+            worker,
         };
         fleet.client.wait_until_ready(LIMIT).await.expect("ready");
         fleet
