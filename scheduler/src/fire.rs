@@ -85,7 +85,7 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
         match fired {
             // One bad row holds up no other task.
             Err(error) if database::fault(&error) != Fault::Down => {
-                tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired");
+                span.in_scope(|| tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired"));
             }
             other => other?,
         }
