@@ -236,7 +236,7 @@ impl Peaks {
                 .await?;
         self.database_connections = self.database_connections.max(connections - i64::from(bed.pool.size()));
         let api = format!("{}/api", bed.servers.management_url);
-        let queue: Value = reqwest::get(format!("{api}/queues/%2F/{}.jobs.bulk.v1", bed.name)).await?.json().await?;
+        let queue = bed.queue("jobs.bulk.v1").await?;
         let (jobs, bytes) = (&queue["messages"], &queue["message_bytes"]);
         if let (Some(jobs), Some(bytes)) = (jobs.as_u64(), bytes.as_u64())
             && jobs > self.queued_jobs

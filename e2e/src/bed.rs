@@ -6,6 +6,7 @@ use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_shared::config::{Config, Service};
 use hostsync_shared::{database, telemetry};
+use serde_json::Value;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, MySqlPool, QueryBuilder};
 
@@ -163,6 +164,16 @@ impl Bed {
         let now: DateTime<Utc> = Utc::now();
         self.index.fill(hosts, now - TimeDelta::days(1), now + step, step, |_| {}).await?;
         Ok(())
+    }
+
+    /// What the broker's management API says of a queue, such as `jobs.bulk.v1`.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer, or not in JSON.
+    pub async fn queue(&self, name: &str) -> anyhow::Result<Value> {
+        let url = format!("{}/api/queues/%2F/{}.{name}", self.servers.management_url, self.name);
+        Ok(reqwest::get(url).await?.json().await?)
     }
 
     /// The number that a statement selects.

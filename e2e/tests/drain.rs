@@ -20,7 +20,6 @@ use hostsync_e2e::gate::Gate;
 use hostsync_e2e::once::{assert_each_host_once, assert_no_attempt_spent};
 use hostsync_e2e::process::Process;
 use hostsync_e2e::service;
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_mins(2);
 
@@ -67,10 +66,10 @@ async fn finished_by(bed: &Bed, worker: u32) -> i64 {
 async fn given_back(bed: &Bed) -> u64 {
     let mut count = 0;
     for queue in ["bulk", "manual"] {
-        let url = format!("{}/api/queues/%2F/{}.jobs.{queue}.v1", bed.servers.management_url, bed.name);
+        let name = format!("jobs.{queue}.v1");
         // The broker counts its messages anew every few seconds: a queue that is empty says that it has done so.
         let stats = wait_for("the queue to be empty", LIMIT, async || {
-            let queue: Value = reqwest::get(&url).await?.json().await?;
+            let queue = bed.queue(&name).await?;
             Ok((queue["messages"] == 0).then_some(queue))
         })
         .await
@@ -120,9 +119,7 @@ async fn a_worker_that_is_told_to_stop_under_load_exits_in_time_and_no_job_is_do
         let (victim, others) = (start(), [start(), start()]);
         let victim_id = victim.id().expect("it runs");
         wait_for("each worker to be there", LIMIT, async || {
-            let url = format!("{}/api/queues/%2F/{}.jobs.bulk.v1", bed.servers.management_url, bed.name);
-            let queue: Value = reqwest::get(url).await?.json().await?;
-            Ok((queue["consumers"] == 3).then_some(()))
+            Ok((bed.queue("jobs.bulk.v1").await?["consumers"] == 3).then_some(()))
         })
         .await
         .expect("three consumers");

@@ -417,8 +417,7 @@ async fn a_cancelled_run_ends_cancelled_and_its_counters_add_up() {
         // Its jobs are still in the queue; a worker drops them.
         let worker = service::worker(config()).await.expect("a worker");
         wait_for("the queue to be empty", LIMIT, async || {
-            let url = format!("{}/api/queues/%2F/{}.jobs.manual.v1", bed.servers.management_url, bed.name);
-            let queue: Value = reqwest::get(url).await?.json().await?;
+            let queue = bed.queue("jobs.manual.v1").await?;
             Ok((queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(30)).then_some(()))
         })
         .await

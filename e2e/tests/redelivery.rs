@@ -11,7 +11,6 @@ use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::service;
 use hostsync_shared::execution::JobQueue;
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, give_back};
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -71,9 +70,8 @@ async fn a_redelivered_job_changes_no_counter_and_no_row() {
             jobs.into_iter().map(|job| OutgoingJob { job, queue: JobQueue::Manual }).collect();
         let publisher = Publisher::new(queue(&bed));
         assert!(publisher.publish(&again, &std::collections::BTreeMap::new()).await.is_complete());
-        let url = format!("{}/api/queues/%2F/{}.jobs.manual.v1", bed.servers.management_url, bed.name);
         wait_for("all of them to be acked", LIMIT, async || {
-            let queue: Value = reqwest::get(&url).await?.json().await?;
+            let queue = bed.queue("jobs.manual.v1").await?;
             Ok((queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(20)).then_some(()))
         })
         .await

@@ -28,20 +28,9 @@ pub fn healthcheck(service: Service, args: &CommonArgs, surroundings: &Surroundi
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(ask(listens_at(service, &config))));
-    match asked {
-        Ok((true, message)) => {
-            say(&message);
-            ExitCode::SUCCESS
-        }
-        Ok((false, message)) => {
-            say(&message);
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            say(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    let (is_ready, message) = asked.unwrap_or_else(|error| (false, format!("{error:#}")));
+    say(&message);
+    if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn listens_at(service: Service, config: &Config) -> SocketAddr {
