@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_shared::tables::details::ExecutionDetail;
-use hostsync_shared::tables::executions::ExecutionLog;
+use hostsync_shared::tables::executions::{ExecutionLog, warnings_of};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -70,6 +70,12 @@ pub(crate) struct ExecutionLogBody {
     /// Why it failed or was skipped, or the reason of one of its failed hosts.
     #[schema(required = true)]
     error_message: Option<String>,
+    /// Why a running one does not go on; empty when it does.
+    #[schema(examples(""))]
+    waiting_for: String,
+    /// What a person should know about it although it went on, at most 20 sentences.
+    #[schema(max_items = 20)]
+    warnings: Vec<String>,
     /// Null while it is going.
     #[schema(required = true, examples(5_200))]
     duration_ms: Option<i64>,
@@ -117,6 +123,8 @@ impl From<ExecutionLog> for ExecutionLogBody {
             cancelled_count: log.cancelled_count,
             pending_count: log.pending_count,
             error_message: log.error_message,
+            waiting_for: log.waiting_for.unwrap_or_default(),
+            warnings: warnings_of(log.warnings.as_deref()),
             duration_ms: log.duration_ms,
             query_time_range: log.query_time_range,
             window_from: log.window_from.map(Timestamp),

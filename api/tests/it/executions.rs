@@ -136,7 +136,7 @@ async fn a_log_has_every_field_that_callers_know() {
             "cancelled_count created_at created_by duration_ms error_message es_endpoint es_index_pattern \
              execution_status execution_time failed_count finished_at id mapping no_data_count not_in_pool_count \
              pending_count query_time_range scheduled_for success_count task_id task_name total_hosts trigger \
-             window_from window_to"
+             waiting_for warnings window_from window_to"
         );
         assert!(shown["finished_at"].is_string() && shown["duration_ms"].is_u64(), "{shown}");
     })

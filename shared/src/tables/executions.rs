@@ -275,7 +275,7 @@ pub async fn finish_preparing(
     let result = sqlx::query!(
         "UPDATE es_sync_execution_log
          SET total_hosts = ?, pending_count = ?, last_detail_id = ?, prepared_at = UTC_TIMESTAMP(3),
-             progress_at = UTC_TIMESTAMP(3),
+             progress_at = UTC_TIMESTAMP(3), waiting_for = NULL,
              execution_status = IF(? = 0, 'success', execution_status),
              finished_at = IF(? = 0, UTC_TIMESTAMP(3), NULL),
              duration_ms = IF(? = 0, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, execution_time, UTC_TIMESTAMP(3)) DIV 1000), duration_ms)
@@ -534,6 +534,7 @@ pub async fn count(
              pending_count = pending_count - ?,
              error_message = COALESCE(error_message, ?),
              progress_at = UTC_TIMESTAMP(3),
+             waiting_for = NULL,
              repair_count = 0,
              execution_status = CASE WHEN pending_count > 0 THEN 'running'
                                      WHEN cancelled_count > 0 THEN 'cancelled'
@@ -570,6 +571,73 @@ pub async fn count(
     })
 }
 
+/// Longest `waiting_for`, in characters; what is longer is cut.
+const LONGEST_WAITING_FOR: usize = 500;
+
+/// Says why running executions do not go on; progress clears it. Those that are not running, or closing, keep theirs.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_waiting_for(
+    connection: &mut MySqlConnection,
+    ids: impl IntoIterator<Item = ExecutionId>,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    let reason: String = reason.chars().take(LONGEST_WAITING_FOR).collect();
+    let mut ids: Vec<ExecutionId> = ids.into_iter().collect();
+    ids.sort_unstable();
+    for id in ids {
+        sqlx::query!(
+            "UPDATE es_sync_execution_log SET waiting_for = ?
+             WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL",
+            reason,
+            id.0,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Most warnings of a run; further ones are dropped.
+pub const MOST_WARNINGS: usize = 20;
+
+/// Adds warnings to a run, each once. Locks its row: the last lock of a batch's transaction.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn add_warnings(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    warnings: impl IntoIterator<Item = String>,
+) -> Result<(), sqlx::Error> {
+    let stored: Option<Option<String>> =
+        sqlx::query_scalar!("SELECT warnings FROM es_sync_execution_log WHERE id = ? FOR UPDATE", id.0)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some(stored) = stored else { return Ok(()) };
+    let mut all = warnings_of(stored.as_deref());
+    let before = all.len();
+    for warning in warnings {
+        if all.len() < MOST_WARNINGS && !all.contains(&warning) {
+            all.push(warning);
+        }
+    }
+    if all.len() > before {
+        let text = serde_json::Value::from(all).to_string();
+        sqlx::query!("UPDATE es_sync_execution_log SET warnings = ? WHERE id = ?", text, id.0).execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// The stored list of warnings; one that is no list of texts is shown as it stands.
+pub fn warnings_of(stored: Option<&str>) -> Vec<String> {
+    let Some(stored) = stored else { return Vec::new() };
+    serde_json::from_str(stored).unwrap_or_else(|_| vec![stored.to_owned()])
+}
+
 /// Sets the one closing status of a run, if it has none. An unprepared run gets the totals inserted so far and a lease
 /// that nobody holds, so that its preparer finds itself replaced. Must run with the run's row locked by
 /// [`lock_running`]. `closing` is `cancelled` or `failed`.
@@ -587,7 +655,7 @@ pub async fn close(
 ) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_execution_log
-         SET closing_status = ?, closing_reason = ?, error_message = COALESCE(error_message, ?),
+         SET closing_status = ?, closing_reason = ?, error_message = COALESCE(error_message, ?), waiting_for = NULL,
              total_hosts = IF(prepared_at IS NULL, ?, total_hosts),
              pending_count = IF(prepared_at IS NULL, ?, pending_count),
              last_detail_id = IF(prepared_at IS NULL, ?, last_detail_id),
@@ -928,6 +996,8 @@ pub struct ExecutionLog {
     pub cancelled_count: u64,
     pub pending_count: u64,
     pub error_message: Option<String>,
+    pub waiting_for: Option<String>,
+    pub warnings: Option<String>,
     pub duration_ms: Option<i64>,
     pub query_time_range: String,
     pub window_from: Option<DateTime<Utc>>,
@@ -950,7 +1020,8 @@ const LOG_COLUMNS: &str = "SELECT CAST(id AS UNSIGNED) AS id, CAST(COALESCE(task
      CAST(no_data_count AS UNSIGNED) AS no_data_count, \
      CAST(COALESCE(not_in_pool_count, 0) AS UNSIGNED) AS not_in_pool_count, \
      CAST(cancelled_count AS UNSIGNED) AS cancelled_count, CAST(pending_count AS UNSIGNED) AS pending_count, \
-     error_message, CAST(duration_ms AS SIGNED) AS duration_ms, COALESCE(query_time_range, '') AS query_time_range, \
+     error_message, IF(execution_status = 'running', waiting_for, NULL) AS waiting_for, warnings, \
+     CAST(duration_ms AS SIGNED) AS duration_ms, COALESCE(query_time_range, '') AS query_time_range, \
      window_from, window_to, COALESCE(es_endpoint, '') AS es_endpoint, \
      COALESCE(es_index_pattern, '') AS es_index_pattern, COALESCE(mapping, '') AS mapping, \
      COALESCE(created_by, '') AS created_by, created_at FROM es_sync_execution_log";
