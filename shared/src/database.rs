@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use md5::{Digest as _, Md5};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{Connection, MySqlConnection, MySqlPool};
@@ -181,11 +182,21 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
 /// One migration at a time in a database. The migrator's own lock waits with a time-out of -1, which MariaDB refuses with
 /// a mere warning, so that several would migrate at once.
 async fn lock(connection: &mut MySqlConnection) -> Result<(), SchemaError> {
-    let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(CONCAT('hostsync.migrate.', MD5(DATABASE())), ?)")
+    // None chosen: the first migration says so.
+    let database: Option<String> = sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *connection).await?;
+    let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(?, ?)")
+        .bind(lock_name(&database.unwrap_or_default()))
         .bind(LOCK_TIMEOUT.as_secs())
         .fetch_one(connection)
         .await?;
     if locked == Some(1) { Ok(()) } else { Err(SchemaError::Busy) }
+}
+
+/// A lock's name has at most 64 characters, as a database's has: hence its digest. Every release takes the same name, so that
+/// two of them do not migrate at once. Not in SQL: MySQL 9 has no `MD5()`.
+fn lock_name(database: &str) -> String {
+    let digest = <[u8; 16]>::from(Md5::digest(database));
+    format!("hostsync.migrate.{:032x}", u128::from_be_bytes(digest))
 }
 
 async fn check_server(connection: &mut MySqlConnection) -> Result<(), SchemaError> {
@@ -273,12 +284,18 @@ pub fn fault(error: &sqlx::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::is_supported;
+    use super::{is_supported, lock_name};
+
+    #[test]
+    fn a_release_waits_for_the_migration_of_the_one_before_it() {
+        // SELECT CONCAT('hostsync.migrate.', MD5('host_sync-数据'))
+        assert_eq!(lock_name("host_sync-数据"), "hostsync.migrate.920b40f346b9a3cfe809e98bc9dbc8f5");
+    }
 
     #[test]
     fn old_servers_are_refused() {
         for version in
-            ["8.0.15", "8.4.3", "9.1.0", "10.11.11-MariaDB-0+deb12u1", "5.5.5-10.6.18-MariaDB", "11.4.2-MariaDB"]
+            ["8.0.15", "8.4.3", "9.7.4", "10.11.11-MariaDB-0+deb12u1", "5.5.5-10.6.18-MariaDB", "11.8.6-MariaDB"]
         {
             assert!(is_supported(version), "{version}");
         }

@@ -76,6 +76,13 @@ impl Literal for String {
     }
 }
 
+/// The bytes of a digest, as `BINARY(16)` holds them.
+impl Literal for [u8; 16] {
+    fn write(&self, sql: &mut String) {
+        let _ = write!(sql, "X'{:032X}'", u128::from_be_bytes(*self));
+    }
+}
+
 impl Literal for NaiveDate {
     fn write(&self, sql: &mut String) {
         let _ = write!(sql, "DATE'{}'", self.format("%Y-%m-%d"));
@@ -242,6 +249,7 @@ mod tests {
         assert_eq!(literal(r"a\"), "_utf8mb4 X'615C'");
         assert_eq!(literal("每"), "_utf8mb4 X'E6AF8F'");
         assert_eq!(literal(""), "''");
+        assert_eq!(literal(0xAB_u128.to_be_bytes()), "X'000000000000000000000000000000AB'");
     }
 
     #[test]
