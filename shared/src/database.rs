@@ -12,6 +12,8 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{Connection, MySqlConnection, MySqlPool};
 
+use crate::tested::{is_mariadb, release};
+
 /// All migrations, compiled in.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
@@ -205,11 +207,8 @@ async fn check_server(connection: &mut MySqlConnection) -> Result<(), SchemaErro
 }
 
 fn is_supported(version: &str) -> bool {
-    let oldest = if version.to_ascii_lowercase().contains("mariadb") { OLDEST_MARIADB } else { OLDEST_MYSQL };
-    // Some MariaDB builds answer "5.5.5-10.11.6-MariaDB".
-    let version = version.strip_prefix("5.5.5-").unwrap_or(version);
-    let mut parts = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    matches!((parts.next(), parts.next()), (Some(major), Some(minor)) if (major, minor) >= oldest)
+    let oldest = if is_mariadb(version) { OLDEST_MARIADB } else { OLDEST_MYSQL };
+    release(version).is_some_and(|release| release >= oldest)
 }
 
 /// The database's UTC clock, to the millisecond: the only clock that decides what is due and when a lease ends.

@@ -29,5 +29,6 @@ pub mod startup;
 pub mod statistics;
 pub mod tables;
 pub mod telemetry;
+pub mod tested;
 pub mod time_span;
 pub mod window;

@@ -129,7 +129,7 @@ fn unreachable_because(error: &sqlx::Error) -> String {
         // sends a password in the clear by TLS, or by RSA, which is not built in.
         sqlx::Error::Configuration(_) => {
             "the database user logs in with caching_sha2_password or sha256_password, which needs TLS: set ssl-mode in \
-             database.url, or ALTER USER … IDENTIFIED WITH mysql_native_password"
+             database.url, or, up to MySQL 8.4, ALTER USER … IDENTIFIED WITH mysql_native_password"
                 .to_owned()
         }
         sqlx::Error::Protocol(text) if text.contains("plugin") => {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use hostsync_shared::config::{Config, place_of};
 use hostsync_shared::execution::JobQueue;
 use hostsync_shared::queue::{Broker, Declared, Depth, MAX_JOBS, QueueError, QueueSettings, Refusal, Topology};
+use hostsync_shared::tested::Tested;
 
-use super::{Check, within};
+use super::{Check, untested, within};
 
 /// What was found, and how full the queues are.
 pub(super) struct Examined {
@@ -26,8 +27,7 @@ pub(super) async fn examine(config: &Config) -> Examined {
     };
     let asked = within(async {
         let broker = Broker::connect(&settings).await?;
-        examined.checks.push(Check::ok("broker", place.clone()));
-        let asked = ask(&broker, &settings.topology, &mut examined).await;
+        let asked = ask(&broker, &settings.topology, &place, &mut examined).await;
         broker.close().await;
         asked
     })
@@ -40,7 +40,16 @@ pub(super) async fn examine(config: &Config) -> Examined {
     examined
 }
 
-async fn ask(broker: &Broker, topology: &Topology, examined: &mut Examined) -> Result<(), QueueError> {
+async fn ask(
+    broker: &Broker,
+    topology: &Topology,
+    place: &str,
+    examined: &mut Examined,
+) -> Result<(), QueueError> {
+    let version = broker.version().await?.unwrap_or_else(|| "unknown".to_owned());
+    let found = format!("{place}, {version} (tested: {})", Tested::RABBITMQ);
+    examined.checks.push(Check::ok("broker", found));
+    examined.checks.extend(untested("broker", Tested::RABBITMQ, &version));
     for (name, exchange) in broker.exchanges().await? {
         match exchange {
             Declared::AsOurs(()) => {}

@@ -5,9 +5,10 @@ use hostsync_shared::config::{Config, place_of};
 use hostsync_shared::database::{self, SchemaError};
 use hostsync_shared::tables::diagnosis::{self, Right, Server, USES};
 use hostsync_shared::tables::server_resources::VALUE_COLUMNS;
+use hostsync_shared::tested::Tested;
 use sqlx::{Connection as _, MySqlConnection};
 
-use super::{Check, within};
+use super::{Check, untested, within};
 
 /// Clocks further apart than this are told: windows end by the database's clock, documents carry others.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(2);
@@ -63,7 +64,9 @@ async fn ask(
     checks: &mut Vec<Check>,
 ) -> Result<bool, sqlx::Error> {
     let server = diagnosis::server(connection).await?;
-    checks.push(Check::ok("database", format!("{place}, {}", server.version)));
+    let tested = Tested::database(&server.version);
+    checks.push(Check::ok("database", format!("{place}, {} (tested: {tested})", server.version)));
+    checks.extend(untested("database", tested, &server.version));
     checks.push(connections(&server, config.database.max_connections));
     checks.push(clocks(connection, clock).await?);
     let has_schema = match database::check_version(connection).await {
@@ -197,7 +200,7 @@ fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
         let reason = "the server asks by caching_sha2_password, which needs TLS; or there is no such user".to_owned();
         return (
             reason,
-            "?ssl-mode=REQUIRED in database.url, or mysql_native_password for the user; and check user and password",
+            "?ssl-mode=REQUIRED in database.url, or, up to MySQL 8.4, mysql_native_password for the user; and check user and password",
         );
     }
     match (error, database::error_number(error)) {
@@ -207,7 +210,11 @@ fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
         }
         (_, Some(1049)) => (plain(error), "correct the name at the end of database.url, or CREATE DATABASE"),
         (_, Some(1040 | 1203 | 1226)) => (plain(error), "raise max_connections of the server, or run fewer processes"),
-        (_, Some(1129 | 1130)) => (plain(error), "FLUSH HOSTS, and let the user in from this host ('hostsync'@'%')"),
+        (_, Some(1129 | 1130)) => (
+            plain(error),
+            "FLUSH HOSTS (where it is unknown: TRUNCATE TABLE performance_schema.host_cache), and let the user in from this \
+             host ('hostsync'@'%')",
+        ),
         (_, Some(3159)) => (plain(error), "the server wants TLS: ?ssl-mode=REQUIRED in database.url"),
         (_, Some(_)) => (plain(error), "see the server's log"),
         (sqlx::Error::Tls(cause), _) => (

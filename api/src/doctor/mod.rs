@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use hostsync_shared::config::Config;
+use hostsync_shared::tested::Tested;
 
 pub use report::{Check, Level, Report};
 
@@ -38,8 +39,28 @@ pub async fn examine(config: &Config, file: Option<&Path>, clock: fn() -> DateTi
     report
 }
 
+/// A server of another version than those that were tested. What is tested stands in the line of the server itself.
+fn untested(check: &str, tested: Tested, version: &str) -> Option<Check> {
+    let next = "try it beside a copy of your data before you rely on it: the versions before and after it may differ";
+    let found = format!("{version} is none of the versions that hostsync is tested with: {tested}");
+    (!tested.includes(version)).then(|| Check::warn(format!("{check} version"), found, next))
+}
+
 /// Bounds a question. `Err`: a sentence.
 async fn within<T>(question: impl Future<Output = T>) -> Result<T, String> {
     let asked = tokio::time::timeout(LONGEST_ANSWER, question).await;
     asked.map_err(|_| format!("no answer within {} s", LONGEST_ANSWER.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_another_version_than_those_tested_is_a_warning() {
+        assert_eq!(untested("broker", Tested::RABBITMQ, "3.10.8"), None);
+        let check = untested("broker", Tested::RABBITMQ, "3.8.9").expect("it is older");
+        assert_eq!((check.check.as_str(), check.level), ("broker version", Level::Warn));
+        assert!(check.found.contains("3.8.9") && check.found.ends_with("RabbitMQ 3.10 to 4.3"), "{}", check.found);
+    }
 }

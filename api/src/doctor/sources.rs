@@ -7,9 +7,10 @@ use futures_util::future::join_all;
 use hostsync_shared::config::{Config, EndpointConfig};
 use hostsync_shared::elasticsearch::{Endpoint, EndpointSettings, Probe, Product};
 use hostsync_shared::mapping::Mapping;
+use hostsync_shared::tested::Tested;
 use hostsync_shared::window::{TimeRange, Window};
 
-use super::Check;
+use super::{Check, untested};
 
 /// Longest time for one source; all are asked at once.
 const LONGEST_PROBE: Duration = Duration::from_secs(20);
@@ -22,28 +23,43 @@ pub(super) async fn examine(config: &Config, now: DateTime<Utc>) -> Vec<Check> {
     let range = RANGE.parse().unwrap_or_else(|_| TimeRange::default_range());
     let window = Window::ending_at(now, &range);
     let endpoints = &config.elasticsearch.endpoints;
-    join_all(endpoints.iter().map(|(name, endpoint)| source(config, name, endpoint, mapping, window))).await
+    join_all(endpoints.iter().map(|(name, endpoint)| source(config, name, endpoint, mapping, window))).await.concat()
 }
 
-async fn source(config: &Config, name: &str, endpoint: &EndpointConfig, mapping: &Mapping, window: Window) -> Check {
+async fn source(
+    config: &Config,
+    name: &str,
+    endpoint: &EndpointConfig,
+    mapping: &Mapping,
+    window: Window,
+) -> Vec<Check> {
     let check = format!("source {name}");
     let pattern = &config.elasticsearch.default_index_pattern;
     let client = match Endpoint::new(EndpointSettings::configured(name, endpoint)) {
         Ok(client) => client,
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            return Check::fail(check, format!("{error}{cause}"), format!("correct elasticsearch.endpoints.{name}"));
+            let next = format!("correct elasticsearch.endpoints.{name}");
+            return vec![Check::fail(check, format!("{error}{cause}"), next)];
         }
     };
     let probe = client.probe(pattern, mapping, window, None, LONGEST_PROBE).await;
     let is_default = name == config.elasticsearch.default_endpoint;
-    judge(check, name, is_default, config, &probe)
+    let version = probe
+        .product
+        .zip(probe.version.as_deref())
+        .and_then(|(product, version)| untested(&check, Tested::engine(product), version));
+    [judge(check, name, is_default, config, &probe)].into_iter().chain(version).collect()
 }
 
 fn judge(check: String, name: &str, is_default: bool, config: &Config, probe: &Probe) -> Check {
     let who = match (probe.product, &probe.version) {
-        (Some(Product::Elasticsearch), Some(version)) => format!("Elasticsearch {version}"),
-        (Some(Product::OpenSearch), Some(version)) => format!("OpenSearch {version}"),
+        (Some(product @ Product::Elasticsearch), Some(version)) => {
+            format!("Elasticsearch {version} (tested: {})", Tested::engine(product))
+        }
+        (Some(product @ Product::OpenSearch), Some(version)) => {
+            format!("OpenSearch {version} (tested: {})", Tested::engine(product))
+        }
         _ => "it does not say who it is".to_owned(),
     };
     let pattern = &config.elasticsearch.default_index_pattern;

@@ -50,6 +50,8 @@ impl Said {
         assert!(has_next.contains(next), "{has_next:?} does not say {next:?}");
         assert_eq!(self.code, i32::from(level == "fail"));
         let others = self.checks.iter().filter(|line| line["level"] != "ok" && line["check"] != check);
+        // The servers of today may be younger than what was tested.
+        let others = others.filter(|line| !line["check"].as_str().is_some_and(|name| name.ends_with(" version")));
         assert_eq!(others.collect::<Vec<_>>(), [] as [&Value; 0], "only {check} is bad");
     }
 }
@@ -143,7 +145,13 @@ async fn a_sound_set_up_is_one_screenful_with_exit_code_0_and_nothing_is_written
             output.lines().all(|line| line.starts_with("ok  ") || line.ends_with("checks: 0 FAIL, 0 warn")),
             "{output}"
         );
-        for found in ["environment alone; endpoints default", "1 live hosts", "2 documents in 24h", "0 jobs wait"] {
+        for found in [
+            "environment alone; endpoints default",
+            "(tested: RabbitMQ 3.10 to 4.3)",
+            "1 live hosts",
+            "2 documents in 24h",
+            "0 jobs wait",
+        ] {
             assert!(output.contains(found), "{found}: {output}");
         }
         assert!(!output.contains("operator-token"), "no secret is shown");
@@ -168,7 +176,9 @@ async fn a_database_that_is_down_and_a_wrong_password_are_told_apart() {
         let said = bed.doctor(&[(DATABASE, &url)]).await;
         let version: String =
             sqlx::query_scalar("SELECT VERSION()").fetch_one(&bed.ground.pool).await.expect("a version");
-        let (found, next) = if version.contains("MariaDB") {
+        let (_, cipher): (String, String) =
+            sqlx::query_as("SHOW STATUS LIKE 'Ssl_cipher'").fetch_one(&bed.ground.pool).await.expect("a status");
+        let (found, next) = if version.contains("MariaDB") || !cipher.is_empty() {
             ("Access denied", "correct user and password in database.url")
         } else {
             ("caching_sha2_password, which needs TLS", "?ssl-mode=REQUIRED in database.url")

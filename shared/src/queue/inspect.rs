@@ -11,6 +11,7 @@ use lapin::{Connection, ExchangeKind};
 
 use super::refusal::Refusal;
 use super::topology::{QueueDeclaration, declare_exchange};
+use super::version::version;
 use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look, look_at};
 use crate::execution::JobQueue;
 
@@ -37,6 +38,7 @@ pub enum Declared<T> {
 /// A connection to look through.
 pub struct Broker {
     connection: Connection,
+    url: String,
     topology: Topology,
 }
 
@@ -47,7 +49,20 @@ impl Broker {
     ///
     /// The broker's; [`QueueError::refusal`] tells credentials from a vhost.
     pub async fn connect(settings: &QueueSettings) -> Result<Self, QueueError> {
-        Ok(Self { connection: connect_to_look(settings).await?, topology: settings.topology.clone() })
+        Ok(Self {
+            connection: connect_to_look(settings).await?,
+            url: settings.url.clone(),
+            topology: settings.topology.clone(),
+        })
+    }
+
+    /// The version that it says it has; `None`: it does not say.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub async fn version(&self) -> Result<Option<String>, QueueError> {
+        version(&self.url).await
     }
 
     /// The exchanges by name.

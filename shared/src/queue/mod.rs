@@ -12,6 +12,7 @@ mod published_at;
 mod publisher;
 mod refusal;
 mod topology;
+mod version;
 
 use std::time::Duration;
 
