@@ -4,28 +4,36 @@
 elasticsearch7_process=java
 elasticsearch7_start_seconds=120
 elasticsearch7_stop_seconds=30
-elasticsearch7_ports=(elasticsearch7 elasticsearch7_transport)
+elasticsearch7_ports=('' _transport)
 
 elasticsearch7_packages() {
-    search_packages elasticsearch7
+    search_packages "$1"
+}
+
+elasticsearch7_fetch() {
+    search_fetch "$1"
 }
 
 elasticsearch7_prepare() {
-    search_prepare elasticsearch7
+    search_prepare "$1"
 }
 
 elasticsearch7_start() {
-    search_start elasticsearch7 elasticsearch.yml org.codelibs.elasticsearch.runner.ElasticsearchClusterRunner
+    search_start "$1" elasticsearch.yml org.codelibs.elasticsearch.runner.ElasticsearchClusterRunner
 }
 
 elasticsearch7_serves() {
-    http_ok "$(port_of elasticsearch7)" /
+    http_ok "$(port_of "$1")" /
+}
+
+elasticsearch7_version() {
+    search_version "$1"
 }
 
 elasticsearch7_recovered() {
-    search_recovered elasticsearch7
+    search_recovered "$1"
 }
 
 elasticsearch7_log() {
-    printf '%s' "$DEV/log/elasticsearch7.log"
+    printf '%s' "$DEV/log/$1.log"
 }

@@ -24,7 +24,7 @@ packages_for_artefacts() { # packages_for_artefacts SERVER: what fetching its ar
 missing_packages() { # missing_packages SERVER...
     local server
     for server in "$@"; do
-        "${server}_packages"
+        "${server%%-*}_packages" "$server"
     done | sort -u
 }
 

@@ -49,9 +49,20 @@ claim_ports_locked() {
     done
 }
 
-# First byte of the greeting that a MySQL or MariaDB server sends on its own accord once it serves.
-greets() {
-    (LC_ALL=C && exec 3<>"/dev/tcp/127.0.0.1/$1" && IFS= read -r -t 5 -n 1 -u 3 _) 2>/dev/null
+# A MySQL or MariaDB server sends a greeting on its own accord once it serves: the packet's length and number, which end
+# with zero bytes; 10, the version of the protocol; the server's own version, which ends with a zero byte.
+greeting() { # greeting PORT: prints the server's version
+    local part=
+    (
+        LC_ALL=C
+        exec 3<>"/dev/tcp/127.0.0.1/$1"
+        until [[ $part == $'\n'?* ]]; do IFS= read -r -t 5 -d '' -u 3 part || exit 1; done
+        printf '%s' "${part#?}"
+    ) 2>/dev/null
+}
+
+greets() { # greets PORT
+    greeting "$1" >/dev/null
 }
 
 accepts() {
@@ -59,9 +70,13 @@ accepts() {
 }
 
 http_ok() { # http_ok PORT PATH
+    http_get "$1" "$2" | grep -q '^HTTP/[0-9.]* 200 '
+}
+
+http_get() { # http_get PORT PATH: prints the answer; as guest, RabbitMQ's user
     (
         exec 3<>"/dev/tcp/127.0.0.1/$1" &&
-            printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$2" >&3 &&
-            IFS= read -r -t 10 -u 3 line && [[ $line == *' 200 '* ]]
+            printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\r\n' "$2" >&3 &&
+            timeout 10 cat <&3
     ) 2>/dev/null
 }

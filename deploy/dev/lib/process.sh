@@ -16,11 +16,12 @@ pids_of() { # pids_of SERVER: prints its processes, one a line
 }
 
 main_pid_of() { # main_pid_of SERVER: prints the pid of the server itself, or nothing
-    local pid comm want="${1}_process"
+    local pid comm want
+    want=$(setting_of "$1" process)
     for pid in $(pids_of "$1"); do
         comm=
         { read -r comm <"/proc/$pid/comm"; } 2>/dev/null || continue
-        if [[ $comm == "${!want}" ]]; then
+        if [[ $comm == "$want" ]]; then
             printf '%s' "$pid"
             return
         fi
@@ -35,9 +36,10 @@ is_running() {
 # allow fewer, and an unlimited one makes Erlang reserve gigabytes.
 OPEN_FILES=65536
 
-# launch SERVER COMMAND...: in a session of its own, with no file and no variable of ours, output to the log.
+# launch SERVER COMMAND...: in its suite, in a session of its own, with no file and no variable of ours, output to the log.
 launch() {
-    local server=$1 log=$DEV/log/$1.log fd limit
+    local server=$1 log=$DEV/log/$1.log fd limit way
+    way_into "$server"
     shift
     limit=$(ulimit -Hn)
     [[ $limit != unlimited && $limit -lt $OPEN_FILES ]] || limit=$OPEN_FILES
@@ -49,7 +51,7 @@ launch() {
         cd "$DEV/data/$server" || exit
         ulimit -Sn "$limit"
         exec env -i HOME="$DEV/data/$server" PATH="$PATH" LC_ALL=C.UTF-8 HOSTSYNC_DEV_SERVER="$DEV:$server" \
-            setsid "$@" </dev/null >>"$log" 2>&1
+            setsid "${way[@]}" "$@" </dev/null >>"$log" 2>&1
     ) &
     disown
 }
@@ -89,14 +91,13 @@ kill_now() { # kill_now SERVER
     wait_until_gone 10 "${pids[@]}" || die "$1: still there 10 s after SIGKILL: $(pids_of "$1" | xargs)"
 }
 
-# SIGTERM to the server itself (helpers end with it), SIGKILL to all that is left after SECONDS.
+# SIGTERM to the server itself; SIGKILL to what is left of it after SECONDS, and to helpers that outlive it.
 end_in_good_order() { # end_in_good_order SERVER SECONDS
-    local pid pids
-    mapfile -t pids < <(pids_of "$1")
+    local pid
     pid=$(main_pid_of "$1")
     if [[ -n $pid ]]; then
         send TERM "$pid"
-        wait_until_gone "$2" "${pids[@]}" || say "$1" "not gone $2 s after SIGTERM: SIGKILL"
+        wait_until_gone "$2" "$pid" || say "$1" "not gone $2 s after SIGTERM: SIGKILL"
     fi
     kill_now "$1"
 }
