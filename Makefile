@@ -24,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes autoscale history test test-database test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -66,13 +66,28 @@ test: up ## run all tests on the real servers
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test --workspace
 
-# What depends on the database, once more on the other one: DB=mysql make test-database
-test-database: up ## run the tests that depend on the database (DB=mysql for MySQL)
+# What depends on one server, on another version of it.
+test-database: up ## run the tests that depend on the database (DB=mysql-9.7 for another)
 	cargo build --workspace --bins
 	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
 	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
 	    --test looking --test redelivery --test crash --test drain --test capacity
+
+test-broker: up ## run the tests that depend on the broker (BROKER=rabbitmq-4.3 for another)
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test -p hostsync-shared --test outbox
+	$(WITH_SERVERS) cargo test -p hostsync-api --test it -- doctor:: operate::
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test redelivery --test faults --test crash --test drain --test watching --test fleet
+
+test-engine: up ## run the tests that depend on the search engine (ENGINE=opensearch-3 for another)
+	cargo build --workspace --bins
+	$(WITH_SERVERS) cargo test -p hostsync-shared --test elasticsearch_search
+	$(WITH_SERVERS) cargo test -p hostsync-api --test it -- probe::
+	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test full_sync
+
+test-servers: ## run what depends on a server on every version of it, and go on where it was (SERVERS=rabbitmq-4.3 for one)
+	@deploy/dev/test-servers
 
 # What tests in Python need, from PyPI: an environment for each folder of tests.
 .dev/%/ready: tests/%/requirements.txt
@@ -137,14 +152,28 @@ sqlx-check: tools
 openapi-check: up
 	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
 
-ci: ## everything that .ci/run does: all checks, tests and plays, and what depends on the database on MySQL too
+# What cannot be had today is left out, with a line that says so.
+test-newest: ## run what depends on the database or the broker on the newest MySQL and RabbitMQ
+	@db=mysql-9.7 broker=rabbitmq-4.3; \
+	deploy/dev/servers fetch $$db || { db=mysql; echo "skipped: mysql-9.7; instead of it: mysql"; }; \
+	deploy/dev/servers fetch $$broker || { broker=rabbitmq; echo "skipped: rabbitmq-4.3; instead of it: rabbitmq"; }; \
+	$(MAKE) test-database DB=$$db BROKER=$$broker
+
+# Every change waits for it: whoever adds what takes long moves something else to ci-full.
+ci: ## everything that .ci/run does: all checks, all tests, and what depends on the servers on the newest ones too
 	$(MAKE) check
 	$(MAKE) chart-check
 	$(MAKE) test
 	$(MAKE) test-rpc-client
 	$(MAKE) test-openapi
 	$(MAKE) test-traces
+	$(MAKE) test-newest
+	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade; fi
+
+ci-full: ci ## ci, the long plays, and every version of every server
 	$(MAKE) test-alerts
 	$(MAKE) autoscale
-	$(MAKE) test-database test-rpc-client DB=mysql
-	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade && $(MAKE) test-upgrade DB=mysql; fi
+	$(MAKE) test-console
+	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade DB=mysql; fi
+	$(MAKE) test-rpc-client DB=mysql
+	$(MAKE) test-servers

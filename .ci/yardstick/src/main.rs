@@ -1,0 +1,3 @@
+//! Stands for the crates that it names.
+
+fn main() {}
