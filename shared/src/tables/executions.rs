@@ -627,7 +627,9 @@ pub async fn add_warnings(
     }
     if all.len() > before {
         let text = serde_json::Value::from(all).to_string();
-        sqlx::query!("UPDATE es_sync_execution_log SET warnings = ? WHERE id = ?", text, id.0).execute(connection).await?;
+        sqlx::query!("UPDATE es_sync_execution_log SET warnings = ? WHERE id = ?", text, id.0)
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }
