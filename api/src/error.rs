@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hostsync_shared::database::{self, Fault as DatabaseFault};
+use hostsync_shared::database::{self, Fault as DatabaseFault, Refused};
 use hostsync_shared::execution::{ExecutionId, TaskId};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -245,7 +245,7 @@ impl ApiError {
 
     /// Whether a unique key was in the way.
     pub(crate) fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Duplicate)
+        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(Refused::Duplicate))
     }
 
     /// The code of this error.
@@ -274,8 +274,11 @@ impl ApiError {
             Self::Busy | Self::TooManyFullSyncs | Self::TooManyProbes | Self::TooManyStreams => Code::TooManyRequests,
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
             Self::Database(error) => match database::fault(error) {
-                DatabaseFault::Down | DatabaseFault::Conflict => Code::DatabaseUnavailable,
-                DatabaseFault::Duplicate | DatabaseFault::Data | DatabaseFault::Other => Code::InternalError,
+                DatabaseFault::ConnectionLost
+                | DatabaseFault::Conflict
+                | DatabaseFault::ReadOnly
+                | DatabaseFault::Refused(Refused::Login) => Code::DatabaseUnavailable,
+                DatabaseFault::Refused(Refused::Duplicate | Refused::Right | Refused::Statement) => Code::InternalError,
             },
             Self::Internal(_) => Code::InternalError,
         }

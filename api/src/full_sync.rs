@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hostsync_shared::database::{self, Fault};
+use hostsync_shared::database::{self, Fault, Refused};
 use hostsync_shared::defaults::Source;
 use hostsync_shared::elasticsearch::{GROUP_PAGE, RefusalKind, SearchError};
 use hostsync_shared::execution::Trigger;
@@ -164,9 +164,11 @@ async fn add_batch(api: &Api, batch: &[GroupHost]) -> Result<(Vec<HostIp>, Vec<S
         match hosts_pool::add(&mut connection, &missing).await {
             Ok(()) => return Ok((hosts, missing.into_iter().map(|host| host.host_ip).collect())),
             Err(error) => match database::fault(&error) {
-                Fault::Duplicate | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
-                Fault::Other | Fault::Data | Fault::Duplicate => return Err(refusal(error)),
-                Fault::Down | Fault::Conflict => return Err(error.into()),
+                Fault::Refused(Refused::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
+                Fault::Refused(Refused::Duplicate | Refused::Statement | Refused::Right) => return Err(refusal(error)),
+                Fault::Refused(Refused::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => {
+                    return Err(error.into());
+                }
             },
         }
     }

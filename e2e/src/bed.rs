@@ -176,6 +176,17 @@ impl Bed {
         Ok(reqwest::get(url).await?.json().await?)
     }
 
+    /// Empties a queue, such as `jobs.bulk.v1`.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer, or has no such queue.
+    pub async fn purge(&self, name: &str) -> anyhow::Result<()> {
+        let url = format!("{}/api/queues/%2F/{}.{name}/contents", self.servers.management_url, self.name);
+        reqwest::Client::new().delete(url).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// The number that a statement selects.
     ///
     /// # Errors

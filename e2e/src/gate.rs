@@ -18,7 +18,9 @@ pub struct Gate {
 }
 
 struct State {
-    target: String,
+    target: Mutex<String>,
+    /// Clients that send this get no answer to it, as often as this says.
+    lose_answer_to: Mutex<Option<(Vec<u8>, u32)>>,
     is_open: watch::Sender<bool>,
     delay_ms: AtomicU64,
     is_mute: AtomicBool,
@@ -49,7 +51,8 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("a free port")?;
         let port = listener.local_addr()?.port();
         let state = Arc::new(State {
-            target: target.to_owned(),
+            target: Mutex::new(target.to_owned()),
+            lose_answer_to: Mutex::default(),
             is_open: watch::channel(true).0,
             delay_ms: AtomicU64::new(0),
             is_mute: AtomicBool::new(false),
@@ -83,6 +86,27 @@ impl Gate {
         let gate = Self::to(&target).await?;
         parsed.set_port(Some(gate.port)).ok().context("a port")?;
         Ok((gate, parsed.to_string().trim_end_matches('/').to_owned()))
+    }
+
+    /// `host:port` of the door itself.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Leads new connections to another server; those that stand still lead to the old one.
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut locked(&self.state.target));
+    }
+
+    /// Lets the server do what a client asks for by a packet that holds this text, but breaks the connection before the
+    /// answer: so many times.
+    pub fn lose_answer_to(&self, text: &str, times: u32) {
+        *locked(&self.state.lose_answer_to) = Some((text.as_bytes().to_vec(), times));
+    }
+
+    /// How many answers are still to be lost.
+    pub fn answers_to_lose(&self) -> u32 {
+        locked(&self.state.lose_answer_to).as_ref().map_or(0, |(_, times)| *times)
     }
 
     /// Shuts the door: open connections break, new ones are closed at once.
@@ -136,10 +160,12 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
     if !*is_open.borrow_and_update() {
         return Ok(());
     }
-    let mut server = TcpStream::connect(&state.target).await?;
+    let target = locked(&state.target).clone();
+    let mut server = TcpStream::connect(target).await?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let (refuse, refused) = oneshot::channel();
+    let lost = AtomicBool::new(false);
     let recorded = locked(&state.record).as_mut().map(|connections| {
         connections.push(Arc::default());
         Arc::clone(&connections[connections.len() - 1])
@@ -165,15 +191,22 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             tokio::time::sleep(Duration::from_millis(state.delay_ms.load(Ordering::Relaxed))).await;
+            let is_lost = state.loses_answer_to(&buffer[..n]);
             to_server.write_all(&buffer[..n]).await?;
             state.sent.fetch_add(n as u64, Ordering::Relaxed);
+            if is_lost {
+                to_server.flush().await?;
+                // The server reads what was sent before the end, and does it.
+                lost.store(true, Ordering::Relaxed);
+                return to_server.shutdown().await;
+            }
         }
     };
     let answers = async {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let n = from_server.read(&mut buffer).await?;
-            if n == 0 {
+            if n == 0 || lost.load(Ordering::Relaxed) {
                 return to_client.shutdown().await;
             }
             to_client.write_all(&buffer[..n]).await?;
@@ -186,6 +219,20 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
         Ok(status) = refused => status,
     };
     turn_away(client, status).await
+}
+
+impl State {
+    /// Whether the answer to this is to be lost; counts it.
+    fn loses_answer_to(&self, sent: &[u8]) -> bool {
+        let mut wanted = locked(&self.lose_answer_to);
+        match wanted.as_mut() {
+            Some((text, times)) if *times > 0 && sent.windows(text.len()).any(|part| part == text) => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Answers by a status and waits until the client has closed, since an answer may get lost with what was left unread.

@@ -15,6 +15,7 @@ pub mod client;
 pub mod documents;
 pub mod gate;
 pub mod once;
+pub mod own_mariadb;
 pub mod ports;
 pub mod process;
 pub mod prometheus;

@@ -8,9 +8,11 @@ use chrono::TimeDelta;
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::gate::Gate;
+use hostsync_e2e::process::Process;
 use hostsync_e2e::service;
 use hostsync_shared::execution::JobQueue;
-use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, give_back};
+use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, give_back, reject};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -85,33 +87,70 @@ async fn a_redelivered_job_changes_no_counter_and_no_row() {
     .await;
 }
 
+/// How often jobs of the bed were begun again and not ended.
+async fn begun(bed: &Bed) -> i64 {
+    bed.count("SELECT CAST(COALESCE(SUM(begun), 0) AS SIGNED) FROM es_sync_execution_detail").await.expect("a sum")
+}
+
 #[tokio::test]
-async fn a_job_at_its_third_delivery_runs_alone_and_a_mark_found_standing_costs_an_attempt() {
-    on_bed("solo", async |bed| {
-        let (api, client, hosts) = ready(&bed, 4).await;
-        let id = client.execute("solo", &hosts, "6h").await.expect("accepted");
-        take_and_give_back(&bed, 4).await;
-        take_and_give_back(&bed, 4).await;
-        // One of them killed a worker when it ran alone before.
-        sqlx::query("UPDATE es_sync_execution_detail SET solo_since = UTC_TIMESTAMP(3) WHERE host_ip = ?")
-            .bind(&hosts[0])
-            .execute(&bed.pool)
+async fn orderly_stops_count_nothing_however_many_there_are() {
+    on_bed("orderly", async |bed| {
+        let (api, client, hosts) = ready(&bed, 10).await;
+        let id = client.execute("orderly", &hosts, "6h").await.expect("accepted");
+        for _ in 0..3 {
+            take_and_give_back(&bed, 10).await;
+        }
+        // A worker that stops while it searches, with jobs begun.
+        let (gate, mute_url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.mute(true);
+        let mute = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", mute_url.as_str())];
+        let worker = service::worker(bed.config(&mute).expect("a configuration")).await.expect("a worker");
+        wait_for("jobs to have begun again", LIMIT, async || Ok((begun(&bed).await > 0).then_some(())))
             .await
-            .expect("a mark");
+            .expect("begun");
+        worker.stop().await.expect("a quiet end");
+        assert_eq!(begun(&bed).await, 0);
         let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
-        wait_for("the others to succeed, the marked one to have spent an attempt", LIMIT, async || {
-            let (spent, succeeded, marks): (i64, i64, i64) = sqlx::query_as(
-                "SELECT COUNT(CASE WHEN sync_status = 'pending' AND attempts = 1 AND retry_at IS NOT NULL THEN 1 END),
-                        COUNT(CASE WHEN sync_status = 'success' AND attempts = 1 THEN 1 END),
-                        COUNT(solo_since)
-                 FROM es_sync_execution_detail",
+        let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["success_count"], 10, "{log}");
+        let details = client.details(id).await.expect("details");
+        assert!(details.iter().all(|detail| detail["attempts"] == 1), "{details:?}");
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_kills_its_workers_runs_alone_and_then_costs_an_attempt() {
+    on_bed("killer", async |bed| {
+        let (api, client, hosts) = ready(&bed, 1).await;
+        let id = client.execute("killer", &hosts, "6h").await.expect("accepted");
+        let (gate, mute_url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.mute(true);
+        let mute = bed.environment(&[("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", mute_url.as_str())]);
+        // The first delivery is counted by nobody; the second once, the third, alone, twice.
+        for counted in 0..3 {
+            let asked = gate.requests();
+            let victim = Process::start("hostsync-worker", &mute).expect("a worker");
+            wait_for("the job to be searched", LIMIT, async || {
+                Ok((gate.requests() > asked && begun(&bed).await == counted).then_some(()))
+            })
+            .await
+            .expect("begun");
+            victim.kill().await.expect("killed");
+        }
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        let row = wait_for("the attempt to be spent", LIMIT, async || {
+            Ok(sqlx::query_as::<_, (u32, String, u32)>(
+                "SELECT attempts, error_message, begun FROM es_sync_execution_detail WHERE retry_at IS NOT NULL",
             )
-            .fetch_one(&bed.pool)
-            .await?;
-            Ok(((spent, succeeded, marks) == (1, 3, 0)).then_some(()))
+            .fetch_optional(&bed.pool)
+            .await?)
         })
         .await
         .expect("spent");
+        assert_eq!(row, (1, "a worker that had this host alone died while it worked on it".to_owned(), 0));
         // Its next attempt goes well.
         sqlx::query("UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL")
             .execute(&bed.pool)
@@ -119,10 +158,104 @@ async fn a_job_at_its_third_delivery_runs_alone_and_a_mark_found_standing_costs_
             .expect("due");
         let scheduler = service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler");
         let log = client.wait_for_end(id, LIMIT).await.expect("an end");
-        assert_eq!(log["success_count"], 4, "{log}");
+        assert_eq!(log["success_count"], 1, "{log}");
         for service in [worker, scheduler, api] {
             service.stop().await.expect("a quiet end");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_count_whose_commit_got_no_answer_is_known_by_its_writer() {
+    on_bed("lost_commit", async |bed| {
+        let (api, client, hosts) = ready(&bed, 1).await;
+        let id = client.execute("lost_commit", &hosts, "6h").await.expect("accepted");
+        take_and_give_back(&bed, 1).await;
+        // A worker died on it: it runs alone now, and one more crash would cost an attempt.
+        sqlx::query("UPDATE es_sync_execution_detail SET begun = 1, begun_by = 7")
+            .execute(&bed.pool)
+            .await
+            .expect("a count");
+        let (gate, url) = Gate::before(&bed.database_url()).await.expect("a door");
+        gate.lose_answer_to("SET begun = begun + 1", 1);
+        let through = [("HOSTSYNC_DATABASE__URL", url.as_str())];
+        let worker = service::worker(bed.config(&through).expect("a configuration")).await.expect("a worker");
+        let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(gate.answers_to_lose(), 0);
+        assert_eq!(log["success_count"], 1, "{log}");
+        assert_eq!(client.details(id).await.expect("details")[0]["attempts"], 1);
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_of_another_host_or_window_than_its_row_changes_nothing() {
+    on_bed("stray", async |bed| {
+        let (api, client, hosts) = ready(&bed, 3).await;
+        let id = client.execute("stray", &hosts, "6h").await.expect("accepted");
+        let jobs = take_and_give_back(&bed, 3).await;
+        assert!(jobs.iter().all(|job| job.window_to.is_some()));
+        // As a database that was restored leaves them: the ids are there again, for other hosts and other windows.
+        let later = |job: &Job| job.window_to.map(|to| to + TimeDelta::milliseconds(1));
+        let strays: Vec<Job> = jobs
+            .iter()
+            .zip(jobs.iter().cycle().skip(1))
+            .flat_map(|(job, other)| {
+                [
+                    Job { host_ip: other.host_ip.clone(), ..job.clone() },
+                    Job { host_ip: other.host_ip.clone(), window_to: None, ..job.clone() },
+                    Job { window_to: later(job), ..job.clone() },
+                ]
+            })
+            .collect();
+        bed.purge("jobs.manual.v1").await.expect("purged");
+        let publish = async |jobs: Vec<Job>| {
+            let jobs: Vec<OutgoingJob> =
+                jobs.into_iter().map(|job| OutgoingJob { job, queue: JobQueue::Manual }).collect();
+            assert!(Publisher::new(queue(&bed)).publish(&jobs, &std::collections::BTreeMap::new()).await.is_complete());
+        };
+        publish(strays).await;
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        wait_for("the strays to be acked", LIMIT, async || {
+            let queue = bed.queue("jobs.manual.v1").await?;
+            Ok((queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(9)).then_some(()))
+        })
+        .await
+        .expect("acked");
+        assert_eq!(bed.count("SELECT COUNT(*) FROM server_resources").await.expect("a count"), 0);
+        let untouched = "SELECT COUNT(*) FROM es_sync_execution_detail
+                         WHERE sync_status = 'pending' AND attempts = 0 AND retry_at IS NULL AND begun = 0";
+        assert_eq!(bed.count(untouched).await.expect("a count"), 3);
+        // Its own jobs fit: as this release writes them, as the one before did.
+        let own = jobs.iter().enumerate().map(|(n, job)| match n {
+            0 => Job { window_to: None, ..job.clone() },
+            _ => job.clone(),
+        });
+        publish(own.collect()).await;
+        let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["success_count"], 3, "{log}");
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rejected_job_comes_again_and_says_that_it_does() {
+    on_bed("rejected", async |bed| {
+        let (api, client, hosts) = ready(&bed, 1).await;
+        client.execute("rejected", &hosts, "6h").await.expect("accepted");
+        let mut consumer = JobConsumer::connect(&queue(&bed), JobQueue::Manual, 100).await.expect("a consumer");
+        for round in 0..3 {
+            let received = consumer.next(|| 0).await.expect("a delivery");
+            assert_eq!(received.redelivered, round > 0, "round {round}");
+            reject(vec![received.acker]).await;
+        }
+        consumer.close().await.expect("closed");
+        api.stop().await.expect("a quiet end");
     })
     .await;
 }

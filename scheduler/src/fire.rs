@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_shared::catch_up::CatchUpWindow;
-use hostsync_shared::database::{self, Fault};
+use hostsync_shared::database::{self, Fault, Refused};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_shared::loops::{LIMIT, Turns};
 use hostsync_shared::metrics::{FireOutcome, Metrics};
@@ -84,7 +84,7 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
         }
         match fired {
             // One bad row holds up no other task.
-            Err(error) if database::fault(&error) != Fault::Down => {
+            Err(error) if !database::fault(&error).is_outage() => {
                 span.in_scope(|| tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired"));
             }
             other => other?,
@@ -258,7 +258,7 @@ async fn insert(
     };
     match executions::insert(connection, &new).await {
         Ok(id) => Ok(Some(id)),
-        Err(error) if database::fault(&error) == Fault::Duplicate => Ok(None),
+        Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => Ok(None),
         Err(error) => Err(error),
     }
 }

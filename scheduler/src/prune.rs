@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_shared::database::{self, Fault};
+use hostsync_shared::database;
 use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::loops::LIMIT_OF_SWEEPS;
 use hostsync_shared::tables::{attempts, details, executions, idempotency_keys, newest_window, searches, statistics};
@@ -68,7 +68,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
             Ok(true) => pruned += 1,
             Ok(false) => return Ok(false),
             // One that cannot be pruned holds up nothing else.
-            Err(error) if database::fault(&error) != Fault::Down => {
+            Err(error) if !database::fault(&error).is_outage() => {
                 tracing::warn!(execution_id = %id, error = %error, "execution {id} cannot be pruned: {error}");
             }
             Err(error) => return Err(error),

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use md5::{Digest as _, Md5};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{Connection, MySqlConnection, MySqlPool};
+use sqlx::{Connection, MySqlConnection, MySqlPool, Row};
 
 use crate::tested::{is_mariadb, release};
 
@@ -69,7 +69,10 @@ pub enum SchemaError {
     Migrate(#[from] MigrateError),
 }
 
-/// A pool that connects when first used, so that a service starts while the database is down.
+/// A pool that connects when first used, so that a service starts while the database is down. A connection is looked at
+/// before it is used again: one that is dead, or whose server has become read-only since (a primary that was demoted and
+/// lives on), is closed, and another is made by the name, which may lead to the new primary by then. That costs what a
+/// ping does. A fresh connection is used wherever it leads, so that reading goes on while there is no primary at all.
 ///
 /// # Errors
 ///
@@ -80,7 +83,14 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
         .max_connections(max_connections)
         .idle_timeout(POOL_IDLE_TIMEOUT)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(leads_to_a_primary(connection)))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                prepare_session(connection).await?;
+                bound_waits_for_tables(connection).await
+            })
+        })
         .connect_lazy_with(options))
 }
 
@@ -114,6 +124,42 @@ async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::E
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A table may be locked as well as a row (`LOCK TABLES`, an `ALTER`, a backup); the server's own bound is a day or a year.
+/// Not for migrations, whose changes wait for the transactions before them.
+async fn bound_waits_for_tables(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let statement = format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT_TIMEOUT.as_secs());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether the server of this connection takes writes from those who may write, as far as its options say. As text: newer
+/// servers know more values than on and off.
+async fn leads_to_a_primary(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql("SELECT CAST(@@global.read_only AS CHAR), CAST(@@global.innodb_read_only AS CHAR)")
+        .fetch_one(connection)
+        .await?;
+    let is_off = |value: String| matches!(value.as_str(), "0" | "OFF");
+    Ok(is_off(row.try_get(0)?) && is_off(row.try_get(1)?))
+}
+
+/// Whether the database takes writes: one that changes nothing is tried and rolled back. A lock in its way is no reason to
+/// say no.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn takes_writes(pool: &MySqlPool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    // Every service may update this table; a server that takes no writes refuses before it looks for rows.
+    let tried = sqlx::query("UPDATE es_sync_execution_log SET waiting_for = waiting_for WHERE id = 0")
+        .execute(&mut *transaction)
+        .await;
+    match tried {
+        Err(error) if fault(&error) != Fault::Conflict => Err(error),
+        _ => transaction.rollback().await,
+    }
 }
 
 /// Checks that the server is new enough and the schema has every migration of this binary.
@@ -224,7 +270,7 @@ pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx
 ///
 /// # Errors
 ///
-/// The work's; after `longest`, what a pool without a free connection says ([`Fault::Down`]).
+/// The work's; after `longest`, what a pool without a free connection says ([`Fault::ConnectionLost`]).
 pub async fn within<T>(
     longest: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -238,57 +284,139 @@ pub fn error_number(error: &sqlx::Error) -> Option<u16> {
     Some(error.number())
 }
 
-/// What a failed statement means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The database is away, full, starting, or does not let us in: wait and try again.
-    Down,
-    /// A deadlock or a lock that another holds for long: run the transaction again.
-    Conflict,
-    /// A unique key.
-    Duplicate,
-    /// The values of this statement: the same statement fails again.
-    Data,
-    /// Anything else: a defect, or a schema that is not ours. No host is to blame.
-    Other,
+/// What the server said, with its number; of any other error, what it says itself. For people: it names the column, the
+/// table or the right, and holds no value that we bound.
+pub fn sentence(error: &sqlx::Error) -> String {
+    match (error.as_database_error(), error_number(error)) {
+        (Some(said), Some(number)) => format!("{} (error {number})", said.message()),
+        _ => error.to_string(),
+    }
 }
 
-/// Classes an error by the server's error number (MySQL reference manual, "Server Error Message Reference"). Only what
-/// is known to be a matter of the values counts as such.
+/// What a failed statement means. Every error is in exactly one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No whole answer, or a server that is full of connections, starting or stopping: on another connection, later.
+    ConnectionLost,
+    /// Something stands in the way that passes: another transaction, a lock, a full disk, a statement that was killed. The
+    /// transaction is run again after a pause, a bounded number of times; then it counts as refused.
+    Conflict,
+    /// The server takes no writes: it was demoted, so this connection leads to the wrong one. It is closed before it is
+    /// used again (see [`connect_lazy`]).
+    ReadOnly,
+    /// The server understood and says no: the same statement fails again. Also whatever nobody thought of.
+    Refused(Refused),
+}
+
+/// What the server says no to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A unique key is in the way.
+    Duplicate,
+    /// The user may not log in: password, host, account, database.
+    Login,
+    /// The user lacks a right; the server's sentence names it and what it is on.
+    Right,
+    /// The statement, its values, or the schema.
+    Statement,
+}
+
+impl Fault {
+    /// Whether any other statement would fail as well, since the server does not let us work: the database is away.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Self::ConnectionLost | Self::ReadOnly | Self::Refused(Refused::Login))
+    }
+}
+
+/// Classes an error by the server's error number (MySQL and MariaDB reference manuals, "Server Error Message Reference" and
+/// "MariaDB Error Code Reference"). What stands in no list is refused.
 pub fn fault(error: &sqlx::Error) -> Fault {
     match error {
-        sqlx::Error::Database(_) => {}
+        sqlx::Error::Database(_) => fault_of_number(error_number(error).unwrap_or_default()),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => return Fault::Down,
-        _ => return Fault::Other,
+        | sqlx::Error::WorkerCrashed => Fault::ConnectionLost,
+        sqlx::Error::Configuration(_) => Fault::Refused(Refused::Login),
+        _ => Fault::Refused(Refused::Statement),
     }
-    match error_number(error).unwrap_or_default() {
-        // lock wait time-out, deadlock, row changed since it was read
-        1205 | 1213 | 1020 => Fault::Conflict,
-        1062 => Fault::Duplicate,
-        // NULL, no default, out of range, cut short, wrong form, too long, overflow, foreign key, check constraint, packet
-        // too large (a smaller batch may fit)
-        1048 | 1153 | 1364 | 1264 | 1265 | 1292 | 1366 | 1406 | 1690 | 1216 | 1452 | 3819 | 4025 => Fault::Data,
-        // disk full, out of memory, too many connections, host blocked, access denied, shutdown, node not ready, table
-        // full, read-only fail-over, query interrupted, connection killed, gone away
-        1021 | 1030 | 1037 | 1040 | 1041 | 1042 | 1044 | 1045 | 1047 | 1053 | 1114 | 1129 | 1142 | 1152 | 1203
-        | 1226 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013 | 3169 | 4031 => Fault::Down,
-        _ => Fault::Other,
+}
+
+fn fault_of_number(number: u16) -> Fault {
+    match number {
+        // Too many connections (of all, of a user, of an hour), no thread, bad handshake, host blocked after errors, shutdown,
+        // network, connection aborted or killed, server offline or not available, idle for too long; 2000 to 2999 are a client's.
+        1040
+        | 1042
+        | 1043
+        | 1053
+        | 1077..=1081
+        | 1129
+        | 1135
+        | 1152
+        | 1156..=1161
+        | 1184
+        | 1203
+        | 1226
+        | 1927
+        | 2000..=2999
+        | 3032
+        | 3168
+        | 3169
+        | 4031 => Fault::ConnectionLost,
+        // Lock wait time-out, deadlock, row or table changed since it was read, too many locks or transactions, NOWAIT, rolled
+        // back by certification, must be prepared again, aborted lock; disk or table full, storage engine, out of memory, too
+        // many prepared statements; query killed or out of its time.
+        1020 | 1021 | 1030 | 1037 | 1038 | 1041 | 1114 | 1197 | 1205 | 1206 | 1213 | 1317 | 1412 | 1461 | 1614
+        | 1615 | 1637 | 1689 | 1969 | 3024 | 3058 | 3101 | 3572 => Fault::Conflict,
+        // The option read-only and its kind, a read-only transaction or mode, a member of a group or a node of a cluster that is
+        // not part of it (any more).
+        1047 | 1290 | 1792 | 1836 | 3100 => Fault::ReadOnly,
+        1022 | 1062 | 1169 | 1586 => Fault::Refused(Refused::Duplicate),
+        // Access denied, unknown database, host not allowed, password expired, plugin, account locked, TLS wanted.
+        1045 | 1049 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 3159 | 3955 | 4151 => {
+            Fault::Refused(Refused::Login)
+        }
+        // On a database, a table, a column, a global right, a routine, a view's.
+        1044 | 1142 | 1143 | 1227 | 1345 | 1356 | 1370 => Fault::Refused(Refused::Right),
+        _ => Fault::Refused(Refused::Statement),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_supported, lock_name};
+    use super::{Fault, Refused, fault_of_number, is_supported, lock_name};
 
     #[test]
     fn a_release_waits_for_the_migration_of_the_one_before_it() {
         // SELECT CONCAT('hostsync.migrate.', MD5('host_sync-数据'))
         assert_eq!(lock_name("host_sync-数据"), "hostsync.migrate.920b40f346b9a3cfe809e98bc9dbc8f5");
+    }
+
+    #[test]
+    fn an_error_that_nobody_thought_of_is_refused() {
+        for number in [0, 1048, 1064, 1364, 1366, 1406, 1526, 1644, 3001, 3819, 5678, 65_535] {
+            assert_eq!(fault_of_number(number), Fault::Refused(Refused::Statement), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_and_a_login_are_refused_and_no_outage_but_for_the_login() {
+        for number in [1044, 1142, 1143, 1227, 1370] {
+            assert_eq!(fault_of_number(number), Fault::Refused(Refused::Right), "{number}");
+            assert!(!fault_of_number(number).is_outage());
+        }
+        assert_eq!(fault_of_number(1045), Fault::Refused(Refused::Login));
+        assert!(fault_of_number(1045).is_outage());
+    }
+
+    #[test]
+    fn a_server_that_was_demoted_is_known_by_its_refusal() {
+        for number in [1290, 1792, 1836, 3100] {
+            assert_eq!(fault_of_number(number), Fault::ReadOnly, "{number}");
+        }
     }
 
     #[test]

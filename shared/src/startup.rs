@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::MySqlPool;
 
-use crate::database::{self, SchemaError};
+use crate::database::{self, Fault, Refused, SchemaError};
 use crate::execution::JobQueue;
 use crate::loops::{LIMIT, Loops};
 use crate::metrics::Metrics;
@@ -70,7 +70,8 @@ pub async fn wait_for_database(
     }
 }
 
-/// Keeps `/readyz` true about the database until the shutdown begins; `heard` is told each time whether it answered.
+/// Keeps `/readyz` true about the database until the shutdown begins: whether it lets us work, which a write that is rolled
+/// back shows. `heard` is told each time.
 pub async fn watch_database(
     pool: MySqlPool,
     readiness: Readiness,
@@ -86,10 +87,10 @@ pub async fn watch_database(
             () = tokio::time::sleep(WATCH_EVERY) => {}
             () = shutdown.stopping() => return,
         }
-        let answered = database::within(LONGEST_ANSWER, sqlx::query("DO 0").execute(&pool)).await;
+        let answered = database::within(LONGEST_ANSWER, database::takes_writes(&pool)).await;
         heard(answered.is_ok());
         match answered {
-            Ok(_) => readiness.set(DATABASE, Ok(())),
+            Ok(()) => readiness.set(DATABASE, Ok(())),
             Err(error) => readiness.set(DATABASE, Err(&unreachable_because(&error))),
         }
     }
@@ -139,11 +140,19 @@ fn unreachable_because(error: &sqlx::Error) -> String {
         }
         sqlx::Error::Tls(_) => "the TLS handshake failed; see ssl-mode and ssl-ca in database.url".to_owned(),
         sqlx::Error::PoolTimedOut => "no connection became free in time".to_owned(),
-        sqlx::Error::Database(error) => {
-            format!(
-                "refused ({}): check the user, the password and the name in database.url",
-                error.code().unwrap_or_default()
-            )
+        sqlx::Error::Database(_) => {
+            let said = database::sentence(error);
+            match database::fault(error) {
+                Fault::ReadOnly => format!(
+                    "this server takes no writes: {said}; after a fail-over the name in database.url must lead to the new primary"
+                ),
+                Fault::Refused(Refused::Login) => {
+                    format!("refused: {said}; check the user, the password and the name in database.url")
+                }
+                Fault::Refused(Refused::Right) => format!("refused: {said}; grant the user of database.url what it lacks"),
+                Fault::Refused(_) => format!("refused: {said}"),
+                Fault::ConnectionLost | Fault::Conflict => said,
+            }
         }
         _ => "does not answer".to_owned(),
     }

@@ -190,6 +190,7 @@ async fn a_job_that_no_queue_takes_is_not_confirmed() {
                 detail_id: DetailId(n),
                 host_ip: "10.0.0.1".to_owned(),
                 attempt: 1,
+                window_to: None,
             },
         };
         let jobs: Vec<OutgoingJob> = (1..=5).map(job).collect();
@@ -306,7 +307,7 @@ async fn rows_of_a_host_list_stand_once_each() {
         details::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
         assert_eq!(details::totals(&mut connection, id).await.expect("totals").0, 2_500);
         let again = details::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
-        assert_eq!(database::fault(&again), database::Fault::Duplicate);
+        assert_eq!(database::fault(&again), database::Fault::Refused(database::Refused::Duplicate));
     })
     .await;
 }

@@ -3,6 +3,7 @@
 //! Owns the consumer and its rebuilding. A lane never gives up: whatever ends the consumer, it connects anew until the
 //! process stops. Deliveries that had only been gathered come again by themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,19 +13,19 @@ use hostsync_shared::execution::JobQueue;
 use hostsync_shared::loops::Turns;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::Readiness;
-use hostsync_shared::queue::{Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, ack_all, give_back};
+use hostsync_shared::queue::{
+    Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, ack_all, give_back, reject,
+};
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::tables::executions::RunScope;
 use hostsync_shared::window::Window;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::batch::{Batch, Delivered, Stopped, Workbench, process, until_the_database_answers};
+use crate::batch::{Batch, Delivered, Workbench, process};
+use crate::commit::{Unfinished, leave_open, until_the_database_answers};
 use crate::database_watch::DatabaseWatch;
 use crate::gather::Gatherer;
 use crate::scopes::Scopes;
-
-/// Deliveries of a message before the one at which it runs alone.
-const SOLO_AFTER: u32 = 2;
 
 /// First and longest pause before a consumer is built anew.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -215,48 +216,46 @@ impl Lane {
             Metrics::global().job_queue_duration(self.settings.queue, on_its_way);
         }
         let execution_id = job.execution_id;
-        let look_up = until_the_database_answers(&self.bench, || self.scopes.get(execution_id));
+        let executions = BTreeSet::from([execution_id]);
+        let look_up = until_the_database_answers(&self.bench, &executions, || self.scopes.get(&job));
         // A job that has not begun waits neither for the end of a long absence nor for that of the process.
         let found = tokio::select! {
             found = self.turns.waiting_for(look_up) => found,
-            () = self.database.lost() => Err(Stopped),
-            () = self.shutdown.stopping() => Err(Stopped),
+            () = self.database.lost() => Err(Unfinished::Stopped),
+            () = self.shutdown.stopping() => Err(Unfinished::Stopped),
         };
         let scope = match found {
             Ok(Some(scope)) => scope,
             Ok(None) => {
-                tracing::debug!(execution_id = %execution_id, "a job of a run that is gone is dropped");
+                tracing::debug!(execution_id = %execution_id, "a job of a run that is gone, or of another under its id, is dropped");
                 Metrics::global().deliveries_dropped(1);
                 ack_all(vec![received.acker]).await;
                 return;
             }
-            Err(Stopped) => {
+            Err(Unfinished::Refused(error)) => {
+                leave_open(&self.bench, std::slice::from_ref(&job), &error).await;
+                ack_all(vec![received.acker]).await;
+                return;
+            }
+            Err(Unfinished::Stopped) => {
                 give_back(vec![received.acker]).await;
                 return;
             }
         };
-        let delivered = Delivered { job, headers: received.headers, acker: received.acker };
-        let gathered = Gathered { scope, delivered, held };
-        if received.earlier_deliveries >= SOLO_AFTER {
-            let slot = Arc::clone(&self.slots).acquire_owned();
-            match self.shutdown.token().run_until_cancelled(self.turns.waiting_for(slot)).await {
-                Some(Ok(permit)) => self.start(vec![gathered], true, permit),
-                _ => give_back(vec![gathered.delivered.acker]).await,
-            }
-        } else {
-            gatherer.push(BatchKey::of(&gathered.scope), gathered, Instant::now());
-        }
+        let (headers, redelivered) = (received.headers, received.redelivered);
+        let delivered = Delivered { job, headers, redelivered, acker: received.acker };
+        gatherer.push(BatchKey::of(&scope), Gathered { scope, delivered, held }, Instant::now());
     }
 
     /// Starts ready batches while slots are free.
     fn dispatch(&self, gatherer: &mut Gatherer<BatchKey, Gathered>) {
         while let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             let Some((_, gathered)) = gatherer.take_ready(Instant::now()) else { return };
-            self.start(gathered, false, permit);
+            self.start(gathered, permit);
         }
     }
 
-    fn start(&self, gathered: Vec<Gathered>, solo: bool, permit: OwnedSemaphorePermit) {
+    fn start(&self, gathered: Vec<Gathered>, permit: OwnedSemaphorePermit) {
         let Some(scope) = gathered.first().map(|first| Arc::clone(&first.scope)) else { return };
         let mut held = Vec::with_capacity(gathered.len());
         let mut deliveries = Vec::with_capacity(gathered.len());
@@ -264,15 +263,17 @@ impl Lane {
             held.push(one.held);
             deliveries.push(one.delivered);
         }
-        let ackers: Vec<Acker> = deliveries.iter().map(|delivered| delivered.acker.clone()).collect();
         let bench = Arc::clone(&self.bench);
         let slot_freed = Arc::clone(&self.slot_freed);
+        let stopping = self.shutdown.token();
         self.shutdown.spawn("batch", async move {
-            // A task of its own, so that a panic costs its batch a redelivery and nothing else.
-            let work = tokio::spawn(async move { process(&bench, Batch { scope, deliveries, solo }).await });
-            if let Err(error) = work.await {
-                tracing::error!(error = %error, "a batch panicked; its jobs are given back");
-                give_back(ackers).await;
+            let batch = Batch { scope: Arc::clone(&scope), deliveries, solo: false };
+            for one in contained(&bench, batch).await {
+                if stopping.is_cancelled() {
+                    give_back(vec![one.acker]).await;
+                } else {
+                    contained(&bench, Batch { scope: Arc::clone(&scope), deliveries: vec![one], solo: true }).await;
+                }
             }
             drop(held);
             drop(permit);
@@ -322,6 +323,21 @@ impl Lane {
         consumer.cancel().await?;
         give_back_gathered(gatherer).await;
         consumer.close().await
+    }
+}
+
+/// Works on a batch in a task of its own, so that a panic costs its jobs a redelivery and nothing else. Returns those that
+/// must run alone.
+async fn contained(bench: &Arc<Workbench>, batch: Batch) -> Vec<Delivered> {
+    let ackers: Vec<Acker> = batch.deliveries.iter().map(|delivered| delivered.acker.clone()).collect();
+    let bench = Arc::clone(bench);
+    match tokio::spawn(async move { process(&bench, batch).await }).await {
+        Ok(alone) => alone,
+        Err(error) => {
+            tracing::error!(error = %error, "a batch panicked; its jobs come again");
+            reject(ackers).await;
+            Vec::new()
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod attempt;
 mod batch;
+mod commit;
+mod crashes;
 mod database_watch;
 mod evidence;
 mod gather;

@@ -1,11 +1,13 @@
 //! What each run reads, remembered: one look-up a run instead of one a job.
 //!
-//! Nothing that is remembered here changes while a run is going.
+//! Nothing that is remembered here changes while a run is going. But a database that was restored gives ids out again: what a
+//! job does not fit is looked up anew.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::queue::Job;
 use hostsync_shared::tables::executions::{self, RunScope};
 use lru::LruCache;
 use sqlx::MySqlPool;
@@ -24,11 +26,14 @@ impl Scopes {
         Self { pool, remembered: Mutex::new(LruCache::new(REMEMBERED)) }
     }
 
-    /// The scope of a run; `None`: there is no such run.
-    pub(crate) async fn get(&self, id: ExecutionId) -> Result<Option<Arc<RunScope>>, sqlx::Error> {
+    /// The scope of a job's run; `None`: there is no such run, or it is not this job's.
+    pub(crate) async fn get(&self, job: &Job) -> Result<Option<Arc<RunScope>>, sqlx::Error> {
+        let id = job.execution_id;
+        let fits = |scope: &RunScope| job.is_of_window(scope.scope.window.to);
         // A poisoned lock means a panic between two cache calls, which leaves the cache whole.
-        if let Some(scope) = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Ok(Some(Arc::clone(scope)));
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone);
+        if let Some(scope) = remembered.filter(|scope| fits(scope)) {
+            return Ok(Some(scope));
         }
         let mut connection = self.pool.acquire().await?;
         let Some(scope) = executions::run_scope(&mut connection, id).await? else {
@@ -36,6 +41,6 @@ impl Scopes {
         };
         let scope = Arc::new(scope);
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(id, Arc::clone(&scope));
-        Ok(Some(scope))
+        Ok(fits(&scope).then_some(scope))
     }
 }

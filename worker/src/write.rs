@@ -123,34 +123,46 @@ async fn write(
     }
     plan.write_resources(connection, scope).await?;
     details::finish(connection, told.worker, &plan.finished).await?;
-    for ((within_ms, reason), (class, ids)) in &plan.clocks {
-        let is_spent = class.is_some();
-        details::set_clock(connection, ids, *within_ms, is_spent, reason).await?;
-        match class {
-            Some(class) => *written.retries.entry(*class).or_default() += ids.len() as u64,
+    for ((within_ms, reason), clock) in &plan.clocks {
+        let ids: Vec<DetailId> = clock.rows.iter().map(|row| row.id).collect();
+        details::set_clock(connection, &ids, *within_ms, clock.class.is_some(), reason).await?;
+        match clock.class {
+            Some(class) => *written.retries.entry(class).or_default() += ids.len() as u64,
             None => written.deferred += ids.len() as u64,
         }
     }
     // Rows of this transaction alone: nobody else locks them.
     attempts::insert(connection, told.worker, &plan.attempts).await?;
     searches::insert(connection, &told.evidence.rows(told.worker, &scope.scope, &plan.searches())).await?;
-    let mut counts: BTreeMap<ExecutionId, (Counts, Option<&str>)> = BTreeMap::new();
+    let mut counts: BTreeMap<ExecutionId, (Counts, Option<String>)> = BTreeMap::new();
     for (row, class) in plan.finished.iter().zip(&plan.classes) {
         let (counts, reason) = counts.entry(row.execution_id).or_default();
         counts.add(row.status);
         if row.status == SyncStatus::Failed {
-            *reason = reason.or(row.error_message.as_deref());
+            let said = row.error_message.as_deref().unwrap_or_default();
+            reason.get_or_insert_with(|| format!("host {}: {said}", row.host_ip));
         }
         *written.finished.entry((row.status, *class)).or_default() += 1;
     }
     for (execution, (counts, reason)) in counts {
-        match executions::count(connection, execution, &counts, reason, false).await? {
+        match executions::count(connection, execution, &counts, reason.as_deref(), false).await? {
             Counted::Going => {}
             Counted::Ended(status) => written.ended.push((execution, status)),
             Counted::Closed => return Ok(Attempted::Closed(execution)),
         }
     }
+    for (execution, reason) in plan.waiting() {
+        executions::set_waiting_for(connection, [execution], &reason).await?;
+    }
     Ok(Attempted::Written(written))
+}
+
+/// Why a run waits whose hosts have a clock.
+fn waits_for(hosts: &[&str], reason: &str) -> String {
+    match hosts {
+        [host] => format!("host {host} waits: {reason}"),
+        hosts => format!("{} hosts wait, such as {}: {reason}", hosts.len(), hosts.first().unwrap_or(&"none")),
+    }
 }
 
 /// Locks the rows of the batch that are open at their job's attempt, in order of id.
@@ -173,10 +185,24 @@ async fn lock_open<'a>(
         .into_iter()
         .filter_map(|row| {
             let resolved = by_id.get(&row.id)?;
-            (row.attempts + 1 == resolved.job.attempt && row.execution_id == resolved.job.execution_id)
-                .then_some((row, *resolved))
+            is_row_of(&row, &resolved.job).then_some((row, *resolved))
         })
         .collect())
+}
+
+/// A job proves whose it is: ids may have been given out again by a database that was restored. The window of the run was
+/// compared when its deliveries were taken.
+fn is_row_of(row: &Open, job: &Job) -> bool {
+    row.attempts + 1 == job.attempt
+        && row.execution_id == job.execution_id
+        && address_key(&row.host_ip) == address_key(&job.host_ip)
+}
+
+/// Rows whose clock is set for the same reason.
+struct Clock {
+    /// Where an attempt is spent.
+    class: Option<ReasonClass>,
+    rows: Vec<Open>,
 }
 
 /// What a transaction is going to write.
@@ -188,7 +214,7 @@ struct Plan {
     /// Rows of the CMDB by address, with the places of their details in `finished`.
     resources: BTreeMap<String, (ServerResource, Vec<usize>)>,
     /// Rows whose clock is set, by longest pause and reason; with a class where an attempt is spent.
-    clocks: BTreeMap<(u64, String), (Option<ReasonClass>, Vec<DetailId>)>,
+    clocks: BTreeMap<(u64, String), Clock>,
     /// Attempts that failed, the last ones of `finished` among them.
     attempts: Vec<FailedAttempt>,
 }
@@ -273,7 +299,22 @@ impl Plan {
     }
 
     fn set_clock(&mut self, row: &Open, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
-        self.clocks.entry((within_ms, reason.to_owned())).or_insert((class, Vec::new())).1.push(row.id);
+        let clock = self.clocks.entry((within_ms, reason.to_owned()));
+        clock.or_insert(Clock { class, rows: Vec::new() }).rows.push(row.clone());
+    }
+
+    /// Why each run waits that has hosts with a clock: the reason of most of them.
+    fn waiting(&self) -> BTreeMap<ExecutionId, String> {
+        let mut hosts: BTreeMap<ExecutionId, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+        for ((_, reason), clock) in &self.clocks {
+            for row in &clock.rows {
+                hosts.entry(row.execution_id).or_default().entry(reason).or_default().push(&row.host_ip);
+            }
+        }
+        let most = |reasons: &BTreeMap<&str, Vec<&str>>| {
+            reasons.iter().max_by_key(|(_, hosts)| hosts.len()).map(|(reason, hosts)| waits_for(hosts, reason))
+        };
+        hosts.iter().filter_map(|(execution, reasons)| Some((*execution, most(reasons)?))).collect()
     }
 
     fn finish(&mut self, row: &Open, host: Option<&PoolHost>, status: SyncStatus, reason: Option<Reason>) -> usize {

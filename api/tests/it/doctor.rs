@@ -282,7 +282,7 @@ async fn a_queue_with_other_arguments_is_told_by_name_and_argument() {
 async fn jobs_that_nobody_consumes_and_dead_letters_are_told() {
     with_bed(async |bed| {
         let (execution_id, detail_id, host_ip) = (ExecutionId(1), DetailId(1), "10.0.0.1".to_owned());
-        let job = Job { execution_id, detail_id, host_ip, attempt: 1 };
+        let job = Job { execution_id, detail_id, host_ip, attempt: 1, window_to: None };
         let jobs = vec![OutgoingJob { job, queue: JobQueue::Manual }; 3];
         assert!(bed.ground.queues().publish(&jobs, &BTreeMap::new()).await.is_complete());
         let said = bed.doctor(&[]).await;

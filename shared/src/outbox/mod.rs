@@ -14,7 +14,7 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::database::{self, Fault};
+use crate::database;
 use crate::execution::ExecutionId;
 use crate::metrics::PublishOutcome;
 use crate::queue::Publisher;
@@ -60,7 +60,7 @@ impl OutboxError {
     /// Whether the same would happen to any other run: the broker or the database is away.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Database(error) => database::fault(error) == Fault::Down,
+            Self::Database(error) => database::fault(error).is_outage(),
             Self::Publish { outcome, .. } => *outcome == PublishOutcome::Failed,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use super::{CarriedOn, Outbox, OutboxError};
 use crate::execution::{ExecutionId, JobQueue};
 use crate::metrics::{Metrics, PublishOutcome};
@@ -18,6 +20,7 @@ impl Outbox {
     /// Publishes from the watermark to the last row. Rows that have an outcome or a clock are passed over.
     pub(super) async fn publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
         let headers = telemetry::current_trace_headers();
+        let window_to = self.window_end(progress.id).await?;
         let mut watermark = progress.published_watermark;
         while watermark < progress.last_detail_id {
             if self.stop.is_cancelled() {
@@ -33,7 +36,7 @@ impl Outbox {
                     .await?
             };
             let is_last = rows.len() < CHUNK_JOBS as usize;
-            let published = self.publish_rows(progress.id, progress.queue, &rows, &headers).await;
+            let published = self.publish_rows(progress.id, window_to, progress.queue, &rows, &headers).await;
             let confirmed_up_to = match published.confirmed {
                 n if n == rows.len() && is_last => progress.last_detail_id,
                 0 => watermark,
@@ -53,19 +56,25 @@ impl Outbox {
         Ok(CarriedOn::Done)
     }
 
+    /// The end of a run's window, by which its jobs prove whose they are.
+    pub(super) async fn window_end(&self, id: ExecutionId) -> Result<Option<DateTime<Utc>>, OutboxError> {
+        Ok(executions::window_end(&mut *self.pool.acquire().await?, id).await?)
+    }
+
     /// Publishes the jobs of some rows of one run.
     pub(super) async fn publish_rows(
         &self,
         execution_id: ExecutionId,
+        window_to: Option<DateTime<Utc>>,
         queue: JobQueue,
         rows: &[Publishable],
         headers: &BTreeMap<String, String>,
     ) -> Published {
         let jobs: Vec<OutgoingJob> = rows
             .iter()
-            .map(|row| OutgoingJob {
-                queue,
-                job: Job { execution_id, detail_id: row.id, host_ip: row.host_ip.clone(), attempt: row.attempts + 1 },
+            .map(|row| {
+                let (host_ip, attempt) = (row.host_ip.clone(), row.attempts + 1);
+                OutgoingJob { queue, job: Job { execution_id, detail_id: row.id, host_ip, attempt, window_to } }
             })
             .collect();
         let report = self.publisher.publish(&jobs, headers).await;

@@ -31,7 +31,8 @@ impl Outbox {
         transaction.commit().await?;
 
         let headers = run.trace_context.as_deref().map(telemetry::trace_headers).unwrap_or_default();
-        let published = self.publish_rows(run.id, run.queue, &due, &headers).await;
+        let window_to = self.window_end(run.id).await?;
+        let published = self.publish_rows(run.id, window_to, run.queue, &due, &headers).await;
         if published.confirmed < ids.len() {
             let mut connection = self.pool.acquire().await?;
             details::set_clock_again(&mut connection, &ids[published.confirmed..], UNPUBLISHED_DELAY_MS).await?;

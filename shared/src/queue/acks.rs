@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 
 /// To ack a delivery or to give it back; only one of them, and once.
 #[derive(Debug, Clone)]
@@ -83,7 +83,19 @@ pub async fn ack_all(ackers: Vec<Acker>) {
 pub async fn give_back(ackers: Vec<Acker>) {
     let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
     join_all(ackers.iter().map(|acker| acker.inner.nack(requeue))).await;
-    for acker in &ackers {
+    forget(&ackers);
+}
+
+/// Gives deliveries back whose worker panicked. Every broker counts a reject towards the delivery limit of the queue, the
+/// last bound; those from 4.0 on do not count a nack. What was settled before the panic stays settled.
+pub async fn reject(ackers: Vec<Acker>) {
+    let requeue = BasicRejectOptions { requeue: true };
+    join_all(ackers.iter().map(|acker| acker.inner.reject(requeue))).await;
+    forget(&ackers);
+}
+
+fn forget(ackers: &[Acker]) {
+    for acker in ackers {
         acker.outstanding.forget(&[acker.tag]);
     }
 }

@@ -44,8 +44,8 @@ pub struct Received {
     pub job: Result<Job, UnreadableJob>,
     /// The raw message.
     pub body: Vec<u8>,
-    /// Deliveries of this message before this one, as the quorum queue counts them.
-    pub earlier_deliveries: u32,
+    /// Whether this message was delivered before, to whomever.
+    pub redelivered: bool,
     /// How long ago it was published, for a first delivery whose publisher said when.
     pub on_its_way: Option<Duration>,
     /// Trace context of the publisher.
@@ -157,9 +157,9 @@ impl JobConsumer {
 impl Received {
     fn new(delivery: lapin::message::Delivery, acker: Acker) -> Self {
         let mut headers = BTreeMap::new();
-        let earlier_deliveries = earlier_deliveries(&delivery);
+        let redelivered = delivery.redelivered;
         let on_its_way = delivery.properties.headers().as_ref().and_then(published_at::elapsed);
-        let on_its_way = on_its_way.filter(|_| !delivery.redelivered);
+        let on_its_way = on_its_way.filter(|_| !redelivered);
         if let Some(table) = delivery.properties.headers() {
             for (name, value) in table {
                 if let AMQPValue::LongString(text) = value {
@@ -168,11 +168,12 @@ impl Received {
             }
         }
         let job = Job::decode(&delivery.data);
-        Self { job, body: delivery.data, earlier_deliveries, on_its_way, headers, acker }
+        Self { job, body: delivery.data, redelivered, on_its_way, headers, acker }
     }
 }
 
-/// Deliveries of a message before this one, as the quorum queue counts them.
+/// Deliveries of a message before this one, as the quorum queue counts them: RabbitMQ 3.10 every return, 4.3 all but those
+/// by nack.
 pub(super) fn earlier_deliveries(delivery: &lapin::message::Delivery) -> u32 {
     let headers = delivery.properties.headers().as_ref();
     headers.and_then(|headers| headers.inner().get("x-delivery-count")).map_or(0, count)

@@ -1,8 +1,13 @@
 //! The job message: one host of one execution, at one attempt.
 //!
-//! The message is a pointer to a detail row; what the run reads stands in the execution's row. Versioned, so that
-//! releases can run side by side.
+//! The message is a pointer to a detail row; what the run reads stands in the execution's row. It proves whose job it is by
+//! the host and the end of the run's window: a database that was restored may give the ids of both rows out again.
+//!
+//! Versioned, so that releases can run side by side: every release passes over fields that it does not know, so one that can
+//! be done without is added under the same version; what cannot be done without makes a new version, which is read by one
+//! release and written by the next.
 
+use chrono::{DateTime, TimeZone as _, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::execution::{DetailId, ExecutionId};
@@ -24,6 +29,8 @@ pub struct Job {
     pub host_ip: String,
     /// From 1; valid while the row is pending with `attempt - 1` attempts spent.
     pub attempt: u32,
+    /// Where the run's window ends, to the millisecond; `None`: published by a release that did not say.
+    pub window_to: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +45,9 @@ struct Wire {
     detail_id: u64,
     host_ip: String,
     attempt: u32,
+    /// In milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window_to: Option<i64>,
 }
 
 /// Why a message is no job.
@@ -60,6 +70,7 @@ impl Job {
             detail_id: self.detail_id.0,
             host_ip: self.host_ip.clone(),
             attempt: self.attempt,
+            window_to: self.window_to.map(|to| to.timestamp_millis()),
         };
         serde_json::to_vec(&wire).unwrap_or_default()
     }
@@ -82,12 +93,26 @@ impl Job {
         if wire.attempt == 0 {
             return Err(UnreadableJob::Malformed("attempt must be 1 or more".to_owned()));
         }
+        let window_to = match wire.window_to {
+            Some(ms) => Some(
+                Utc.timestamp_millis_opt(ms)
+                    .single()
+                    .ok_or_else(|| UnreadableJob::Malformed(format!("window_to: {ms} is no time")))?,
+            ),
+            None => None,
+        };
         Ok(Self {
             execution_id: ExecutionId(wire.execution_id),
             detail_id: DetailId(wire.detail_id),
             host_ip: wire.host_ip,
             attempt: wire.attempt,
+            window_to,
         })
+    }
+
+    /// Whether it may be a job of a run whose window ends then.
+    pub fn is_of_window(&self, to: DateTime<Utc>) -> bool {
+        self.window_to.is_none_or(|said| said.timestamp_millis() == to.timestamp_millis())
     }
 }
 
@@ -96,7 +121,13 @@ mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job { execution_id: ExecutionId(7), detail_id: DetailId(u64::MAX), host_ip: "10.1.1.1".to_owned(), attempt: 3 }
+        Job {
+            execution_id: ExecutionId(7),
+            detail_id: DetailId(u64::MAX),
+            host_ip: "10.1.1.1".to_owned(),
+            attempt: 3,
+            window_to: DateTime::from_timestamp_millis(1_750_000_000_123),
+        }
     }
 
     #[test]
@@ -108,8 +139,25 @@ mod tests {
     fn the_message_is_stable() {
         insta::assert_snapshot!(
             String::from_utf8(job().encode()).expect("UTF-8"),
-            @r#"{"v":1,"execution_id":7,"detail_id":18446744073709551615,"host_ip":"10.1.1.1","attempt":3}"#
+            @r#"{"v":1,"execution_id":7,"detail_id":18446744073709551615,"host_ip":"10.1.1.1","attempt":3,"window_to":1750000000123}"#
         );
+    }
+
+    #[test]
+    fn a_job_of_the_release_before_is_read_and_fits_every_window() {
+        let old = br#"{"v":1,"execution_id":7,"detail_id":18446744073709551615,"host_ip":"10.1.1.1","attempt":3}"#;
+        let read = Job::decode(old).expect("a job");
+        assert_eq!(read, Job { window_to: None, ..job() });
+        assert!(read.is_of_window(DateTime::UNIX_EPOCH));
+        // The message is as that release wrote it but for a field, which it passes over.
+        assert_eq!(read.encode(), old);
+    }
+
+    #[test]
+    fn a_job_fits_its_own_window_alone_to_the_millisecond() {
+        let to = DateTime::from_timestamp_millis(1_750_000_000_123).expect("a time");
+        assert!(job().is_of_window(to) && job().is_of_window(to + chrono::TimeDelta::microseconds(400)));
+        assert!(!job().is_of_window(to + chrono::TimeDelta::milliseconds(1)));
     }
 
     #[test]
@@ -118,6 +166,9 @@ mod tests {
         assert!(matches!(Job::decode(br#"{"v":1}"#), Err(UnreadableJob::Malformed(_))));
         assert!(matches!(Job::decode(&vec![b' '; MAX_BYTES + 1]), Err(UnreadableJob::Malformed(_))));
         assert_eq!(Job::decode(br#"{"v":2,"host":"x"}"#), Err(UnreadableJob::Version(2)));
+        let never =
+            br#"{"v":1,"execution_id":1,"detail_id":1,"host_ip":"x","attempt":1,"window_to":9223372036854775807}"#;
+        assert!(matches!(Job::decode(never), Err(UnreadableJob::Malformed(_))));
         let zero = br#"{"v":1,"execution_id":1,"detail_id":1,"host_ip":"10.0.0.1","attempt":0}"#;
         assert!(matches!(Job::decode(zero), Err(UnreadableJob::Malformed(_))));
     }

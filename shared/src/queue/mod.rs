@@ -20,7 +20,7 @@ use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Queue};
 
-pub use acks::{Acker, ack_all, give_back};
+pub use acks::{Acker, ack_all, give_back, reject};
 pub use consumer::{JobConsumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use inspect::{Broker, Declared, Depth};

@@ -4,6 +4,8 @@
 //! A row is `pending` until it gets exactly one outcome; `attempts` counts the attempts spent, so a job's attempt number
 //! is `attempts + 1`.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
@@ -219,8 +221,6 @@ pub struct Open {
     pub host_ip: String,
     /// Attempts spent.
     pub attempts: u32,
-    /// Whether the mark of a job that runs alone stands.
-    pub solo: bool,
 }
 
 /// Locks those of `ids` that are still pending, in order of id. The caller compares `attempts`.
@@ -232,17 +232,16 @@ pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Re
     let mut open = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new(
-            "SELECT id, execution_id, host_ip, attempts, solo_since IS NOT NULL FROM es_sync_execution_detail
+            "SELECT id, execution_id, host_ip, attempts FROM es_sync_execution_detail
              WHERE sync_status = 'pending' AND id IN ",
         );
         statement.list(chunk.iter().map(|id| id.0)).sql(" ORDER BY id FOR UPDATE");
-        let rows: Vec<(u64, u64, String, u32, bool)> = statement.fetch_all(connection).await?;
-        open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts, solo)| Open {
+        let rows: Vec<(u64, u64, String, u32)> = statement.fetch_all(connection).await?;
+        open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts)| Open {
             id: DetailId(id),
             execution_id: ExecutionId(execution_id),
             host_ip,
             attempts,
-            solo,
         }));
     }
     Ok(open)
@@ -335,14 +334,15 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
                  search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
-                 finished_at = VALUES(finished_at), retry_at = NULL, solo_since = NULL",
+                 finished_at = VALUES(finished_at), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL",
         );
         statement.execute(connection).await?;
     }
     Ok(())
 }
 
-/// Sets the clock of pending rows to a time within `delay_ms` from now (full jitter) and clears their mark. `spend`
+/// Sets the clock of pending rows to a time within `delay_ms` from now (full jitter) and clears what was counted of their
+/// crashes (and the mark `solo_since` of the release before, which runs beside this one). `spend`
 /// spends an attempt; `reason` is kept as the row's last error.
 ///
 /// # Errors
@@ -361,7 +361,7 @@ pub async fn set_clock(
             .value(u32::from(spend))
             .sql(", error_message = ")
             .value(reason)
-            .sql(", solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
+            .sql(", begun = 0, begun_by = NULL, solo_since = NULL, retry_at = UTC_TIMESTAMP(3) + INTERVAL FLOOR(RAND() * ")
             .value(delay_ms * 1_000)
             .sql(") MICROSECOND WHERE sync_status = 'pending' AND id IN ");
         statement.list(chunk.iter().map(|id| id.0));
@@ -394,26 +394,81 @@ pub async fn set_clock_again(
     Ok(())
 }
 
-/// Sets the mark of a job that runs alone.
+/// The batch that counts a job as begun: a new random number each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchToken(pub u64);
+
+impl BatchToken {
+    /// A fresh token.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+/// How often each of these pending jobs was begun by another batch than `by` and not ended; those that never were are left
+/// out. A row that is not at this attempt (from 1) is none of them.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn mark_solo(connection: &mut MySqlConnection, id: DetailId) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE es_sync_execution_detail SET solo_since = UTC_TIMESTAMP(3) WHERE id = ?", id.0)
-        .execute(connection)
-        .await?;
+pub async fn begun(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    attempt: u32,
+    by: BatchToken,
+) -> Result<HashMap<DetailId, u32>, sqlx::Error> {
+    let mut begun = HashMap::new();
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = TextStatement::new("SELECT id, CAST(begun - (begun_by <=> ");
+        statement
+            .value(by.0)
+            .sql(") AS UNSIGNED) FROM es_sync_execution_detail WHERE begun > 0 AND sync_status = 'pending' AND attempts = ")
+            .value(attempt.saturating_sub(1))
+            .sql(" AND id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        let rows: Vec<(u64, u64)> = statement.fetch_all(connection).await?;
+        begun.extend(rows.into_iter().map(|(id, times)| (DetailId(id), u32::try_from(times).unwrap_or(u32::MAX))));
+    }
+    Ok(begun)
+}
+
+/// Counts pending jobs at this attempt (from 1) as begun by a batch: each once, however often this is called.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn begin(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    attempt: u32,
+    by: BatchToken,
+) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET begun = begun + 1, begun_by = ");
+        statement
+            .value(by.0)
+            .sql(" WHERE NOT begun_by <=> ")
+            .value(by.0)
+            .sql(" AND sync_status = 'pending' AND attempts = ")
+            .value(attempt.saturating_sub(1))
+            .sql(" AND id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
+    }
     Ok(())
 }
 
-/// Clears the mark of jobs that are given back unfinished.
+/// Takes back what [`begin`] counted for this batch, where it still stands.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn clear_solo(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<(), sqlx::Error> {
+pub async fn end(connection: &mut MySqlConnection, ids: &[DetailId], by: BatchToken) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET solo_since = NULL WHERE id IN ");
+        let mut statement = TextStatement::new(
+            "UPDATE es_sync_execution_detail SET begun = IF(begun > 0, begun - 1, 0), begun_by = NULL WHERE begun_by = ",
+        );
+        statement.value(by.0).sql(" AND id IN ");
         statement.list(chunk.iter().map(|id| id.0));
         statement.execute(connection).await?;
     }
@@ -460,7 +515,7 @@ pub async fn close(
             .value(status.as_str())
             .sql(", error_message = ")
             .value(reason)
-            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, solo_since = NULL WHERE id IN ");
+            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL WHERE id IN ");
         statement.list(chunk.iter().map(|id| id.0));
         statement.execute(connection).await?;
     }

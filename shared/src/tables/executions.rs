@@ -442,7 +442,7 @@ pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(JobQ
     Ok(rows.into_iter().map(|(queue, us)| (queue.parse().unwrap_or(JobQueue::Bulk), duration(us))).collect())
 }
 
-/// Those of `ids` that take results: running and not closing.
+/// Those of `ids` that take results for a window that ends then: running and not closing.
 ///
 /// # Errors
 ///
@@ -450,13 +450,28 @@ pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(JobQ
 pub async fn going(
     connection: &mut MySqlConnection,
     ids: impl IntoIterator<Item = ExecutionId>,
+    window_to: DateTime<Utc>,
 ) -> Result<HashSet<ExecutionId>, sqlx::Error> {
     let mut statement = TextStatement::new(
         "SELECT id FROM es_sync_execution_log
-         WHERE execution_status = 'running' AND closing_status IS NULL AND id IN ",
+         WHERE execution_status = 'running' AND closing_status IS NULL AND window_to = ",
     );
+    statement.value(window_to).sql(" AND id IN ");
     statement.list(ids.into_iter().map(|id| id.0));
     Ok(statement.fetch_column(connection).await?.into_iter().map(ExecutionId).collect())
+}
+
+/// Where the window of a run ends.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn window_end(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let ends = sqlx::query_scalar("SELECT window_to FROM es_sync_execution_log WHERE id = ?");
+    Ok(ends.bind(id.0).fetch_optional(connection).await?.flatten())
 }
 
 /// What a worker must know of an execution; none of it changes while it runs.
@@ -511,7 +526,7 @@ pub enum Counted {
 
 /// Moves the counters by what this transaction really changed and ends the run when nothing is pending. Exactly one
 /// caller sees [`Counted::Ended`], since the row is locked from here to the commit. `sample_reason` becomes the run's
-/// `error_message` if it has none. A sweeper that closes a run passes `closing = true`, a worker `false`.
+/// `error_message` if it has none. Progress clears why the run waits, unless a host of it waits for its clock. A sweeper that closes a run passes `closing = true`, a worker `false`.
 ///
 /// # Errors
 ///
@@ -562,13 +577,25 @@ pub async fn count(
     if changed == 0 {
         return Ok(Counted::Closed);
     }
-    let status = sqlx::query_scalar!("SELECT execution_status FROM es_sync_execution_log WHERE id = ?", id.0)
-        .fetch_one(connection)
-        .await?;
-    Ok(match status.parse() {
-        Ok(ExecutionStatus::Running) | Err(_) => Counted::Going,
-        Ok(ended) => Counted::Ended(ended),
-    })
+    let (status, waiting): (String, Option<String>) = sqlx::query_as(
+        "SELECT execution_status,
+                (SELECT CONCAT('host ', host_ip, ' waits: ', COALESCE(error_message, '')) FROM es_sync_execution_detail
+                 WHERE execution_id = ? AND retry_at IS NOT NULL LIMIT 1)
+         FROM es_sync_execution_log WHERE id = ?",
+    )
+    .bind(id.0)
+    .bind(id.0)
+    .fetch_one(&mut *connection)
+    .await?;
+    if let Ok(ended) = status.parse::<ExecutionStatus>()
+        && ended != ExecutionStatus::Running
+    {
+        return Ok(Counted::Ended(ended));
+    }
+    if let Some(waiting) = waiting {
+        set_waiting_for(connection, [id], &waiting).await?;
+    }
+    Ok(Counted::Going)
 }
 
 /// Longest `waiting_for`, in characters; what is longer is cut.
@@ -833,6 +860,17 @@ pub async fn repair(
     .execute(connection)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Repairs of a run since its last progress.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn repairs(connection: &mut MySqlConnection, id: ExecutionId) -> Result<u32, sqlx::Error> {
+    let repairs = sqlx::query_scalar("SELECT CAST(repair_count AS UNSIGNED) FROM es_sync_execution_log WHERE id = ?");
+    let repairs: Option<u64> = repairs.bind(id.0).fetch_optional(connection).await?;
+    Ok(u32::try_from(repairs.unwrap_or_default()).unwrap_or(u32::MAX))
 }
 
 /// Whether a run of the task is going, and whether one waits. A retry is none: it repairs what an older run left, for

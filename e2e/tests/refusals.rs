@@ -1,0 +1,296 @@
+//! What a database says no to, and what becomes of a run then: its host spends attempts with the server's own words, its
+//! neighbours and other runs go on, and whatever waits says so.
+
+#![allow(clippy::disallowed_methods, reason = "tests make their documents now")]
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use hostsync_e2e::bed::{Bed, on_bed};
+use hostsync_e2e::client::{Client, wait_for};
+use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::gate::Gate;
+use hostsync_e2e::own_mariadb::OwnMariadb;
+use hostsync_e2e::service::{self, Service};
+use hostsync_shared::database;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// An API and a worker, and a scheduler where retries are to come.
+struct Fleet {
+    services: Vec<Service>,
+    client: Client,
+}
+
+impl Fleet {
+    async fn start(bed: &Bed, hosts: u32) -> Self {
+        bed.add_to_pool((0..hosts).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..hosts).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        Self::over(bed, &[]).await
+    }
+
+    async fn over(bed: &Bed, more: &[(&str, &str)]) -> Self {
+        let config = || bed.config(more).expect("a configuration");
+        let services = vec![
+            service::api(config()).await.expect("an API"),
+            service::scheduler(config()).await.expect("a scheduler"),
+            service::worker(config()).await.expect("a worker"),
+        ];
+        let client = Client::new(&services[0].url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+        Self { services, client }
+    }
+
+    async fn stop(self) {
+        for service in self.services {
+            service.stop().await.expect("a quiet end");
+        }
+    }
+}
+
+fn ip(n: u32) -> String {
+    SampleHost(n).ip()
+}
+
+fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
+    hosts.map(ip).collect()
+}
+
+async fn run(bed: &Bed, statement: String) {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&bed.pool).await.expect("a statement");
+}
+
+/// Until so many hosts have an outcome, and the others wait for their second attempt; returns the run's log then.
+async fn wait_until_waiting(fleet: &Fleet, id: u64, done: u64) -> Value {
+    wait_for("the refused hosts to wait and the others to be done", LIMIT, async || {
+        let log = fleet.client.execution(id).await?;
+        Ok((log["success_count"] == done && log["waiting_for"] != "").then_some(log))
+    })
+    .await
+    .expect("a run that waits")
+}
+
+/// Gives every waiting host its last attempt now, so that the next refusal ends it.
+async fn make_the_next_attempt_the_last(bed: &Bed) {
+    run(
+        bed,
+        "UPDATE es_sync_execution_detail SET attempts = 4, retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL"
+            .to_owned(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn hosts_that_the_database_refuses_spend_their_attempts_with_its_words_and_neighbours_go_on() {
+    on_bed("refusals", async |bed| {
+        let fleet = Fleet::start(&bed, 12).await;
+        // Numbers that stand in some list and numbers that nobody listed, of errors by the server and by a trigger.
+        let numbers = [1644, 5678, 3001, 1526, 1366, 1406, 1142, 65_000];
+        let cases: String = (0_u32..)
+            .zip(numbers)
+            .map(|(n, number)| {
+                let ip = ip(n);
+                format!("IF NEW.ip = '{ip}' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'not {ip}'; END IF; ")
+            })
+            .collect();
+        let trigger = |when: &str| {
+            format!("CREATE TRIGGER refuse_{when} BEFORE {when} ON server_resources FOR EACH ROW BEGIN {cases} END")
+        };
+        run(&bed, trigger("INSERT")).await;
+        run(&bed, trigger("UPDATE")).await;
+        let id = fleet.client.execute("refused", &ips(0..12), "6h").await.expect("accepted");
+        let log = wait_until_waiting(&fleet, id, 4).await;
+        let told = log["waiting_for"].as_str().expect("a text");
+        assert!(told.contains("the database refused to store this host: not 10."), "{told}");
+        // Another run on the same worker is not behind it.
+        let other = fleet.client.execute("healthy", &ips(8..12), "5h").await.expect("accepted");
+        let other = fleet.client.wait_for_end(other, LIMIT).await.expect("an end");
+        assert_eq!(other["execution_status"], "success", "{other}");
+        let log = fleet.client.execution(id).await.expect("a log");
+        assert_eq!((&log["execution_status"], &log["pending_count"]), (&json!("running"), &json!(8)), "{log}");
+
+        make_the_next_attempt_the_last(&bed).await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["success_count"], &log["failed_count"]), (&json!(4), &json!(8)), "{log}");
+        let details = fleet.client.details(id).await.expect("details");
+        for (n, number) in (0_u32..).zip(numbers) {
+            let detail = details.iter().find(|detail| detail["host_ip"] == ip(n)).expect("a detail");
+            let words = format!("the database refused to store this host: not {} (error {number})", ip(n));
+            assert_eq!(detail["error_message"], words, "{detail}");
+        }
+        // The run's own reason names the host that it is of.
+        let reason = log["error_message"].as_str().expect("a reason");
+        assert!(reason.starts_with("host 10.") && reason.contains("refused to store this host"), "{reason}");
+        assert_eq!(log["waiting_for"], "");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_partition_that_is_missing_is_told_and_ends_every_host_by_itself() {
+    on_bed("partition", async |bed| {
+        let fleet = Fleet::start(&bed, 3).await;
+        // A partitioned table has no foreign keys, and its unique keys hold what it is partitioned by.
+        run(
+            &bed,
+            "ALTER TABLE server_resources DROP FOREIGN KEY fk_server_resources_pool;
+             ALTER TABLE server_resources DROP PRIMARY KEY, ADD PRIMARY KEY (id, mon_date);
+             ALTER TABLE server_resources PARTITION BY RANGE COLUMNS (mon_date)
+                 (PARTITION old VALUES LESS THAN ('2000-01-01'))"
+                .to_owned(),
+        )
+        .await;
+        let id = fleet.client.execute("partition", &ips(0..3), "6h").await.expect("accepted");
+        let log = wait_until_waiting(&fleet, id, 0).await;
+        let told = log["waiting_for"].as_str().expect("a text");
+        assert!(told.starts_with("3 hosts wait, such as ") && told.contains("(error 1526)"), "{told}");
+        make_the_next_attempt_the_last(&bed).await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(3)), "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_cmdb_locks_for_long_holds_up_its_own_host_alone() {
+    on_bed("row_lock", async |bed| {
+        let fleet = Fleet::start(&bed, 6).await;
+        let first = fleet.client.execute("first", &ips(0..6), "6h").await.expect("accepted");
+        fleet.client.wait_for_end(first, LIMIT).await.expect("an end");
+        let mut cmdb = bed.pool.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM server_resources WHERE ip = ? FOR UPDATE")
+            .bind(ip(0))
+            .fetch_all(&mut *cmdb)
+            .await
+            .expect("a lock");
+        let id = fleet.client.execute("locked", &ips(0..6), "6h").await.expect("accepted");
+        let log = wait_until_waiting(&fleet, id, 5).await;
+        let told = log["waiting_for"].as_str().expect("a text");
+        assert!(told.contains(&ip(0)) && told.contains("(error 1205)"), "{told}");
+        cmdb.rollback().await.expect("unlocked");
+        run(
+            &bed,
+            "UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL".to_owned(),
+        )
+        .await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["success_count"], &log["waiting_for"]), (&json!(6), &json!("")), "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_as_a_whole_is_told_and_the_run_goes_on_when_it_is_free() {
+    on_bed("table_lock", async |bed| {
+        let fleet = Fleet::start(&bed, 3).await;
+        let mut backup = bed.pool.acquire().await.expect("a connection").detach();
+        sqlx::raw_sql("LOCK TABLES server_resources READ").execute(&mut backup).await.expect("a lock");
+        let id = fleet.client.execute("locked", &ips(0..3), "6h").await.expect("accepted");
+        let log = wait_until_waiting(&fleet, id, 0).await;
+        assert!(log["waiting_for"].as_str().expect("a text").contains("(error 1205)"), "{log}");
+        sqlx::raw_sql("UNLOCK TABLES").execute(&mut backup).await.expect("unlocked");
+        wait_for("the run to end", LIMIT, async || {
+            sqlx::raw_sql("UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL")
+                .execute(&bed.pool)
+                .await?;
+            Ok((fleet.client.execution(id).await?["execution_status"] == "success").then_some(()))
+        })
+        .await
+        .expect("a success");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_whose_attempts_cannot_even_be_recorded_says_so_and_fails_after_as_many_rounds() {
+    on_bed("unrecorded", async |bed| {
+        let fleet = Fleet::start(&bed, 4).await;
+        let ip = ip(0);
+        let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
+        run(
+            &bed,
+            format!(
+                "CREATE TRIGGER refuse_row BEFORE INSERT ON server_resources FOR EACH ROW
+                 BEGIN IF NEW.ip = '{ip}' THEN {signal}; END IF; END"
+            ),
+        )
+        .await;
+        run(&bed, format!("CREATE TRIGGER refuse_attempt BEFORE INSERT ON es_sync_attempt FOR EACH ROW {signal}"))
+            .await;
+        let id = fleet.client.execute("unrecorded", &ips(0..4), "6h").await.expect("accepted");
+        let log = wait_until_waiting(&fleet, id, 3).await;
+        let told = log["waiting_for"].as_str().expect("a text");
+        assert!(told.contains(&ip) && told.contains("read the manual (error 4444)"), "{told}");
+        // The last of its rounds: repaired four times, and silent for so long that the next repair is due.
+        run(
+            &bed,
+            format!(
+                "UPDATE es_sync_execution_log
+                 SET repair_count = 3, execution_time = execution_time - INTERVAL 2 HOUR,
+                     progress_at = progress_at - INTERVAL 2 HOUR, published_at = published_at - INTERVAL 2 HOUR
+                 WHERE id = {id}"
+            ),
+        )
+        .await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["success_count"], &log["failed_count"]), (&json!(3), &json!(1)), "{log}");
+        assert!(log["error_message"].as_str().expect("a reason").contains("read the manual"), "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_primary_that_was_demoted_and_lives_on_is_left_for_the_new_one() {
+    on_bed("demoted", async |bed| {
+        bed.add_to_pool((0..3).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..3).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        let old = OwnMariadb::start(&bed.name).await.expect("a primary");
+        let gate = Gate::to(&old.address).await.expect("a door");
+        let url = format!("mysql://root@{}/{}", gate.address(), bed.name);
+        database::migrate(&url).await.expect("migrated");
+        let fleet = Fleet::over(&bed, &[("HOSTSYNC_DATABASE__URL", &url)]).await;
+        let readyz = async || {
+            let answer = reqwest::get(format!("{}/readyz", fleet.services[0].url())).await?;
+            Ok::<_, anyhow::Error>((answer.status().as_u16(), answer.text().await?))
+        };
+        let enqueue = async || {
+            let body = json!({"task_name": "demoted", "host_ip_list": ips(0..3), "query_time_range": "6h"});
+            fleet.client.send(Method::POST, "/es-sync-execute", Some(&body)).await
+        };
+        // Several connections, so that many lead to the old primary.
+        let several = futures_util::future::join_all((0..8).map(|_| enqueue())).await;
+        assert!(several.into_iter().all(|answer| answer.expect("an answer").0 == 200));
+
+        old.set_read_only(true).await.expect("demoted");
+        wait_for("readiness to say that nothing can be written", LIMIT, async || {
+            let (status, said) = readyz().await?;
+            Ok((status == 503 && said.contains("takes no writes") && said.contains("1290")).then_some(()))
+        })
+        .await
+        .expect("told");
+        assert_eq!(enqueue().await.expect("an answer").0, 503);
+
+        let servers: reqwest::Url = bed.servers.database_url.parse().expect("a URL");
+        gate.lead_to(&format!("127.0.0.1:{}", servers.port().expect("a port")));
+        wait_for("readiness", LIMIT, async || Ok((readyz().await?.0 == 200).then_some(()))).await.expect("ready");
+        // Every connection leads to the new one by now: none is refused, however many there are.
+        let several = futures_util::future::join_all((0..8).map(|_| enqueue())).await;
+        for answer in several {
+            let (status, answer) = answer.expect("an answer");
+            assert_eq!(status, 200, "{answer}");
+            let id = answer["execution_id"].as_u64().expect("an id");
+            let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+            assert_eq!(log["execution_status"], "success", "{log}");
+        }
+        fleet.stop().await;
+    })
+    .await;
+}

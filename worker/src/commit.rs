@@ -1,0 +1,305 @@
+//! Commits the outcomes of a batch, whatever the database says to it.
+//!
+//! While the database is away a batch waits with its jobs in hand, and nothing is held against it. All else is bounded: a
+//! transaction that meets others is run again for a while, one that is refused twice is written host by host, and a host
+//! that is refused alone spends its attempt with the server's own words. What cannot even be recorded is left open: its
+//! message is acked, Repair publishes it anew, later and later, and after as many rounds as a host has attempts its run
+//! fails once.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use hostsync_shared::closing::close_execution;
+use hostsync_shared::database::{self, Fault, fault};
+use hostsync_shared::execution::{ExecutionId, SyncStatus};
+use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
+use hostsync_shared::queue::Job;
+use hostsync_shared::tables::executions::{self, RunScope};
+use hostsync_shared::telemetry;
+use tracing::Instrument;
+
+use crate::attempt::MAX_ATTEMPTS;
+use crate::batch::Workbench;
+use crate::evidence::Evidence;
+use crate::search::{Found, Reason};
+use crate::write::{Outcome, Resolved, Told, Written, write_batch};
+
+/// Pause between two tries while the database is away, or after it lost a connection.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest pause after a transaction that met another; the real one is anything up to it, so that they do not meet again.
+const CONFLICT_PAUSE_MS: u64 = 200;
+
+/// Longest transaction; a database that does not answer at all must not hold a slot for ever.
+const LONGEST_TRANSACTION: Duration = Duration::from_mins(1);
+
+/// Longest wait for saying on a run what it waits for.
+const LONGEST_TELLING: Duration = Duration::from_secs(6);
+
+/// How long a call that waits for the database says nothing.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// Longest time for writing the hosts of a refused batch one by one. Those that were not tried by then come again without
+/// an attempt, and fewer: at least the first of them has an outcome or a spent attempt, so this ends.
+const LONGEST_ONE_BY_ONE: Duration = Duration::from_secs(30);
+
+/// How often a call to the database is made before its answer counts. While the database is away nothing counts.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Refusals until it is refused.
+    refusals: u32,
+    /// Connections lost in the middle until the call itself is to blame.
+    losses: u32,
+    /// Time in which it may meet other transactions, locks, a full disk.
+    conflicts: Duration,
+}
+
+/// Of a batch, and of a look-up: two waits for a lock.
+const PATIENCE: Patience = Patience { refusals: 2, losses: 5, conflicts: Duration::from_secs(10) };
+
+/// Of a host whose batch was refused before: one wait for a lock.
+const PATIENCE_ALONE: Patience = Patience { refusals: 1, losses: 2, conflicts: Duration::from_secs(2) };
+
+/// Why a batch was not finished.
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    /// The process stops: its deliveries go back to the queue.
+    Stopped,
+    /// The database refused what the batch cannot do without: its jobs are left open.
+    Refused(sqlx::Error),
+}
+
+/// Writes outcomes; every job of them has an outcome, a clock, or is left open afterwards.
+pub(crate) async fn commit(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    resolved: &[Resolved],
+) -> Result<(), Unfinished> {
+    let Err(error) = write(bench, scope, evidence, resolved, PATIENCE).await? else { return Ok(()) };
+    let left = match resolved {
+        [one] => vec![refused(one, &error)],
+        several => write_one_by_one(bench, scope, evidence, several, &error).await?,
+    };
+    record(bench, scope, evidence, &left).await
+}
+
+/// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not written.
+async fn write_one_by_one(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    resolved: &[Resolved],
+    error: &sqlx::Error,
+) -> Result<Vec<Resolved>, Unfinished> {
+    let said = database::sentence(error);
+    tracing::warn!(
+        hosts = resolved.len(),
+        "the database refused a batch of {} hosts, which are written one by one: {said}",
+        resolved.len()
+    );
+    let began = Instant::now();
+    let mut left = Vec::new();
+    for one in resolved {
+        if began.elapsed() >= LONGEST_ONE_BY_ONE {
+            let reason =
+                format!("the database did not store its batch, and there was no time to write it alone: {said}");
+            left.push(Resolved { outcome: Outcome::Found(Found::Unavailable(reason)), ..one.clone() });
+        } else if let Err(error) = write(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await? {
+            left.push(refused(one, &error));
+        }
+    }
+    Ok(left)
+}
+
+/// A host that the database refuses alone: its attempt is spent.
+fn refused(one: &Resolved, error: &sqlx::Error) -> Resolved {
+    let said = database::sentence(error);
+    tracing::error!(
+        execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
+        "the database refused to store host {}: {said}", one.job.host_ip
+    );
+    let reason = Reason::new(ReasonClass::Database, format!("the database refused to store this host: {said}"));
+    Resolved { outcome: Outcome::Found(Found::AttemptFailed(reason)), ..one.clone() }
+}
+
+/// Records spent attempts, together if they can be.
+async fn record(bench: &Workbench, scope: &RunScope, evidence: &Evidence, left: &[Resolved]) -> Result<(), Unfinished> {
+    if left.is_empty() || write(bench, scope, evidence, left, PATIENCE).await?.is_ok() {
+        return Ok(());
+    }
+    for one in left {
+        let one = std::slice::from_ref(one);
+        if let Err(error) = write(bench, scope, evidence, one, PATIENCE_ALONE).await? {
+            leave_open(bench, &[one[0].job.clone()], &error).await;
+        }
+    }
+    Ok(())
+}
+
+/// Writes outcomes in one transaction, with patience. `Err`: the database refused them; nothing has been written.
+async fn write(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    resolved: &[Resolved],
+    patience: Patience,
+) -> Result<Result<(), sqlx::Error>, Unfinished> {
+    let mapping = bench.sources.mapping(&scope.scope.mapping);
+    let told = Told { worker: &bench.name, evidence };
+    let executions = executions_of(resolved.iter().map(|resolved| &resolved.job));
+    let transaction = || async {
+        let started = Instant::now();
+        let span = tracing::info_span!("write_batch", hosts = resolved.len());
+        let result = write_batch(&bench.pool, scope, mapping, told, resolved).instrument(span.clone()).await;
+        let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
+        Metrics::global().write(outcome, started.elapsed());
+        if let Err(error) = &result
+            && fault(error) != Fault::Conflict
+        {
+            telemetry::set_failed(&span, error.to_string());
+        }
+        result
+    };
+    match call(bench, &executions, patience, transaction).await {
+        Ok(written) => {
+            report(&written);
+            Ok(Ok(()))
+        }
+        Err(Unfinished::Refused(error)) => Ok(Err(error)),
+        Err(stopped) => Err(stopped),
+    }
+}
+
+/// Calls the database for these runs until it answers, with the patience of a batch.
+pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    bench: &Workbench,
+    executions: &BTreeSet<ExecutionId>,
+    work: impl Fn() -> F,
+) -> Result<T, Unfinished> {
+    call(bench, executions, PATIENCE, work).await
+}
+
+async fn call<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    bench: &Workbench,
+    executions: &BTreeSet<ExecutionId>,
+    patience: Patience,
+    work: impl Fn() -> F,
+) -> Result<T, Unfinished> {
+    let began = Instant::now();
+    let (mut refusals, mut losses, mut has_told) = (0, 0, false);
+    loop {
+        let error = match stoppable(bench, database::within(LONGEST_TRANSACTION, work())).await? {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let class = fault(&error);
+        if class == Fault::Conflict {
+            if began.elapsed() >= patience.conflicts {
+                return Err(Unfinished::Refused(error));
+            }
+            tracing::debug!(error = %error, "a transaction met another and is run again");
+            if began.elapsed() >= SILENCE && !has_told {
+                has_told = true;
+                tell(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
+            }
+            let pause = Duration::from_millis(rand::random_range(0..CONFLICT_PAUSE_MS));
+            stoppable(bench, tokio::time::sleep(pause)).await?;
+            continue;
+        }
+        // Nothing is held against a call while the database lets nobody work.
+        let probe = database::within(LONGEST_TRANSACTION, database::takes_writes(&bench.pool));
+        match stoppable(bench, probe).await? {
+            Err(away) if fault(&away).is_outage() => {
+                tracing::warn!(error = %error, "the database is away; a batch waits for it");
+            }
+            _ if matches!(class, Fault::Refused(_)) => {
+                refusals += 1;
+                if refusals >= patience.refusals {
+                    return Err(Unfinished::Refused(error));
+                }
+                continue;
+            }
+            _ => {
+                losses += 1;
+                tracing::warn!(error = %error, "the database lost a connection in the middle of a batch");
+                if losses >= patience.losses {
+                    return Err(Unfinished::Refused(error));
+                }
+            }
+        }
+        stoppable(bench, tokio::time::sleep(DATABASE_PAUSE)).await?;
+    }
+}
+
+async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Result<T, Unfinished> {
+    bench.stop_hard.run_until_cancelled(work).await.ok_or(Unfinished::Stopped)
+}
+
+/// Says on running executions what they wait for; if that cannot be said either, the log has it.
+async fn tell(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
+    let telling = async {
+        let mut connection = bench.pool.acquire().await?;
+        executions::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await
+    };
+    if let Err(error) = database::within(LONGEST_TELLING, telling).await {
+        tracing::warn!(error = %error, waiting_for, "a run waits, and could not be told so: {waiting_for}");
+    }
+}
+
+/// The database does not even take the record of an attempt. The jobs are acked by the caller and come again by Repair; a
+/// run that has come so often that a host would have no attempt left fails once.
+pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Error) {
+    let said = database::sentence(error);
+    for execution in executions_of(jobs) {
+        let of_run: Vec<&Job> = jobs.iter().filter(|job| job.execution_id == execution).collect();
+        let Some(first) = of_run.first() else { continue };
+        let reason = match of_run.len() {
+            1 => format!("the database refuses to store what became of host {}: {said}", first.host_ip),
+            hosts => {
+                format!("the database refuses to store what became of {hosts} hosts, such as {}: {said}", first.host_ip)
+            }
+        };
+        tracing::error!(execution_id = %execution, "{reason}");
+        let ending = async {
+            let rounds = executions::repairs(&mut *bench.pool.acquire().await?, execution).await?;
+            Ok(rounds + 1 >= MAX_ATTEMPTS
+                && close_execution(&bench.pool, execution, SyncStatus::Failed, &reason).await?)
+        };
+        match database::within(LONGEST_TELLING, ending).await {
+            Ok(true) => {}
+            Ok(false) => tell(bench, &BTreeSet::from([execution]), &reason).await,
+            Err(error) => tracing::warn!(execution_id = %execution, error = %error, "a run could not be failed"),
+        }
+    }
+}
+
+pub(crate) fn executions_of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> BTreeSet<ExecutionId> {
+    jobs.into_iter().map(|job| job.execution_id).collect()
+}
+
+fn report(written: &Written) {
+    let metrics = Metrics::global();
+    let mut failed = 0;
+    for ((status, reason), count) in &written.finished {
+        metrics.jobs_finished(*status, *reason, *count);
+        if *status == SyncStatus::Failed {
+            failed += count;
+        }
+    }
+    for (reason, count) in &written.retries {
+        failed += count;
+        metrics.attempts_failed(*reason, *count);
+        metrics.retries_scheduled(*reason, *count);
+    }
+    if failed > 0 {
+        telemetry::set_failed(&tracing::Span::current(), format!("{failed} hosts failed or spent an attempt"));
+    }
+    metrics.retries_scheduled(ReasonClass::Source, written.deferred);
+    metrics.deliveries_dropped(written.dropped as u64);
+    for (execution, status) in &written.ended {
+        metrics.execution_ended(*status);
+        // Outside of the batch's span, whose count of hosts is not the run's.
+        tracing::info!(parent: None, execution_id = %execution, status = %status, "execution {execution} ended: {status}");
+    }
+}
