@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::state::Api;
 
 /// What a caller may do. An operator may do what a viewer may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Role {
     /// Read.
     Viewer,
@@ -38,6 +38,11 @@ impl Guard {
             operator: config.operator_token.clone(),
             viewer: config.viewer_token.clone(),
         }
+    }
+
+    /// Whether no token is asked for.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// The role that a caller has by its headers.

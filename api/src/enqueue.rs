@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use hostsync_shared::causes::causes;
 use hostsync_shared::database;
 use hostsync_shared::defaults::Source;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_shared::host::HostIp;
 use hostsync_shared::outbox::CarriedOn;
 use hostsync_shared::tables::details;
-use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
+use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope, warnings_of};
 use hostsync_shared::telemetry;
 use hostsync_shared::window::{TimeRange, Window};
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,15 @@ pub(crate) struct Outcome {
     pub(crate) not_in_pool_count: u64,
     pub(crate) cancelled_count: u64,
     pub(crate) pending_count: u64,
+    /// Why it failed or was skipped, or the reason of one of its failed hosts.
+    #[serde(default)]
+    pub(crate) error_message: Option<String>,
+    /// Why it does not go on; empty when it does.
+    #[serde(default)]
+    pub(crate) waiting_for: String,
+    /// What a person should know of it.
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What is stored of a run over hosts that are known.
@@ -444,7 +454,7 @@ fn publish(api: &Api, id: ExecutionId, token: LeaseToken) {
             }
             Err(error) => tracing::warn!(
                 execution_id = %id,
-                error = &error as &dyn std::error::Error,
+                error = %causes(&error),
                 "execution {id} could not be published yet; the scheduler goes on with it"
             ),
         }
@@ -481,6 +491,9 @@ async fn wait(api: &Api, run: &Enqueued) -> Outcome {
         not_in_pool_count: 0,
         cancelled_count: 0,
         pending_count: total_hosts.unwrap_or(0),
+        error_message: None,
+        waiting_for: String::new(),
+        warnings: Vec::new(),
     };
     let Ok(_waiting) = api.waiting.try_acquire() else {
         return seen;
@@ -497,7 +510,7 @@ async fn wait(api: &Api, run: &Enqueued) -> Outcome {
                 Ok(Some(log)) => seen = Outcome::from(&log),
                 // Pruned already, or the database is away.
                 Ok(None) => return,
-                Err(error) => tracing::debug!(execution_id = %id, %error, "a look at a run failed"),
+                Err(error) => tracing::debug!(execution_id = %id, error = %causes(&error), "a look at a run failed"),
             }
         }
     };
@@ -539,6 +552,9 @@ impl From<&ExecutionLog> for Outcome {
             not_in_pool_count: log.not_in_pool_count,
             cancelled_count: log.cancelled_count,
             pending_count: log.pending_count,
+            error_message: log.error_message.clone(),
+            waiting_for: log.waiting_for.clone().unwrap_or_default(),
+            warnings: warnings_of(log.warnings.as_deref()),
         }
     }
 }

@@ -66,6 +66,7 @@ codes! {
     MalformedBody = "malformed_body", BAD_REQUEST, "The body cannot be read at all.";
     Unauthorized = "unauthorized", UNAUTHORIZED, "There is no token, or an unknown one.";
     Forbidden = "forbidden", FORBIDDEN, "The token's role may not do this.";
+    ForeignRequest = "foreign_request", FORBIDDEN, "Without authentication: a browser sends this for a page of somebody else.";
     NotFound = "not_found", NOT_FOUND, "There is nothing at this path.";
     TaskNotFound = "task_not_found", NOT_FOUND, "There is no such task, or it was deleted.";
     ExecutionNotFound = "execution_not_found", NOT_FOUND, "There is no such execution.";
@@ -81,7 +82,8 @@ codes! {
     SourceRefused = "source_refused", BAD_REQUEST, "The source refuses the search: credentials, index pattern or mapping are wrong.";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body or the host file is too large.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body has a content type that is not taken here.";
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many host lists, files, full syncs, probes or event streams at once; see `Retry-After`.";
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many bodies, full syncs, probes or event streams at once; see `Retry-After`.";
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many connections are open; see `Retry-After`.";
     InternalError = "internal_error", INTERNAL_SERVER_ERROR, "A fault of hostsync; its log has more under the id in `x-request-id`.";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is down or busy; see `Retry-After`.";
     SourceUnavailable = "source_unavailable", SERVICE_UNAVAILABLE, "The source is down, busy or gave no whole answer; see `Retry-After`.";
@@ -158,6 +160,17 @@ pub(crate) enum ApiError {
     UnknownToken,
     #[error("a viewer's token may only read; this needs the operator's")]
     Forbidden,
+    #[error(
+        "a page of another site may not do this: without authentication (api.auth is \"none\") a browser may write for \
+         hostsync's own pages alone"
+    )]
+    ForeignPage,
+    #[error(
+        "the host {} is not this machine: without authentication (api.auth is \"none\") hostsync answers here only to \
+         localhost and to addresses, so that no page of another site gets in by a name of its own; let a proxy send \
+         `Host: localhost`, or set tokens", crate::fields::quoted(.0)
+    )]
+    ForeignHost(String),
     #[error("there is nothing at {method} {path}; /openapi.json lists what there is")]
     NoRoute { method: String, path: String },
     #[error("{method} is not possible at {path}; the header `Allow` says what is")]
@@ -192,14 +205,16 @@ pub(crate) enum ApiError {
     TooLarge { what: &'static str, limit_bytes: usize },
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
-    #[error("too many host lists and files are being taken in at the moment; try again in a second")]
+    #[error("too many host lists, files and other bodies are being taken in at the moment; try again in a second")]
     Busy,
     #[error("too many full syncs are looking for their hosts at the moment; try again in a second")]
     TooManyFullSyncs,
     #[error("too many sources are being probed at the moment; try again in a second")]
     TooManyProbes,
-    #[error("too many event streams are open at the moment; try again in a second, or ask for the execution instead")]
+    #[error("too many event streams are open, in all or by you; close one, or ask for the execution instead")]
     TooManyStreams,
+    #[error("too many connections are open at the moment; try again in a second")]
+    TooManyConnections,
     #[error("the database is not available; try again in a few seconds")]
     DatabaseNotReady,
     #[error("the database failed")]
@@ -217,20 +232,6 @@ fn bad_input_message(problems: &Problems) -> String {
         message = format!("{message}; and {left} more");
     }
     message
-}
-
-/// An error with what caused it, in one line. Some errors repeat their cause in their own text; it is told once.
-pub(crate) fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// An error for the log alone, put into the answer's extensions for whoever writes the log.
@@ -255,6 +256,7 @@ impl ApiError {
             Self::MalformedBody(_) => Code::MalformedBody,
             Self::NoToken | Self::UnknownToken => Code::Unauthorized,
             Self::Forbidden => Code::Forbidden,
+            Self::ForeignPage | Self::ForeignHost(_) => Code::ForeignRequest,
             Self::NoRoute { .. } => Code::NotFound,
             Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
             Self::TaskNotFound(_) => Code::TaskNotFound,
@@ -272,6 +274,7 @@ impl ApiError {
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
             Self::Busy | Self::TooManyFullSyncs | Self::TooManyProbes | Self::TooManyStreams => Code::TooManyRequests,
+            Self::TooManyConnections => Code::Overloaded,
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
             Self::Database(error) => match database::fault(error) {
                 DatabaseFault::ConnectionLost
@@ -314,7 +317,7 @@ impl ApiError {
             _ => match self.code() {
                 Code::DatabaseUnavailable => Some((header::RETRY_AFTER, DATABASE_RETRY_AFTER_S.into())),
                 Code::SourceUnavailable => Some((header::RETRY_AFTER, SOURCE_RETRY_AFTER_S.into())),
-                Code::TooManyRequests => Some((header::RETRY_AFTER, BUSY_RETRY_AFTER_S.into())),
+                Code::TooManyRequests | Code::Overloaded => Some((header::RETRY_AFTER, BUSY_RETRY_AFTER_S.into())),
                 _ => None,
             },
         }
@@ -358,12 +361,6 @@ mod tests {
         let error = ApiError::Database(sqlx::Error::RowNotFound);
         assert_eq!(error.code(), Code::InternalError);
         assert!(error.message().contains("x-request-id"));
-    }
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let error = anyhow::anyhow!("refused").context("connecting failed: refused").context("the database failed");
-        assert_eq!(chain(&error), "the database failed: connecting failed: refused");
     }
 
     #[test]

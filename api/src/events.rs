@@ -5,20 +5,28 @@
 //! saw last and hears of it again only if that has changed. Knows no transport but the form of an id.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hostsync_shared::causes::causes;
 use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::tables::executions::{self, ExecutionLog};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
+use crate::auth::Role;
 use crate::enqueue::Outcome;
 use crate::error::ApiError;
 use crate::executions::get;
 use crate::state::Api;
 
-/// Watchers at once in this process. Beyond it they get 429.
-pub(crate) const MAX_WATCHERS: usize = 200;
+/// Watchers at once in this process. A caller may have as many as are left free, so that however many one takes, as many
+/// are there for the others: one alone gets a hundred, two get 66 each. Beyond its share it gets 429.
+const MAX_WATCHERS: usize = 200;
+
+/// Of those, what viewers leave to operators.
+const KEPT_FOR_OPERATORS: usize = 20;
 
 /// Pause between two looks at an execution.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -27,13 +35,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) outcome: Outcome,
-    pub(crate) error_message: Option<String>,
     pub(crate) duration_ms: Option<i64>,
 }
 
 impl Seen {
     fn of(log: ExecutionLog) -> Self {
-        Self { outcome: Outcome::from(&log), error_message: log.error_message, duration_ms: log.duration_ms }
+        Self { outcome: Outcome::from(&log), duration_ms: log.duration_ms }
     }
 
     /// The id of the event that tells this: the same state has the same id, whoever looks.
@@ -47,23 +54,79 @@ impl Seen {
             not_in_pool_count,
             cancelled_count,
             pending_count,
+            waiting_for,
+            error_message: _,
+            warnings: _,
         } = &self.outcome;
         let total = total_hosts.map_or_else(|| "-".to_owned(), |total| total.to_string());
-        format!(
+        let counters = format!(
             "{execution_status}.{total}.{success_count}.{failed_count}.{no_data_count}.{not_in_pool_count}.{cancelled_count}.{pending_count}"
-        )
+        );
+        if waiting_for.is_empty() {
+            return counters;
+        }
+        let mut reason = DefaultHasher::new();
+        waiting_for.hash(&mut reason);
+        format!("{counters}.{:x}", reason.finish())
+    }
+}
+
+/// Who watches, as far as shares are concerned. Behind a proxy all who use the same token are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Caller {
+    pub(crate) role: Role,
+    pub(crate) address: IpAddr,
+}
+
+/// Who has how many seats. Clones are the same.
+#[derive(Debug, Clone, Default)]
+struct Seats(Arc<Mutex<HashMap<Caller, usize>>>);
+
+/// The right to watch, given back when it is dropped.
+#[derive(Debug)]
+struct Seat {
+    seats: Seats,
+    caller: Caller,
+}
+
+impl Seats {
+    fn taken(&self) -> std::sync::MutexGuard<'_, HashMap<Caller, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: the caller has its share.
+    fn take(&self, caller: Caller) -> Option<Seat> {
+        let mut taken = self.taken();
+        let free = MAX_WATCHERS.saturating_sub(taken.values().sum());
+        let free = if caller.role == Role::Viewer { free.saturating_sub(KEPT_FOR_OPERATORS) } else { free };
+        let own = taken.get(&caller).copied().unwrap_or(0);
+        if own >= free {
+            return None;
+        }
+        taken.insert(caller, own + 1);
+        Some(Seat { seats: self.clone(), caller })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken();
+        match taken.get_mut(&self.caller) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(taken.remove(&self.caller)),
+        }
     }
 }
 
 /// Everybody who watches an execution, and the one look for all of them.
 pub(crate) struct Watchers {
-    permits: Arc<Semaphore>,
+    seats: Seats,
     looks: Mutex<HashMap<ExecutionId, watch::Sender<Option<Seen>>>>,
 }
 
 impl Watchers {
     pub(crate) fn new() -> Self {
-        Self { permits: Arc::new(Semaphore::new(MAX_WATCHERS)), looks: Mutex::default() }
+        Self { seats: Seats::default(), looks: Mutex::default() }
     }
 
     fn looks(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, watch::Sender<Option<Seen>>>> {
@@ -76,7 +139,7 @@ pub(crate) struct Watcher {
     states: watch::Receiver<Option<Seen>>,
     last_id: Option<String>,
     is_over: bool,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 /// How a watch begins.
@@ -92,15 +155,18 @@ pub(crate) enum Watch {
 /// # Errors
 ///
 /// No such execution, too many watchers, the database.
-pub(crate) async fn watch(api: &Api, id: ExecutionId, last_id: Option<String>) -> Result<Watch, ApiError> {
-    let Ok(permit) = Arc::clone(&api.watchers.permits).try_acquire_owned() else {
-        return Err(ApiError::TooManyStreams);
-    };
+pub(crate) async fn watch(
+    api: &Api,
+    caller: Caller,
+    id: ExecutionId,
+    last_id: Option<String>,
+) -> Result<Watch, ApiError> {
+    let seat = api.watchers.seats.take(caller).ok_or(ApiError::TooManyStreams)?;
     let first = Seen::of(get(api, id).await?);
     if first.outcome.has_ended() && last_id.as_deref() == Some(&first.event_id()) {
         return Ok(Watch::Over);
     }
-    Ok(Watch::Begun(Watcher { states: subscribe(api, id, first), last_id, is_over: false, _permit: permit }))
+    Ok(Watch::Begun(Watcher { states: subscribe(api, id, first), last_id, is_over: false, _seat: seat }))
 }
 
 /// Joins those who watch the execution; the first one starts the look.
@@ -161,7 +227,7 @@ async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
             }
             // Pruned.
             Ok(None) => break,
-            Err(error) => tracing::debug!(execution_id = %id, %error, "a look at a run failed"),
+            Err(error) => tracing::debug!(execution_id = %id, error = %causes(&error), "a look at a run failed"),
         }
     }
     // Receivers hear the last state and then that there is no more, once this last sender is dropped.
@@ -201,14 +267,48 @@ mod tests {
             not_in_pool_count: 0,
             cancelled_count: 0,
             pending_count: 3 - success_count,
+            error_message: None,
+            waiting_for: String::new(),
+            warnings: Vec::new(),
         };
-        Seen { outcome, error_message: None, duration_ms: None }
+        Seen { outcome, duration_ms: None }
     }
 
     async fn watcher(last_id: Option<&str>) -> (watch::Sender<Option<Seen>>, Watcher) {
         let (sender, states) = watch::channel(Some(seen("running", 1)));
-        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a permit");
-        (sender, Watcher { states, last_id: last_id.map(str::to_owned), is_over: false, _permit: permit })
+        let seat = Seats::default().take(caller(Role::Viewer, 1)).expect("a seat");
+        (sender, Watcher { states, last_id: last_id.map(str::to_owned), is_over: false, _seat: seat })
+    }
+
+    fn caller(role: Role, host: u8) -> Caller {
+        Caller { role, address: [10, 0, 0, host].into() }
+    }
+
+    /// Takes what a caller gets.
+    fn greedy(seats: &Seats, caller: Caller) -> Vec<Seat> {
+        std::iter::from_fn(|| seats.take(caller)).collect()
+    }
+
+    #[test]
+    fn whoever_takes_all_it_gets_leaves_as_much_to_others() {
+        let seats = Seats::default();
+        let alone = greedy(&seats, caller(Role::Operator, 1));
+        assert_eq!(alone.len(), 100);
+        let second = greedy(&seats, caller(Role::Operator, 2));
+        assert_eq!(second.len(), 50);
+        drop(alone);
+        assert_eq!(greedy(&seats, caller(Role::Operator, 2)).len(), 50);
+        drop(second);
+        assert!(seats.taken().is_empty(), "{seats:?}");
+    }
+
+    #[test]
+    fn viewers_however_many_leave_an_operator_its_seats() {
+        let seats = Seats::default();
+        let viewers: Vec<Seat> = (0..=u8::MAX).flat_map(|host| greedy(&seats, caller(Role::Viewer, host))).collect();
+        assert_eq!(viewers.len(), MAX_WATCHERS - KEPT_FOR_OPERATORS);
+        assert!(seats.take(caller(Role::Viewer, 0)).is_none());
+        assert_eq!(greedy(&seats, caller(Role::Operator, 0)).len(), KEPT_FOR_OPERATORS / 2);
     }
 
     #[tokio::test]
@@ -222,6 +322,18 @@ mod tests {
         drop(sender);
         assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.execution_status).as_deref(), Some("success"));
         assert!(watcher.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_hears_why_nothing_moves() {
+        let (sender, mut watcher) = watcher(Some("running.3.1.0.0.0.0.2")).await;
+        let mut waiting = seen("running", 1);
+        waiting.outcome.waiting_for = "the endpoint is closed".to_owned();
+        sender.send_replace(Some(waiting));
+        let heard = watcher.next().await.map(|(_, seen)| seen.outcome.waiting_for);
+        assert_eq!(heard.as_deref(), Some("the endpoint is closed"));
+        sender.send_replace(Some(seen("running", 1)));
+        assert_eq!(watcher.next().await.map(|(id, _)| id).as_deref(), Some("running.3.1.0.0.0.0.2"));
     }
 
     #[tokio::test]

@@ -9,13 +9,20 @@ use std::str::FromStr;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use hostsync_shared::execution::UnknownWord;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use crate::error::{ApiError, FieldError};
 
 /// Most problems reported of one request; the rest is counted.
 pub(crate) const MAX_REPORTED: usize = 100;
+
+/// Most fields of a request, known or not. The largest has a dozen.
+pub(crate) const MAX_FIELDS: usize = 64;
+
+/// Most items of a list: twice the hosts of a run, since repeats are forgiven. An item takes some 70 bytes of memory
+/// however short it is.
+pub(crate) const MAX_ITEMS: usize = 200_000;
 
 /// Most characters of a value that a message repeats.
 const MAX_QUOTED: usize = 60;
@@ -293,7 +300,8 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A JSON object in which no name stands twice.
+/// A JSON object in which no name stands twice, of at most [`MAX_FIELDS`] fields. What no request has is not kept: of an
+/// object in a field, and of a list or an object in a list, it is known only that they were there.
 #[derive(Debug, Default)]
 pub(crate) struct JsonObject(pub(crate) Map<String, Value>);
 
@@ -310,10 +318,14 @@ impl<'de> Deserialize<'de> for JsonObject {
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonObject, A::Error> {
                 let mut map = Map::new();
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                while let Some(name) = access.next_key::<String>()? {
+                    if map.len() == MAX_FIELDS {
+                        return Err(A::Error::custom(format_args!("more than {MAX_FIELDS} fields")));
+                    }
                     if map.contains_key(&name) {
                         return Err(A::Error::custom(format_args!("the field {} is given twice", quoted(&name))));
                     }
+                    let Kept::<true>(value) = access.next_value()?;
                     map.insert(name, value);
                 }
                 Ok(JsonObject(map))
@@ -321,6 +333,71 @@ impl<'de> Deserialize<'de> for JsonObject {
         }
 
         deserializer.deserialize_map(Object)
+    }
+}
+
+/// The value of a field; with `KEEPS_LISTS` false an item of a list. What is nested deeper is read and forgotten.
+struct Kept<const KEEPS_LISTS: bool>(Value);
+
+impl<'de, const KEEPS_LISTS: bool> Deserialize<'de> for Kept<KEEPS_LISTS> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Kept::<KEEPS_LISTS>(Value::Null))
+    }
+}
+
+impl<'de, const KEEPS_LISTS: bool> Visitor<'de> for Kept<KEEPS_LISTS> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(Self(Value::Null))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Self, E> {
+        Ok(Self(Value::Bool(flag)))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self, E> {
+        Ok(Self(number.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self, E> {
+        Ok(Self(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self, E> {
+        Ok(Self(Number::from_f64(number).map_or(Value::Null, Value::Number)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self, E> {
+        Ok(Self(text.into()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self, E> {
+        Ok(Self(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self, A::Error> {
+        let mut items = Vec::new();
+        if !KEEPS_LISTS {
+            while access.next_element::<IgnoredAny>()?.is_some() {}
+        } else {
+            while let Some(Kept::<false>(item)) = access.next_element()? {
+                if items.len() == MAX_ITEMS {
+                    return Err(A::Error::custom(format_args!("a list of more than {MAX_ITEMS} items")));
+                }
+                items.push(item);
+            }
+        }
+        Ok(Self(Value::Array(items)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self, A::Error> {
+        while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self(Value::Object(Map::new())))
     }
 }
 
@@ -404,6 +481,36 @@ mod tests {
                 "tsak: is no field of this request",
             ]
         );
+    }
+
+    #[test]
+    fn what_no_request_has_is_read_and_forgotten() {
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        for (text, expected) in [
+            (r#"{"texts":[["a",[1]],{"b":[2]},"c"]}"#.to_owned(), r#"{"texts":[[],{},"c"]}"#),
+            (r#"{"x":{"y":[1,2,{"z":3}]}}"#.to_owned(), r#"{"x":{}}"#),
+            (format!(r#"{{"x":{deep}}}"#), r#"{"x":[[]]}"#),
+            (
+                r#"{"a":null,"b":-1,"c":1.5,"d":18446744073709551615,"e":true}"#.to_owned(),
+                r#"{"a":null,"b":-1,"c":1.5,"d":18446744073709551615,"e":true}"#,
+            ),
+        ] {
+            let object: JsonObject = serde_json::from_str(&text).expect(&text);
+            assert_eq!(serde_json::Value::Object(object.0).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn fields_items_depth_and_digits_have_a_bound() {
+        let refusal = |text: &str| serde_json::from_str::<JsonObject>(text).expect_err("a refusal").to_string();
+        let many = |count: usize| (0..count).map(|n| format!("\"f{n}\":0")).collect::<Vec<_>>().join(",");
+        assert!(serde_json::from_str::<JsonObject>(&format!("{{{}}}", many(MAX_FIELDS))).is_ok());
+        assert!(refusal(&format!("{{{}}}", many(MAX_FIELDS + 1))).starts_with("more than 64 fields"));
+        let list = |count: usize| format!("{{\"x\":[{}0]}}", "0,".repeat(count - 1));
+        assert!(serde_json::from_str::<JsonObject>(&list(MAX_ITEMS)).is_ok());
+        assert!(refusal(&list(MAX_ITEMS + 1)).starts_with("a list of more than 200000 items"));
+        assert!(refusal(&format!("{{\"x\":{}", "[".repeat(1_000_000))).starts_with("EOF while parsing"));
+        assert!(refusal(&format!("{{\"x\":{}}}", "9".repeat(1_000_000))).starts_with("number out of range"));
     }
 
     #[test]

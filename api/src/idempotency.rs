@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
+use hostsync_shared::causes::causes;
 use hostsync_shared::tables::idempotency_keys::{self, KeyRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -168,7 +169,7 @@ impl IdempotencyKey {
             Ok::<_, ApiError>(idempotency_keys::set_outcome(&mut connection, self.stored(), &outcome).await?)
         };
         if let Err(error) = within_bound(stored).await {
-            tracing::debug!(%error, "the outcome of a run is not kept with its idempotency key");
+            tracing::debug!(error = %causes(&error), "the outcome of a run is not kept with its idempotency key");
         }
     }
 

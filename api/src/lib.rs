@@ -5,6 +5,7 @@
 
 mod asset;
 mod auth;
+mod browser;
 mod console;
 mod docs;
 pub mod doctor;
@@ -36,15 +37,18 @@ mod task_run;
 mod tasks;
 mod timestamp;
 
-use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::body::Bytes;
 use axum::extract::OriginalUri;
 use axum::http::Method;
+use axum::http::header;
 use axum::routing::get;
-use axum::{Json, Router, middleware};
+use axum::{Router, middleware};
+use hostsync_shared::causes::causes;
 use hostsync_shared::config::{Auth, Config};
+use hostsync_shared::connections::{Places, Server};
 use hostsync_shared::database::{self, MIGRATOR, SchemaError};
 use hostsync_shared::operations;
 use hostsync_shared::shutdown::Shutdown;
@@ -55,6 +59,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::error::ApiError;
 use crate::state::Api;
+
+/// Connections for REST and the console. When they are taken, an operator's tools are still answered and everybody else
+/// is told to come back: 600 of 10 KiB are nothing, 600 that send a body wait for one another.
+const PLACES: Places = Places { usual: 600, spare: 50 };
 
 /// Serves on `api.listen` and `api.rpc_listen` until the shutdown begins; then finishes what has begun.
 ///
@@ -102,9 +110,7 @@ pub async fn serve_on(
     let database = readiness::watch_database(api.clone());
     let rpc_server = rpc::serve(api.clone(), rpc_listener);
 
-    let begun = shutdown.clone();
-    let server =
-        axum::serve(listener, router(api)).with_graceful_shutdown(async move { begun.stopping().await }).into_future();
+    let server = Server::http1(router(api.clone())?, router_when_full(api), PLACES).run(listener, shutdown.token());
     tracing::info!(%address, "listening on http://{address}");
     tracing::info!(address = %rpc_address, "listening for gRPC on {rpc_address}");
     if config.api.auth == Auth::None {
@@ -112,9 +118,7 @@ pub async fn serve_on(
     }
     let serving = async {
         tokio::select! {
-            result = async { tokio::try_join!(async { server.await.context("the listener failed") }, rpc_server) } => {
-                result.map(|_| ())
-            }
+            result = async { tokio::try_join!(async { server.await; Ok(()) }, rpc_server) } => result.map(|_| ()),
             () = shutdown.ending(Duration::ZERO) => {
                 tracing::warn!("requests that had begun are given up: the grace period is over");
                 Ok(())
@@ -153,7 +157,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
 
 /// An error with what caused it, in one line.
 pub fn explain(error: &anyhow::Error) -> String {
-    error::chain(error)
+    causes(error.as_ref()).to_string()
 }
 
 /// The OpenAPI document as it is served.
@@ -165,19 +169,35 @@ fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(openapi::base()).nest(routes::BASE_PATH, routes::router())
 }
 
-fn router(api: Api) -> Router {
+fn router(api: Api) -> anyhow::Result<Router> {
     let (routes, document) = documented().split_for_parts();
-    let document = openapi::complete(document);
-    let operator = operations::router(api.readiness.clone(), api.loops.clone(), api.metrics.clone());
-    let operator = operator.method_not_allowed_fallback(method_not_allowed);
-    routes
-        .route("/openapi.json", get(async move || Json(document.clone())))
+    // Written once: every request gets the same bytes.
+    let document = Bytes::from(openapi::complete(document).to_json()?);
+    let router = routes
+        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document.clone())))
         .merge(docs::router())
         .merge(console::router())
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(api.clone())
-        .merge(operator)
+        .merge(operator_router(&api));
+    Ok(layered(router, api))
+}
+
+/// What answers when all connections are taken.
+fn router_when_full(api: Api) -> Router {
+    let router = operator_router(&api).fallback(async || ApiError::TooManyConnections);
+    layered(router, api)
+}
+
+fn operator_router(api: &Api) -> Router {
+    operations::router(api.readiness.clone(), api.loops.clone(), api.metrics.clone())
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+fn layered(router: Router, api: Api) -> Router {
+    router
+        .layer(middleware::from_fn_with_state(api.clone(), browser::guard))
         .layer(middleware::from_fn_with_state(api, observe::observe))
 }
 

@@ -13,10 +13,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use hostsync_shared::causes::causes;
 use hostsync_shared::telemetry;
 use tracing::Instrument as _;
 
-use crate::error::{ApiError, Fault, chain};
+use crate::error::{ApiError, Fault};
 use crate::state::Api;
 
 /// The header with the id of a request; a caller's own is kept if it has a usable form.
@@ -63,14 +64,14 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
         tracing::Span::current().record("status", status.as_u16());
         api.metrics.http_request(method.as_str(), &route, status.as_u16(), elapsed);
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let fault = response.extensions().get::<Fault>().map(|fault| chain(&fault.0));
+        let fault = response.extensions().get::<Fault>().map(|fault| causes(fault.0.as_ref().as_ref()).to_string());
         match fault {
             Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 telemetry::set_failed(&tracing::Span::current(), error.as_str());
                 tracing::warn!(status = status.as_u16(), duration_ms, error, "{method} {route}: the database failed");
             }
             Some(error) => {
-                tracing::error!(status = status.as_u16(), duration_ms, error, "{method} {route} failed: {error}");
+                tracing::error!(status = status.as_u16(), duration_ms, error, "{method} {route} failed");
             }
             None if QUIET_ROUTES.contains(&route.as_str()) => {
                 tracing::debug!(status = status.as_u16(), duration_ms, "{method} {route} -> {status}");

@@ -35,7 +35,9 @@ const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its h
     and, for bad input, `errors` with a message for each field. Unknown fields and query parameters are refused by name; \
     a null is an absent field, and so is an empty query parameter. Times are RFC 3339 in UTC with milliseconds. Lists \
     have `limit` and an opaque `cursor`; `next_cursor` is absent on the last page. Every answer has its id in the header \
-    `x-request-id`.\n\nA token has one of two roles: `viewer` reads, `operator` also writes.\n\nTexts with a form of their \
+    `x-request-id`.\n\nA token has one of two roles: `viewer` reads, `operator` also writes. \
+    Without authentication (`api.auth` is `none`) a browser is refused what it sends for a page of another site: \
+    `foreign_request`.\n\nTexts with a form of their \
     own name it by `format`: `cron` (see `cron_expression` of a task), `time-zone` (an IANA name), `time-range` (`30m`, \
     `24h`, `7d`, `4w`), `catch-up-window` (`30s`, `1m`, `2h`, `7d`), `endpoint` and `mapping` (a configured one), \
     `index-pattern`, `group` (one that the source knows), `ip` (IPv4 or IPv6), `host-file` (addresses line by line), and \
@@ -89,12 +91,13 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         }
         let writing = [&mut item.put, &mut item.post, &mut item.delete];
         for operation in writing.into_iter().flatten() {
-            add_errors(operation, &[Code::Forbidden]);
+            add_errors(operation, &[Code::Forbidden, Code::ForeignRequest]);
             bodies.extend(body_schemas(operation));
         }
         for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
             operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
-            add_errors(operation, &[Code::Unauthorized, Code::InternalError, Code::DatabaseUnavailable]);
+            add_errors(operation, &[Code::Unauthorized, Code::InternalError]);
+            add_errors(operation, &[Code::DatabaseUnavailable, Code::Overloaded]);
             if let Some(RefOr::T(body)) = &mut operation.request_body
                 && body.description.as_deref() == Some(OPTIONAL_BODY)
             {
@@ -147,7 +150,7 @@ fn error_response(code: Code, description: String) -> Response {
     };
     match code {
         Code::Unauthorized => response.header("WWW-Authenticate", header(Type::String, "How to authenticate")),
-        Code::DatabaseUnavailable | Code::SourceUnavailable | Code::TooManyRequests => {
+        Code::DatabaseUnavailable | Code::SourceUnavailable | Code::TooManyRequests | Code::Overloaded => {
             response.header("Retry-After", header(Type::Integer, "Seconds to wait before the next try"))
         }
         _ => response,

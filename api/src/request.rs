@@ -10,10 +10,10 @@ use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, RawPathPara
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt as _;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
 use crate::error::ApiError;
-use crate::fields::{Fields, FromFields, JsonObject, Problems, Submitted, quoted, whole_number};
+use crate::fields::{Fields, FromFields, JsonObject, MAX_FIELDS, Problems, Submitted, quoted, whole_number};
 use crate::host_file::MAX_FILE_BYTES;
 use crate::idempotency::{self, Fingerprint, SentKey};
 use crate::state::Api;
@@ -38,6 +38,20 @@ pub(crate) const MAX_FILE_JSON_BYTES: usize = 2 * MAX_FILE_BYTES + 64 * 1024;
 /// Largest form with a host file: the file, the other fields and the boundaries.
 pub(crate) const MAX_FILE_FORM_BYTES: usize = MAX_FILE_BYTES + 64 * 1024;
 
+/// Bodies of at most [`MAX_TASK_BYTES`] that are being read at once; the next one waits for [`PERMIT_TIMEOUT`] and then
+/// gets 429. Larger ones need an [`EnqueuePermit`].
+pub(crate) const MAX_SMALL_BODIES: usize = 128;
+
+/// Bytes of the bodies with hosts that are being read and stored at once. Reading one takes up to three times its size,
+/// so this keeps all of them below 200 MiB.
+pub(crate) const MAX_ENQUEUE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most fields of a form, the file among them.
+const MAX_PARTS: usize = MAX_FIELDS;
+
+/// What some editors begin a file with, and some programs a body.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Largest id that a request may name: what a signed number of 64 bits holds, as the document says (`int64`).
 pub(crate) const MAX_ID: u64 = i64::MAX.unsigned_abs();
 
@@ -50,11 +64,11 @@ pub(crate) struct JsonBody<T, const MAX_BYTES: usize = MAX_TASK_BYTES>(pub(crate
 impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for JsonBody<T, MAX_BYTES> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType("application/json"));
         }
-        let object = read_json(request, MAX_BYTES).await?;
+        let object = read_json(api, request, MAX_BYTES).await?;
         Ok(Self(Fields::from_json(object).read()))
     }
 }
@@ -68,12 +82,12 @@ pub(crate) struct EnqueueBody<T, const MAX_BYTES: usize = MAX_TASK_BYTES> {
 impl<T: FromFields, const MAX_BYTES: usize> FromRequest<Api> for EnqueueBody<T, MAX_BYTES> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let key = sent_key(request.headers())?;
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType("application/json"));
         }
-        let object = read_json(request, MAX_BYTES).await?;
+        let object = read_json(api, request, MAX_BYTES).await?;
         let key = key.map(|key| SentKey::new(key, of_object(&object)));
         Ok(Self { submitted: Fields::from_json(object).read(), key })
     }
@@ -184,7 +198,7 @@ impl FromRequest<Api> for FileBody {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         if is_json(request.headers()) {
-            return read_json(request, MAX_FILE_JSON_BYTES).await.map(Self::Json);
+            return read_json(api, request, MAX_FILE_JSON_BYTES).await.map(Self::Json);
         }
         if !is_type(request.headers(), "multipart/form-data") {
             return Err(ApiError::UnsupportedMediaType("application/json or multipart/form-data"));
@@ -201,6 +215,9 @@ async fn read_form(request: Request, api: &Api) -> Result<FileBody, ApiError> {
     let mut fields = Vec::new();
     while let Some(part) = form.next_field().await.map_err(|error| form_error(&error))? {
         let name = part.name().unwrap_or_default().to_owned();
+        if fields.len() == MAX_PARTS {
+            return Err(ApiError::MalformedBody(format!("the form has more than {MAX_PARTS} parts")));
+        }
         if name == FILE_PART && file.is_none() {
             let content = part.bytes().await.map_err(|error| form_error(&error))?;
             if content.len() > MAX_FILE_BYTES {
@@ -228,12 +245,16 @@ fn form_error(error: &MultipartError) -> ApiError {
 ///
 /// # Errors
 ///
-/// It is larger, breaks off, or does not arrive within [`BODY_TIMEOUT`].
-pub(crate) async fn read_body(request: Request, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
+/// It is larger, breaks off, or does not arrive within [`BODY_TIMEOUT`]; too many are being read.
+pub(crate) async fn read_body(api: &Api, request: Request, limit_bytes: usize) -> Result<Vec<u8>, ApiError> {
     let too_large = || ApiError::TooLarge { what: "the body", limit_bytes };
     if declared_length(request.headers()).is_some_and(|length| length > limit_bytes) {
         return Err(too_large());
     }
+    let _small = match limit_bytes {
+        0..=MAX_TASK_BYTES => Some(soon(api.small_bodies.acquire()).await?),
+        _ => None,
+    };
     in_time(async {
         let mut bytes = Vec::new();
         let mut chunks = request.into_body().into_data_stream();
@@ -249,9 +270,10 @@ pub(crate) async fn read_body(request: Request, limit_bytes: usize) -> Result<Ve
     .await
 }
 
-async fn read_json(request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
-    let bytes = read_body(request, limit_bytes).await?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+async fn read_json(api: &Api, request: Request, limit_bytes: usize) -> Result<JsonObject, ApiError> {
+    let bytes = read_body(api, request, limit_bytes).await?;
+    let json = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    serde_json::from_slice(json).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "it must be one JSON object",
             _ => "it is not JSON",
@@ -320,29 +342,47 @@ impl FromRequestParts<Api> for NoQuery {
 /// is bounded is the memory that bodies take.
 #[derive(Debug)]
 pub(crate) struct EnqueuePermit {
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
 }
 
 impl EnqueuePermit {
-    /// Waits for it.
+    /// Waits for it. A body that does not say how long it is counts as the largest, `limit_bytes`.
     ///
     /// # Errors
     ///
     /// None is free within [`PERMIT_TIMEOUT`].
-    pub(crate) async fn take(api: &Api) -> Result<Self, ApiError> {
-        let permit = Arc::clone(&api.enqueues).acquire_owned();
-        match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
-            Ok(Ok(permit)) => Ok(Self { _permit: permit }),
-            _ => Err(ApiError::Busy),
-        }
+    pub(crate) async fn take(api: &Api, headers: &HeaderMap, limit_bytes: usize) -> Result<Self, ApiError> {
+        let bytes = declared_length(headers).unwrap_or(limit_bytes).min(limit_bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        soon(async {
+            Ok(Self {
+                _place: Arc::clone(&api.enqueues).acquire_owned().await?,
+                bytes: Arc::clone(&api.enqueue_bytes).acquire_many_owned(bytes).await?,
+            })
+        })
+        .await
+    }
+
+    /// Gives back what a body has not needed that came to `bytes`.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        drop(self.bytes.split(self.bytes.num_permits().saturating_sub(bytes)));
+    }
+}
+
+/// Waits for a permit, not for long.
+async fn soon<T>(permit: impl Future<Output = Result<T, AcquireError>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(PERMIT_TIMEOUT, permit).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(ApiError::Busy),
     }
 }
 
 impl FromRequestParts<Api> for EnqueuePermit {
     type Rejection = ApiError;
 
-    async fn from_request_parts(_: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        Self::take(api).await
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        Self::take(api, &parts.headers, MAX_FILE_JSON_BYTES).await
     }
 }
 

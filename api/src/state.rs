@@ -27,6 +27,7 @@ use crate::error::ApiError;
 use crate::events::Watchers;
 use crate::full_sync::MAX_FULL_SYNCS;
 use crate::probe::MAX_PROBES;
+use crate::request::{MAX_ENQUEUE_BYTES, MAX_SMALL_BODIES};
 use crate::sources::Sources;
 
 /// How often a transaction is run that the database breaks off in favour of another.
@@ -36,8 +37,8 @@ const ATTEMPTS: u32 = 4;
 /// silent is then told like one that is down.
 const DATABASE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Requests whose host list or file is being read and stored at once. Beyond it they get 429, since each may hold some
-/// 30 MiB.
+/// Requests whose host list or file is being read and stored at once. Beyond it they get 429. Their bytes have a bound of
+/// their own ([`MAX_ENQUEUE_BYTES`]).
 const MAX_ENQUEUES: usize = 16;
 
 /// Requests that wait for the end of their run at once. Beyond it they are answered at once.
@@ -61,6 +62,10 @@ pub(crate) struct Inner {
     pub(crate) shutdown: Shutdown,
     /// The right to send in a host list or a file.
     pub(crate) enqueues: Arc<Semaphore>,
+    /// The bytes that those may have.
+    pub(crate) enqueue_bytes: Arc<Semaphore>,
+    /// The right to send in a body without hosts.
+    pub(crate) small_bodies: Semaphore,
     /// The right to store one: half of the connections stay for everybody else.
     pub(crate) stores: Semaphore,
     /// The right to wait for the end of a run.
@@ -104,6 +109,8 @@ impl Api {
             metrics: Metrics::global(),
             shutdown,
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
+            enqueue_bytes: Arc::new(Semaphore::new(MAX_ENQUEUE_BYTES)),
+            small_bodies: Semaphore::new(MAX_SMALL_BODIES),
             stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
             waiting: Semaphore::new(MAX_WAITING),
             full_syncs: Semaphore::new(MAX_FULL_SYNCS),

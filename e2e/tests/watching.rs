@@ -141,7 +141,6 @@ fn confirmed(metrics: &BTreeMap<String, f64>) -> Option<f64> {
 
 #[tokio::test]
 async fn hosts_without_new_data_are_stale_while_their_task_is_enabled() {
-    const STALE: &str = "hostsync_hosts_stale{task=\"stale\"}";
     on_bed("stale", async |bed| {
         bed.add_to_pool((0..5).map(SampleHost)).await.expect("a pool");
         bed.index_last_day((0..3).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
@@ -151,9 +150,10 @@ async fn hosts_without_new_data_are_stale_while_their_task_is_enabled() {
         let client = Client::new(&api.url());
         client.wait_until_ready(LIMIT).await.expect("ready");
         let task = client.create_enabled_task("stale", "*/20 * * * * *", "6h").await.expect("a task");
-        scheduler.wait_for(&[(STALE, Some(2.0))]).await;
+        let stale = format!("hostsync_hosts_stale{{task_id=\"{task}\"}}");
+        scheduler.wait_for(&[(&stale, Some(2.0))]).await;
         client.enable_task(task, false).await.expect("disabled");
-        scheduler.wait_for(&[(STALE, None)]).await;
+        scheduler.wait_for(&[(&stale, None)]).await;
         api.stop().await.expect("a quiet end");
     })
     .await;

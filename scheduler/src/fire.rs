@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_shared::catch_up::CatchUpWindow;
+use hostsync_shared::causes::causes;
 use hostsync_shared::database::{self, Fault, Refused};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_shared::loops::{LIMIT, Turns};
@@ -57,7 +58,7 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>) {
         let sleep = match round(&scheduler, &turns).await {
             Ok(sleep) => sleep,
             Err(error) => {
-                tracing::warn!(error = %error, "fires wait: the database failed");
+                tracing::warn!(error = %causes(&error), "fires wait: the database failed");
                 DATABASE_PAUSE
             }
         };
@@ -80,12 +81,14 @@ async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sq
         let span = tracing::info_span!("fire", task_id = %task);
         let fired = database::within(LONGEST_FIRE, fire(scheduler, *task).instrument(span.clone())).await;
         if let Err(error) = &fired {
-            telemetry::set_failed(&span, error.to_string());
+            telemetry::set_failed(&span, causes(error).to_string());
         }
         match fired {
             // One bad row holds up no other task.
             Err(error) if !database::fault(&error).is_outage() => {
-                span.in_scope(|| tracing::error!(task_id = %task, error = %error, "task {task} cannot be fired"));
+                span.in_scope(
+                    || tracing::error!(task_id = %task, error = %causes(&error), "task {task} cannot be fired"),
+                );
             }
             other => other?,
         }
@@ -127,7 +130,7 @@ async fn fire_locked(
         Ok(schedule) => schedule,
         Err(error) => {
             // Only rows that the API did not write: an expression of the old program that does not parse.
-            tracing::error!(task_id = %task.id, error = %error, "task {} is disabled: its schedule cannot be read", task.id);
+            tracing::error!(task_id = %task.id, error = %causes(&error), "task {} is disabled: its schedule cannot be read", task.id);
             tasks::set_next(connection, task.id, None).await?;
             return Ok(None);
         }
@@ -283,6 +286,6 @@ pub(crate) fn carry_on(scheduler: &Arc<Scheduler>, id: ExecutionId, token: Lease
 /// Says how a stretch of work on a run went.
 pub(crate) fn report(id: ExecutionId, outcome: &Result<CarriedOn, OutboxError>) {
     if let Err(error) = outcome {
-        tracing::warn!(execution_id = %id, error = %error, "execution {id} waits to be published: {error}");
+        tracing::warn!(execution_id = %id, error = %causes(error), "execution {id} waits to be published");
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use hostsync_shared::causes::causes;
 use hostsync_shared::database;
-use hostsync_shared::execution::JobQueue;
+use hostsync_shared::execution::{JobQueue, TaskId};
 use hostsync_shared::loops::LIMIT;
 use hostsync_shared::metrics::{Metrics, QueueName};
 use hostsync_shared::schedule::CronSchedule;
@@ -49,7 +50,7 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>) {
     });
     every(scheduler, "task gauges", SLOW, |scheduler| async move {
         let stale = stale_hosts(&scheduler).await;
-        Metrics::global().stale_hosts(stale.iter().flatten().cloned());
+        Metrics::global().stale_hosts(stale.iter().flatten().copied());
         stale.map(drop)
     });
 }
@@ -70,7 +71,7 @@ fn every<F>(
             // A look has nothing to finish: a stop does not wait for it.
             let looked = owner.shutdown.token().run_until_cancelled(look(Arc::clone(&owner))).await;
             if let Some(Err(error)) = looked {
-                tracing::debug!(error = %error, "the {name} are not known: {error}");
+                tracing::debug!(error = %causes(error.as_ref()), "the {name} are not known");
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -114,19 +115,19 @@ async fn waiting(scheduler: &Scheduler) -> anyhow::Result<Vec<Waiting>> {
     Ok(waiting.collect())
 }
 
-async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(String, u64)>> {
+async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(TaskId, u64)>> {
     let (now, results) = in_time(async {
         let mut connection = scheduler.pool.acquire().await?;
         let now = database::now(&mut connection).await?;
         Ok::<_, sqlx::Error>((now, tasks::last_results(&mut connection, TASKS).await?))
     })
     .await?;
-    let mut stale: Vec<(String, u64)> = results
+    let mut stale: Vec<(TaskId, u64)> = results
         .into_iter()
         .map(|result| {
             let schedule = scheduler.defaults.schedule(&result.cron_expression, &result.time_zone).ok();
             let hosts = stale(&result, schedule.as_ref(), now);
-            (result.task_name, hosts)
+            (TaskId(result.task_id), hosts)
         })
         .collect();
     stale.sort_by_key(|(_, hosts)| Reverse(*hosts));
@@ -154,7 +155,7 @@ mod tests {
 
     fn stale_at(now: &str) -> u64 {
         let result = LastResult {
-            task_name: "nightly".to_owned(),
+            task_id: 7,
             cron_expression: "0 0 * * * *".to_owned(),
             time_zone: String::new(),
             schedule_anchor: None,

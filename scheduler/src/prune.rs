@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use hostsync_shared::causes::causes;
 use hostsync_shared::database;
 use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::loops::LIMIT_OF_SWEEPS;
@@ -43,7 +44,7 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
             // There is more: a busy fleet makes executions faster than a page a minute.
             Ok(Ok(true)) => continue,
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!(error = %error, "pruning goes on later"),
+            Ok(Err(error)) => tracing::warn!(error = %causes(&error), "pruning goes on later"),
             Err(_) => {
                 tracing::info!(
                     "there is much to prune: a round took {} minutes, the next one begins",
@@ -69,7 +70,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
             Ok(false) => return Ok(false),
             // One that cannot be pruned holds up nothing else.
             Err(error) if !database::fault(&error).is_outage() => {
-                tracing::warn!(execution_id = %id, error = %error, "execution {id} cannot be pruned: {error}");
+                tracing::warn!(execution_id = %id, error = %causes(&error), "execution {id} cannot be pruned");
             }
             Err(error) => return Err(error),
         }

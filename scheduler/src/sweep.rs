@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use hostsync_shared::causes::causes;
 use hostsync_shared::closing::{close_execution, close_pending};
 use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus, TaskId};
 use hostsync_shared::loops::LIMIT_OF_SWEEPS;
@@ -72,7 +73,7 @@ fn every<F>(
             };
             tokio::select! {
                 swept = sweep(Arc::clone(&owner)) => if let Err(error) = swept {
-                    tracing::warn!(sweep = name, error = %error, "the {name} goes on later: {error}");
+                    tracing::warn!(sweep = name, error = %causes(&error), "the {name} goes on later");
                 },
                 () = bound => tracing::warn!(sweep = name, "the {name} took too long and starts anew"),
             }
@@ -94,7 +95,7 @@ pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), O
     if error.is_outage() {
         return Err(error);
     }
-    tracing::warn!(execution_id = %id, error = %error, "execution {id} waits: {error}");
+    tracing::warn!(execution_id = %id, error = %causes(&error), "execution {id} waits");
     Ok(())
 }
 
@@ -231,7 +232,7 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
             let ready = match scheduler.publisher.ready_messages(run.queue).await {
                 Ok(ready) => ready,
                 Err(error) => {
-                    tracing::debug!(error = %error, "repair waits for the broker");
+                    tracing::debug!(error = %causes(&error), "repair waits for the broker");
                     return Ok(());
                 }
             };

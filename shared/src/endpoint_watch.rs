@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::causes::causes;
 use crate::config::ElasticsearchConfig;
 use crate::database;
 use crate::elasticsearch::{Endpoint, EndpointError, EndpointSettings};
@@ -84,7 +85,7 @@ impl EndpointWatch {
             turns.turned();
             let Some(refreshed) = stop.run_until_cancelled(self.refresh(&turns)).await else { return };
             if let Err(error) = refreshed {
-                tracing::debug!(error = %error, "the state of the endpoints could not be read");
+                tracing::debug!(error = %causes(&error), "the state of the endpoints could not be read");
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::Value;
 
+use crate::causes::causes;
 use crate::config::{CommonArgs, Config, Service};
 use crate::process::{self, Surroundings};
 use crate::telemetry;
@@ -28,7 +29,7 @@ pub fn healthcheck(service: Service, args: &CommonArgs, surroundings: &Surroundi
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(ask(listens_at(service, &config))));
-    let (is_ready, message) = asked.unwrap_or_else(|error| (false, format!("{error:#}")));
+    let (is_ready, message) = asked.unwrap_or_else(|error| (false, causes(error.as_ref()).to_string()));
     say(&message);
     if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,8 +5,10 @@
 //! this crate and never on each other.
 
 pub mod catch_up;
+pub mod causes;
 pub mod closing;
 pub mod config;
+pub mod connections;
 pub mod database;
 pub mod defaults;
 pub mod elasticsearch;

@@ -6,7 +6,6 @@
 //! needs a token, so a message here must name no secret, no statement and no path.
 
 use std::collections::BTreeMap;
-use std::future::IntoFuture as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +18,17 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, info, warn};
 
+use crate::connections::{Places, Server};
 use crate::loops::Loops;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::shutdown::Shutdown;
 
 /// What `Retry-After` says while the service is not ready, in seconds.
 pub const RETRY_AFTER_S: u64 = 5;
+
+/// Connections to a service that serves nothing more: a kubelet's, a Prometheus's, a person's. As many beyond those get one
+/// answer each.
+const PLACES: Places = Places { usual: 50, spare: 14 };
 
 /// How long requests that have begun may take after the shutdown has begun.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -154,16 +158,11 @@ pub fn standalone_router(readiness: Readiness, loops: Loops, metrics: Metrics) -
 }
 
 /// Serves until the shutdown begins; requests that have begun get two more seconds.
-///
-/// # Errors
-///
-/// The listener fails.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> std::io::Result<()> {
-    let begun = shutdown.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { begun.stopping().await });
+pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    let server = Server::http1(router.clone(), router, PLACES);
     tokio::select! {
-        result = server.into_future() => result,
-        () = async { shutdown.stopping().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
+        () = server.run(listener, shutdown.token()) => {}
+        () = async { shutdown.stopping().await; tokio::time::sleep(LAST_REQUESTS).await } => {}
     }
 }
 
@@ -209,10 +208,7 @@ mod tests {
     use super::*;
 
     /// A server of its own on a free port.
-    async fn served(
-        readiness: &Readiness,
-        shutdown: &Shutdown,
-    ) -> (SocketAddr, tokio::task::JoinHandle<std::io::Result<()>>) {
+    async fn served(readiness: &Readiness, shutdown: &Shutdown) -> (SocketAddr, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = standalone_router(readiness.clone(), Loops::default(), Metrics::detached());
@@ -301,7 +297,7 @@ mod tests {
         let idle = tokio::net::TcpStream::connect(address).await.expect("connected");
         shutdown.begin();
         let result = tokio::time::timeout(LAST_REQUESTS + Duration::from_secs(5), server).await;
-        assert!(matches!(result, Ok(Ok(Ok(())))), "{result:?}");
+        assert!(matches!(result, Ok(Ok(()))), "{result:?}");
         drop(idle);
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::causes::causes;
 use crate::config::{CONFIG_VARIABLE, CommonArgs, Config, Service};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -80,7 +81,7 @@ where
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{name} ends: {error:#}");
+            tracing::error!(error = %causes(error.as_ref()), "{name} ends");
             ExitCode::FAILURE
         }
     };
@@ -91,7 +92,7 @@ where
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    say(&format!("{error:#}"));
+    say(&causes(error.as_ref()).to_string());
     ExitCode::FAILURE
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sqlx::MySqlPool;
 
+use crate::causes::causes;
 use crate::database::{self, Fault, Refused, SchemaError};
 use crate::execution::JobQueue;
 use crate::loops::{LIMIT, Loops};
@@ -109,7 +110,7 @@ pub async fn watch_broker(publisher: Publisher, readiness: Readiness, loops: Loo
         turns.turned();
         let state = match tokio::time::timeout(LONGEST_ANSWER, publisher.ready_messages(JobQueue::Manual)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(causes(&error).to_string()),
             Err(_) => Err(format!("no answer within {} s", LONGEST_ANSWER.as_secs())),
         };
         let pause = if state.is_ok() { BROKER_READY } else { BROKER_AWAY };

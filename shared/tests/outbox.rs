@@ -12,9 +12,13 @@ use hostsync_shared::execution::{
     Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
 };
 use hostsync_shared::host::HostIp;
+use hostsync_shared::loops::Loops;
 use hostsync_shared::metrics::PublishOutcome;
+use hostsync_shared::operations::{Need, Readiness};
 use hostsync_shared::outbox::{CarriedOn, Outbox};
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
+use hostsync_shared::shutdown::Shutdown;
+use hostsync_shared::startup::{RABBITMQ, watch_broker};
 use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope};
 use hostsync_shared::tables::{details, endpoint_state};
 use hostsync_shared::window::{TimeRange, Window};
@@ -308,6 +312,29 @@ async fn rows_of_a_host_list_stand_once_each() {
         assert_eq!(details::totals(&mut connection, id).await.expect("totals").0, 2_500);
         let again = details::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
         assert_eq!(database::fault(&again), database::Fault::Refused(database::Refused::Duplicate));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_in_the_words_of_the_broker() {
+    on_bed("outbox_password", async |bed| {
+        let mut url: url::Url = bed.servers.rabbitmq_url.parse().expect("a URL");
+        url.set_password(Some("wr0ng-secret")).expect("it has a host");
+        let settings = QueueSettings { url: url.into(), ..queue(&bed) };
+        let readiness = Readiness::new([(RABBITMQ, Need::Informational)]);
+        let shutdown = Shutdown::manual(Duration::ZERO);
+        let watch = watch_broker(Publisher::new(settings), readiness.clone(), Loops::new(), shutdown.clone());
+        let watching = tokio::spawn(watch);
+        let message = || readiness.body().checks[RABBITMQ].message.clone();
+        wait_for("the broker has refused", Duration::from_secs(60), async || {
+            Ok(message().contains("ACCESS_REFUSED").then_some(()))
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {}", message()));
+        assert!(!message().contains("wr0ng-secret"), "{}", message());
+        shutdown.begin();
+        watching.await.expect("a quiet end");
     })
     .await;
 }

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use hostsync_shared::causes::causes;
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::database::{self, Fault, fault};
 use hostsync_shared::execution::{ExecutionId, SyncStatus};
@@ -157,7 +158,7 @@ async fn write(
         if let Err(error) = &result
             && fault(error) != Fault::Conflict
         {
-            telemetry::set_failed(&span, error.to_string());
+            telemetry::set_failed(&span, causes(error).to_string());
         }
         result
     };
@@ -198,7 +199,7 @@ async fn call<T, F: Future<Output = Result<T, sqlx::Error>>>(
             if began.elapsed() >= patience.conflicts {
                 return Err(Unfinished::Refused(error));
             }
-            tracing::debug!(error = %error, "a transaction met another and is run again");
+            tracing::debug!(error = %causes(&error), "a transaction met another and is run again");
             if began.elapsed() >= SILENCE && !has_told {
                 has_told = true;
                 tell(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
@@ -211,7 +212,7 @@ async fn call<T, F: Future<Output = Result<T, sqlx::Error>>>(
         let probe = database::within(LONGEST_TRANSACTION, database::takes_writes(&bench.pool));
         match stoppable(bench, probe).await? {
             Err(away) if fault(&away).is_outage() => {
-                tracing::warn!(error = %error, "the database is away; a batch waits for it");
+                tracing::warn!(error = %causes(&error), "the database is away; a batch waits for it");
             }
             _ if matches!(class, Fault::Refused(_)) => {
                 refusals += 1;
@@ -222,7 +223,7 @@ async fn call<T, F: Future<Output = Result<T, sqlx::Error>>>(
             }
             _ => {
                 losses += 1;
-                tracing::warn!(error = %error, "the database lost a connection in the middle of a batch");
+                tracing::warn!(error = %causes(&error), "the database lost a connection in the middle of a batch");
                 if losses >= patience.losses {
                     return Err(Unfinished::Refused(error));
                 }
@@ -243,7 +244,7 @@ async fn tell(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for
         executions::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await
     };
     if let Err(error) = database::within(LONGEST_TELLING, telling).await {
-        tracing::warn!(error = %error, waiting_for, "a run waits, and could not be told so: {waiting_for}");
+        tracing::warn!(error = %causes(&error), waiting_for, "a run waits, and could not be told so: {waiting_for}");
     }
 }
 
@@ -269,7 +270,9 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
         match database::within(LONGEST_TELLING, ending).await {
             Ok(true) => {}
             Ok(false) => tell(bench, &BTreeSet::from([execution]), &reason).await,
-            Err(error) => tracing::warn!(execution_id = %execution, error = %error, "a run could not be failed"),
+            Err(error) => {
+                tracing::warn!(execution_id = %execution, error = %causes(&error), "a run could not be failed")
+            }
         }
     }
 }

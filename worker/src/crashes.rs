@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use hostsync_shared::causes::causes;
 use hostsync_shared::database;
 use hostsync_shared::execution::DetailId;
 use hostsync_shared::queue::Job;
@@ -111,6 +112,6 @@ pub(crate) async fn end(bench: &Workbench, begun: &[DetailId], token: BatchToken
         details::end(&mut connection, begun, token).await
     };
     if let Err(error) = database::within(LONGEST_TAKING_BACK, taken_back).await {
-        tracing::warn!(error = %error, "jobs that end in order stay counted as begun; they run alone once");
+        tracing::warn!(error = %causes(&error), "jobs that end in order stay counted as begun; they run alone once");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
+use hostsync_shared::causes::causes;
 use hostsync_shared::execution::JobQueue;
 use hostsync_shared::loops::Turns;
 use hostsync_shared::metrics::Metrics;
@@ -172,10 +173,9 @@ impl Lane {
     }
 
     fn say_down(&self, error: &QueueError) {
-        let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
         let queue = self.settings.queue;
-        tracing::warn!(queue = %queue, error = %error, cause, "the consumer of the {queue} queue is built anew");
-        self.readiness.set(readiness_of(queue), Err(&error.to_string()));
+        tracing::warn!(queue = %queue, error = %causes(error), "the consumer of the {queue} queue is built anew");
+        self.readiness.set(readiness_of(queue), Err(&causes(error).to_string()));
     }
 
     async fn consume(&self, mut consumer: JobConsumer) -> Result<(), QueueError> {
@@ -294,7 +294,7 @@ impl Lane {
                     ack_all(vec![acker]).await;
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "a dead letter could not be published; the message stays where it is");
+                    tracing::warn!(error = %causes(&error), "a dead letter could not be published; the message stays where it is");
                     give_back(vec![acker]).await;
                 }
             }
@@ -334,7 +334,7 @@ async fn contained(bench: &Arc<Workbench>, batch: Batch) -> Vec<Delivered> {
     match tokio::spawn(async move { process(&bench, batch).await }).await {
         Ok(alone) => alone,
         Err(error) => {
-            tracing::error!(error = %error, "a batch panicked; its jobs come again");
+            tracing::error!(error = %causes(&error), "a batch panicked; its jobs come again");
             reject(ackers).await;
             Vec::new()
         }

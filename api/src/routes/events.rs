@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::Stream;
 use futures_util::stream;
+use hostsync_shared::connections::Ends;
 use hostsync_shared::execution::ExecutionId;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -16,9 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answers::execution_status;
-use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
-use crate::events::{self, Seen, Watch, Watcher};
+use crate::events::{self, Caller, Seen, Watch, Watcher};
 use crate::request::{NoQuery, PathId};
 use crate::state::Api;
 
@@ -62,6 +63,9 @@ pub(crate) struct ExecutionState {
     /// Why it failed or was skipped, or the reason of one of its failed hosts.
     #[schema(required = true)]
     error_message: Option<String>,
+    /// Why it does not go on; empty when it does.
+    #[schema(examples(""))]
+    waiting_for: String,
     /// Null while it is going.
     #[schema(required = true, examples(5_200))]
     duration_ms: Option<i64>,
@@ -84,7 +88,7 @@ pub(crate) struct ExecutionEvent {
 
 impl ExecutionState {
     fn new(id: ExecutionId, seen: Seen) -> Self {
-        let Seen { outcome, error_message, duration_ms } = seen;
+        let Seen { outcome, duration_ms } = seen;
         Self {
             execution_id: id.0,
             execution_status: outcome.execution_status,
@@ -95,9 +99,21 @@ impl ExecutionState {
             not_in_pool_count: outcome.not_in_pool_count,
             cancelled_count: outcome.cancelled_count,
             pending_count: outcome.pending_count,
-            error_message,
+            error_message: outcome.error_message,
+            waiting_for: outcome.waiting_for,
             duration_ms,
         }
+    }
+}
+
+/// Whoever may read.
+impl FromRequestParts<Api> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let role = api.guard.role(&parts.headers)?;
+        let ends = parts.extensions.get::<Ends>().ok_or_else(|| anyhow::anyhow!("a request came by no connection"))?;
+        Ok(Self { role, address: ends.remote.ip().to_canonical() })
     }
 }
 
@@ -128,12 +144,12 @@ pub(crate) struct LastEventIdHeader {
          body = ExecutionEvent, example = "event: progress\nid: running.2.1.0.0.0.0.1\ndata: {\"execution_id\":12,…}\n\n"),
         (status = 204, description = "It has ended, and `Last-Event-ID` is that of its end"),
         (status = 404, description = "There is no such execution: `execution_not_found`", body = ErrorBody),
-        (status = 429, description = "Too many event streams at once: `too_many_requests`", body = ErrorBody,
+        (status = 429, description = "Too many event streams, in all or by this caller, who may have as many as are left free: `too_many_requests`", body = ErrorBody,
          headers(("Retry-After" = u64, description = "Seconds to wait before the next try"))),
     ),
 )]
 async fn watch_execution(
-    _: Viewer,
+    caller: Caller,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
@@ -141,7 +157,7 @@ async fn watch_execution(
 ) -> Result<Response, ApiError> {
     let id = ExecutionId(id);
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let watcher = match events::watch(&api, id, last_id).await? {
+    let watcher = match events::watch(&api, caller, id, last_id).await? {
         Watch::Begun(watcher) => watcher,
         Watch::Over => return Ok(StatusCode::NO_CONTENT.into_response()),
     };

@@ -189,7 +189,7 @@ impl FileBody {
     }
 }
 
-/// A run that was accepted. The counters are there after `wait_seconds` alone.
+/// A run that was accepted. The counters and what comes with them are there after `wait_seconds` alone.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunAccepted {
     /// Always true.
@@ -236,6 +236,17 @@ pub(crate) struct RunAccepted {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pending_count: Option<u64>,
+    /// Why it failed or was skipped, or the reason of one of its failed hosts; null when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<Option<String>>,
+    /// Why it does not go on; empty when it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    waiting_for: Option<String>,
+    /// What a person should know of it, at most 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warnings: Option<Vec<String>>,
     /// The lines of the file that are no addresses, at most 1,000; with a file alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -270,6 +281,9 @@ impl RunAccepted {
             not_in_pool_count: count(|outcome| outcome.not_in_pool_count),
             cancelled_count: count(|outcome| outcome.cancelled_count),
             pending_count: count(|outcome| outcome.pending_count),
+            error_message: outcome.map(|outcome| outcome.error_message.clone()),
+            waiting_for: outcome.map(|outcome| outcome.waiting_for.clone()),
+            warnings: outcome.map(|outcome| outcome.warnings.clone()),
             invalid_lines,
             invalid_line_count: invalid_line_count.map(|count| count as u64),
         }

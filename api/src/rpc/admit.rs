@@ -1,7 +1,8 @@
 //! What a call is admitted by, before its message is decoded: its token, the right to send in hosts, its size.
 //!
 //! Owns the list of calls with the role that each needs, and the caller's deadline. The whole request is read here, so
-//! that one that never arrives holds nothing for long; what is wrong with it is told by the call, in its own answer.
+//! that one that never arrives holds nothing for long, and it is decoded only if what comes of it has a bound; what is
+//! wrong with it is told by the call, in its own answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 
+use super::frame::{self, FRAME_HEADER_BYTES};
 use super::{MAX_REQUEST_BYTES, answer};
 use crate::auth::Role;
 use crate::enqueue::MAX_WAIT_S;
 use crate::error::ApiError;
-use crate::request::{EnqueuePermit, read_body};
+use crate::request::{EnqueuePermit, MAX_TASK_BYTES, read_body};
 use crate::state::Api;
 
 /// One method of the service.
@@ -31,6 +33,13 @@ pub(super) struct Call {
 
 const fn call(name: &'static str, role: Role, brings_hosts: bool) -> Call {
     Call { name, role, brings_hosts }
+}
+
+impl Call {
+    /// Largest message, in bytes.
+    const fn limit_bytes(&self) -> usize {
+        if self.brings_hosts { MAX_REQUEST_BYTES } else { MAX_TASK_BYTES - FRAME_HEADER_BYTES }
+    }
 }
 
 /// Every method, as in the document.
@@ -53,9 +62,6 @@ pub(super) fn call_at(path: &str) -> Option<&'static Call> {
     let (service, name) = path.strip_prefix('/')?.split_once('/')?;
     CALLS.iter().find(|call| service == super::SERVICE && name == call.name)
 }
-
-/// Bytes before a message: a flag and a length.
-const FRAME_HEADER_BYTES: usize = 5;
 
 /// A message without any field.
 const EMPTY_MESSAGE: [u8; FRAME_HEADER_BYTES] = [0; FRAME_HEADER_BYTES];
@@ -119,14 +125,22 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     }
     let mut admission = Admission::new(request.headers(), Instant::now());
     let (mut parts, body) = request.into_parts();
+    let limit_bytes = call.limit_bytes();
     let read = async {
-        let permit = if call.brings_hosts { Some(EnqueuePermit::take(&api).await?) } else { None };
+        let mut permit = match call.brings_hosts {
+            true => Some(EnqueuePermit::take(&api, &parts.headers, limit_bytes).await?),
+            false => None,
+        };
         let request = Request::from_parts(parts.clone(), body);
-        let bytes = read_body(request, MAX_REQUEST_BYTES + FRAME_HEADER_BYTES).await.map_err(|error| match error {
-            ApiError::TooLarge { .. } => ApiError::TooLarge { what: "the request", limit_bytes: MAX_REQUEST_BYTES },
+        let bytes = read_body(&api, request, limit_bytes + FRAME_HEADER_BYTES).await.map_err(|error| match error {
+            ApiError::TooLarge { .. } => ApiError::TooLarge { what: "the request", limit_bytes },
             other => other,
         })?;
-        Ok((permit, bytes))
+        let frame = frame::plain(bytes, &parts.headers, limit_bytes)?;
+        if let Some(permit) = &mut permit {
+            permit.keep(frame.len());
+        }
+        Ok((permit, frame))
     };
     let body = match read.await {
         Ok((permit, bytes)) => {
@@ -138,6 +152,7 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
             Body::from(&EMPTY_MESSAGE[..])
         }
     };
+    parts.headers.remove(frame::ENCODING);
     parts.extensions.insert(admission);
     next.run(Request::from_parts(parts, body)).await
 }

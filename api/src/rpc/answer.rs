@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use hostsync_shared::causes::causes;
 use prost::Message;
 use tonic::Status;
 
 use super::proto;
-use crate::error::{ApiError, chain};
+use crate::error::ApiError;
 
 /// Largest answer, in bytes: clients take 4 MiB unless told otherwise.
 const MAX_ANSWER_BYTES: usize = 3 * 1024 * 1024;
@@ -56,7 +57,7 @@ pub(super) struct Fault(anyhow::Error);
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&chain(&self.0))
+        causes(self.0.as_ref()).fmt(f)
     }
 }
 

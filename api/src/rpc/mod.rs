@@ -6,6 +6,7 @@
 mod admit;
 mod answer;
 mod convert;
+mod frame;
 mod observe;
 mod run;
 mod service;
@@ -25,13 +26,11 @@ mod proto {
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::middleware;
+use hostsync_shared::connections::Server;
 use tokio::net::TcpListener;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -45,12 +44,11 @@ const MAX_REQUEST_BYTES: usize = 9 * 1024 * 1024;
 /// The descriptors of `proto/cmpool.proto`, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cmpool.bin"));
 
-/// A connection that has been silent so long is asked whether it lives, and is closed if it does not answer in time.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest request to the services of health and reflection, which need no token.
+const MAX_OPEN_REQUEST_BYTES: usize = 16 * 1024;
 
-/// Calls of one connection at a time; a client waits before it begins another.
-const MAX_STREAMS: u32 = 1_000;
+/// Connections at once; further ones are closed. A client needs one for all its calls.
+const MAX_CONNECTIONS: usize = 200;
 
 /// Pause between two looks at what the health service tells.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -59,7 +57,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The listener fails.
+/// The descriptors of reflection are none.
 pub(super) async fn serve(api: Api, listener: TcpListener) -> anyhow::Result<()> {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::NotServing).await;
@@ -72,22 +70,14 @@ pub(super) async fn serve(api: Api, listener: TcpListener) -> anyhow::Result<()>
     };
     let calls = CmpoolServer::new(Service { api: api.clone() }).max_decoding_message_size(MAX_REQUEST_BYTES);
     let routes = Routes::new(calls)
-        .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(health.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES))
         .into_axum_router()
         .layer(middleware::from_fn_with_state(api.clone(), admit::admit))
         .layer(middleware::from_fn_with_state(api.clone(), observe::observe));
-    Server::builder()
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .max_concurrent_streams(MAX_STREAMS)
-        .add_routes(Routes::from(routes))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
-            api.shutdown.stopping().await;
-        })
-        .await
-        .context("the listener of gRPC failed")
+    Server::http2(routes, MAX_CONNECTIONS).run(listener, api.shutdown.token()).await;
+    Ok(())
 }
 
 const SERVICE: &str = <CmpoolServer<Service> as NamedService>::NAME;

@@ -87,7 +87,7 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
                 telemetry::set_failed(&tracing::Span::current(), error.as_str());
                 tracing::warn!(code, duration_ms, error, "{method}: the database failed");
             }
-            Some(error) => tracing::error!(code, duration_ms, error, "{method} failed: {error}"),
+            Some(error) => tracing::error!(code, duration_ms, error, "{method} failed"),
             None if is_call => tracing::info!(code, duration_ms, "{method} -> {code}"),
             None => tracing::debug!(code, duration_ms, "{method} -> {code}"),
         }

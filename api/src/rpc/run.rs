@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use hostsync_shared::causes::causes;
 use hostsync_shared::execution::SyncStatus;
 use tokio::time::Instant;
 
@@ -62,7 +63,7 @@ pub(super) async fn run_answer(api: &Api, mut run: Enqueued, admission: &Admissi
     };
     let reading = async {
         match tokio::time::timeout_at(admission.answer_by, breakdown(api, &run)).await {
-            Ok(read) => read.map_err(|error| error.to_string()),
+            Ok(read) => read.map_err(|error| causes(&error).to_string()),
             Err(_) => Err("the time was over".to_owned()),
         }
     };

@@ -73,13 +73,49 @@ async fn a_caller_is_turned_away_before_its_body_is_read() {
 }
 
 #[tokio::test]
+async fn a_caller_that_sends_all_before_it_reads_sees_why_it_is_refused() {
+    const MUCH: usize = 20_000_000;
+    with_server(async |server| {
+        for (token, content_type, status) in [
+            (OPERATOR, "application/json", "413"),
+            ("unknown", "application/json", "401"),
+            (VIEWER, "application/json", "403"),
+            (OPERATOR, "text/plain", "415"),
+        ] {
+            let mut connection = TcpStream::connect(server.address).await.expect("connected");
+            let head = format!(
+                "POST /api/cmdb/v1/es-sync-execute HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+                 content-type: {content_type}\r\ncontent-length: {MUCH}\r\n\r\n"
+            );
+            connection.write_all(head.as_bytes()).await.expect("sent");
+            connection.write_all(&vec![b'x'; MUCH]).await.expect("all of it is taken");
+            let mut answer = [0; 12];
+            connection.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(std::str::from_utf8(&answer), Ok(format!("HTTP/1.1 {status}").as_str()));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_authentication_nobody_needs_a_token() {
     let more =
         [("HOSTSYNC_API__AUTH", "none"), ("HOSTSYNC_API__OPERATOR_TOKEN", ""), ("HOSTSYNC_API__VIEWER_TOKEN", "")];
     with_server_of(Ground::new(true).await, &more, async |server| {
         let body = json!({"task_name": "open", "cron_expression": "@daily"});
-        let request = server.request(Method::POST, "/api/cmdb/v1/es-sync-tasks").json(&body);
-        assert_eq!(send(request).await.ok()["task_id"], 1);
+        let request = || server.request(Method::POST, "/api/cmdb/v1/es-sync-tasks").json(&body);
+        assert_eq!(send(request()).await.ok()["task_id"], 1);
+
+        // A page of another site may not do it by the browser of somebody here, nor by a name that leads here.
+        for (name, value) in
+            [("origin", "http://elsewhere.example"), ("sec-fetch-site", "cross-site"), ("host", "rebound.example")]
+        {
+            send(request().header(name, value)).await.refused(403, "foreign_request");
+        }
+        let read = server.request(Method::GET, "/api/cmdb/v1/es-sync-tasks").header("host", "rebound.example:80");
+        let refusal = send(read).await.refused(403, "foreign_request");
+        assert!(refusal["message"].as_str().is_some_and(|text| text.contains("Host: localhost")), "{refusal}");
+        assert_eq!(server.number("SELECT COUNT(*) FROM es_sync_task_config").await, 1);
     })
     .await;
 }
@@ -88,7 +124,10 @@ async fn without_authentication_nobody_needs_a_token() {
 async fn the_operators_routes_and_what_is_not_there_need_no_token() {
     with_server(async |server| {
         for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
-            assert_eq!(server.get_plain(path).await.status, 200, "{path}");
+            let answer = server.get_plain(path).await;
+            assert_eq!(answer.status, 200, "{path}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
         }
         server.get_plain("/api/cmdb/v1/nothing").await.refused(404, "not_found");
         let answer = send(server.request(Method::PATCH, "/api/cmdb/v1/es-sync-tasks")).await;

@@ -224,6 +224,9 @@ async fn a_body_that_is_no_json_object_is_refused() {
         send(request.body("10.0.0.1")).await.refused(415, "unsupported_media_type");
         nothing_is_stored(server).await;
         post(Some("Application/JSON; charset=utf-8"), good).await.ok();
+        // Some editors and programs begin a text with a byte order mark; one is forgiven.
+        post(Some("application/json"), "\u{feff}{\"task_name\": \"y\", \"cron_expression\": \"@daily\"}").await.ok();
+        post(Some("application/json"), "\u{feff}\u{feff}{}").await.refused(400, "malformed_body");
     })
     .await;
 }

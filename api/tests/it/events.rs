@@ -6,7 +6,7 @@ use hostsync_shared::execution::SyncStatus;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, VIEWER, send, with_server};
+use crate::harness::{BASE, Server, VIEWER, send, with_server};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -83,7 +83,7 @@ async fn a_watcher_hears_the_counters_as_they_change_and_then_the_end() {
                 data: json!({
                     "execution_id": id, "execution_status": "running", "total_hosts": 3, "success_count": 0,
                     "failed_count": 0, "no_data_count": 0, "not_in_pool_count": 0, "cancelled_count": 0,
-                    "pending_count": 3, "error_message": null, "duration_ms": null,
+                    "pending_count": 3, "error_message": null, "waiting_for": "", "duration_ms": null,
                 }),
             }
         );
@@ -136,11 +136,22 @@ async fn a_watcher_that_comes_back_hears_of_a_state_only_if_it_has_changed() {
 async fn watchers_are_bounded_and_one_that_goes_makes_room() {
     with_server(async |server| {
         let id = run_over(server, &HOSTS).await;
-        let mut watchers = Vec::new();
-        for _ in 0..200 {
-            watchers.push(Events::open(server, id, None).await);
-        }
         let path = format!("/es-sync-executions/{id}/events");
+        let as_viewer = || server.request(Method::GET, &format!("{BASE}{path}")).bearer_auth(VIEWER).send();
+        let mut watchers = Vec::new();
+        let answer = loop {
+            let answer = as_viewer().await.expect("an answer");
+            if answer.status() != 200 {
+                break answer;
+            }
+            watchers.push(answer);
+        };
+        assert_eq!((answer.status().as_u16(), watchers.len()), (429, 90));
+        // Whatever viewers have, an operator gets its own, up to its share.
+        for _ in 0..55 {
+            let request = server.operator(Method::GET, &path);
+            watchers.push(request.send().await.expect("an answer").error_for_status().expect("a stream"));
+        }
         let answer = server.get(&path).await;
         assert_eq!(answer.header("retry-after"), Some("1"));
         answer.refused(429, "too_many_requests");

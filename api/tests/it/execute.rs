@@ -137,8 +137,35 @@ async fn a_waiting_caller_hears_how_the_run_ended() {
                 "success": true, "message": "execution 1 over 4 hosts has ended: partial", "execution_id": 1,
                 "total_hosts": 4, "execution_status": "partial", "success_count": 1, "failed_count": 1,
                 "no_data_count": 1, "not_in_pool_count": 1, "cancelled_count": 0, "pending_count": 0,
+                "error_message": null, "waiting_for": "", "warnings": [],
             })
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_waiting_caller_hears_why_and_what_to_know() {
+    with_server(async |server| {
+        let key = "why-1";
+        let post = async || {
+            let body = json!({"task_name": "why", "host_ip_list": ["10.0.0.1"], "wait_seconds": 60});
+            let request = server.operator(Method::POST, "/es-sync-execute").header("Idempotency-Key", key);
+            send(request.json(&body)).await.ok()
+        };
+        let work = async {
+            let count = "SELECT COUNT(*) FROM es_sync_execution_log WHERE prepared_at IS NOT NULL";
+            until("the run is stored", async || server.number(count).await == 1).await;
+            let end =
+                "UPDATE es_sync_execution_log SET execution_status = 'failed', failed_count = 1, pending_count = 0,
+                              error_message = 'the source refuses it', warnings = '[\"an index was left out\"]'";
+            sqlx::query(end).execute(&server.ground.pool).await.expect("ended");
+        };
+        let (answer, ()) = tokio::join!(post(), work);
+        assert_eq!(answer["error_message"], "the source refuses it");
+        assert_eq!(answer["warnings"], json!(["an index was left out"]));
+        // Whoever asks again by the same key hears the same.
+        assert_eq!(post().await, answer);
     })
     .await;
 }

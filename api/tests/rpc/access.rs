@@ -1,5 +1,7 @@
 //! Who may call what; health and reflection, which anybody may.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
@@ -52,6 +54,24 @@ async fn nothing_is_answered_without_a_known_token() {
             assert!(metadata.get("x-request-id").is_some());
             let (code, message, _) = status(call(server, method, by("operator-token-012345678", nothing())).await);
             assert_eq!((code, message.as_str()), (Code::Unauthenticated, "the token is not known here"), "{method}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_is_turned_away_before_its_message_has_come() {
+    with_server(async |server| {
+        for (token, code) in [("unknown", Code::Unauthenticated), (VIEWER, Code::PermissionDenied)] {
+            let mut client = tonic::client::Grpc::new(channel(server).await);
+            client.ready().await.expect("connected");
+            let path = PathAndQuery::from_static("/cmpool.cmpool/delete_es_sync_task");
+            let codec: tonic_prost::ProstCodec<proto::DeleteEsSyncTaskReq, proto::DeleteEsSyncTaskResp> =
+                tonic_prost::ProstCodec::default();
+            // Its message never comes.
+            let answer = client.client_streaming(by(token, futures_util::stream::pending()), path, codec);
+            let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.expect("answered in time");
+            assert_eq!(status(answer).0, code);
         }
     })
     .await;

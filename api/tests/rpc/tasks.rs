@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tonic::Request;
+use tonic::codec::CompressionEncoding;
 
 use crate::client::{Client, client, op, proto};
 use crate::harness::{Server, send, with_server};
@@ -178,15 +179,38 @@ async fn a_list_holds_all_tasks_or_those_that_fire() {
 async fn a_request_may_have_nine_mebibytes_and_no_more() {
     with_server(async |server| {
         let mut client = client(server).await;
+        let mebibytes = |n: usize| n * 1024 * 1024;
+        let file = |bytes: usize| {
+            let content = "#".repeat(bytes).into_bytes();
+            op(proto::ExecuteEsSyncByFileReq { file_content: content, task_name: "x".to_owned(), ..Default::default() })
+        };
+        let answer = client.execute_es_sync_by_file(file(mebibytes(9) - 100)).await.expect("status OK").into_inner();
+        assert_eq!(answer.message, "the host file is too large: at most 8388608 bytes are taken");
+        let answer = client.execute_es_sync_by_file(file(mebibytes(10))).await.expect("status OK").into_inner();
+        assert_eq!(answer.message, "the request is too large: at most 9437184 bytes are taken");
+        // What brings no hosts is small.
         let with = |bytes: usize| -> Request<_> {
             op(proto::CreateEsSyncTaskReq { description: "x".repeat(bytes), ..task("large", "@daily") })
         };
-        let mebibytes = |n: usize| n * 1024 * 1024;
-        let answer = client.create_es_sync_task(with(mebibytes(9) - 100)).await.expect("status OK").into_inner();
+        let answer = client.create_es_sync_task(with(200 * 1024)).await.expect("status OK").into_inner();
         assert_eq!((answer.success, answer.message.contains("at most 10000 characters")), (false, true));
-        let answer = client.create_es_sync_task(with(mebibytes(10))).await.expect("status OK").into_inner();
-        let expected = "the request is too large: at most 9437184 bytes are taken";
+        let answer = client.create_es_sync_task(with(mebibytes(1))).await.expect("status OK").into_inner();
+        let expected = "the request is too large: at most 262139 bytes are taken";
         assert_eq!((answer.success, answer.message.as_str()), (false, expected));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_may_come_as_gzip() {
+    with_server(async |server| {
+        let mut client = client(server).await.send_compressed(CompressionEncoding::Gzip);
+        let answer = client.create_es_sync_task(op(task("packed", "@daily"))).await.expect("status OK").into_inner();
+        assert!(answer.success, "{answer:?}");
+        // Small as it comes, large as it is unpacked.
+        let bomb = proto::CreateEsSyncTaskReq { description: "x".repeat(5_000_000), ..task("bomb", "@daily") };
+        let answer = client.create_es_sync_task(op(bomb)).await.expect("status OK").into_inner();
+        assert_eq!(answer.message, "the unpacked request is too large: at most 262139 bytes are taken");
     })
     .await;
 }

@@ -21,7 +21,7 @@ use url::Url;
 
 use self::observed::{LoopAges, Series};
 use crate::elasticsearch::RefusalKind;
-use crate::execution::{ExecutionStatus, JobQueue, SyncStatus};
+use crate::execution::{ExecutionStatus, JobQueue, SyncStatus, TaskId};
 use crate::loops::Loops;
 use crate::telemetry::{signal_url, use_ring};
 
@@ -403,8 +403,8 @@ impl Metrics {
     }
 
     /// Stale hosts by the name of their task. The caller bounds how many tasks there are.
-    pub fn stale_hosts(&self, tasks: impl IntoIterator<Item = (String, u64)>) {
-        self.0.hosts_stale.say(tasks.into_iter().map(|(task, hosts)| (task, number(hosts))));
+    pub fn stale_hosts(&self, tasks: impl IntoIterator<Item = (TaskId, u64)>) {
+        self.0.hosts_stale.say(tasks.into_iter().map(|(task, hosts)| (task.to_string(), number(hosts))));
     }
 
     /// Shows the ages of these loops for as long as they live.
@@ -502,7 +502,7 @@ impl Inner {
                 "hostsync.hosts.stale",
                 "",
                 "Hosts that the last ended run of a task left without new data.",
-                "task",
+                "task_id",
             ),
             loop_ages: LoopAges::new(&meter),
             registry,
@@ -562,7 +562,7 @@ mod tests {
         metrics.queue_depths([(JobQueue::Bulk.into(), 5), (QueueName::Dead, 1)]);
         metrics.oldest_jobs([(JobQueue::Bulk, second)]);
         metrics.outbox_depths([(JobQueue::Manual, 7)]);
-        metrics.stale_hosts([("nightly".to_owned(), 3)]);
+        metrics.stale_hosts([(TaskId(7), 3)]);
     }
 
     #[test]
@@ -586,7 +586,7 @@ mod tests {
     hostsync_fire_lateness_seconds_sum 1
     hostsync_fire_lateness_seconds_count 1
     hostsync_fires_total{outcome="missed"} 3
-    hostsync_hosts_stale{task="nightly"} 3
+    hostsync_hosts_stale{task_id="7"} 3
     hostsync_http_request_duration_seconds_sum{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
     hostsync_http_request_duration_seconds_count{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
     hostsync_http_request_duration_seconds_sum{method="_OTHER",route="/",status="405"} 1

@@ -14,6 +14,7 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::causes::causes;
 use crate::database;
 use crate::execution::ExecutionId;
 use crate::metrics::PublishOutcome;
@@ -104,7 +105,7 @@ impl Outbox {
         };
         let outcome = work.instrument(span.clone()).await;
         if let Err(error) = &outcome {
-            telemetry::set_failed(&span, error.to_string());
+            telemetry::set_failed(&span, causes(error).to_string());
         }
         drop(span);
         if !matches!(outcome, Ok(CarriedOn::Replaced)) {

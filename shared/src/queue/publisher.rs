@@ -19,6 +19,7 @@ use super::job::Job;
 use super::published_at;
 use super::topology::Topology;
 use super::{BROKER_TIMEOUT, QueueError, QueueSettings, bounded, connect, look_at, publish_one};
+use crate::causes::causes;
 use crate::execution::JobQueue;
 use crate::metrics::{self, PublishOutcome};
 
@@ -137,7 +138,7 @@ impl Publisher {
             Ok(channel) => channel,
             Err(error) => {
                 report.confirmed.resize(jobs.len(), false);
-                report.error = Some((PublishOutcome::Failed, describe(&error)));
+                report.error = Some((PublishOutcome::Failed, causes(&error).to_string()));
                 return report;
             }
         };
@@ -160,7 +161,7 @@ impl Publisher {
             let deadline = Instant::now() + BROKER_TIMEOUT;
             let Ok(sent) = sent else {
                 let error = QueueError::TimedOut { doing: "publishing" };
-                report.error = Some((PublishOutcome::Failed, describe(&error)));
+                report.error = Some((PublishOutcome::Failed, causes(&error).to_string()));
                 break;
             };
             for sent in sent {
@@ -262,7 +263,7 @@ async fn confirmed(
     deadline: Instant,
 ) -> Result<(), (PublishOutcome, String)> {
     let failed = |reason: String| (PublishOutcome::Failed, reason);
-    let confirm = sent.map_err(|error| failed(error.to_string()))?;
+    let confirm = sent.map_err(|error| failed(causes(&error).to_string()))?;
     match tokio::time::timeout_at(deadline, confirm).await {
         Ok(Ok(Confirmation::Ack(None))) => Ok(()),
         Ok(Ok(Confirmation::Ack(Some(_)))) => {
@@ -272,14 +273,7 @@ async fn confirmed(
             Err((PublishOutcome::Rejected, "the broker rejected a job: the queue is full".to_owned()))
         }
         Ok(Ok(Confirmation::NotRequested)) => Err(failed("the broker confirms nothing on this channel".to_owned())),
-        Ok(Err(error)) => Err(failed(error.to_string())),
+        Ok(Err(error)) => Err(failed(causes(&error).to_string())),
         Err(_) => Err(failed(format!("the broker did not confirm within {} s", BROKER_TIMEOUT.as_secs()))),
-    }
-}
-
-fn describe(error: &QueueError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -286,8 +286,8 @@ pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), 
 /// What the last ended run of an enabled task brought.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LastResult {
-    /// The task's name.
-    pub task_name: String,
+    /// Id of the task.
+    pub task_id: u64,
     /// As written.
     pub cron_expression: String,
     /// IANA name; empty = the default.
@@ -310,7 +310,7 @@ pub struct LastResult {
 /// The database's.
 pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<LastResult>, sqlx::Error> {
     let mut query = QueryBuilder::new(
-        "SELECT task.task_name, task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.schedule_anchor,
+        "SELECT task.id AS task_id, task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.schedule_anchor,
                 log.window_to, CAST(log.total_hosts - log.not_in_pool_count AS UNSIGNED) AS hosts,
                 log.success_count AS synced
          FROM es_sync_task_config AS task

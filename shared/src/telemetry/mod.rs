@@ -36,6 +36,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 use url::Url;
 
+use crate::causes::causes;
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::metrics::Metrics;
 
@@ -219,7 +220,7 @@ impl<E: SpanExporter> SpanExporter for Reporting<E> {
         let endpoint = &self.endpoint;
         match &result {
             Err(error) if !was_failing => {
-                warn!(%endpoint, %error, "traces cannot be delivered to {endpoint}; they are lost until it answers");
+                warn!(%endpoint, error = %causes(error), "traces cannot be delivered to {endpoint}; they are lost until it answers");
             }
             Ok(()) if was_failing => info!(%endpoint, "traces are delivered to {endpoint} again"),
             _ => {}
