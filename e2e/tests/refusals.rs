@@ -73,6 +73,15 @@ async fn wait_until_waiting(fleet: &Fleet, id: u64, done: u64) -> Value {
     .expect("a run that waits")
 }
 
+async fn wait_until_all_wait(bed: &Bed, hosts: i64) {
+    wait_for("every refused host to wait", LIMIT, async || {
+        let waiting = bed.count("SELECT COUNT(*) FROM es_sync_execution_detail WHERE retry_at IS NOT NULL").await?;
+        Ok((waiting == hosts).then_some(()))
+    })
+    .await
+    .expect("waiting");
+}
+
 /// Gives every waiting host its last attempt now, so that the next refusal ends it.
 async fn make_the_next_attempt_the_last(bed: &Bed) {
     run(
@@ -112,6 +121,7 @@ async fn hosts_that_the_database_refuses_spend_their_attempts_with_its_words_and
         let log = fleet.client.execution(id).await.expect("a log");
         assert_eq!((&log["execution_status"], &log["pending_count"]), (&json!("running"), &json!(8)), "{log}");
 
+        wait_until_all_wait(&bed, 8).await;
         make_the_next_attempt_the_last(&bed).await;
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!((&log["success_count"], &log["failed_count"]), (&json!(4), &json!(8)), "{log}");
@@ -147,7 +157,8 @@ async fn a_partition_that_is_missing_is_told_and_ends_every_host_by_itself() {
         let id = fleet.client.execute("partition", &ips(0..3), "6h").await.expect("accepted");
         let log = wait_until_waiting(&fleet, id, 0).await;
         let told = log["waiting_for"].as_str().expect("a text");
-        assert!(told.starts_with("3 hosts wait, such as ") && told.contains("(error 1526)"), "{told}");
+        assert!(told.contains("the database refused to store this host: ") && told.contains("(error 1526)"), "{told}");
+        wait_until_all_wait(&bed, 3).await;
         make_the_next_attempt_the_last(&bed).await;
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(3)), "{log}");
@@ -209,37 +220,72 @@ async fn a_table_that_is_locked_as_a_whole_is_told_and_the_run_goes_on_when_it_i
 }
 
 #[tokio::test]
-async fn a_run_whose_attempts_cannot_even_be_recorded_says_so_and_fails_after_as_many_rounds() {
+async fn what_only_explains_an_outcome_never_costs_it() {
+    on_bed("unexplained", async |bed| {
+        let fleet = Fleet::start(&bed, 4).await;
+        let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
+        for table in ["es_sync_search", "es_sync_attempt"] {
+            run(&bed, format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW {signal}")).await;
+        }
+        let id = fleet.client.execute("unexplained", &ips(0..4), "6h").await.expect("accepted");
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["success_count"], 4, "{log}");
+        // An attempt is spent all the same.
+        run(&bed, format!("CREATE TRIGGER refuse_row BEFORE INSERT ON server_resources FOR EACH ROW {signal}")).await;
+        run(&bed, format!("CREATE TRIGGER refuse_again BEFORE UPDATE ON server_resources FOR EACH ROW {signal}")).await;
+        let id = fleet.client.execute("refused", &ips(0..2), "6h").await.expect("accepted");
+        wait_until_all_wait(&bed, 2).await;
+        make_the_next_attempt_the_last(&bed).await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["failed_count"], 2, "{log}");
+        assert!(log["error_message"].as_str().expect("a reason").contains("read the manual (error 4444)"), "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_many_rounds() {
     on_bed("unrecorded", async |bed| {
         let fleet = Fleet::start(&bed, 4).await;
         let ip = ip(0);
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
+        // No outcome and no clock, but what ends the run is taken.
         run(
             &bed,
             format!(
-                "CREATE TRIGGER refuse_row BEFORE INSERT ON server_resources FOR EACH ROW
-                 BEGIN IF NEW.ip = '{ip}' THEN {signal}; END IF; END"
+                "CREATE TRIGGER refuse_outcome BEFORE UPDATE ON es_sync_execution_detail FOR EACH ROW
+                 BEGIN IF NEW.host_ip = '{ip}' AND (NEW.retry_at IS NOT NULL OR NEW.sync_status = 'success')
+                       THEN {signal}; END IF; END"
             ),
         )
         .await;
-        run(&bed, format!("CREATE TRIGGER refuse_attempt BEFORE INSERT ON es_sync_attempt FOR EACH ROW {signal}"))
-            .await;
         let id = fleet.client.execute("unrecorded", &ips(0..4), "6h").await.expect("accepted");
-        let log = wait_until_waiting(&fleet, id, 3).await;
-        let told = log["waiting_for"].as_str().expect("a text");
-        assert!(told.contains(&ip) && told.contains("read the manual (error 4444)"), "{told}");
-        // The last of its rounds: repaired four times, and silent for so long that the next repair is due.
+        wait_for("the others to be done", LIMIT, async || {
+            Ok((fleet.client.execution(id).await?["success_count"] == 3).then_some(()))
+        })
+        .await
+        .expect("done");
+        // The last but one of its rounds; from now on it has always been silent for so long that the next one is due.
         run(
             &bed,
-            format!(
-                "UPDATE es_sync_execution_log
-                 SET repair_count = 3, execution_time = execution_time - INTERVAL 2 HOUR,
-                     progress_at = progress_at - INTERVAL 2 HOUR, published_at = published_at - INTERVAL 2 HOUR
-                 WHERE id = {id}"
-            ),
+            "UPDATE es_sync_execution_log SET repair_count = 3, execution_time = execution_time - INTERVAL 2 HOUR"
+                .to_owned(),
         )
         .await;
-        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        let silent = "UPDATE es_sync_execution_log SET progress_at = execution_time, published_at = execution_time,
+                          repaired_at = IF(repaired_at IS NULL, NULL, execution_time)";
+        let mut told = String::new();
+        let log = wait_for("the run to end", LIMIT, async || {
+            sqlx::raw_sql(silent).execute(&bed.pool).await?;
+            let log = fleet.client.execution(id).await?;
+            if let Some(waiting) = log["waiting_for"].as_str().filter(|waiting| !waiting.is_empty()) {
+                waiting.clone_into(&mut told);
+            }
+            Ok((log["execution_status"] != "running").then_some(log))
+        })
+        .await
+        .expect("an end");
         assert_eq!((&log["success_count"], &log["failed_count"]), (&json!(3), &json!(1)), "{log}");
         assert!(log["error_message"].as_str().expect("a reason").contains("read the manual"), "{log}");
         fleet.stop().await;

@@ -2,7 +2,7 @@
 //!
 //! While the database is away a batch waits with its jobs in hand, and nothing is held against it. All else is bounded: a
 //! transaction that meets others is run again for a while, one that is refused twice is written host by host, and a host
-//! that is refused alone spends its attempt with the server's own words. What cannot even be recorded is left open: its
+//! that is refused alone (also without what only explains its outcome) spends its attempt with the server's own words. What cannot even be recorded is left open: its
 //! message is acked, Repair publishes it anew, later and later, and after as many rounds as a host has attempts its run
 //! fails once.
 
@@ -77,12 +77,31 @@ pub(crate) async fn commit(
     evidence: &Evidence,
     resolved: &[Resolved],
 ) -> Result<(), Unfinished> {
-    let Err(error) = write(bench, scope, evidence, resolved, PATIENCE).await? else { return Ok(()) };
-    let left = match resolved {
-        [one] => vec![refused(one, &error)],
-        several => write_one_by_one(bench, scope, evidence, several, &error).await?,
-    };
+    let Err(error) = write(bench, scope, Some(evidence), resolved, PATIENCE).await? else { return Ok(()) };
+    let left = write_one_by_one(bench, scope, evidence, resolved, &error).await?;
     record(bench, scope, evidence, &left).await
+}
+
+/// Writes a host whose batch was refused; if need be without what only explains its outcome, which must not cost it.
+async fn write_alone(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    one: &Resolved,
+) -> Result<Result<(), sqlx::Error>, Unfinished> {
+    let alone = std::slice::from_ref(one);
+    let Err(error) = write(bench, scope, Some(evidence), alone, PATIENCE_ALONE).await? else { return Ok(Ok(())) };
+    if fault(&error) == Fault::Conflict {
+        return Ok(Err(error));
+    }
+    let bare = write(bench, scope, None, alone, PATIENCE_ALONE).await?;
+    if bare.is_ok() {
+        tracing::warn!(
+            execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
+            "the database refused to store what explains the outcome of a host: {}", database::sentence(&error)
+        );
+    }
+    Ok(bare)
 }
 
 /// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not written.
@@ -106,7 +125,7 @@ async fn write_one_by_one(
             let reason =
                 format!("the database did not store its batch, and there was no time to write it alone: {said}");
             left.push(Resolved { outcome: Outcome::Found(Found::Unavailable(reason)), ..one.clone() });
-        } else if let Err(error) = write(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await? {
+        } else if let Err(error) = write_alone(bench, scope, evidence, one).await? {
             left.push(refused(one, &error));
         }
     }
@@ -126,13 +145,12 @@ fn refused(one: &Resolved, error: &sqlx::Error) -> Resolved {
 
 /// Records spent attempts, together if they can be.
 async fn record(bench: &Workbench, scope: &RunScope, evidence: &Evidence, left: &[Resolved]) -> Result<(), Unfinished> {
-    if left.is_empty() || write(bench, scope, evidence, left, PATIENCE).await?.is_ok() {
+    if left.is_empty() || write(bench, scope, Some(evidence), left, PATIENCE).await?.is_ok() {
         return Ok(());
     }
     for one in left {
-        let one = std::slice::from_ref(one);
-        if let Err(error) = write(bench, scope, evidence, one, PATIENCE_ALONE).await? {
-            leave_open(bench, &[one[0].job.clone()], &error).await;
+        if let Err(error) = write_alone(bench, scope, evidence, one).await? {
+            leave_open(bench, std::slice::from_ref(&one.job), &error).await;
         }
     }
     Ok(())
@@ -142,7 +160,7 @@ async fn record(bench: &Workbench, scope: &RunScope, evidence: &Evidence, left: 
 async fn write(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    evidence: Option<&Evidence>,
     resolved: &[Resolved],
     patience: Patience,
 ) -> Result<Result<(), sqlx::Error>, Unfinished> {

@@ -40,7 +40,8 @@ pub(crate) struct Resolved {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Told<'a> {
     pub(crate) worker: &'a str,
-    pub(crate) evidence: &'a Evidence,
+    /// `None`: nothing is stored that only explains, since the database refused it.
+    pub(crate) evidence: Option<&'a Evidence>,
 }
 
 /// What a job came to before the database was asked.
@@ -122,6 +123,9 @@ async fn write(
         plan.add(row, resolved, pool.get(&address_key(&row.host_ip)), mapping);
     }
     plan.write_resources(connection, scope).await?;
+    if told.evidence.is_none() {
+        plan.forget_what_explains();
+    }
     details::finish(connection, told.worker, &plan.finished).await?;
     for ((within_ms, reason), clock) in &plan.clocks {
         let ids: Vec<DetailId> = clock.rows.iter().map(|row| row.id).collect();
@@ -131,9 +135,11 @@ async fn write(
             None => written.deferred += ids.len() as u64,
         }
     }
-    // Rows of this transaction alone: nobody else locks them.
-    attempts::insert(connection, told.worker, &plan.attempts).await?;
-    searches::insert(connection, &told.evidence.rows(told.worker, &scope.scope, &plan.searches())).await?;
+    if let Some(evidence) = told.evidence {
+        // Rows of this transaction alone: nobody else locks them.
+        attempts::insert(connection, told.worker, &plan.attempts).await?;
+        searches::insert(connection, &evidence.rows(told.worker, &scope.scope, &plan.searches())).await?;
+    }
     let mut counts: BTreeMap<ExecutionId, (Counts, Option<String>)> = BTreeMap::new();
     for (row, class) in plan.finished.iter().zip(&plan.classes) {
         let (counts, reason) = counts.entry(row.execution_id).or_default();
@@ -296,6 +302,12 @@ impl Plan {
         let finished = self.finished.iter().filter_map(|row| Some((row.execution_id, row.search?)));
         let failed = self.attempts.iter().filter_map(|attempt| Some((attempt.execution_id, attempt.search?)));
         finished.chain(failed).collect()
+    }
+
+    fn forget_what_explains(&mut self) {
+        for finished in &mut self.finished {
+            (finished.search, finished.explanation) = (None, None);
+        }
     }
 
     fn set_clock(&mut self, row: &Open, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
