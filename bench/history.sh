@@ -44,6 +44,6 @@ while IFS='|' read -r what statement; do
     took=$(one "$@" -e "SELECT COUNT(*) INTO @rows FROM ($statement) AS warm; SET @began = SYSDATE(6);
         SELECT COUNT(*) INTO @rows FROM ($statement) AS measured;
         SELECT CONCAT(LPAD(ROUND(TIMESTAMPDIFF(MICROSECOND, @began, SYSDATE(6)) / 1000, 1), 9, ' '), ' ms ', LPAD(@rows, 5, ' '), ' rows')")
-    by=$(sql "$@" --vertical -e "EXPLAIN $statement" | awk '$1 == "key:" { key = key " " $2 } $1 == "Extra:" && /filesort/ { key = key " (sorted)" } END { print key }')
+    by=$(sql "$@" --vertical -e "EXPLAIN FORMAT=TRADITIONAL $statement" | awk '$1 == "key:" { key = key " " $2 } $1 == "Extra:" && /filesort/ { key = key " (sorted)" } END { print key }')
     printf '%-42s %s %s\n' "$what" "$took" "$by"
 done <"$here/sql/history_statements.txt"
