@@ -2,7 +2,7 @@
 # Elasticsearch 7.10.2, the last under the Apache licence. Only on demand: OpenSearch is what development runs against.
 
 elasticsearch7_process=java
-elasticsearch7_start_seconds=120
+elasticsearch7_start_seconds=300
 elasticsearch7_stop_seconds=30
 elasticsearch7_ports=('' _transport)
 

@@ -4,7 +4,7 @@
 
 opensearch_process=java
 opensearch_suite_package=default-jre-headless
-opensearch_start_seconds=120
+opensearch_start_seconds=300
 opensearch_stop_seconds=30
 opensearch_ports=('' _transport)
 
