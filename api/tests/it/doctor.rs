@@ -141,8 +141,10 @@ async fn a_sound_set_up_is_one_screenful_with_exit_code_0_and_nothing_is_written
         let (code, output, errors) = run(&bed.environment(&[]), &["doctor"]).await;
         assert_eq!((code, errors.as_str()), (0, ""), "{output}");
         assert!(output.lines().count() <= 24, "one screenful: {output}");
+        // A server of today may be younger than what was tested: a warning, and what to do about it.
+        let may_stand = ["hostsync is tested with", "→ try it", "checks: 0 FAIL"];
         assert!(
-            output.lines().all(|line| line.starts_with("ok  ") || line.ends_with("checks: 0 FAIL, 0 warn")),
+            output.lines().all(|line| line.starts_with("ok  ") || may_stand.iter().any(|text| line.contains(text))),
             "{output}"
         );
         for found in [
