@@ -20,12 +20,15 @@ export async function showStats({ place, query, signal }) {
     element("p", {}, `${answer.message}, from `, time(answer.from), " to ", time(answer.to), "."),
     facts([
       ["Success rate", words.share(total.success_rate)],
+      ["Without data", words.share(total.no_data_rate)],
       ["Runs", sums(total.runs, RUNS)],
       ["Hosts", sums(total.hosts, HOSTS)],
       ...DURATIONS.map(([key, name]) => [`Duration, ${name}`, words.duration(total.duration_ms[key])]),
     ]),
     lineChart(`Success rate by ${answer.bucket}`, labels,
       [{ name: "success rate", values: buckets.map((bucket) => bucket.success_rate) }], { top: 1, write: words.share }),
+    lineChart(`Hosts without data by ${answer.bucket}`, labels,
+      [{ name: "without data", values: buckets.map((bucket) => bucket.no_data_rate) }], { top: 1, write: words.share }),
     lineChart(`Duration by ${answer.bucket}`, labels,
       DURATIONS.map(([key, name]) => ({ name, values: buckets.map((bucket) => bucket.duration_ms[key]) })),
       { write: words.duration }),
@@ -58,10 +61,11 @@ function sums(counts, names) {
 }
 
 function numbers(labels, buckets) {
-  const heads = ["Begins", "Success rate", "Runs", "Hosts", ...DURATIONS.map(([, name]) => `Duration, ${name}`)];
+  const heads = ["Begins", "Success rate", "Without data", "Runs", "Hosts", ...DURATIONS.map(([, name]) => `Duration, ${name}`)];
   return table("Numbers of each hour or day", heads, buckets.map((bucket, index) => [
     labels[index],
     words.share(bucket.success_rate),
+    words.share(bucket.no_data_rate),
     sums(bucket.runs, RUNS),
     sums(bucket.hosts, HOSTS),
     ...DURATIONS.map(([key]) => words.duration(bucket.duration_ms[key])),

@@ -16,7 +16,7 @@ use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId,
 use hostsync_shared::host::HostIp;
 use hostsync_shared::outbox::CarriedOn;
 use hostsync_shared::tables::details;
-use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope, warnings_of};
+use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
 use hostsync_shared::telemetry;
 use hostsync_shared::window::{TimeRange, Window};
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,8 @@ pub(crate) struct Order {
     pub(crate) hosts: Vec<HostIp>,
     pub(crate) invalid_lines: Option<(Vec<InvalidLine>, usize)>,
     pub(crate) new_host_count: Option<usize>,
+    /// What a person should know of the run before it has begun.
+    pub(crate) warnings: Vec<String>,
     pub(crate) wait: Duration,
 }
 
@@ -270,6 +272,7 @@ pub(crate) fn check_run(
         hosts,
         invalid_lines: None,
         new_host_count: None,
+        warnings: Vec::new(),
         wait: wait_of(run.wait_seconds),
     }
 }
@@ -407,6 +410,9 @@ async fn store_hosts(
     let id = executions::insert(&mut transaction, &new).await?;
     details::insert_hosts(&mut transaction, id, &order.hosts).await?;
     finish_preparing(&mut transaction, id, token).await?;
+    if !order.warnings.is_empty() {
+        executions::add_warnings(&mut transaction, id, order.warnings.iter().cloned()).await?;
+    }
     let accepted = Accepted {
         execution_id: id,
         total_hosts: Some(order.hosts.len()),
@@ -422,7 +428,7 @@ async fn store_hosts(
 /// # Errors
 ///
 /// The database's.
-pub(crate) async fn finish_preparing(
+async fn finish_preparing(
     connection: &mut MySqlConnection,
     id: ExecutionId,
     token: LeaseToken,
@@ -554,7 +560,7 @@ impl From<&ExecutionLog> for Outcome {
             pending_count: log.pending_count,
             error_message: log.error_message.clone(),
             waiting_for: log.waiting_for.clone().unwrap_or_default(),
-            warnings: warnings_of(log.warnings.as_deref()),
+            warnings: log.warnings(),
         }
     }
 }
@@ -574,18 +580,26 @@ mod tests {
 
     #[test]
     fn a_list_names_each_host_once_in_order() {
-        let (hosts, problems) = told(&["10.0.0.2", "2001:DB8::1", "10.0.0.1", "10.0.0.2", "2001:db8:0::1"]);
+        let (hosts, problems) = told(&[
+            "10.0.0.2",
+            "2001:DB8::1",
+            " 10.0.0.1\t",
+            "10.0.0.2\u{feff}",
+            "2001:db8:0::1",
+            "::ffff:10.0.0.1",
+            "\u{a0}2001:0db8::0001",
+        ]);
         assert_eq!(hosts, ["10.0.0.2", "2001:db8::1", "10.0.0.1"]);
         assert_eq!(problems, Vec::<String>::new());
     }
 
     #[test]
     fn every_bad_address_is_named_by_its_position() {
-        let (_, problems) = told(&["10.0.0.1", " 10.0.0.2", "", "web-1"]);
+        let (_, problems) = told(&["10.0.0.1", "10.0\u{200b}.0.2", "", "web-1"]);
         assert_eq!(
             problems,
             [
-                "host_ip_list[1]: \" 10.0.0.2\" is not an IPv4 or IPv6 address",
+                "host_ip_list[1]: \"10.0\u{200b}.0.2\" is not an IPv4 or IPv6 address: it holds a zero-width space (U+200B)",
                 "host_ip_list[2]: \"\" is not an IPv4 or IPv6 address",
                 "host_ip_list[3]: \"web-1\" is not an IPv4 or IPv6 address",
             ]

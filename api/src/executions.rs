@@ -11,6 +11,7 @@ use hostsync_shared::tables::executions::{self, ExecutionLog, LogFilter};
 
 use crate::error::ApiError;
 use crate::fields::Submitted;
+use crate::hosts::spellings;
 use crate::pagination::{List, PageRequest};
 use crate::state::{Api, transact, within_bound};
 
@@ -68,7 +69,7 @@ pub(crate) async fn list(
 #[derive(Debug, Clone)]
 pub(crate) struct DetailQuery {
     pub(crate) status: Option<SyncStatus>,
-    /// Exactly as it stands in the detail.
+    /// Whatever its spelling.
     pub(crate) host_ip: Option<String>,
     pub(crate) page: PageRequest,
 }
@@ -83,9 +84,9 @@ pub(crate) async fn detail(
     id: ExecutionId,
     submitted: Submitted<DetailQuery>,
 ) -> Result<(ExecutionLog, Vec<ExecutionDetail>, Option<String>), ApiError> {
-    let Submitted { value: query, problems } = submitted;
-    problems.check()?;
-    let filter = DetailFilter { status: query.status, host_ip: query.host_ip, after: query.page.after.unwrap_or(0) };
+    let query = submitted.checked()?;
+    let host_ips = query.host_ip.as_deref().map(spellings).transpose()?.unwrap_or_default();
+    let filter = DetailFilter { status: query.status, host_ips, after: query.page.after.unwrap_or(0) };
     let (log, mut rows) = within_bound(async {
         let mut connection = api.connection().await?;
         let log = executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;

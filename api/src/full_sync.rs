@@ -14,6 +14,7 @@ use hostsync_shared::mapping::GroupHost;
 use hostsync_shared::tables::ROWS_PER_STATEMENT;
 use hostsync_shared::tables::hosts_pool::{self, NewPoolHost};
 use hostsync_shared::window::Window;
+use sqlx::MySqlConnection;
 
 use crate::enqueue::{self, Enqueued, RunFields, repeated, wait_of};
 use crate::error::ApiError;
@@ -31,6 +32,10 @@ pub(crate) const MAX_FULL_SYNCS: usize = 4;
 
 /// How often a batch of new hosts is tried that others add to as well.
 const ADD_ATTEMPTS: u32 = 10;
+
+/// Hosts that the pool may refuse one by one while the others are synced. With one more the request is refused: then it is
+/// the table that takes no new hosts.
+const MOST_REFUSED: usize = 10;
 
 /// What a full sync is asked for. Without a name the run is called after its group.
 #[derive(Debug, Clone, Default)]
@@ -90,10 +95,11 @@ pub(crate) async fn full_sync(
         problems.add("group_name", problem);
         return Err(ApiError::BadInput(problems));
     }
-    let (hosts, new_hosts) = add_missing(api, members).await?;
+    let Added { hosts, new_hosts, renamed, refused } = add_missing(api, members).await?;
     order.hosts = hosts;
     order.window_to = Some(now);
     order.new_host_count = Some(new_hosts.len());
+    order.warnings = warnings(&renamed, &refused);
     let run = enqueue::enqueue(api, order, key).await?;
     Ok(FullSync { run, new_hosts })
 }
@@ -138,39 +144,129 @@ fn source_error(error: &SearchError) -> ApiError {
     }
 }
 
-/// Adds the members that have no row in the pool, deleted or not. Returns the address of each member as the pool has it,
-/// and what was added here. What is added stays, also if the run is not stored then: the next full sync finds it.
-async fn add_missing(api: &Api, members: Vec<GroupHost>) -> Result<(Vec<HostIp>, Vec<String>), ApiError> {
-    let mut all = Vec::with_capacity(members.len());
-    let mut seen = HashSet::with_capacity(members.len());
-    let mut new_hosts = Vec::new();
+/// What adding to the pool came to.
+#[derive(Debug, Default)]
+struct Added {
+    /// The address of each member: one that the pool has, or that was added.
+    hosts: Vec<HostIp>,
+    /// Those that were added here.
+    new_hosts: Vec<String>,
+    /// Hosts that the pool took under another name, and how they are called there.
+    renamed: Vec<String>,
+    /// Hosts that the pool did not take, and why.
+    refused: Vec<String>,
+}
+
+/// Adds the members that have no row in the pool, deleted or not. What is added stays, also if the run is not stored then:
+/// the next full sync finds it. A member that the pool refuses is synced like the others and ends as `not_in_pool`.
+async fn add_missing(api: &Api, members: Vec<GroupHost>) -> Result<Added, ApiError> {
+    let mut all = Added::default();
     for batch in members.chunks(ROWS_PER_STATEMENT) {
-        let (hosts, added) = within_bound(add_batch(api, batch)).await?;
-        all.extend(hosts.into_iter().filter(|host| seen.insert(*host)));
-        new_hosts.extend(added);
+        within_bound(add_batch(api, batch, &mut all)).await?;
     }
-    Ok((all, new_hosts))
+    if all.refused.len() == members.len() {
+        return Err(ApiError::HostPoolRefused(all.refused.swap_remove(0)));
+    }
+    let mut seen = HashSet::with_capacity(members.len());
+    all.hosts.retain(|host| seen.insert(*host));
+    Ok(all)
 }
 
 /// A batch is one statement, so it is added by one of those who try it at once; the others look again.
-async fn add_batch(api: &Api, batch: &[GroupHost]) -> Result<(Vec<HostIp>, Vec<String>), ApiError> {
+async fn add_batch(api: &Api, batch: &[GroupHost], all: &mut Added) -> Result<(), ApiError> {
     let mut connection = api.connection().await?;
     let asked: Vec<String> = batch.iter().flat_map(addresses).map(|ip| ip.to_string()).collect();
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let mut attempt = 1;
-    loop {
+    let (hosts, missing) = loop {
         let known = hosts_pool::known(&mut connection, &asked).await?;
         let (hosts, missing) = sort_out(batch, &known);
         match hosts_pool::add(&mut connection, &missing).await {
-            Ok(()) => return Ok((hosts, missing.into_iter().map(|host| host.host_ip).collect())),
+            Ok(()) => break (hosts, missing),
             Err(error) => match database::fault(&error) {
                 Fault::Refused(Refused::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
-                Fault::Refused(Refused::Duplicate | Refused::Statement | Refused::Right) => return Err(refusal(error)),
+                Fault::Refused(Refused::Duplicate | Refused::Statement) => {
+                    break (hosts, add_by_halves(&mut connection, missing, all).await?);
+                }
+                Fault::Refused(Refused::Right) => return Err(refusal(error)),
                 Fault::Refused(Refused::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => {
                     return Err(error.into());
                 }
             },
         }
+    };
+    all.hosts.extend(hosts);
+    all.new_hosts.extend(missing.into_iter().map(|host| host.host_ip));
+    Ok(())
+}
+
+/// Adds what can be added of a list that was refused as a whole; returns what was.
+///
+/// # Errors
+///
+/// More than [`MOST_REFUSED`] hosts are refused: it is no matter of a host.
+async fn add_by_halves(
+    connection: &mut MySqlConnection,
+    missing: Vec<NewPoolHost>,
+    all: &mut Added,
+) -> Result<Vec<NewPoolHost>, ApiError> {
+    let mut added = Vec::with_capacity(missing.len());
+    let mut parts = vec![missing];
+    while let Some(mut part) = parts.pop() {
+        let Some(error) = refused(hosts_pool::add(connection, &part).await)? else {
+            added.append(&mut part);
+            continue;
+        };
+        // Most names that are not held have a character beyond utf8mb3; one alone is tried in ASCII, too.
+        let mut tried = add_under_other_names(connection, &part, |letter| letter.len_utf8() <= 3, all).await?;
+        if !tried && part.len() == 1 {
+            tried = add_under_other_names(connection, &part, |letter| letter.is_ascii(), all).await?;
+        }
+        if tried {
+            added.append(&mut part);
+        } else if part.len() > 1 {
+            let second = part.split_off(part.len() / 2);
+            parts.extend([second, part]);
+        } else if database::fault(&error) != Fault::Refused(Refused::Duplicate) {
+            // One that another has added meanwhile is there.
+            if all.refused.len() == MOST_REFUSED {
+                return Err(refusal(error));
+            }
+            all.refused.extend(part.iter().map(|host| format!("{}: {}", host.host_ip, database::sentence(&error))));
+        }
+    }
+    Ok(added)
+}
+
+/// Adds hosts under what is left of their names, with `?` for what is not held. `false`: nothing was added, since no name
+/// has such a character, or that is not what is refused.
+async fn add_under_other_names(
+    connection: &mut MySqlConnection,
+    hosts: &[NewPoolHost],
+    is_held: fn(char) -> bool,
+    all: &mut Added,
+) -> Result<bool, ApiError> {
+    let held = |name: &str| name.chars().map(|letter| if is_held(letter) { letter } else { '?' }).collect();
+    let others: Vec<NewPoolHost> = hosts
+        .iter()
+        .map(|host| NewPoolHost { host_ip: host.host_ip.clone(), host_name: held(&host.host_name) })
+        .collect();
+    if others == hosts || refused(hosts_pool::add(connection, &others).await)?.is_some() {
+        return Ok(false);
+    }
+    let renamed = others.iter().zip(hosts).filter(|(other, host)| other != host);
+    all.renamed.extend(renamed.map(|(other, _)| format!("{} as {:?}", other.host_ip, other.host_name)));
+    Ok(true)
+}
+
+/// The refusal of what was asked for; all else that went wrong is an error.
+fn refused(added: Result<(), sqlx::Error>) -> Result<Option<sqlx::Error>, ApiError> {
+    match added {
+        Ok(()) => Ok(None),
+        Err(error) => match database::fault(&error) {
+            Fault::Refused(Refused::Duplicate | Refused::Statement) => Ok(Some(error)),
+            _ => Err(error.into()),
+        },
     }
 }
 
@@ -200,10 +296,24 @@ fn sort_out(batch: &[GroupHost], known: &HashSet<String>) -> (Vec<HostIp>, Vec<N
 
 /// What the CMDB's table says of rows that it does not take, such as a column of its own without a default.
 fn refusal(error: sqlx::Error) -> ApiError {
-    match &error {
-        sqlx::Error::Database(told) => ApiError::HostPoolRefused(told.message().to_owned()),
-        _ => error.into(),
+    if error.as_database_error().is_some() {
+        ApiError::HostPoolRefused(database::sentence(&error))
+    } else {
+        error.into()
     }
+}
+
+/// Most hosts that a warning names.
+const MOST_NAMED: usize = 5;
+
+fn warnings(renamed: &[String], refused: &[String]) -> Vec<String> {
+    let named = |what: &str, hosts: &[String]| {
+        let more = if hosts.len() > MOST_NAMED { ", …" } else { "" };
+        let first = hosts.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        (!hosts.is_empty()).then(|| format!("{what} ({}): {first}{more}", hosts.len()))
+    };
+    let renamed = named("new hosts whose names hosts_pool cannot hold were added under what it can hold", renamed);
+    renamed.into_iter().chain(named("new hosts that hosts_pool refuses were not added", refused)).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //!
 //! Owns what is forgiven and what is told. Pure: knows neither the request that carried the file nor the database.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
-use hostsync_shared::host::HostIp;
+use hostsync_shared::host::{HostIp, visible};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,9 +20,6 @@ pub(crate) const MAX_INVALID_LINES: usize = 1_000;
 
 /// Most characters of a bad line that are shown.
 pub(crate) const MAX_LINE_CHARS: usize = 100;
-
-/// A byte order mark, in UTF-8.
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A line that is no address, blank or comment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -59,8 +57,9 @@ pub(crate) enum HostFileError {
     TooManyHosts,
 }
 
-/// Reads a file. Blank lines and comments from `#` on are skipped; a byte order mark, CR before the end of a line,
-/// blanks around an address and one comma behind it are forgiven; repeats are taken once.
+/// Reads a file, in UTF-8, or in UTF-16 with its byte order mark. Blank lines and comments from `#` on are skipped; CR before
+/// the end of a line, blanks and invisible characters around an address and one comma behind it are forgiven; repeats are
+/// taken once.
 ///
 /// # Errors
 ///
@@ -69,13 +68,13 @@ pub(crate) fn parse_host_file(content: &[u8]) -> Result<HostFile, HostFileError>
     if content.len() > MAX_FILE_BYTES {
         return Err(HostFileError::TooLarge);
     }
-    let content = content.strip_prefix(BOM).unwrap_or(content);
+    let content = decoded(content);
     let mut file = HostFile::default();
     let mut seen = HashSet::new();
     for (index, line) in content.split(|byte| *byte == b'\n').enumerate() {
         let line = String::from_utf8_lossy(line);
-        let address = line.split('#').next().unwrap_or_default().trim();
-        let address = address.strip_suffix(',').map_or(address, str::trim_end);
+        let address = visible(line.split('#').next().unwrap_or_default());
+        let address = visible(address.strip_suffix(',').unwrap_or(address));
         if address.is_empty() {
             continue;
         }
@@ -88,13 +87,13 @@ pub(crate) fn parse_host_file(content: &[u8]) -> Result<HostFile, HostFileError>
                     file.hosts.push(host);
                 }
             }
-            Err(_) => {
+            Err(error) => {
                 file.invalid_line_count += 1;
                 if file.invalid_lines.len() < MAX_INVALID_LINES {
                     file.invalid_lines.push(InvalidLine {
                         line: index + 1,
-                        text: line.trim().chars().take(MAX_LINE_CHARS).collect(),
-                        reason: reason(address).to_owned(),
+                        text: visible(&line).chars().take(MAX_LINE_CHARS).collect(),
+                        reason: error.reason,
                     });
                 }
             }
@@ -103,17 +102,19 @@ pub(crate) fn parse_host_file(content: &[u8]) -> Result<HostFile, HostFileError>
     Ok(file)
 }
 
-/// Why a text is no address, as helpful as its form allows.
-fn reason(text: &str) -> &'static str {
-    if text.contains(['/']) {
-        "is not an IPv4 or IPv6 address: a network (/) is not taken, name each host"
-    } else if text.contains('%') {
-        "is not an IPv4 or IPv6 address: a zone (%) is not taken"
-    } else if text.contains([',', ';', ' ', '\t']) {
-        "is not an IPv4 or IPv6 address: one address a line"
-    } else {
-        "is not an IPv4 or IPv6 address"
-    }
+/// The file in UTF-8: editors and shells of Windows save UTF-16. What is no character becomes U+FFFD.
+fn decoded(content: &[u8]) -> Cow<'_, [u8]> {
+    let (unit, rest): (fn([u8; 2]) -> u16, &[u8]) = match content {
+        [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
+        [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
+        _ => return Cow::Borrowed(content),
+    };
+    let (pairs, odd) = rest.as_chunks::<2>();
+    let mut text: String = char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
+        .map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect();
+    text.extend(odd.iter().map(|_| char::REPLACEMENT_CHARACTER));
+    Cow::Owned(text.into_bytes())
 }
 
 #[cfg(test)]
@@ -150,11 +151,39 @@ mod tests {
                 "3 10.0.0.0/8 is not an IPv4 or IPv6 address: a network (/) is not taken, name each host",
                 "4 10.0.0.1 10.0.0.2 is not an IPv4 or IPv6 address: one address a line",
                 "5 10.0.0.300 # typo is not an IPv4 or IPv6 address",
-                "6 \u{fffd}\u{fffd} is not an IPv4 or IPv6 address",
+                "6 \u{fffd}\u{fffd} is not an IPv4 or IPv6 address: it holds bytes that are no UTF-8",
                 "7 fe80::1%eth0 is not an IPv4 or IPv6 address: a zone (%) is not taken",
             ]
         );
         assert_eq!(file.invalid_line_count, 6);
+    }
+
+    #[test]
+    fn a_file_in_utf_16_is_read() {
+        let text = "10.0.0.1\r\n# 数据库 😊\r\n2001:DB8::1\r\nweb-1\r\n";
+        for (mark, bytes) in [
+            ([0xff, 0xfe], text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
+            ([0xfe, 0xff], text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+        ] {
+            let file = parse_host_file(&[&mark[..], &bytes].concat()).expect("a file");
+            assert_eq!(hosts(&file), ["10.0.0.1", "2001:db8::1"]);
+            assert_eq!((file.invalid_line_count, file.invalid_lines[0].line), (1, 4));
+            // Cut in the middle of a character.
+            let file = parse_host_file(&[&mark[..], &bytes[..17]].concat()).expect("a file");
+            assert_eq!((hosts(&file).len(), file.invalid_line_count), (0, 1));
+        }
+    }
+
+    #[test]
+    fn utf_16_without_its_mark_and_characters_that_cannot_be_seen_are_named() {
+        let plain: Vec<u8> = "10.0.0.1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let told = parse_host_file(&plain).expect("a file").invalid_lines.remove(0).reason;
+        assert_eq!(told, "is not an IPv4 or IPv6 address: it holds zero bytes, as UTF-16 has; save the file as UTF-8");
+        let file = "\u{200b}10.0.0.1\u{a0},\u{200e}\n\u{ad}\n10.0.0.\u{2060}2\n10.0.0.3\u{feff} # \u{feff}\n";
+        let file = parse_host_file(file.as_bytes()).expect("a file");
+        assert_eq!(hosts(&file), ["10.0.0.1", "10.0.0.3"]);
+        let told: Vec<_> = file.invalid_lines.iter().map(|line| (line.line, line.reason.as_str())).collect();
+        assert_eq!(told, [(3, "is not an IPv4 or IPv6 address: it holds a word joiner (U+2060)")]);
     }
 
     #[test]

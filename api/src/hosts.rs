@@ -48,25 +48,33 @@ pub(crate) struct HostSeen {
     pub(crate) results: Vec<HostResult>,
 }
 
-/// The ways in which an address may stand in the tables: as it was given, and in its canonical form. Rows of the pool are
-/// the CMDB's and may hold anything.
+/// The ways in which a host may stand in our tables: as it was given, and in the usual spellings of its address. What is no
+/// address may stand in the CMDB's pool all the same.
 ///
 /// # Errors
 ///
 /// The text fits no column.
 pub(crate) fn spellings(host_ip: &str) -> Result<Vec<String>, ApiError> {
     let length = host_ip.chars().count();
+    let mut problems = Problems::default();
     if length == 0 || length > MAX_HOST_CHARS {
-        let mut problems = Problems::default();
         problems.add("host_ip", format!("must have 1 to {MAX_HOST_CHARS} characters, not {length}"));
         return Err(ApiError::BadInput(problems));
     }
-    let mut spellings = vec![host_ip.to_owned()];
-    if let Ok(address) = host_ip.parse::<HostIp>() {
-        spellings.push(address.to_string());
-        spellings.dedup();
+    match host_ip.parse::<HostIp>() {
+        Ok(address) => {
+            let mut spellings = address.spellings();
+            if !spellings.iter().any(|spelling| spelling == host_ip) && host_ip.is_ascii() {
+                spellings.push(host_ip.to_owned());
+            }
+            Ok(spellings)
+        }
+        Err(_) if host_ip.is_ascii() => Ok(vec![host_ip.to_owned()]),
+        Err(error) => {
+            problems.add("host_ip", error.to_string());
+            Err(ApiError::BadInput(problems))
+        }
     }
-    Ok(spellings)
 }
 
 /// What is known of a host.
@@ -76,17 +84,20 @@ pub(crate) fn spellings(host_ip: &str) -> Result<Vec<String>, ApiError> {
 /// Bad fields, a host of which nothing is known, the database.
 pub(crate) async fn look(api: &Api, host_ip: &str, submitted: Submitted<HostQuery>) -> Result<HostSeen, ApiError> {
     let query = submitted.checked()?;
-    let ips = spellings(host_ip)?;
+    let mut ips = spellings(host_ip)?;
     let days = query.days.unwrap_or(DEFAULT_DAYS);
     let results = u32::try_from(query.results.unwrap_or(DEFAULT_RESULTS)).unwrap_or(u32::MAX);
     let seen = within_bound(async {
         let mut connection = api.connection().await?;
         let today = database::now(&mut connection).await?.date_naive();
         let from = today.checked_sub_days(Days::new(days - 1)).unwrap_or(NaiveDate::MIN);
-        // A zone ahead of UTC may have begun tomorrow, and both spellings may have a row.
+        // A zone ahead of UTC may have begun tomorrow, and two spellings may have a row.
         let limit = u32::try_from((days + 1) * 2).unwrap_or(u32::MAX);
+        let pool = hosts_pool::find(&mut connection, host_ip).await?;
+        // The CMDB may write it as nobody else does.
+        ips.extend(pool.iter().map(|entry| entry.host_ip.clone()).filter(|ip| !ips.contains(ip)).collect::<Vec<_>>());
         Ok(HostSeen {
-            pool: hosts_pool::find(&mut connection, &ips).await?,
+            pool,
             days: server_resources::of_host(&mut connection, &ips, from, limit).await?,
             results: details::last_of_host(&mut connection, &ips, results).await?,
         })
@@ -103,10 +114,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_looked_for_as_it_was_given_and_in_its_canonical_form() {
-        assert_eq!(spellings("2001:DB8:0::1").expect("a host"), ["2001:DB8:0::1", "2001:db8::1"]);
-        assert_eq!(spellings("10.0.0.1").expect("a host"), ["10.0.0.1"]);
-        assert_eq!(spellings("web-1").expect("a host"), ["web-1"]);
-        assert!(spellings("").is_err() && spellings(&"x".repeat(51)).is_err());
+    fn a_host_is_looked_for_by_its_value() {
+        let of = |text: &str| spellings(text).expect(text);
+        assert_eq!(of("2001:0DB8::0001"), of("2001:db8::1"));
+        assert_eq!(of("2001:DB8:0::1").last().map(String::as_str), Some("2001:DB8:0::1"), "as it was given, too");
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_eq!(of("web-1"), ["web-1"]);
+        for text in ["", "数据库", "10.0.0.1\u{200b}x", &"x".repeat(51)] {
+            assert!(spellings(text).is_err(), "{text}");
+        }
     }
 }

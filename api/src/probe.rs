@@ -134,7 +134,8 @@ async fn see(api: &Api, mapping: &Mapping, mon_date: NaiveDate, found: ProbedHos
     let mut connection = api.connection().await?;
     let mut pool = hosts_pool::live(&mut connection, &[&found.host_ip]).await?;
     let pool = pool.remove(&address_key(&found.host_ip));
-    let row_before = server_resources::standing(&mut connection, mon_date, &found.host_ip).await?;
+    let spelled = pool.as_ref().map_or(&found.host_ip, |host| &host.host_ip);
+    let row_before = server_resources::standing(&mut connection, mon_date, spelled).await?;
     Ok(HostSeen { row_before, ..outcome(mapping, found, pool) })
 }
 
@@ -153,7 +154,7 @@ fn outcome(mapping: &Mapping, found: ProbedHost, pool: Option<PoolHost>) -> Host
     };
     let Some(reading) = &seen.reading else { return seen };
     // What stands here for a host outside the pool is written nowhere.
-    let outside = PoolHost { id: 0, host_name: String::new(), ram_gb: None, disk_gb: None };
+    let outside = PoolHost::default();
     let host = seen.pool.as_ref().unwrap_or(&outside);
     match host_values(mapping, reading, &Capacity { ram_gb: host.ram_gb, disk_gb: host.disk_gb }) {
         Ok(values) => {
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
 
     fn pooled(ram_gb: u32) -> PoolHost {
-        PoolHost { id: 7, host_name: "web-1".to_owned(), ram_gb: Some(ram_gb), disk_gb: None }
+        PoolHost { id: 7, host_name: "web-1".to_owned(), ram_gb: Some(ram_gb), ..PoolHost::default() }
     }
 
     fn found(memory: Option<f64>) -> ProbedHost {

@@ -1,16 +1,17 @@
 //! The failed and cancelled hosts of an ended run, run once more.
 //!
-//! Owns when that is possible. The new run reads what the first one was to read (window, day, source) and has counters of
+//! Owns when that is possible. However many they are, the request stores one chunk of them; what is left is prepared as a run
+//! over the pool is. The new run reads what the first one was to read (window, day, source) and has counters of
 //! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
 
 use chrono::TimeDelta;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
-use hostsync_shared::tables::details;
+use hostsync_shared::outbox::{PrepareError, Prepared, prepare_chunk};
 use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution};
 use hostsync_shared::telemetry;
 use sqlx::{MySql, Transaction};
 
-use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, finish_preparing, repeated, wait_of};
+use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, repeated, wait_of};
 use crate::error::ApiError;
 use crate::fields::Submitted;
 use crate::idempotency::IdempotencyKey;
@@ -20,9 +21,6 @@ use crate::task_run::WaitFields;
 /// How old the day of a retry may be that is retried again. A run is retried while it is kept, and newest windows are kept
 /// 40 days longer than runs: beyond that a retry of a retry might write over a newer result.
 const RETRIED_AGAIN_WITHIN: TimeDelta = TimeDelta::days(40);
-
-/// Rows copied by one statement.
-const CHUNK_HOSTS: u32 = 5_000;
 
 /// Runs the failed and cancelled hosts of an ended execution again.
 ///
@@ -87,19 +85,23 @@ async fn store(
         trace_context,
     };
     let id = executions::insert(&mut transaction, &new).await?;
-    let mut after = 0;
-    let mut copied = 0;
-    while let Some(end) = details::unsuccessful_chunk_end(&mut transaction, of, after, CHUNK_HOSTS).await? {
-        copied += details::insert_unsuccessful(&mut transaction, id, of, after, end).await?;
-        after = end;
-    }
-    if copied == 0 {
-        return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts"));
-    }
-    finish_preparing(&mut transaction, id, token).await?;
+    executions::set_retry_of(&mut transaction, id, of).await?;
+    // One chunk here; what does not fit is prepared after the commit, by this process or a scheduler.
+    let prepared = prepare_chunk(&mut transaction, id, Some(of), token, 0).await.map_err(|error| match error {
+        PrepareError::Database(error) => ApiError::from(error),
+        error @ PrepareError::Refused(_) => anyhow::Error::from(error).into(),
+    })?;
+    let total_hosts = match prepared {
+        Prepared::Whole(0) => return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts")),
+        Prepared::Whole(total) => u64::from(total),
+        Prepared::UpTo(_) => hosts,
+        Prepared::Replaced => {
+            return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
+        }
+    };
     let accepted = Accepted {
         execution_id: id,
-        total_hosts: Some(usize::try_from(copied).unwrap_or(usize::MAX)),
+        total_hosts: Some(usize::try_from(total_hosts).unwrap_or(usize::MAX)),
         is_waiting: false,
         invalid_lines: None,
         new_host_count: None,

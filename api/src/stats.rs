@@ -137,11 +137,21 @@ impl Sums {
         counts.runs_success + counts.runs_partial + counts.runs_failed + counts.runs_cancelled + counts.runs_skipped
     }
 
-    /// Share of the hosts with a result, good or bad, that succeeded; `None` where there is no such host.
-    #[allow(clippy::cast_precision_loss, reason = "a ratio needs no more")]
+    /// Share of the hosts that should have been written which were; `None` where there is no such host.
     pub(crate) fn success_rate(&self) -> Option<f64> {
-        let judged = self.counts.hosts_success + self.counts.hosts_failed;
-        (judged > 0).then(|| self.counts.hosts_success as f64 / judged as f64)
+        self.share(self.counts.hosts_success)
+    }
+
+    /// Share of the hosts that should have been written without a document in their window.
+    pub(crate) fn no_data_rate(&self) -> Option<f64> {
+        self.share(self.counts.hosts_no_data)
+    }
+
+    /// A share of the hosts that should have been written: those of the pool that were not cancelled.
+    #[allow(clippy::cast_precision_loss, reason = "a ratio needs no more")]
+    fn share(&self, hosts: u64) -> Option<f64> {
+        let expected = self.counts.hosts_success + self.counts.hosts_failed + self.counts.hosts_no_data;
+        (expected > 0).then(|| hosts as f64 / expected as f64)
     }
 
     /// Within 2.5 %; never above the maximum, which is exact.
@@ -262,6 +272,18 @@ mod tests {
         assert_eq!(Bucket::Day.begin(from), time("2026-01-02T00:00:00Z"));
         assert_eq!(Bucket::Day.begin_after(time("2026-01-03T00:00:00Z")), time("2026-01-03T00:00:00Z"));
         assert_eq!(Bucket::Day.begin(time("1969-12-31T23:59:59Z")), time("1969-12-31T00:00:00Z"));
+    }
+
+    #[test]
+    fn hosts_without_data_are_no_success() {
+        let sums = |hosts_success, hosts_failed, hosts_no_data, hosts_not_in_pool| Sums {
+            counts: HourSums { hosts_success, hosts_failed, hosts_no_data, hosts_not_in_pool, ..HourSums::default() },
+            ..Sums::default()
+        };
+        let rates = |sums: Sums| (sums.success_rate(), sums.no_data_rate());
+        assert_eq!(rates(sums(0, 0, 10, 0)), (Some(0.0), Some(1.0)));
+        assert_eq!(rates(sums(6, 2, 2, 90)), (Some(0.6), Some(0.2)), "a host outside the pool cannot be written");
+        assert_eq!(rates(sums(0, 0, 0, 10)), (None, None));
     }
 
     #[test]

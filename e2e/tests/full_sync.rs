@@ -139,6 +139,53 @@ async fn what_a_full_sync_cannot_do_is_told() {
 }
 
 #[tokio::test]
+async fn one_host_that_the_pool_refuses_holds_up_no_other_of_its_group() {
+    on_bed("full_one", async |bed| {
+        execute(&bed, "ALTER TABLE hosts_pool CONVERT TO CHARACTER SET utf8mb3").await;
+        let (api, client) = ready(&bed, 7).await;
+        execute(
+            &bed,
+            "CREATE TRIGGER refuse BEFORE INSERT ON hosts_pool FOR EACH ROW
+             IF NEW.host_ip = '10.0.0.3' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF",
+        )
+        .await;
+        let at = (Utc::now() - TimeDelta::minutes(10)).to_rfc3339_opts(SecondsFormat::Secs, true);
+        for (host_ip, name) in [("10.200.0.1", "数据库-5 😊"), ("10.200.0.2", "🦀"), ("10.200.0.3", "ünïcode")]
+        {
+            let document = json!({"@timestamp": at, "hostIp": host_ip, "group": "demo", "hostName": name, "cpu": 1.0,
+                                  "available_memory": 2.0, "total_disk_space_all": 3.0});
+            bed.index.put(&document).await.expect("a document");
+        }
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        let (status, answer) =
+            full_sync(&client, json!({"group_name": "demo", "query_time_range": "24h", "wait_seconds": 60})).await;
+        assert_eq!(status, 200, "{answer}");
+        for (field, value) in [
+            ("total_hosts", json!(10)),
+            ("new_host_count", json!(9)),
+            ("success_count", json!(9)),
+            ("not_in_pool_count", json!(1)),
+        ] {
+            assert_eq!(answer[field], value, "{field} in {answer}");
+        }
+        let log = client.execution(answer["execution_id"].as_u64().expect("an id")).await.expect("a log");
+        let renamed = "new hosts whose names hosts_pool cannot hold were added under what it can hold (2): \
+                       10.200.0.1 as \"数据库-5 ?\", 10.200.0.2 as \"?\"";
+        let refused = "new hosts that hosts_pool refuses were not added (1): 10.0.0.3: not this one (error 1644)";
+        assert_eq!(log["warnings"], json!([renamed, refused]));
+        let names: Vec<String> =
+            sqlx::query_scalar("SELECT host_name FROM hosts_pool WHERE host_ip LIKE '10.200.%' ORDER BY host_ip")
+                .fetch_all(&bed.pool)
+                .await
+                .expect("names");
+        assert_eq!(names, ["数据库-5 ?", "?", "ünïcode"]);
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_same_key_gets_the_first_answer_again_and_another_body_a_conflict() {
     on_bed("full_key", async |bed| {
         let (api, client) = ready(&bed, 3).await;

@@ -495,3 +495,94 @@ async fn every_service_says_that_it_lives_whether_it_is_ready_and_what_it_counts
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_host_is_its_value_in_the_list_the_pool_the_documents_and_the_cmdbs_rows() {
+    on_bed("by_value", async |bed| {
+        // As the pool, the documents and the list spell the same hosts.
+        let hosts = [
+            ("2001:DB8:66::A", "2001:db8:66::a", "2001:0db8:66::000a"),
+            ("2001:0db8:0066:0000:0000:0000:0000:000b", "2001:DB8:66::B", "2001:db8:66::b"),
+            ("2001:db8:66::c", "2001:db8:66:0:0:0:0:c", "2001:db8:66::c"),
+            ("2001:db8:066::0D", "2001:0DB8:0066::000D", "2001:db8:66:0::d"),
+            ("10.66.8.2", "::ffff:10.66.8.2", "::ffff:10.66.8.2"),
+            ("::FFFF:10.66.8.3", "10.66.8.3", "10.66.8.3"),
+        ];
+        let at = (Utc::now() - TimeDelta::minutes(20)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        for (n, (pool, document, _)) in hosts.iter().enumerate() {
+            sqlx::query("INSERT INTO hosts_pool (host_ip, host_name, ram, disk_size) VALUES (?, ?, 16, 100)")
+                .bind(pool)
+                .bind(format!("host-{n}"))
+                .execute(&bed.pool)
+                .await
+                .expect("a host");
+            bed.index
+                .put(&json!({"@timestamp": at, "hostIp": document, "hostName": format!("host-{n}"), "group": "values",
+                             "cpu": 10 + n, "available_memory": 8, "total_disk_space_all": 50}))
+                .await
+                .expect("a document");
+        }
+        // Two documents of one host in two spellings.
+        bed.index
+            .put(&json!({"@timestamp": at, "hostIp": "10.66.8.2", "hostName": "host-4", "group": "values", "cpu": 44,
+                         "available_memory": 8, "total_disk_space_all": 50}))
+            .await
+            .expect("a document");
+        // What an earlier release wrote for the day in another spelling is found, not doubled.
+        sqlx::query("INSERT INTO server_resources (pool_id, ip, mon_date) VALUES (1, '2001:db8:66::a', UTC_DATE())")
+            .execute(&bed.pool)
+            .await
+            .expect("a row");
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+
+        let listed: Vec<String> = hosts.iter().map(|(_, _, listed)| (*listed).to_owned()).collect();
+        let first = client.execute("by value", &listed, "24h").await.expect("accepted");
+        let log = client.wait_for_end(first, LIMIT).await.expect("an end");
+        assert_eq!((&log["success_count"], &log["total_hosts"]), (&json!(6), &json!(6)), "{log}");
+        let rows = resource_rows(&bed).await;
+        let expected: Vec<&str> = ["2001:db8:66::a"].into_iter().chain(hosts[1..].iter().map(|host| host.0)).collect();
+        assert_eq!(rows.len(), 6, "{rows:?}");
+        for (n, ip) in expected.iter().enumerate() {
+            let cpu = if n == 4 { 44.0 } else { 10.0 + f64::from(u32::try_from(n).expect("few")) };
+            assert_eq!(rows[*ip].cpu_load, Some(cpu), "{ip}");
+        }
+        assert_eq!(log["warnings"], json!([]));
+        // A run over the pool and a full sync find the same hosts.
+        let task = json!({"task_name": "pool", "cron_expression": "@yearly", "query_time_range": "24h"});
+        let task = client.ok(Method::POST, "/es-sync-tasks", Some(&task)).await.expect("a task");
+        let path = format!("/es-sync-tasks/{}/execute", task["task_id"]);
+        let waited = json!({"wait_seconds": 60});
+        let answer = client.ok(Method::POST, &path, Some(&waited)).await.expect("a run");
+        assert_eq!((&answer["success_count"], &answer["total_hosts"]), (&json!(6), &json!(6)), "{answer}");
+        let full = json!({"group_name": "values", "query_time_range": "24h", "wait_seconds": 60});
+        let answer = client.ok(Method::POST, "/es-sync-full-sync", Some(&full)).await.expect("a full sync");
+        assert_eq!(
+            (&answer["success_count"], &answer["total_hosts"], &answer["new_host_count"]),
+            (&json!(6), &json!(6), &json!(0)),
+            "{answer}"
+        );
+        let rows = resource_rows(&bed).await;
+        let mut ips: Vec<&str> = rows.keys().map(String::as_str).collect();
+        ips.sort_unstable();
+        let mut expected = expected;
+        expected.sort_unstable();
+        assert_eq!(ips, expected, "nothing is doubled");
+        // What stands twice is one host, and told.
+        sqlx::query("INSERT INTO hosts_pool (host_ip, host_name) VALUES ('2001:0db8:0066::000c', 'again')")
+            .execute(&bed.pool)
+            .await
+            .expect("a repeat");
+        let id = client.execute("twice", &listed[..3], "24h").await.expect("accepted");
+        let log = client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["success_count"], 3, "{log}");
+        let told = "2001:db8:66::c stands in hosts_pool as \"2001:db8:66::c\" and as \"2001:0db8:0066::000c\"; the older row counts";
+        assert_eq!(log["warnings"], json!([told]));
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}

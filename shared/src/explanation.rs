@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::host::HostIp;
 use crate::mapping::{FieldTypes, HostReading, Mapping, Stats, search_body};
 use crate::tables::server_resources::Values;
 use crate::window::Window;
@@ -106,9 +107,18 @@ pub fn bodies_for(kept: &str, host_ip: &str) -> Vec<Value> {
 
 fn put_host(value: &mut Value, host_ip: &str) {
     match value {
-        Value::String(text) if text == HOSTS_PLACEHOLDER => host_ip.clone_into(text),
+        Value::Array(items) if matches!(&items[..], [Value::String(text)] if text == HOSTS_PLACEHOLDER) => {
+            let spellings = host_ip.parse().map_or_else(|_| vec![host_ip.to_owned()], HostIp::spellings);
+            *items = spellings.into_iter().map(Value::String).collect();
+        }
         Value::Array(items) => items.iter_mut().for_each(|item| put_host(item, host_ip)),
-        Value::Object(map) => map.values_mut().for_each(|item| put_host(item, host_ip)),
+        Value::Object(map) => {
+            map.values_mut().for_each(|item| put_host(item, host_ip));
+            // The list of hosts and its length.
+            if let Some(hosts) = map.get("include").and_then(Value::as_array).map(Vec::len) {
+                map.insert("size".to_owned(), hosts.into());
+            }
+        }
         _ => {}
     }
 }

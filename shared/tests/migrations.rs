@@ -198,8 +198,56 @@ async fn tables_of_the_cmdb_that_exist_stay_as_they_are() {
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let found = hosts_pool::live(&mut connection, &["10.0.0.1", "10.0.0.2"]).await.expect("a pool");
         assert_eq!(found.len(), 1);
-        details::insert_from_pool(&mut connection, ExecutionId(1), 0, 10).await.expect("copied");
-        assert_eq!(count(&bed.pool, "es_sync_execution_detail").await, 1);
+        let rows = hosts_pool::rows_after(&mut connection, 0, 10).await.expect("rows");
+        assert_eq!(rows.iter().map(|row| row.host_ip.as_deref()).collect::<Vec<_>>(), [Some("10.0.0.1")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn texts_of_an_old_installation_hold_every_character_afterwards() {
+    on_bed("migrate_utf8", async |bed| {
+        empty(&bed).await;
+        sqlx::query(AssertSqlSafe(format!("ALTER DATABASE `{}` CHARACTER SET utf8mb3", bed.name)))
+            .execute(&bed.pool)
+            .await
+            .expect("as old servers had it");
+        sqlx::raw_sql(OLD_INSTALLATION).execute(&bed.pool).await.expect("old tables");
+        sqlx::raw_sql(
+            "ALTER TABLE es_sync_task_config ALTER COLUMN es_index_pattern SET DEFAULT 'it''s-*',
+                 MODIFY created_by VARCHAR(100) CHARACTER SET latin1 COMMENT 'who; \"why\"', ADD KEY by_name (task_name(50))",
+        )
+        .execute(&bed.pool)
+        .await
+        .expect("more of the same kind");
+        for _ in 0..2 {
+            database::migrate(&bed.database_url()).await.expect("migrated");
+        }
+        let name = "数据库-5 😊";
+        for (table, given, texts) in [
+            ("es_sync_task_config", "cron_expression = '@daily'", ["task_name", "description", "created_by"]),
+            (
+                "es_sync_execution_log",
+                "execution_time = NOW(), execution_status = 'failed'",
+                ["task_name", "error_message", "closing_reason"],
+            ),
+            (
+                "es_sync_execution_detail",
+                "execution_id = 9, host_ip = '10.0.0.1', sync_status = 'failed'",
+                ["host_name", "error_message", "explanation"],
+            ),
+        ] {
+            let texts = texts.map(|column| format!("{column} = '{name}'"));
+            let insert = format!("INSERT INTO {table} SET {given}, {}", texts.join(", "));
+            sqlx::query(AssertSqlSafe(insert)).execute(&bed.pool).await.expect(table);
+            let stored = format!("SELECT COUNT(*) FROM {table} WHERE {}", texts.join(" AND "));
+            assert_eq!(bed.count(&stored).await.expect("a count"), 1, "{table}");
+        }
+        assert_eq!(count(&bed.pool, "es_sync_task_config WHERE task_name = '每日同步'").await, 1);
+        assert_eq!(count(&bed.pool, "es_sync_task_config WHERE es_index_pattern = 'it''s-*'").await, 1);
+        let comments = "information_schema.columns WHERE table_schema = DATABASE() AND column_name = 'created_by' \
+                        AND column_comment = 'who; \"why\"'";
+        assert_eq!(count(&bed.pool, comments).await, 1);
     })
     .await;
 }

@@ -19,9 +19,11 @@ use hostsync_shared::outbox::{CarriedOn, Outbox};
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::startup::{RABBITMQ, watch_broker};
-use hostsync_shared::tables::executions::{self, Counted, LeaseToken, NewExecution, Scope};
-use hostsync_shared::tables::{details, endpoint_state};
+use hostsync_shared::tables::details::NewDetail;
+use hostsync_shared::tables::executions::{self, Counted, ExecutionLog, LeaseToken, NewExecution, Scope};
+use hostsync_shared::tables::{details, endpoint_state, hosts_pool};
 use hostsync_shared::window::{TimeRange, Window};
+use sqlx::MySqlConnection;
 use tokio_util::sync::CancellationToken;
 
 fn queue(bed: &Bed) -> QueueSettings {
@@ -244,7 +246,9 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
         bed.add_to_pool((0..10).map(SampleHost)).await.expect("a pool");
         let (id, token) = scheduled_run(&bed).await;
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        details::insert_from_pool(&mut connection, id, 0, 6).await.expect("a chunk");
+        let hosts: Vec<NewDetail> =
+            (0..6).map(|n| NewDetail { host_ip: SampleHost(n).ip(), host_name: None }).collect();
+        details::insert_pending(&mut connection, id, &hosts).await.expect("a chunk");
         assert!(executions::move_prepare_cursor(&mut connection, id, token, 0, 6).await.expect("moved"));
         assert!(close_execution(&bed.pool, id, SyncStatus::Cancelled, "by a person").await.expect("closed"));
         assert!(
@@ -335,6 +339,176 @@ async fn a_wrong_password_is_told_in_the_words_of_the_broker() {
         assert!(!message().contains("wr0ng-secret"), "{}", message());
         shutdown.begin();
         watching.await.expect("a quiet end");
+    })
+    .await;
+}
+
+/// Prepares and publishes a run over the pool; its log.
+async fn run_over_the_pool(bed: &Bed) -> (ExecutionId, ExecutionLog) {
+    let (id, token) = scheduled_run(bed).await;
+    let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(bed)), CancellationToken::new());
+    outbox.carry_on(id, token).await.expect("carried on");
+    let mut connection = bed.pool.acquire().await.expect("a connection");
+    (id, executions::find(&mut connection, id).await.expect("a row").expect("a log"))
+}
+
+async fn execute(bed: &Bed, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(&bed.pool).await.expect(statement);
+}
+
+#[tokio::test]
+async fn a_pool_row_that_cannot_be_read_is_told_and_the_others_run() {
+    on_bed("outbox_unreadable", async |bed| {
+        execute(
+            &bed,
+            "ALTER TABLE hosts_pool MODIFY host_ip VARCHAR(200) NULL, MODIFY host_name VARCHAR(400) NULL,
+                 MODIFY is_deleted TINYINT(1) NULL;
+             INSERT INTO hosts_pool (host_ip, host_name, is_deleted) VALUES
+                 ('10.0.0.1', 'good', 0), (NULL, 'no address', 0), ('', 'empty', 0), (REPEAT('x', 70), 'long', 0),
+                 ('10.0.0.2', REPEAT('n', 300), NULL), ('10.0.0.3', '数据库 😊', 0), ('web-1', NULL, 0),
+                 ('10.0.0.4', 'gone', 1), ('库', 'no ASCII', 0)",
+        )
+        .await;
+        let (id, log) = run_over_the_pool(&bed).await;
+        assert_eq!((log.prepared, log.total_hosts, log.execution_status.as_str()), (true, 4, "running"));
+        let told = "rows of hosts_pool that cannot be read were left out (4): id 2 (host_ip is empty), id 3 (host_ip is empty), \
+                    id 4 (host_ip is longer than 50 characters), …";
+        assert_eq!(log.warnings(), [told]);
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let rows = details::list(&mut connection, id, &details::DetailFilter::default(), 10).await.expect("rows");
+        let rows: Vec<_> = rows.iter().map(|row| (row.host_ip.as_str(), row.host_name.as_deref())).collect();
+        let cut = "n".repeat(255);
+        assert_eq!(
+            rows,
+            [("10.0.0.1", Some("good")), ("10.0.0.2", Some(&*cut)), ("10.0.0.3", Some("数据库 😊")), ("web-1", None)]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_stands_in_the_pool_twice_is_one_host_and_told() {
+    on_bed("outbox_twice", async |bed| {
+        // The repeats stand in other chunks than the rows they repeat.
+        bed.add_to_pool((0..5_200).map(SampleHost)).await.expect("a pool");
+        execute(
+            &bed,
+            "INSERT INTO hosts_pool (host_ip, host_name) VALUES ('::ffff:10.0.0.1', 'mapped'), ('::FFFF:A00:2', 'hex'),
+                 ('2001:DB8::A', 'six'), ('2001:0db8:0:0:0:0:0:a', 'again'), ('\t10.0.0.3', 'blank')",
+        )
+        .await;
+        let (_, log) = run_over_the_pool(&bed).await;
+        assert_eq!(log.total_hosts, 5_201);
+        let told = log.warnings();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("one host (4): 2001:db8::a, 10.0.0.1, 10.0.0.2, …"), "{told:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_the_database_refuses_is_left_out_and_one_refused_like_all_ends_the_run() {
+    on_bed("outbox_refused", async |bed| {
+        bed.add_to_pool((0..300).map(SampleHost)).await.expect("a pool");
+        execute(
+            &bed,
+            "CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_detail FOR EACH ROW
+             IF NEW.host_ip IN ('10.0.0.7', '10.0.0.200') THEN
+                 SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one';
+             END IF",
+        )
+        .await;
+        let (_, log) = run_over_the_pool(&bed).await;
+        assert_eq!(log.total_hosts, 298);
+        let told = "hosts that the database refused to store were left out (2): 10.0.0.7: not this one (error 1644), \
+                    10.0.0.200: not this one (error 1644)";
+        assert_eq!(log.warnings(), [told]);
+
+        execute(
+            &bed,
+            "DROP TRIGGER refuse;
+             CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_detail FOR EACH ROW
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'nobody'",
+        )
+        .await;
+        let (id, log) = run_over_the_pool(&bed).await;
+        assert_eq!(
+            log.error_message.as_deref(),
+            Some("the database refuses to store the hosts of the run: nobody (error 1644)")
+        );
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let mut closing = executions::closing(&mut connection, 10).await.expect("a list");
+        close_pending(&bed.pool, &closing.remove(0), DetailId(0)).await.expect("closed");
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.execution_status.as_str(), log.total_hosts), ("failed", 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_whose_pool_cannot_be_read_at_all_says_what_it_waits_for() {
+    on_bed("outbox_no_pool", async |bed| {
+        bed.add_to_pool((0..3).map(SampleHost)).await.expect("a pool");
+        execute(&bed, "ALTER TABLE hosts_pool CHANGE host_name title VARCHAR(50) NOT NULL").await;
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
+        outbox.carry_on(id, token).await.expect_err("no such column");
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        let waiting_for = log.waiting_for.expect("a reason");
+        assert!(waiting_for.starts_with("the database refuses to prepare the run: "), "{waiting_for}");
+        assert!(waiting_for.contains("host_name"), "{waiting_for}");
+        // Progress clears it.
+        execute(&bed, "ALTER TABLE hosts_pool CHANGE title host_name VARCHAR(50) NOT NULL").await;
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.total_hosts, log.waiting_for), (3, None));
+    })
+    .await;
+}
+
+/// Rows read through any key in a session since `FLUSH STATUS`.
+async fn rows_read(connection: &mut MySqlConnection) -> u64 {
+    let read: Vec<(String, String)> =
+        sqlx::query_as("SHOW SESSION STATUS LIKE 'Handler_read%'").fetch_all(connection).await.expect("counters");
+    read.iter().map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
+}
+
+#[tokio::test]
+async fn few_failed_hosts_among_many_are_found_without_a_walk() {
+    on_bed("outbox_status", async |bed| {
+        bed.add_to_pool((0..20_000).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
+        outbox.carry_on(id, token).await.expect("carried on");
+        execute(
+            &bed,
+            "UPDATE es_sync_execution_detail SET sync_status = 'success';
+             UPDATE es_sync_execution_detail SET sync_status = 'failed' ORDER BY id DESC LIMIT 3;
+             UPDATE es_sync_execution_detail SET sync_status = 'cancelled' ORDER BY id LIMIT 2",
+        )
+        .await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let filter = |status| details::DetailFilter { status: Some(status), ..details::DetailFilter::default() };
+        for (status, hosts) in [(SyncStatus::Failed, 3), (SyncStatus::NoData, 0), (SyncStatus::Success, 500)] {
+            sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
+            let rows = details::list(&mut connection, id, &filter(status), 500).await.expect("rows");
+            let read = rows_read(&mut connection).await;
+            assert_eq!(rows.len(), hosts);
+            assert!(read < hosts as u64 * 2 + 20, "{read} rows read for {hosts} that are {status}");
+        }
+        sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
+        assert_eq!(details::unsuccessful(&mut connection, id, 0, 5_000).await.expect("rows").len(), 5);
+        assert_eq!(details::failed_hosts(&mut connection, id, 0, 200).await.expect("rows").len(), 3);
+        let read = rows_read(&mut connection).await;
+        assert!(read < 50, "{read} rows read");
+        // A page of all hosts and a chunk of the pool read what they show, too.
+        sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
+        let all = details::DetailFilter::default();
+        assert_eq!(details::list(&mut connection, id, &all, 100).await.expect("rows").len(), 100);
+        assert_eq!(hosts_pool::rows_after(&mut connection, 50, 100).await.expect("rows").len(), 100);
+        let read = rows_read(&mut connection).await;
+        assert!(read < 500, "{read} rows read");
     })
     .await;
 }

@@ -212,7 +212,7 @@ def test_what_many_executions_say_is_drawn_with_gaps_and_listed(signed_in):
 
     def sums(day, rate, longest):
         duration = {"p50": longest, "p95": longest, "max": longest}
-        return {"begin": f"2026-01-0{day}T00:00:00.000Z", "runs": runs, "hosts": hosts, "success_rate": rate, "duration_ms": duration}
+        return {"begin": f"2026-01-0{day}T00:00:00.000Z", "runs": runs, "hosts": hosts, "success_rate": rate, "no_data_rate": 0, "duration_ms": duration}
 
     buckets = [sums(1, 0.9, 1500), sums(2, None, None), sums(3, 1, 61000), sums(4, 0.5, 90000)]
     answer = {

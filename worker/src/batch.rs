@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::execution::{DetailId, SyncStatus};
-use hostsync_shared::host::HostIp;
+use hostsync_shared::host::{HostIp, address_key};
 use hostsync_shared::metrics::{Metrics, ReasonClass};
 use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
 use hostsync_shared::tables::details::BatchToken;
@@ -151,8 +151,8 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
     };
 
     let (jobs, mut resolved) = set_aside_bad_hosts(jobs);
-    let hosts: BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
-    let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
+    let hosts: BTreeSet<String> = jobs.iter().map(|job| address_key(&job.host_ip)).collect();
+    let hosts: Vec<String> = hosts.into_iter().collect();
     Metrics::global().batch(hosts.len());
     let searching =
         search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET);
@@ -167,11 +167,12 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
     }
     // A host that stands in two runs of the same window is searched once and written for both.
     resolved.extend(jobs.into_iter().map(|job| {
+        let host = address_key(&job.host_ip);
         let outcome = found
-            .get(&job.host_ip)
+            .get(&host)
             .cloned()
             .unwrap_or_else(|| Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out")));
-        let search = asked_by.get(&job.host_ip).copied();
+        let search = asked_by.get(&host).copied();
         Resolved { job, outcome: Outcome::Found(outcome), search }
     }));
     commit(bench, scope, &Evidence { searches: made }, &resolved).await

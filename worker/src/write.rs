@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, SyncStatus};
+use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus};
 use hostsync_shared::explanation::Explanation;
 use hostsync_shared::host::address_key;
 use hostsync_shared::mapping::{Capacity, HostValues, Mapping, host_values};
@@ -160,6 +160,12 @@ async fn write(
     for (execution, reason) in plan.waiting() {
         executions::set_waiting_for(connection, [execution], &reason).await?;
     }
+    // A run over the pool has been told while it was prepared.
+    if scope.queue == JobQueue::Manual {
+        for (execution, warning) in repeated_hosts(&open, &pool) {
+            executions::add_warnings(connection, execution, [warning]).await?;
+        }
+    }
     Ok(Attempted::Written(written))
 }
 
@@ -169,6 +175,19 @@ fn waits_for(hosts: &[&str], reason: &str) -> String {
         [host] => format!("host {host} waits: {reason}"),
         hosts => format!("{} hosts wait, such as {}: {reason}", hosts.len(), hosts.first().unwrap_or(&"none")),
     }
+}
+
+/// By run, the first of its hosts that stands in the pool more than once.
+fn repeated_hosts(open: &[(Open, &Resolved)], pool: &HashMap<String, PoolHost>) -> BTreeMap<ExecutionId, String> {
+    let mut repeated = BTreeMap::new();
+    for (row, _) in open {
+        if let Some(PoolHost { host_ip, repeated_as: Some(other), .. }) = pool.get(&address_key(&row.host_ip)) {
+            repeated.entry(row.execution_id).or_insert_with(|| {
+                format!("{} stands in hosts_pool as {host_ip:?} and as {other:?}; the older row counts", row.host_ip)
+            });
+        }
+    }
+    repeated
 }
 
 /// Locks the rows of the batch that are open at their job's attempt, in order of id.
@@ -260,7 +279,7 @@ impl Plan {
                         let (resource, places) = self
                             .resources
                             .entry(address_key(&row.host_ip))
-                            .or_insert_with(|| (ServerResource::new(&row.host_ip, host, &values), Vec::new()));
+                            .or_insert_with(|| (ServerResource::new(&host.host_ip, host, &values), Vec::new()));
                         places.push(place);
                         explanation.converted = Some(resource.values());
                         place

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_shared::tables::details::ExecutionDetail;
-use hostsync_shared::tables::executions::{ExecutionLog, warnings_of};
+use hostsync_shared::tables::executions::ExecutionLog;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -106,6 +106,7 @@ pub(crate) struct ExecutionLogBody {
 
 impl From<ExecutionLog> for ExecutionLogBody {
     fn from(log: ExecutionLog) -> Self {
+        let warnings = log.warnings();
         Self {
             id: log.id,
             task_id: log.task_id,
@@ -124,7 +125,7 @@ impl From<ExecutionLog> for ExecutionLogBody {
             pending_count: log.pending_count,
             error_message: log.error_message,
             waiting_for: log.waiting_for.unwrap_or_default(),
-            warnings: warnings_of(log.warnings.as_deref()),
+            warnings,
             duration_ms: log.duration_ms,
             query_time_range: log.query_time_range,
             window_from: log.window_from.map(Timestamp),
@@ -320,7 +321,7 @@ pub(crate) struct ListExecutionDetails {
     /// Only hosts with this status.
     #[param(schema_with = sync_status)]
     status: Option<String>,
-    /// Only this host, written as in `host_ip` of a detail.
+    /// Only this host, in whatever spelling.
     #[param(example = "10.0.0.1")]
     host_ip: Option<String>,
     /// Most hosts in the answer.

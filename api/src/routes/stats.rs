@@ -117,9 +117,12 @@ pub(crate) struct SumsBody {
     runs: RunCounts,
     /// Their hosts by outcome.
     hosts: HostCounts,
-    /// Successful hosts among those that succeeded or failed, 0 to 1; null where there is none.
+    /// Hosts written among those that should have been (success, failed, no data), 0 to 1; null where there is none.
     #[schema(required = true, examples(0.998))]
     success_rate: Option<f64>,
+    /// Hosts without a document in their window among the same, 0 to 1; null where there is none.
+    #[schema(required = true, examples(0.001))]
+    no_data_rate: Option<f64>,
     /// How long they took.
     duration_ms: Durations,
 }
@@ -143,6 +146,7 @@ impl From<&Sums> for SumsBody {
                 cancelled: counts.hosts_cancelled,
             },
             success_rate: sums.success_rate(),
+            no_data_rate: sums.no_data_rate(),
             duration_ms: Durations {
                 p50: sums.duration_ms(50),
                 p95: sums.duration_ms(95),

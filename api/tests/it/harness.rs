@@ -343,7 +343,7 @@ impl Server {
         let mut counts = Counts::default();
         let mut finished = Vec::new();
         for (host_ip, status) in outcomes {
-            let filter = details::DetailFilter { host_ip: Some((*host_ip).to_owned()), ..Default::default() };
+            let filter = details::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
             let rows = details::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
             finished.push(Finished {
                 id: hostsync_shared::execution::DetailId(rows[0].id),

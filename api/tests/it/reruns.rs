@@ -317,3 +317,33 @@ async fn a_retry_is_retried_only_while_newer_results_of_its_day_are_known() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_retry_of_many_hosts_is_prepared_in_chunks_by_whoever_goes_on_with_it() {
+    with_server(async |server| {
+        let hosts: Vec<String> =
+            (0..12_000_u32).map(|n| std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).to_string()).collect();
+        let body = json!({"task_name": "many", "host_ip_list": hosts});
+        server.post("/es-sync-execute", &body).await.ok();
+        for change in [
+            "UPDATE es_sync_execution_detail SET sync_status = IF(id % 3 = 0, 'cancelled', IF(id % 3 = 1, 'failed', 'success'))",
+            "UPDATE es_sync_execution_log SET execution_status = 'cancelled', finished_at = UTC_TIMESTAMP(3), pending_count = 0, \
+             failed_count = 4000, cancelled_count = 4000, success_count = 4000",
+        ] {
+            sqlx::query(change).execute(&server.ground.pool).await.expect("ended");
+        }
+        let answer = server.post("/es-sync-executions/1/retry", &json!({})).await.ok();
+        assert_eq!(answer["total_hosts"], 8_000);
+        until("all of its hosts stand", async || log(server, 2).await["total_hosts"] == 8_000).await;
+        let shown = log(server, 2).await;
+        assert_eq!((&shown["pending_count"], &shown["execution_status"]), (&json!(8_000), &json!("running")));
+        let twice = "SELECT COUNT(DISTINCT host_ip) FROM es_sync_execution_detail WHERE execution_id = 2";
+        assert_eq!(server.number(twice).await, 8_000);
+        let chunks = "SELECT COUNT(DISTINCT created_at) FROM es_sync_execution_detail WHERE execution_id = 2";
+        assert!(server.number(chunks).await > 1);
+        // A scheduler of the release before, which knows no such runs, would add none of the pool's hosts.
+        let cursor = "SELECT CAST(prepare_cursor AS SIGNED) FROM es_sync_execution_log WHERE id = 2";
+        assert_eq!(server.number(cursor).await, i64::from(u32::MAX));
+    })
+    .await;
+}

@@ -258,16 +258,16 @@ fn one_address_a_name(names_by_ip: BTreeMap<HostIp, Vec<String>>) -> Vec<GroupHo
     hosts.into_values().collect()
 }
 
-/// The address of a host in its canonical form, `::ffff:a.b.c.d` as IPv4.
+/// The address of a host; none that every machine has.
 fn host_address(text: &str) -> Option<HostIp> {
-    let ip = text.parse::<IpAddr>().ok()?.to_canonical();
-    let is_of_a_host = match ip {
+    let address: HostIp = text.parse().ok()?;
+    let is_of_a_host = match address.addr() {
         IpAddr::V4(v4) => {
             !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast())
         }
         IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()),
     };
-    if is_of_a_host { ip.to_string().parse().ok() } else { None }
+    is_of_a_host.then_some(address)
 }
 
 #[cfg(test)]

@@ -7,14 +7,16 @@ use serde_json::{Map, Value, json};
 
 use super::slices::{hosts_within_buckets, parts_within_buckets};
 use super::{
-    FieldTypes, HostField, Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT, Slices,
+    FieldTypes, HostField, HostKind, Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN,
+    ROLL_UP_WEIGHT, Slices,
 };
+use crate::host::HostIp;
 use crate::window::Window;
 
-/// Most hosts in one search. Elasticsearch and `OpenSearch` take no more terms in a query
-/// (`index.max_terms_count`) and no more buckets in an answer (`search.max_buckets`) by default. Beyond it
-/// the search is refused before it is sent; a worker asks for far fewer.
-pub const MAX_HOSTS: usize = 65_536;
+/// Most hosts in one search. Elasticsearch and `OpenSearch` take no more than 65,536 terms in a query
+/// (`index.max_terms_count`) and buckets in an answer (`search.max_buckets`) by default, and a host is asked for in
+/// several spellings. Beyond it the search is refused before it is sent; a worker asks for far fewer.
+pub const MAX_HOSTS: usize = 65_536 / HostIp::MAX_SPELLINGS;
 
 /// Name of the aggregation over hosts.
 pub(super) const HOSTS: &str = "hosts";
@@ -64,7 +66,8 @@ pub(super) fn part_name(metric: Metric, statistic: &str) -> String {
 /// The body of `_search` that reads `hosts` in `window` by one of the host fields of `types`.
 ///
 /// Hosts are filtered and grouped by the same list, so that a document with many addresses brings back
-/// none that was not asked for, and `size` is their number, so that no list is cut short. There is no
+/// none that was not asked for, and `size` is its length, so that no list is cut short. A keyword holds an
+/// address as the document spells it, so the list has the usual spellings; an `ip` field compares by value. There is no
 /// `timeout` in it: an engine that stops early would answer in part. Counts of documents come from the
 /// buckets and are exact; `size` and the other keys are those that a query proxy takes too.
 ///
@@ -86,6 +89,10 @@ pub fn search_body(
         return Err(PlanError::TooManyHosts { hosts: hosts.len(), most });
     }
     let parts = parts_within_buckets(mapping, window, hosts.len());
+    let terms = match host_field.kind {
+        HostKind::Ip => hosts.to_vec(),
+        HostKind::Keyword | HostKind::Unknown => spelled(hosts),
+    };
     let mut metrics = Map::new();
     for metric in Metric::ALL {
         let fields = mapping.metric(metric);
@@ -99,12 +106,17 @@ pub fn search_body(
     }
     Ok(json!({
         "size": 0,
-        "query": query(mapping, window, [json!({"terms": {&host_field.field: hosts}})], &host_field.except),
+        "query": query(mapping, window, [json!({"terms": {&host_field.field: terms}})], &host_field.except),
         "aggs": {HOSTS: {
-            "terms": {"field": host_field.field, "include": hosts, "size": hosts.len()},
+            "terms": {"field": host_field.field, "include": terms, "size": terms.len()},
             "aggs": metrics,
         }},
     }))
+}
+
+/// Each address in its usual spellings; what is none as it stands.
+fn spelled(hosts: &[String]) -> Vec<String> {
+    hosts.iter().flat_map(|host| host.parse().map_or_else(|_| vec![host.clone()], HostIp::spellings)).collect()
 }
 
 /// The body that counts the documents of the window, exactly.
@@ -212,7 +224,7 @@ fn slices(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{HostKind, Unit};
+    use crate::mapping::Unit;
     use chrono::DateTime;
 
     fn types(mapping: &Mapping) -> FieldTypes {
@@ -237,6 +249,7 @@ mod tests {
         let hosts = ["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
         let zabbix = Mapping::zabbix();
         let body = search_body(&zabbix, &types(&zabbix), &field, window(), &hosts).expect("a body");
+        let terms = json!(["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2", "::ffff:10.0.0.2"]);
         assert_eq!(
             body,
             json!({
@@ -245,10 +258,10 @@ mod tests {
                     {"range": {"@timestamp": {
                         "gte": 1_700_000_000_000_i64, "lt": 1_700_086_400_000_i64, "format": "epoch_millis",
                     }}},
-                    {"terms": {"hostIp.keyword": ["10.0.0.1", "10.0.0.2"]}},
+                    {"terms": {"hostIp.keyword": terms}},
                 ]}},
                 "aggs": {"hosts": {
-                    "terms": {"field": "hostIp.keyword", "include": ["10.0.0.1", "10.0.0.2"], "size": 2},
+                    "terms": {"field": "hostIp.keyword", "include": terms, "size": 4},
                     "aggs": {
                         "cpu": {"stats": {"field": "cpu"}},
                         "memory": {"stats": {"field": "available_memory"}},

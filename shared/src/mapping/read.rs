@@ -4,9 +4,8 @@
 //! list cut short, a part absent or of another type. What passes here may be taken to the letter: a host
 //! that is absent has no data. It converts no unit and judges no value; `values` does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,6 +14,7 @@ use super::engine_error::{Cause, EngineReason, bounded, engine_reason, is_text_w
 use super::found::{Found, HostFound, MetricFound, Part, Weighed};
 use super::plan::{DOCUMENTS, HOSTS, MEAN, PARTS, SLICES, TOTAL, USED, WEIGHT, part_name};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
+use crate::host::HostIp;
 
 /// Longest description of a malformed answer, in characters.
 const MALFORMED_MAX_CHARS: usize = 300;
@@ -262,29 +262,24 @@ fn failure_reason(failures: &[Value]) -> EngineReason {
     all
 }
 
-/// The hosts that were asked for, found again by the key of a bucket: by the very text, else, since an `ip` field
-/// gives back its own form of it, by the address.
+/// The hosts that were asked for, found again by the key of a bucket: by the very text, else, since documents and an `ip`
+/// field have their own form of it, by the address.
 struct Asked<'a> {
     texts: HashMap<&'a str, &'a String>,
-    addresses: HashMap<IpAddr, &'a String>,
+    addresses: HashMap<HostIp, &'a String>,
 }
 
 impl<'a> Asked<'a> {
     fn new(hosts: &'a [String]) -> Self {
         Self {
             texts: hosts.iter().map(|host| (host.as_str(), host)).collect(),
-            addresses: hosts.iter().filter_map(|host| Some((canonical(host)?, host))).collect(),
+            addresses: hosts.iter().filter_map(|host| Some((host.parse().ok()?, host))).collect(),
         }
     }
 
     fn find(&self, key: &str) -> Option<&'a String> {
-        self.texts.get(key).copied().or_else(|| self.addresses.get(&canonical(key)?).copied())
+        self.texts.get(key).copied().or_else(|| self.addresses.get(&key.parse().ok()?).copied())
     }
-}
-
-/// An `ip` field keeps `::ffff:10.0.0.1` and `10.0.0.1` as one value and gives back the latter.
-fn canonical(text: &str) -> Option<IpAddr> {
-    text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
 fn read_hosts(
@@ -296,11 +291,15 @@ fn read_hosts(
     let aggregations = aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
     let hosts = aggregations.get(HOSTS).ok_or_else(|| malformed("aggregations.hosts is missing"))?;
     let buckets = whole_list(hosts, "aggregations.hosts")?;
-    let mut found = HashMap::with_capacity(buckets.len().min(asked.texts.len()));
+    let mut found = Found::default();
+    let mut keys = HashSet::with_capacity(buckets.len());
     for bucket in buckets {
         let key = bucket.get("key").and_then(Value::as_str);
         let key = key.ok_or_else(|| malformed("a bucket has no key, or one that is no text"))?;
         let Some(host) = asked.find(key) else { continue };
+        if !keys.insert(key) {
+            return Err(malformed(&format!("{key} has two buckets")));
+        }
         let documents = doc_count(bucket).ok_or_else(|| malformed(&format!("the bucket of {key} has no doc_count")))?;
         if documents == 0 {
             continue;
@@ -310,11 +309,10 @@ fn read_hosts(
             *found =
                 read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
         }
-        if found.insert(host.clone(), HostFound { documents, metrics }).is_some() {
-            return Err(malformed(&format!("{key} has two buckets")));
-        }
+        // Two spellings of one host are two buckets over different documents.
+        found.add(Found { hosts: HashMap::from([(host.clone(), HostFound { documents, metrics })]) });
     }
-    Ok(Found { hosts: found })
+    Ok(found)
 }
 
 /// The buckets of a `terms` aggregation, if they are all that there are.

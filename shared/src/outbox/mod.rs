@@ -8,6 +8,8 @@ mod prepare;
 mod publish;
 mod retry;
 
+pub use prepare::{PrepareError, Prepared, prepare_chunk};
+
 use std::time::Duration;
 
 use sqlx::MySqlPool;
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::causes::causes;
-use crate::database;
+use crate::database::{self, Fault, Refused};
 use crate::execution::ExecutionId;
 use crate::metrics::PublishOutcome;
 use crate::queue::Publisher;
@@ -67,6 +69,17 @@ impl OutboxError {
     }
 }
 
+/// Why a run waits whose statement the database refuses: it is tried again until the run's deadline, since a right or a
+/// column may come back. `None`: the database is away, or busy with others.
+fn refusal(error: &sqlx::Error) -> Option<String> {
+    match database::fault(error) {
+        Fault::Refused(Refused::Duplicate | Refused::Right | Refused::Statement) => {
+            Some(format!("the database refuses to prepare the run: {}", database::sentence(error)))
+        }
+        Fault::Refused(Refused::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => None,
+    }
+}
+
 /// Prepares and publishes runs.
 #[derive(Clone)]
 pub struct Outbox {
@@ -110,6 +123,11 @@ impl Outbox {
         drop(span);
         if !matches!(outcome, Ok(CarriedOn::Replaced)) {
             let mut connection = self.pool.acquire().await?;
+            if let Err(OutboxError::Database(error)) = &outcome
+                && let Some(refusal) = refusal(error)
+            {
+                executions::set_waiting_for(&mut connection, [id], &refusal).await?;
+            }
             executions::release(&mut connection, id, token).await?;
         }
         outcome

@@ -4,7 +4,7 @@
 //! A row is `pending` until it gets exactly one outcome; `attempts` counts the attempts spent, so a job's attempt number
 //! is `attempts + 1`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,7 +15,16 @@ use super::searches::SearchId;
 use super::text_statement::TextStatement;
 use crate::execution::{DetailId, ExecutionId, SyncStatus};
 use crate::explanation::Explanation;
-use crate::host::HostIp;
+use crate::host::{HostIp, address_key};
+
+/// A row to be inserted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDetail {
+    /// In its canonical form where it is an address.
+    pub host_ip: String,
+    /// At most 255 characters.
+    pub host_name: Option<String>,
+}
 
 /// Inserts the pending rows of a host list. The caller passes each address once.
 ///
@@ -39,80 +48,81 @@ pub async fn insert_hosts(
     Ok(())
 }
 
-/// Inserts the pending rows of the pool's hosts with ids in `(after, up_to]`. A host that differs from another only in a
-/// way that our key does not see gets one row.
+/// Inserts pending rows, at most [`ROWS_PER_STATEMENT`] and at least one.
 ///
 /// # Errors
 ///
-/// The database's.
-pub async fn insert_from_pool(
+/// A duplicate: one of the hosts has a row already. In any case none of the rows is inserted then.
+pub async fn insert_pending(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
-    after: u32,
-    up_to: u32,
-) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query!(
-        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at)
-         SELECT ?, host_ip, host_name, 'pending', UTC_TIMESTAMP(3)
-         FROM hosts_pool WHERE id > ? AND id <= ? AND is_deleted = 0 ORDER BY id
-         ON DUPLICATE KEY UPDATE execution_id = VALUES(execution_id)",
-        execution.0,
-        after,
-        up_to,
-    )
-    .execute(connection)
-    .await?;
-    Ok(result.rows_affected())
+    rows: &[NewDetail],
+) -> Result<(), sqlx::Error> {
+    let mut statement = TextStatement::new(
+        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at) ",
+    );
+    statement.rows(rows, |row, detail| {
+        row.value(execution.0).value(&detail.host_ip).value(&detail.host_name).sql("'pending'").sql("UTC_TIMESTAMP(3)");
+    });
+    statement.execute(connection).await?;
+    Ok(())
 }
 
-/// Inserts pending rows for the failed and cancelled hosts of another run whose details have ids in `(after, up_to]`.
+/// Those of `rows` whose host has a row already, by [`address_key`].
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn insert_unsuccessful(
+pub async fn standing(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
-    of: ExecutionId,
-    after: u64,
-    up_to: u64,
-) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query!(
-        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at)
-         SELECT ?, host_ip, host_name, 'pending', UTC_TIMESTAMP(3)
-         FROM es_sync_execution_detail
-         WHERE execution_id = ? AND id > ? AND id <= ? AND sync_status IN ('failed', 'cancelled') ORDER BY id",
-        execution.0,
-        of.0,
-        after,
-        up_to,
-    )
-    .execute(connection)
-    .await?;
-    Ok(result.rows_affected())
+    rows: &[NewDetail],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let mut statement = TextStatement::new("SELECT host_ip FROM es_sync_execution_detail WHERE execution_id = ");
+    statement.value(execution.0).sql(" AND host_ip IN ").list(rows.iter().map(|row| &row.host_ip));
+    let standing: Vec<String> = statement.fetch_column(connection).await?;
+    Ok(standing.iter().map(|host_ip| address_key(host_ip)).collect())
 }
 
-/// The id of the last of the next `limit` failed or cancelled rows of a run after `after`; `None`: there are no more.
+/// A row of a run that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields are the columns, by name")]
+pub struct Unsuccessful {
+    pub id: u64,
+    pub host_ip: String,
+    pub host_name: Option<String>,
+}
+
+/// The next failed and cancelled rows of a run after the row `after`, in order of id, at most `limit`. Reads at most twice as
+/// many entries of the key on the status, however many hosts the run has.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn unsuccessful_chunk_end(
+pub async fn unsuccessful(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
     after: u64,
     limit: u32,
-) -> Result<Option<u64>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT CAST(MAX(id) AS UNSIGNED) AS "end: u64" FROM
-               (SELECT id FROM es_sync_execution_detail
-                WHERE execution_id = ? AND id > ? AND sync_status IN ('failed', 'cancelled') ORDER BY id LIMIT ?) AS chunk"#,
-        execution.0,
-        after,
-        limit,
-    )
-    .fetch_one(connection)
-    .await
+) -> Result<Vec<Unsuccessful>, sqlx::Error> {
+    let mut all: Vec<Unsuccessful> = Vec::new();
+    for status in [SyncStatus::Failed, SyncStatus::Cancelled] {
+        let rows: Vec<Unsuccessful> = sqlx::query_as(
+            "SELECT CAST(id AS UNSIGNED) AS id, host_ip, host_name
+             FROM es_sync_execution_detail FORCE INDEX (idx_execution_status)
+             WHERE execution_id = ? AND sync_status = ? AND id > ? ORDER BY es_sync_execution_detail.id LIMIT ?",
+        )
+        .bind(execution.0)
+        .bind(status.as_str())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+        all.extend(rows);
+    }
+    all.sort_by_key(|row| row.id);
+    all.truncate(limit as usize);
+    Ok(all)
 }
 
 /// How many rows a run has, and the highest id among them (0 without rows).
@@ -182,7 +192,7 @@ pub async fn lock_due(
     limit: u32,
 ) -> Result<Vec<Publishable>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT id, host_ip, attempts FROM es_sync_execution_detail
+        "SELECT id, host_ip, attempts FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
          WHERE execution_id = ? AND retry_at <= UTC_TIMESTAMP(3) AND sync_status = 'pending'
          ORDER BY retry_at LIMIT ? FOR UPDATE SKIP LOCKED",
         execution.0,
@@ -475,7 +485,8 @@ pub async fn end(connection: &mut MySqlConnection, ids: &[DetailId], by: BatchTo
     Ok(())
 }
 
-/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id.
+/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id. Not by the key on the status, which
+/// workers change: they lock rows first and entries of that key later.
 ///
 /// # Errors
 ///
@@ -487,7 +498,7 @@ pub async fn lock_pending(
     limit: u32,
 ) -> Result<Vec<DetailId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        "SELECT id FROM es_sync_execution_detail
+        "SELECT id FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
          WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
         execution.0,
         after.0,
@@ -562,8 +573,8 @@ pub struct ExecutionDetail {
 pub struct DetailFilter {
     /// One status.
     pub status: Option<SyncStatus>,
-    /// One host, exactly as it stands in the row.
-    pub host_ip: Option<String>,
+    /// One host: the ways to write its address; empty: all hosts.
+    pub host_ips: Vec<String>,
     /// After this row (the cursor).
     pub after: u64,
 }
@@ -587,19 +598,32 @@ pub async fn list(
                 max_memory + 0E0 AS max_memory, avg_memory + 0E0 AS avg_memory,
                 max_disk + 0E0 AS max_disk, avg_disk + 0E0 AS avg_disk,
                 CAST(data_point_count AS SIGNED) AS data_point_count, attempts, created_at, finished_at
-         FROM es_sync_execution_detail WHERE execution_id = ",
+         FROM es_sync_execution_detail",
     );
-    query.push_bind(execution.0);
+    // Keys in whose order the rows come, so that a page reads what it shows: of one status by the key on it, else by that on the
+    // run. Left to itself the server may walk the primary key through other runs.
+    query.push(if filter.status.is_some() && filter.host_ips.is_empty() {
+        " FORCE INDEX (idx_execution_status)"
+    } else {
+        " IGNORE INDEX (PRIMARY)"
+    });
+    query.push(" WHERE execution_id = ").push_bind(execution.0);
     if filter.after > 0 {
         query.push(" AND id > ").push_bind(filter.after);
     }
     if let Some(status) = filter.status {
         query.push(" AND sync_status = ").push_bind(status.as_str());
     }
-    if let Some(host_ip) = &filter.host_ip {
-        query.push(" AND host_ip = ").push_bind(host_ip.clone());
+    if !filter.host_ips.is_empty() {
+        query.push(" AND host_ip IN (");
+        let mut list = query.separated(", ");
+        for ip in &filter.host_ips {
+            list.push_bind(ip);
+        }
+        query.push(")");
     }
-    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    // Of the table: sorted by the cast of the same name, every row of the run would be read.
+    query.push(" ORDER BY es_sync_execution_detail.id LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
 }
 
@@ -683,8 +707,8 @@ pub async fn failed_hosts(
     sqlx::query_as(
         "SELECT /*+ NO_INDEX_MERGE(es_sync_execution_detail) */
                 CAST(id AS UNSIGNED) AS id, host_ip, COALESCE(error_message, '') AS error_message
-         FROM es_sync_execution_detail
-         WHERE execution_id = ? AND sync_status = 'failed' AND id > ? ORDER BY id LIMIT ?",
+         FROM es_sync_execution_detail FORCE INDEX (idx_execution_status)
+         WHERE execution_id = ? AND sync_status = 'failed' AND id > ? ORDER BY es_sync_execution_detail.id LIMIT ?",
     )
     .bind(execution.0)
     .bind(after)

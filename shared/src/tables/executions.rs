@@ -125,8 +125,10 @@ pub async fn insert(connection: &mut MySqlConnection, new: &NewExecution<'_>) ->
 pub struct Progress {
     /// The run.
     pub id: ExecutionId,
-    /// `hosts_pool.id` prepared up to.
-    pub prepare_cursor: u32,
+    /// The run whose failed and cancelled hosts are retried; `None`: it runs over the pool.
+    pub retry_of: Option<ExecutionId>,
+    /// Id prepared up to: of `hosts_pool`, or of the details of the run that is retried.
+    pub prepare_cursor: u64,
     /// Whether all detail rows stand.
     pub prepared: bool,
     /// Highest detail id of the run.
@@ -178,7 +180,8 @@ pub async fn progress(
     token: LeaseToken,
 ) -> Result<Option<Progress>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT prepare_cursor, prepared_at IS NOT NULL AS "prepared!: bool", last_detail_id, published_watermark,
+        r#"SELECT retry_of, CAST(IF(retry_of IS NULL, prepare_cursor, retry_cursor) AS UNSIGNED) AS "prepare_cursor!: u64",
+                  prepared_at IS NOT NULL AS "prepared!: bool", last_detail_id, published_watermark,
                   queue, es_endpoint, trace_context
            FROM es_sync_execution_log
            WHERE id = ? AND lease_token = ? AND execution_status = 'running' AND closing_status IS NULL"#,
@@ -189,6 +192,7 @@ pub async fn progress(
     .await?;
     Ok(row.map(|row| Progress {
         id,
+        retry_of: row.retry_of.map(ExecutionId),
         prepare_cursor: row.prepare_cursor,
         prepared: row.prepared,
         last_detail_id: row.last_detail_id,
@@ -233,7 +237,24 @@ pub async fn release(connection: &mut MySqlConnection, id: ExecutionId, token: L
     Ok(())
 }
 
-/// Moves the cursor over `hosts_pool`, guarded by lease and old value; `false`: roll back, another goes on.
+/// Makes a run that was just inserted a retry of another: it is prepared from that one's details. Its cursor over the pool
+/// stands behind every row, so that a scheduler of the release before, which knows no such runs, adds none of the pool's hosts.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_retry_of(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    of: ExecutionId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE es_sync_execution_log SET retry_of = ?, prepare_cursor = 4294967295 WHERE id = ?", of.0, id.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Moves the cursor of preparing, guarded by lease and old value; `false`: roll back, another goes on.
 ///
 /// # Errors
 ///
@@ -242,13 +263,16 @@ pub async fn move_prepare_cursor(
     connection: &mut MySqlConnection,
     id: ExecutionId,
     token: LeaseToken,
-    from: u32,
-    to: u32,
+    from: u64,
+    to: u64,
 ) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
-        "UPDATE es_sync_execution_log SET prepare_cursor = ?
-         WHERE id = ? AND lease_token = ? AND prepare_cursor = ? AND prepared_at IS NULL
-           AND execution_status = 'running' AND closing_status IS NULL",
+        "UPDATE es_sync_execution_log
+         SET prepare_cursor = IF(retry_of IS NULL, ?, prepare_cursor),
+             retry_cursor = IF(retry_of IS NULL, retry_cursor, ?), waiting_for = NULL
+         WHERE id = ? AND lease_token = ? AND IF(retry_of IS NULL, prepare_cursor, retry_cursor) = ?
+           AND prepared_at IS NULL AND execution_status = 'running' AND closing_status IS NULL",
+        to,
         to,
         id.0,
         token.0,
@@ -257,6 +281,33 @@ pub async fn move_prepare_cursor(
     .execute(connection)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// What preparing has noted of rows that make no host of their own, as it was written last.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn prepare_notes(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT prepare_notes FROM es_sync_execution_log WHERE id = ?", id.0)
+        .fetch_one(connection)
+        .await
+}
+
+/// Writes these notes, in the transaction that moves the cursor.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_prepare_notes(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    notes: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE es_sync_execution_log SET prepare_notes = ? WHERE id = ?", notes, id.0)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Sets `total_hosts`, `pending_count` and `prepared_at` together from the rows that stand; a run of no host ends at
@@ -1047,6 +1098,31 @@ pub struct ExecutionLog {
     pub mapping: String,
     pub created_by: String,
     pub created_at: DateTime<Utc>,
+}
+
+impl ExecutionLog {
+    /// What a person should know about it, at most [`MOST_WARNINGS`]: first that nothing was written although no host
+    /// failed, then what was stored.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.wrote_nothing().into_iter().collect();
+        all.extend(warnings_of(self.warnings.as_deref()));
+        all.truncate(MOST_WARNINGS);
+        all
+    }
+
+    fn wrote_nothing(&self) -> Option<String> {
+        if self.execution_status != ExecutionStatus::Success.as_str() || self.success_count > 0 {
+            return None;
+        }
+        Some(match (self.no_data_count, self.not_in_pool_count) {
+            (0, 0) => "nothing was written: the run had no host".to_owned(),
+            (no_data, 0) => format!("nothing was written: none of {no_data} hosts had a document in the window"),
+            (0, not_in_pool) => format!("nothing was written: none of {not_in_pool} hosts is in hosts_pool"),
+            (no_data, not_in_pool) => format!(
+                "nothing was written: {no_data} hosts had no document in the window, {not_in_pool} are not in hosts_pool"
+            ),
+        })
+    }
 }
 
 /// The columns of [`ExecutionLog`]. The casts make rows of the old tables readable, whose integers may be signed and

@@ -1,6 +1,9 @@
 //! `server_resources`: the CMDB's load of each host and day. Written here, never altered.
+//!
+//! A new row spells the address as the pool does, which other programs compare with. A row that stands for the same address
+//! and day in another spelling is written over and keeps its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder, Row as _};
@@ -8,7 +11,7 @@ use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 use super::ROWS_PER_STATEMENT;
 use super::hosts_pool::PoolHost;
 use super::text_statement::TextStatement;
-use crate::host::address_key;
+use crate::host::{HostIp, address_key};
 use crate::mapping::{HostValues, Stats};
 
 /// Maximum, average and minimum in percent; NULL where unknown.
@@ -27,7 +30,7 @@ pub struct Percent {
 pub struct ServerResource {
     /// `hosts_pool.id`.
     pub pool_id: u32,
-    /// The host.
+    /// The host, as the pool spells it.
     pub ip: String,
     /// Highest, in GB.
     pub used_memory: Option<f64>,
@@ -102,7 +105,7 @@ impl ServerResource {
     }
 }
 
-/// Inserts or overwrites the rows of one day. `rows` is sorted by `ip`, each once. Rows that exist are written with their
+/// Inserts or overwrites the rows of one day. `rows` is sorted by address, each once. Rows that exist are written with their
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
 /// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the values of the
 /// rows that were overwritten, by [`address_key`]; a row that is not among them was inserted.
@@ -117,7 +120,8 @@ pub async fn upsert(
 ) -> Result<HashMap<String, Values>, sqlx::Error> {
     let mut previous = HashMap::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let existing = existing_rows(connection, mon_date, chunk.iter().map(|row| row.ip.as_str())).await?;
+        let ips: Vec<&str> = chunk.iter().map(|row| row.ip.as_str()).collect();
+        let existing = existing_rows(connection, mon_date, &ips).await?;
         let mut ids = HashMap::with_capacity(existing.len());
         for (address, (id, values)) in existing {
             ids.insert(address.clone(), id);
@@ -140,33 +144,41 @@ pub async fn standing(
     mon_date: NaiveDate,
     ip: &str,
 ) -> Result<Option<Values>, sqlx::Error> {
-    let rows = existing_rows(connection, mon_date, [ip]).await?;
+    let rows = existing_rows(connection, mon_date, &[ip]).await?;
     Ok(rows.into_values().next().map(|(_, values)| values))
 }
 
-async fn existing_rows<'a>(
+/// The row of each address on a day, by [`address_key`]: of several spellings the one that was asked for, else the oldest.
+async fn existing_rows(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
-    ips: impl IntoIterator<Item = &'a str>,
+    ips: &[&str],
 ) -> Result<HashMap<String, (u64, Values)>, sqlx::Error> {
-    let mut statement = TextStatement::new("SELECT ip, CAST(id AS UNSIGNED)");
+    let mut statement = TextStatement::new("SELECT CONVERT(ip USING utf8mb4), CAST(id AS UNSIGNED)");
     for column in VALUE_COLUMNS {
         // Doubles, whatever number type the CMDB's column has.
         statement.sql(", ").sql(column).sql(" + 0E0");
     }
     statement.sql(" FROM server_resources WHERE mon_date = ").value(mon_date);
-    statement.sql(" AND ip IN ").list(ips);
-    let rows = statement.fetch_rows(connection).await?;
-    let mut existing = HashMap::with_capacity(rows.len());
-    for row in rows {
+    statement.sql(" AND ip IN ").list(ips.iter().flat_map(|ip| {
+        let spellings = ip.parse().map_or_else(|_| Vec::new(), HostIp::spellings);
+        std::iter::once((*ip).to_owned()).chain(spellings)
+    }));
+    let asked: HashSet<&str> = ips.iter().copied().collect();
+    let mut existing: HashMap<String, (bool, u64, Values)> = HashMap::with_capacity(ips.len());
+    for row in statement.fetch_rows(connection).await? {
+        let ip: String = row.try_get(0)?;
+        let (is_other, id) = (!asked.contains(ip.as_str()), row.try_get(1)?);
         let mut values: Values = Values::default();
         for (position, value) in values.iter_mut().enumerate() {
             *value = row.try_get(position + 2)?;
         }
-        let ip: String = row.try_get(0)?;
-        existing.insert(address_key(&ip), (row.try_get(1)?, values));
+        let kept = existing.entry(address_key(&ip)).or_insert((is_other, id, values));
+        if (is_other, id) < (kept.0, kept.1) {
+            *kept = (is_other, id, values);
+        }
     }
-    Ok(existing)
+    Ok(existing.into_iter().map(|(address, (_, id, values))| (address, (id, values))).collect())
 }
 
 async fn write(
