@@ -10,6 +10,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hostsync_shared::database::{self, Fault as DatabaseFault, Refused};
+use hostsync_shared::denied::Denied;
 use hostsync_shared::execution::{ExecutionId, TaskId};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -85,6 +86,7 @@ codes! {
     TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many bodies, full syncs, probes or event streams at once; see `Retry-After`.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many connections are open; see `Retry-After`.";
     InternalError = "internal_error", INTERNAL_SERVER_ERROR, "A fault of hostsync; its log has more under the id in `x-request-id`.";
+    DatabaseRefused = "database_refused", INTERNAL_SERVER_ERROR, "The database does not let hostsync do this: it lacks a right, which the message names. Trying again does not help.";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is down or busy; see `Retry-After`.";
     SourceUnavailable = "source_unavailable", SERVICE_UNAVAILABLE, "The source is down, busy or gave no whole answer; see `Retry-After`.";
 }
@@ -249,6 +251,12 @@ impl ApiError {
         matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(Refused::Duplicate))
     }
 
+    /// What the database does not let us do, if that is why.
+    pub(crate) fn denied(&self) -> Option<Denied> {
+        let Self::Database(error) = self else { return None };
+        Denied::of(error)
+    }
+
     /// The code of this error.
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -276,6 +284,7 @@ impl ApiError {
             Self::Busy | Self::TooManyFullSyncs | Self::TooManyProbes | Self::TooManyStreams => Code::TooManyRequests,
             Self::TooManyConnections => Code::Overloaded,
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
+            Self::Database(_) if self.denied().is_some() => Code::DatabaseRefused,
             Self::Database(error) => match database::fault(error) {
                 DatabaseFault::ConnectionLost
                 | DatabaseFault::Conflict
@@ -289,6 +298,9 @@ impl ApiError {
 
     /// The sentence for the caller: never SQL, never a path.
     pub(crate) fn message(&self) -> String {
+        if let Some(denied) = self.denied() {
+            return format!("{denied}; this does not pass by itself: `hostsync-api doctor` says what to do");
+        }
         match self.code() {
             Code::DatabaseUnavailable => Self::DatabaseNotReady.to_string(),
             Code::InternalError => {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use hostsync_shared::database::{self, Fault, Refused};
 use hostsync_shared::defaults::Source;
+use hostsync_shared::denied::Denied;
 use hostsync_shared::elasticsearch::{GROUP_PAGE, RefusalKind, SearchError};
 use hostsync_shared::execution::Trigger;
 use hostsync_shared::host::HostIp;
@@ -183,6 +184,8 @@ async fn add_batch(api: &Api, batch: &[GroupHost], all: &mut Added) -> Result<()
         let (hosts, missing) = sort_out(batch, &known);
         match hosts_pool::add(&mut connection, &missing).await {
             Ok(()) => break (hosts, missing),
+            // A right, not the rows.
+            Err(error) if Denied::of(&error).is_some() => return Err(error.into()),
             Err(error) => match database::fault(&error) {
                 Fault::Refused(Refused::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
                 Fault::Refused(Refused::Duplicate | Refused::Statement) => {

@@ -50,9 +50,12 @@ use hostsync_shared::causes::causes;
 use hostsync_shared::config::{Auth, Config};
 use hostsync_shared::connections::{Places, Server};
 use hostsync_shared::database::{self, MIGRATOR, SchemaError};
+use hostsync_shared::denied::{Denied, RIGHTS_OF_MIGRATIONS, grant};
 use hostsync_shared::operations;
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::startup;
+use hostsync_shared::tables::diagnosis;
+use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -139,20 +142,46 @@ pub async fn serve_on(
 ///
 /// # Errors
 ///
-/// The database is away or too old, or a migration fails.
+/// The database is away or too old, a migration fails, or the user lacks a right: then with the line that gives it.
 pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
     let url = config.database.url()?.expose();
-    let pool = database::connect_lazy(url, 1)?;
+    match apply_migrations(url).await {
+        Ok(applied) => Ok(applied),
+        Err(error) => {
+            let advice = advice(url, &error).await;
+            let error = explain(&error.into());
+            Err(anyhow::anyhow!("{}", [error].into_iter().chain(advice).collect::<Vec<_>>().join("\n  → ")))
+        }
+    }
+}
+
+async fn apply_migrations(url: &str) -> Result<Vec<String>, SchemaError> {
+    let mut connection = database::connect_once(url).await?;
     // They are applied in order: what is missing is the first one and all behind it.
-    let first_missing = match database::check(&pool).await {
-        Ok(()) => None,
+    let first_missing = match database::check_version(&mut connection).await {
+        Ok(_) => None,
         Err(SchemaError::Older { missing }) => Some(missing),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
-    pool.close().await;
+    connection.close().await?;
     database::migrate(url).await?;
     let applied = MIGRATOR.iter().filter(|migration| first_missing.is_some_and(|first| migration.version >= first));
     Ok(applied.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
+}
+
+/// What to do about a migration that failed, where that is known.
+async fn advice(url: &str, error: &SchemaError) -> Option<String> {
+    let (database, account) = match Denied::behind(error)? {
+        Denied::Login => return Some("correct the user and the password in database.url".to_owned()),
+        Denied::Database { database, account } => (database, account),
+        Denied::Table { .. } | Denied::Other(_) => {
+            let mut connection = database::connect_once(url).await.ok()?;
+            let server = diagnosis::server(&mut connection).await.ok()?;
+            (server.database, server.user)
+        }
+    };
+    let grant = grant(RIGHTS_OF_MIGRATIONS, &database, &account);
+    Some(format!("let an administrator of the database say: {grant}"))
 }
 
 /// An error with what caused it, in one line.

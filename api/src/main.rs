@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Surroundings { environment: std::env::vars_os().collect(), is_terminal: std::io::stderr().is_terminal() };
     match args.command {
         None => process::run_service("hostsync-api", Service::Api, &args.common, &surroundings, hostsync_api::run),
-        Some(Command::Migrate) => match process::configuration(Service::Migrate, &args.common, &surroundings) {
+        Some(Command::Migrate) => match configuration(Service::Migrate, &args.common, &surroundings) {
             Ok(config) => migrate(&config),
             Err(code) => code,
         },
@@ -123,13 +123,24 @@ async fn doctor(config: &Config, file: Option<&Path>, json: bool) -> ExitCode {
     if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The configuration of a command; what stands in it as a warning is said beside the output.
+fn configuration(service: Service, args: &CommonArgs, surroundings: &Surroundings) -> Result<Config, ExitCode> {
+    process::configuration(service, args, surroundings).inspect(warn)
+}
+
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+}
+
 /// Does what an operator asks, with the configuration that a scheduler needs: the database and the broker.
 fn operate(
     args: &CommonArgs,
     surroundings: &Surroundings,
     command: impl AsyncFnOnce(&Config) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let config = match process::configuration(Service::Scheduler, args, surroundings) {
+    let config = match configuration(Service::Scheduler, args, surroundings) {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -152,6 +163,7 @@ fn operate(
 fn show(args: &CommonArgs, surroundings: Surroundings) -> ExitCode {
     match Config::load(surroundings.config_path(args).as_deref(), surroundings.environment) {
         Ok(config) => {
+            warn(&config);
             say(config.masked_toml().trim_end());
             ExitCode::SUCCESS
         }

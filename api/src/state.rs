@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hostsync_shared::config::Config;
-use hostsync_shared::database;
+use hostsync_shared::database::{self, SchemaError};
 use hostsync_shared::defaults::Defaults;
+use hostsync_shared::denied::Denied;
 use hostsync_shared::loops::Loops;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{Need, Readiness};
@@ -36,6 +37,10 @@ const ATTEMPTS: u32 = 4;
 /// Longest time for what one request does in the database, waits of `wait_seconds` aside. A database that has gone
 /// silent is then told like one that is down.
 const DATABASE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Longest wait for a server that refuses us, before its schema has been checked. One that says nothing for so long is
+/// away.
+const LONGEST_REFUSAL: Duration = Duration::from_millis(500);
 
 /// Requests whose host list or file is being read and stored at once. Beyond it they get 429. Their bytes have a bound of
 /// their own ([`MAX_ENQUEUE_BYTES`]).
@@ -134,6 +139,14 @@ impl Api {
         self.schema_checked.load(Ordering::Acquire) || self.readiness.is_ready()
     }
 
+    /// Why the schema has not been checked. A refusal is no outage, and a server that refuses answers at once.
+    async fn why_not_ready(&self) -> ApiError {
+        match tokio::time::timeout(LONGEST_REFUSAL, database::check(&self.pool)).await {
+            Ok(Err(SchemaError::Database(error))) if Denied::of(&error).is_some() => error.into(),
+            _ => ApiError::DatabaseNotReady,
+        }
+    }
+
     /// A connection, once the schema has been checked.
     ///
     /// # Errors
@@ -141,7 +154,7 @@ impl Api {
     /// The database is away.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<MySql>, ApiError> {
         if !self.is_schema_checked() {
-            return Err(ApiError::DatabaseNotReady);
+            return Err(self.why_not_ready().await);
         }
         Ok(self.pool.acquire().await?)
     }
@@ -153,7 +166,7 @@ impl Api {
     /// The database is away.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, MySql>, ApiError> {
         if !self.is_schema_checked() {
-            return Err(ApiError::DatabaseNotReady);
+            return Err(self.why_not_ready().await);
         }
         Ok(self.pool.begin().await?)
     }

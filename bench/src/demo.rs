@@ -18,12 +18,13 @@ use hostsync_e2e::bed::Bed;
 use hostsync_e2e::client::Client;
 use hostsync_e2e::documents::{Family, SampleHost, SampleIndex};
 use hostsync_e2e::process::binary;
+use hostsync_shared::config::{Config, Service};
 use hostsync_shared::database::SchemaError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::expected::{self, Resource};
-use crate::fleet::{Fleet, Size};
+use crate::fleet::{Fleet, Places, Size, listen};
 use crate::runs::{Run, follow, newest};
 use crate::sample::{self, Filled, Wanted};
 use crate::screen::{Step, count, line, note, rate, seconds, table};
@@ -112,10 +113,18 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     });
 
     let step = Step::begin(heading(1, "Services: a scheduler, a worker and an API, as processes of their own"));
-    let mut fleet = Fleet::start(Size { workers: 1 }, &environment(&bed, &token, &folder), &args.folder)?;
+    let places = Places::free(Size { workers: 1 })?;
+    let configuration = write_configuration(&bed, &token, &places, &folder)?;
+    let environment = [("HOSTSYNC_CONFIG", &configuration), (MARK, &folder)];
+    let environment = environment.map(|(name, path)| (name.to_owned(), path.display().to_string()));
+    let mut fleet = Fleet::start_at(&places, &environment, &args.folder)?;
     fleet.wait_until_ready().await?;
     let client = Client::with_token(fleet.api_url(), &token.secret);
-    step.done(format!("all three are ready; the API is at {}", fleet.api_url()));
+    step.done(format!(
+        "all three are ready, configured by {}; the API is at {}",
+        configuration_file(&args.folder).display(),
+        fleet.api_url()
+    ));
 
     let step = Step::begin(heading(2, "Scheduled run: a task that fires every 20 seconds over the whole pool"));
     let (task_id, scheduled) = scheduled_run(&client, &mut fleet).await?;
@@ -213,14 +222,42 @@ async fn open_bed() -> anyhow::Result<Bed> {
     .context("the development servers cannot be used; their logs are in .dev/log")
 }
 
-fn environment(bed: &Bed, token: &Token, folder: &Path) -> Vec<(String, String)> {
-    let token_file = token.file.display().to_string();
-    let mark = folder.display().to_string();
-    let ours = [("HOSTSYNC_API__OPERATOR_TOKEN_FILE", token_file.as_str()), (MARK, &mark)];
-    let mut environment = bed.environment(&ours);
-    // The tokens of a test bed.
-    environment.retain(|(name, _)| name != "HOSTSYNC_API__OPERATOR_TOKEN" && name != "HOSTSYNC_API__VIEWER_TOKEN");
-    environment
+/// Writes what the services are configured with, readable for its owner alone, as everybody would write it.
+fn write_configuration(bed: &Bed, token: &Token, places: &Places, folder: &Path) -> anyhow::Result<PathBuf> {
+    let file = configuration_file(folder);
+    write_secret(&file, &configuration(bed, token, places))?;
+    Config::load_for(Service::Api, Some(&file), std::iter::empty::<(String, String)>())?;
+    Ok(file)
+}
+
+fn configuration_file(folder: &Path) -> PathBuf {
+    folder.join("hostsync.toml")
+}
+
+fn configuration(bed: &Bed, token: &Token, places: &Places) -> String {
+    // A JSON text is a TOML one.
+    let text = |value: &str| Value::from(value).to_string();
+    let at = |port: u16| text(&listen(port));
+    format!(
+        "# Written by `make demo`, anew each time.\n\n\
+         [database]\nurl = {}\n\n\
+         [rabbitmq]\nurl = {}\nprefix = {}\n\n\
+         [elasticsearch]\ndefault_index_pattern = {}\n\n\
+         [elasticsearch.endpoints.default]\nurl = {}\n\n\
+         [api]\nlisten = {}\nrpc_listen = {}\noperator_token_file = {}\n\n\
+         [scheduler]\nlisten = {}\n\n\
+         [worker]\nlisten = {}\n",
+        text(&bed.database_url()),
+        text(&bed.servers.rabbitmq_url),
+        text(&bed.name),
+        text(&bed.index.name),
+        text(&bed.servers.elasticsearch_url),
+        at(places.api),
+        at(places.rpc),
+        text(&token.file.display().to_string()),
+        at(places.scheduler),
+        at(places.workers.first().copied().unwrap_or_default()),
+    )
 }
 
 /// Creates the task, or takes the one of an earlier demonstration, waits until it fires, follows the run, and disables
@@ -383,6 +420,7 @@ fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
         }
         rows.push((format!("{} (pid {})", service.name, service.pid()), paths.join("  ")));
     }
+    rows.push(("configuration".to_owned(), configuration_file(&args.folder).display().to_string()));
     rows.push(("database".to_owned(), bed.database_url()));
     rows.push(("documents".to_owned(), format!("{}/{}/_search", bed.servers.elasticsearch_url, bed.index.name)));
     rows.push(("logs".to_owned(), format!("{}/*.log; of the servers: .dev/log", args.folder.display())));
@@ -395,41 +433,56 @@ fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
 fn show_next_steps(fleet: &Fleet, args: &Args, task_id: u64, manual: &Run) {
     let base = format!("{}/api/cmdb/v1", fleet.api_url());
     let curl = format!("curl -sS -H @{}", header_file(&args.folder).display());
+    let pretty = pretty();
     let json = "-H 'content-type: application/json'";
     let (ip, other) = (SampleHost(0).ip(), SampleHost(HOSTS + LIST_OUTSIDE).ip());
     line("\nTo try next, in this folder (the operator's token is read from a file)");
     let body = |value: Value| value.to_string();
+    let enable = |is_enabled: bool| {
+        let body = body(json!({"id": task_id, "is_enabled": is_enabled}));
+        format!("{curl} {json} -X PUT {base}/es-sync-tasks/enable -d '{body}'{pretty}")
+    };
     let lines = [
-        ("the tasks", format!("{curl} {base}/es-sync-tasks")),
-        ("the last runs", format!("{curl} '{base}/es-sync-execution-logs?limit=5'")),
+        ("the tasks", format!("{curl} {base}/es-sync-tasks{pretty}")),
+        ("the last runs", format!("{curl} '{base}/es-sync-execution-logs?limit=5'{pretty}")),
         (
             "who was not in the pool",
-            format!("{curl} '{base}/es-sync-execution-detail/{}?status=not_in_pool'", manual.id),
+            format!("{curl} '{base}/es-sync-execution-detail/{}?status=not_in_pool'{pretty}", manual.id),
         ),
         (
             "sync two hosts now and wait for the result",
             format!(
-                "{curl} {json} {base}/es-sync-execute -d '{}'",
+                "{curl} {json} {base}/es-sync-execute -d '{}'{pretty}",
                 body(json!({
                     "task_name": "by hand", "host_ip_list": [ip, other], "query_time_range": "24h", "wait_seconds": 10,
                 }))
             ),
         ),
-        (
-            "let the task fire every 20 seconds again",
-            format!(
-                "{curl} {json} -X PUT {base}/es-sync-tasks/enable -d '{}'",
-                body(json!({"id": task_id, "is_enabled": true}))
-            ),
-        ),
+        ("let the task fire every 20 seconds again", enable(true)),
+        ("stop it", enable(false)),
     ];
     for (what, command) in lines {
         note(format_args!("# {what}"));
         note(command);
     }
     if let Ok(program) = binary("hostsync-api") {
+        let (program, configuration) = (program.display(), configuration_file(&args.folder));
+        note("# whether all is well, and what to do about what is not");
+        note(format_args!("{program} --config {} doctor", configuration.display()));
         note("# every key of the configuration");
-        note(format_args!("{} --help", program.display()));
+        note(format_args!("{program} --help"));
+    }
+}
+
+/// What makes an answer readable, of what this machine has; else nothing.
+fn pretty() -> &'static str {
+    let folders: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    let has = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
+    match (has("jq"), has("python3")) {
+        (true, _) => " | jq .",
+        (_, true) => " | python3 -m json.tool --no-ensure-ascii",
+        _ => "",
     }
 }
 

@@ -28,6 +28,32 @@ pub(crate) struct Size {
     pub(crate) workers: usize,
 }
 
+/// The ports of a fleet on 127.0.0.1.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) rpc: u16,
+    pub(crate) api: u16,
+    pub(crate) scheduler: u16,
+    pub(crate) workers: Vec<u16>,
+}
+
+impl Places {
+    /// The default ports where those are free.
+    ///
+    /// # Errors
+    ///
+    /// None is free.
+    pub(crate) fn free(size: Size) -> anyhow::Result<Self> {
+        let mut ports = Ports::default();
+        Ok(Self {
+            rpc: ports.take(8080)?,
+            api: ports.take(8888)?,
+            scheduler: ports.take(8891)?,
+            workers: (0..size.workers).map(|_| ports.take(8892)).collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
 /// A running service.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -56,14 +82,22 @@ impl Fleet {
     ///
     /// A program is not built or cannot be started.
     pub(crate) fn start(size: Size, environment: &[(String, String)], folder: &Path) -> anyhow::Result<Self> {
-        let mut ports = Ports::default();
+        Self::start_at(&Places::free(size)?, environment, folder)
+    }
+
+    /// As [`Self::start`], at places that are known before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub(crate) fn start_at(places: &Places, environment: &[(String, String)], folder: &Path) -> anyhow::Result<Self> {
         let mut fleet = Self { services: Vec::new(), is_left_up: false };
-        let rpc_listen = listen(ports.take(8080)?);
-        fleet.add("api", "HOSTSYNC_API__LISTEN", ports.take(8888)?, &rpc_listen, environment, folder)?;
-        fleet.add("scheduler", "HOSTSYNC_SCHEDULER__LISTEN", ports.take(8891)?, &rpc_listen, environment, folder)?;
-        for n in 1..=size.workers {
+        let rpc_listen = listen(places.rpc);
+        fleet.add("api", "HOSTSYNC_API__LISTEN", places.api, &rpc_listen, environment, folder)?;
+        fleet.add("scheduler", "HOSTSYNC_SCHEDULER__LISTEN", places.scheduler, &rpc_listen, environment, folder)?;
+        for (n, port) in (1..).zip(&places.workers) {
             let name = if n == 1 { "worker".to_owned() } else { format!("worker-{n}") };
-            fleet.add(&name, "HOSTSYNC_WORKER__LISTEN", ports.take(8892)?, &rpc_listen, environment, folder)?;
+            fleet.add(&name, "HOSTSYNC_WORKER__LISTEN", *port, &rpc_listen, environment, folder)?;
         }
         Ok(fleet)
     }

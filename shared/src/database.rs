@@ -12,6 +12,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{Connection, MySqlConnection, MySqlPool, Row};
 
+use crate::denied::Denied;
 use crate::tested::{is_mariadb, release};
 
 /// All migrations, compiled in.
@@ -58,8 +59,8 @@ pub enum SchemaError {
         /// As the server says it.
         version: String,
     },
-    /// The database did not answer.
-    #[error("the database did not answer")]
+    /// The database did not answer, or refused.
+    #[error("{}", failed(.0))]
     Database(#[from] sqlx::Error),
     /// Another process holds the migration's lock.
     #[error("another process has been migrating this database for {} min; try again when it is done", LOCK_TIMEOUT.as_secs() / 60)]
@@ -67,6 +68,16 @@ pub enum SchemaError {
     /// A migration failed.
     #[error("a migration failed")]
     Migrate(#[from] MigrateError),
+}
+
+/// How a database failed, in a few words before its own.
+fn failed(error: &sqlx::Error) -> &'static str {
+    match (Denied::of(error), error.as_database_error()) {
+        (Some(Denied::Login), _) => "the database does not let its user in",
+        (Some(_), _) => "the database user lacks a right",
+        (None, Some(_)) => "the database refused",
+        (None, None) => "the database did not answer",
+    }
 }
 
 /// A pool that connects when first used, so that a service starts while the database is down. A connection is looked at
@@ -344,7 +355,7 @@ pub fn fault(error: &sqlx::Error) -> Fault {
     }
 }
 
-fn fault_of_number(number: u16) -> Fault {
+pub(crate) fn fault_of_number(number: u16) -> Fault {
     match number {
         // Too many connections (of all, of a user, of an hour), no thread, bad handshake, host blocked after errors, shutdown,
         // network, connection aborted or killed, server offline or not available, idle for too long; 2000 to 2999 are a client's.

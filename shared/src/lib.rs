@@ -11,6 +11,7 @@ pub mod config;
 pub mod connections;
 pub mod database;
 pub mod defaults;
+pub mod denied;
 pub mod elasticsearch;
 pub mod endpoint_watch;
 pub mod execution;

@@ -69,6 +69,9 @@ where
         Ok(guard) => guard,
         Err(error) => return failed(&error),
     };
+    for warning in &config.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
     let grace = if service == Service::Worker { config.worker.shutdown_grace } else { SHUTDOWN_GRACE };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -150,7 +150,7 @@ fn unreachable_because(error: &sqlx::Error) -> String {
                 Fault::Refused(Refused::Login) => {
                     format!("refused: {said}; check the user, the password and the name in database.url")
                 }
-                Fault::Refused(Refused::Right) => format!("refused: {said}; grant the user of database.url what it lacks"),
+                Fault::Refused(Refused::Right) => format!("refused: {said}; `hostsync-api doctor` prints the grant"),
                 Fault::Refused(_) => format!("refused: {said}"),
                 Fault::ConnectionLost | Fault::Conflict => said,
             }

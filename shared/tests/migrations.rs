@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_shared::database::{self, SchemaError};
 use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::tables::{details, executions, hosts_pool, tasks};
+use hostsync_shared::tables::{details, diagnosis, executions, hosts_pool, schema, tasks};
 use sqlx::{AssertSqlSafe, MySqlPool};
 
 /// Tables as the program before hostsync left them, with its key that kept nothing apart, signed integers and a run that
@@ -63,6 +63,26 @@ async fn migrating_again_changes_nothing() {
     on_bed("migrate", async |bed| {
         database::migrate(&bed.database_url()).await.expect("migrated again");
         database::check(&bed.pool).await.expect("a current schema");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_read_from_the_migrations_is_what_they_make() {
+    on_bed("migrate_read", async |bed| {
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let tables = schema::tables();
+        for (table, ours) in &tables {
+            let mut made: Vec<&str> = ours.iter().map(|column| column.name.as_str()).collect();
+            made.sort_unstable();
+            let stands = diagnosis::columns(&mut connection, table).await.expect("columns");
+            let mut stands: Vec<&str> = stands.iter().map(|column| column.name.as_str()).collect();
+            stands.sort_unstable();
+            assert_eq!(made, stands, "{table}");
+        }
+        let used = |table: &str| diagnosis::USES.iter().any(|used| used.table == table);
+        let unused: Vec<&String> = tables.keys().filter(|table| !used(table)).collect();
+        assert!(unused.is_empty(), "the doctor tries no right on {unused:?}: add what is done with them to USES");
     })
     .await;
 }

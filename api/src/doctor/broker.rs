@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use hostsync_shared::config::{Config, place_of};
 use hostsync_shared::execution::JobQueue;
-use hostsync_shared::queue::{Broker, Declared, Depth, MAX_JOBS, QueueError, QueueSettings, Refusal, Topology};
+use hostsync_shared::queue::{
+    Broker, Declared, Depth, MAX_JOBS, Permission, QueueError, QueueSettings, Refusal, Topology,
+};
 use hostsync_shared::tested::Tested;
 
 use super::{Check, untested, within};
@@ -34,7 +36,10 @@ pub(super) async fn examine(config: &Config) -> Examined {
     .await;
     match asked {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => examined.checks.push(refused("broker", &place, &error.refusal())),
+        Ok(Err(error)) => {
+            let line = permission_line("<user>", "<vhost>", &config.rabbitmq.prefix);
+            examined.checks.push(refused("broker", &place, &error.refusal(), &line));
+        }
         Err(reason) => examined.checks.push(Check::fail("broker", format!("{place}: {reason}"), WAY)),
     }
     examined
@@ -45,11 +50,19 @@ async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut E
     let found = format!("{place}, {version} (tested: {})", Tested::RABBITMQ);
     examined.checks.push(Check::ok("broker", found));
     examined.checks.extend(untested("broker", Tested::RABBITMQ, &version));
+    let (user, vhost) = broker.place();
+    let line = permission_line(&user, &vhost, topology.prefix());
+    let lacking = broker.lacking().await?;
+    examined.checks.push(permissions(&lacking, &user, &vhost, topology.prefix(), &line));
+    if !lacking.is_empty() {
+        // Each exchange and queue would be told once more, with the same line to mend it.
+        return Ok(());
+    }
     for (name, exchange) in broker.exchanges().await? {
         match exchange {
             Declared::AsOurs(()) => {}
             Declared::Missing => examined.checks.push(missing("exchange", &name)),
-            Declared::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal)),
+            Declared::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal, &line)),
         }
     }
     for &queue in JobQueue::ALL {
@@ -61,7 +74,7 @@ async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut E
                 jobs(&check, &name, depth)
             }
             Declared::Missing => missing(&check, &name),
-            Declared::Refused(refusal) => refused(&check, &name, &refusal),
+            Declared::Refused(refusal) => refused(&check, &name, &refusal, &line),
         });
     }
     let name = topology.dead_queue();
@@ -73,7 +86,7 @@ async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut E
             "hostsync-api dead-letters list",
         ),
         Declared::Missing => missing("dead letters", &name),
-        Declared::Refused(refusal) => refused("dead letters", &name, &refusal),
+        Declared::Refused(refusal) => refused("dead letters", &name, &refusal, &line),
     });
     Ok(())
 }
@@ -85,33 +98,48 @@ fn jobs(check: &str, name: &str, Depth { ready, consumers }: Depth) -> Check {
         return Check::fail(check, format!("{found}: it is full"), next);
     }
     if ready > 0 && consumers == 0 {
-        let next = "no worker consumes: kubectl get deployment,scaledobject -l app.kubernetes.io/component=worker";
+        let next = "no worker consumes: systemctl status hostsync-worker and its journal, or kubectl get \
+                    deployment,scaledobject -l app.kubernetes.io/component=worker";
         return Check::warn(check, found, next);
     }
     Check::ok(check, found)
 }
 
+/// What we may do with queues and exchanges of our prefix.
+fn permissions(lacking: &[Permission], user: &str, vhost: &str, prefix: &str, line: &str) -> Check {
+    const CHECK: &str = "broker rights";
+    if lacking.is_empty() {
+        return Check::ok(CHECK, format!("{user} may configure, write and read {prefix}.* in the vhost {vhost}"));
+    }
+    let lacking: Vec<&str> = lacking.iter().map(|permission| permission.as_str()).collect();
+    Check::fail(CHECK, format!("{user} may not {} {prefix}.* in the vhost {vhost}", lacking.join(", ")), line)
+}
+
+/// The line that gives a user all that it needs. It replaces the permissions that the user has in the vhost.
+fn permission_line(user: &str, vhost: &str, prefix: &str) -> String {
+    let ours = format!("'^{}\\.'", prefix.replace('.', "\\."));
+    format!("rabbitmqctl set_permissions -p '{vhost}' '{user}' {ours} {ours} {ours}")
+}
+
 fn missing(check: &str, name: &str) -> Check {
-    let next = "restart a worker: every service declares it as it connects, with its binding";
+    let next = "start or restart a worker: every service declares it as it connects, with its binding";
     Check::warn(check, format!("{name} is not there"), next)
 }
 
 /// What helps where nobody answers.
-const WAY: &str = "is RabbitMQ up, do host and port of rabbitmq.url lead to it, does a network policy let us through?";
+const WAY: &str = "is RabbitMQ up (systemctl status rabbitmq-server), do host and port of rabbitmq.url lead to it, does a \
+                   firewall or a network policy let us through?";
 
-fn refused(check: &str, name: &str, refusal: &Refusal) -> Check {
+fn refused(check: &str, name: &str, refusal: &Refusal, permission_line: &str) -> Check {
     let (reason, next) = match refusal {
         Refusal::Credentials(text) => {
             (text, "correct user and password in rabbitmq.url: rabbitmqctl authenticate_user <user>".to_owned())
         }
         Refusal::Vhost(text) => (
             text,
-            "correct the vhost at the end of rabbitmq.url (%2f is the default one), or rabbitmqctl set_permissions -p <vhost>"
-                .to_owned(),
+            format!("correct the vhost at the end of rabbitmq.url (none is the default one, /), or {permission_line}"),
         ),
-        Refusal::Permission(text) => {
-            (text, "rabbitmqctl set_permissions -p <vhost> <user> '^hostsync\\.' '^hostsync\\.' '^hostsync\\.'".to_owned())
-        }
+        Refusal::Permission(text) => (text, permission_line.to_owned()),
         Refusal::Arguments(text) => (
             text,
             format!(
@@ -127,6 +155,20 @@ fn refused(check: &str, name: &str, refusal: &Refusal) -> Check {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+
+    #[test]
+    fn what_a_user_of_the_broker_lacks_is_told_with_the_line_that_gives_it() {
+        let line = permission_line("hostsync", "/", "hostsync.test");
+        assert_eq!(
+            line,
+            r"rabbitmqctl set_permissions -p '/' 'hostsync' '^hostsync\.test\.' '^hostsync\.test\.' '^hostsync\.test\.'"
+        );
+        let of = |lacking: &[Permission]| permissions(lacking, "hostsync", "/", "hostsync.test", &line);
+        assert_eq!(of(&[]).level, Level::Ok);
+        let check = of(&[Permission::Configure, Permission::Read]);
+        assert_eq!(check.found, "hostsync may not configure, read hostsync.test.* in the vhost /");
+        assert_eq!((check.level, check.next.as_deref()), (Level::Fail, Some(line.as_str())));
+    }
 
     #[test]
     fn a_queue_is_judged_by_its_jobs_and_its_consumers() {

@@ -11,6 +11,13 @@ pub(super) fn examine(config: &Config, file: Option<&Path>) -> Vec<Check> {
     let endpoints: Vec<&str> = config.elasticsearch.endpoints.keys().map(String::as_str).collect();
     let found = format!("{file}; endpoints {}", endpoints.join(", "));
     let mut checks = vec![Check::ok("configuration", found)];
+    checks.extend(config.warnings.iter().map(|warning| {
+        Check::warn(
+            "environment",
+            warning.clone(),
+            "correct its spelling, or take it away: nothing of hostsync reads it",
+        )
+    }));
     checks.push(match config.api.auth {
         Auth::Token => Check::ok("api.auth", "token"),
         Auth::None => Check::warn(

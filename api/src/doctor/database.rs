@@ -3,20 +3,17 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_shared::config::{Config, place_of};
 use hostsync_shared::database::{self, SchemaError};
-use hostsync_shared::tables::diagnosis::{self, Right, Server, USES};
-use hostsync_shared::tables::server_resources::VALUE_COLUMNS;
+use hostsync_shared::denied::{Denied, RIGHTS_OF_SERVICES, grant};
+use hostsync_shared::tables::diagnosis::{self, Right, Server, Tried, USES};
+use hostsync_shared::tables::schema::{self, OurTables};
 use hostsync_shared::tested::Tested;
 use sqlx::{Connection as _, MySqlConnection};
 
-use super::{Check, untested, within};
+use super::tables::{self, Standing};
+use super::{Check, Level, untested, within};
 
 /// Clocks further apart than this are told: windows end by the database's clock, documents carry others.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(2);
-
-/// What is read and written of the CMDB's tables, besides the values.
-const POOL_COLUMNS: [&str; 8] =
-    ["id", "host_name", "host_ip", "ram", "disk_size", "is_deleted", "create_time", "update_time"];
-const RESOURCE_COLUMNS: [&str; 7] = ["id", "pool_id", "ip", "mon_date", "is_deleted", "create_time", "update_time"];
 
 /// What was found, and the connection for more questions if the schema is there.
 pub(super) struct Examined {
@@ -94,11 +91,22 @@ async fn ask(
             false
         }
     };
-    if has_schema {
-        checks.extend(permissions(connection, &server).await?);
-        checks.push(cmdb_tables(connection).await?);
+    if !has_schema {
+        return Ok(false);
     }
-    Ok(has_schema)
+    // What may not be looked at cannot be judged, and seems to be missing.
+    let ours = schema::tables();
+    let permissions = permissions(connection, &server, &ours).await?;
+    let may_look = permissions.level != Level::Fail;
+    checks.push(permissions);
+    if may_look {
+        let our_tables = our_tables(connection, &ours).await?;
+        let are_ours_sound = our_tables.is_none();
+        checks.extend(our_tables);
+        checks.push(cmdb_tables(connection).await?);
+        return Ok(are_ours_sound);
+    }
+    Ok(false)
 }
 
 fn connections(server: &Server, wanted: u32) -> Check {
@@ -125,71 +133,100 @@ async fn clocks(connection: &mut MySqlConnection, clock: fn() -> DateTime<Utc>) 
 }
 
 /// Tries each right in a transaction that is rolled back, by a statement that meets no row.
-async fn permissions(connection: &mut MySqlConnection, server: &Server) -> Result<Vec<Check>, sqlx::Error> {
+async fn permissions(
+    connection: &mut MySqlConnection,
+    server: &Server,
+    ours: &OurTables,
+) -> Result<Check, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    let mut checks = Vec::new();
+    let (mut denied, mut refused) = (Vec::new(), Vec::new());
     for used in USES {
-        let mut missing = Vec::new();
         for &right in used.rights {
-            if !diagnosis::may(&mut transaction, used, right).await? {
-                missing.push(right);
+            match diagnosis::may(&mut transaction, *used, right, ours).await? {
+                Tried::Allowed => {}
+                Tried::Denied => denied.push((right, used.table)),
+                Tried::Refused(reason) => refused.push(format!("{} on {}: {reason}", right.as_str(), used.table)),
             }
-        }
-        if !missing.is_empty() {
-            checks.push(grant(used.table, &missing, server));
         }
     }
     transaction.rollback().await?;
-    if checks.is_empty() {
-        checks.push(Check::ok("permissions", format!("{} has all it needs on {} tables", server.user, USES.len())));
-    }
-    Ok(checks)
+    Ok(judge_permissions(&denied, &refused, server))
 }
 
-fn grant(table: &str, missing: &[Right], server: &Server) -> Check {
-    let rights: Vec<&str> = missing.iter().map(|right| right.as_str()).collect();
-    let rights = rights.join(", ");
-    let user =
-        server.user.split_once('@').map_or_else(|| format!("'{}'", server.user), |(n, h)| format!("'{n}'@'{h}'"));
-    let found = format!("{} may not {rights} on {table}", server.user);
-    let next = format!("GRANT {rights} ON {}.{table} TO {user};", server.database);
-    if table == "hosts_pool" && missing == [Right::Insert] {
-        return Check::warn("permissions", format!("{found}: full sync cannot add hosts"), next);
+fn judge_permissions(denied: &[(Right, &str)], refused: &[String], server: &Server) -> Check {
+    const CHECK: &str = "permissions";
+    if !refused.is_empty() {
+        let next = "is this the primary, are these tables and no views? See the server's own words";
+        return Check::fail(CHECK, refused.join("; "), next);
     }
-    Check::fail("permissions", found, next)
+    if denied.is_empty() {
+        return Check::ok(CHECK, format!("{} has all it needs on {} tables", server.user, USES.len()));
+    }
+    let by_right = [Right::Select, Right::Insert, Right::Update, Right::Delete].into_iter().filter_map(|right| {
+        let tables: Vec<&str> = denied.iter().filter(|(other, _)| *other == right).map(|(_, table)| *table).collect();
+        (!tables.is_empty()).then(|| format!("{} on {}", right.as_str(), tables.join(", ")))
+    });
+    let found = format!("{} may not {}", server.user, by_right.collect::<Vec<_>>().join("; "));
+    let next = grant(RIGHTS_OF_SERVICES, &server.database, &server.user);
+    if denied == [(Right::Insert, "hosts_pool")] {
+        return Check::warn(CHECK, format!("{found}: full sync cannot add hosts"), next);
+    }
+    Check::fail(CHECK, found, next)
+}
+
+/// What is wrong with the tables that the migrations made; `None`: nothing.
+async fn our_tables(connection: &mut MySqlConnection, ours: &OurTables) -> Result<Option<Check>, sqlx::Error> {
+    let mut faults = Vec::new();
+    for (name, wanted) in ours.iter().filter(|(name, _)| name.starts_with("es_sync_")) {
+        faults.extend(tables::ours(name, wanted, &diagnosis::columns(connection, name).await?).faults);
+    }
+    let next = "a migration that is named can run again: DELETE FROM _sqlx_migrations WHERE version >= <its number>, then \
+                hostsync-api migrate; give a column of your own a default";
+    Ok((!faults.is_empty()).then(|| Check::fail("our tables", faults.join("; "), next)))
 }
 
 async fn cmdb_tables(connection: &mut MySqlConnection) -> Result<Check, sqlx::Error> {
-    let resources: Vec<&str> = RESOURCE_COLUMNS.into_iter().chain(VALUE_COLUMNS).collect();
-    let mut missing = Vec::new();
-    for (table, wanted) in [("hosts_pool", POOL_COLUMNS.as_slice()), ("server_resources", resources.as_slice())] {
-        let present = diagnosis::columns(connection, table).await?;
-        let absent = wanted.iter().filter(|column| !present.iter().any(|name| name == *column));
-        missing.extend(absent.map(|column| format!("column {table}.{column}")));
-    }
-    if !diagnosis::unique_keys(connection, "server_resources").await?.iter().any(|key| key == "ip,mon_date") {
-        missing.push("unique key server_resources (ip, mon_date)".to_owned());
-    }
-    if !missing.is_empty() {
-        let next = "these tables are the CMDB's: ask its owner; migrations/0001_cmdb_tables.sql has their form";
-        return Ok(Check::fail("cmdb tables", format!("missing: {}", missing.join(", ")), next));
+    const CHECK: &str = "cmdb tables";
+    let pool = tables::pool(&standing(connection, "hosts_pool").await?);
+    let resources = tables::resources(&standing(connection, "server_resources").await?);
+    let faults = [pool.faults, resources.faults].concat();
+    let doubts = [pool.doubts, resources.doubts].concat();
+    let next = "these tables are the CMDB's: ask its owner; migrations/0001_cmdb_tables.sql has their form";
+    if !faults.is_empty() {
+        return Ok(Check::fail(CHECK, [faults, doubts].concat().join("; "), next));
     }
     let hosts = diagnosis::live_hosts(connection).await?;
     if hosts == 0 {
         let next = "fill hosts_pool, or let a full sync add hosts (docs/api.md)";
-        return Ok(Check::warn("cmdb tables", "hosts_pool has no live host: runs are empty", next));
+        return Ok(Check::warn(CHECK, "hosts_pool has no live host: runs are empty", next));
     }
-    Ok(Check::ok("cmdb tables", format!("{hosts} live hosts; columns and unique key are there")))
+    if !doubts.is_empty() {
+        return Ok(Check::warn(CHECK, doubts.join("; "), next));
+    }
+    Ok(Check::ok(CHECK, format!("{hosts} live hosts; columns, types, defaults and keys are as they should be")))
+}
+
+async fn standing(connection: &mut MySqlConnection, table: &str) -> Result<Standing, sqlx::Error> {
+    Ok(Standing {
+        columns: diagnosis::columns(connection, table).await?,
+        unique_keys: diagnosis::unique_keys(connection, table).await?,
+        engine: diagnosis::engine(connection, table).await?,
+    })
 }
 
 /// What helps where nobody answers.
-const WAY: &str =
-    "is the server up, do host and port of database.url lead to it, does a network policy let us through?";
+const WAY: &str = "is the server up (systemctl status mariadb, or mysql), do host and port of database.url lead to it, does a firewall or a \
+     network policy let us through?";
 
-/// A statement that failed.
+/// A statement that failed: the server's own words, and for want of a right that it is one.
 pub(super) fn failed(check: &str, error: &sqlx::Error) -> Check {
-    let next = "look at the server's log; try again";
-    Check::fail(check, format!("the database refused a question: {error}"), next)
+    match (Denied::of(error), error.as_database_error()) {
+        (Some(denied), _) => Check::fail(check, denied.to_string(), "mend what `permissions` says"),
+        (None, Some(told)) => {
+            Check::fail(check, format!("the database refused a question: {}", told.message()), "see the server's log")
+        }
+        (None, None) => Check::fail(check, format!("the connection broke: {error}"), WAY),
+    }
 }
 
 /// Why no connection came about, and what to do (MySQL reference manual, "Server Error Message Reference").
@@ -255,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_names_the_user_as_the_server_does() {
+    fn what_is_missing_is_named_and_one_grant_gives_it() {
         let server = Server {
             version: "8.4.3".to_owned(),
             user: "hostsync@10.%".to_owned(),
@@ -263,8 +300,14 @@ mod tests {
             connected: 148,
             max_connections: 151,
         };
-        let check = grant("es_sync_search", &[Right::Insert, Right::Delete], &server);
-        assert_eq!(check.next.as_deref(), Some("GRANT INSERT, DELETE ON cmdb.es_sync_search TO 'hostsync'@'10.%';"));
+        let denied =
+            [(Right::Insert, "es_sync_search"), (Right::Insert, "hosts_pool"), (Right::Delete, "es_sync_search")];
+        let check = judge_permissions(&denied, &[], &server);
+        assert_eq!(check.found, "hostsync@10.% may not INSERT on es_sync_search, hosts_pool; DELETE on es_sync_search");
+        let line = "GRANT SELECT, INSERT, UPDATE, DELETE ON `cmdb`.* TO 'hostsync'@'10.%';";
+        assert_eq!(check.next.as_deref(), Some(line));
+        let refused = ["UPDATE on server_resources: The target table is not updatable".to_owned()];
+        assert!(judge_permissions(&denied, &refused, &server).found.contains("not updatable"));
         assert_eq!(connections(&server, 10).level, crate::doctor::Level::Warn);
         assert_eq!(connections(&server, 3).level, crate::doctor::Level::Ok);
     }

@@ -9,6 +9,7 @@ mod configuration;
 mod database;
 mod report;
 mod sources;
+mod tables;
 mod work;
 
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use hostsync_shared::config::{Config, EndpointConfig};
+use hostsync_shared::config::{Config, DEFAULT_INDEX_PATTERN, EndpointConfig};
 use hostsync_shared::elasticsearch::{Endpoint, EndpointSettings, Probe, Product};
 use hostsync_shared::mapping::Mapping;
 use hostsync_shared::tested::Tested;
@@ -14,6 +14,9 @@ use super::{Check, untested};
 
 /// Longest time for one source; all are asked at once.
 const LONGEST_PROBE: Duration = Duration::from_secs(20);
+
+/// Patterns that are shown of a source that has not the one that is asked for.
+const PATTERNS: usize = 5;
 
 /// What is looked at: a source that got nothing for a day is dead.
 const RANGE: &str = "24h";
@@ -44,15 +47,37 @@ async fn source(
         }
     };
     let probe = client.probe(pattern, mapping, window, None, LONGEST_PROBE).await;
-    let is_default = name == config.elasticsearch.default_endpoint;
     let version = probe
         .product
         .zip(probe.version.as_deref())
         .and_then(|(product, version)| untested(&check, Tested::engine(product), version));
-    [judge(check, name, is_default, config, &probe)].into_iter().chain(version).collect()
+    let mut check = judge(check, name, config, &probe);
+    if probe.index_exists == Some(false) {
+        // It answers, but not this one: no more can be told.
+        let asking = client.patterns(&mapping.time_field, PATTERNS);
+        let patterns = tokio::time::timeout(LONGEST_PROBE, asking).await.ok().and_then(Result::ok).unwrap_or_default();
+        check.next = suggestion(&patterns).or(check.next);
+    }
+    [check].into_iter().chain(version).collect()
 }
 
-fn judge(check: String, name: &str, is_default: bool, config: &Config, probe: &Probe) -> Check {
+/// What to set where the source has other patterns.
+fn suggestion(patterns: &[String]) -> Option<String> {
+    // A mapping is called after what writes its documents, and so, mostly, is their index.
+    const FAMILIES: [&str; 2] = ["zabbix", "metricbeat"];
+    let first = patterns.first()?;
+    let family = |pattern: &String| FAMILIES.into_iter().find(|name| pattern.contains(name));
+    let known = patterns.iter().find(|pattern| family(pattern).is_some()).unwrap_or(first);
+    let (pattern, mapping) = (known, family(known));
+    let mapping = mapping.map_or_else(
+        || "elasticsearch.default_mapping to how they are read (docs/sources.md)".to_owned(),
+        |mapping| format!("elasticsearch.default_mapping = {mapping:?}"),
+    );
+    let has = patterns.join(", ");
+    Some(format!("the source has {has}: set elasticsearch.default_index_pattern = {pattern:?} and {mapping}"))
+}
+
+fn judge(check: String, name: &str, config: &Config, probe: &Probe) -> Check {
     let who = match (probe.product, &probe.version) {
         (Some(product @ Product::Elasticsearch), Some(version)) => {
             format!("Elasticsearch {version} (tested: {})", Tested::engine(product))
@@ -65,8 +90,9 @@ fn judge(check: String, name: &str, is_default: bool, config: &Config, probe: &P
     let pattern = &config.elasticsearch.default_index_pattern;
     if let Some(reason) = probe.problems.first() {
         let next = next_step(name, reason, probe);
-        if probe.index_exists == Some(false) && !is_default {
-            // Its tasks may all have patterns of their own.
+        // Its tasks may all have patterns of their own; and a pattern that nobody chose is no mistake of anybody's.
+        let is_default = name == config.elasticsearch.default_endpoint;
+        if probe.index_exists == Some(false) && !(is_default && pattern != DEFAULT_INDEX_PATTERN) {
             return Check::warn(
                 check,
                 reason.clone(),
@@ -107,5 +133,24 @@ fn next_step(name: &str, reason: &str, probe: &Probe) -> String {
         "correct the mapping (mappings.<name>, elasticsearch.default_mapping) or the type of the field".to_owned()
     } else {
         format!("see {key}.url and {key}.kind, and docs/sources.md")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggestion;
+
+    #[test]
+    fn a_pattern_of_a_family_that_we_know_is_suggested_with_its_mapping() {
+        let of = |patterns: &[&str]| suggestion(&patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]), None);
+        let told = of(&["logs-*", "metricbeat-*"]).expect("a suggestion");
+        assert!(told.contains("default_index_pattern = \"metricbeat-*\""), "{told}");
+        assert!(
+            told.contains("default_mapping = \"metricbeat\"") && told.contains("has logs-*, metricbeat-*"),
+            "{told}"
+        );
+        let told = of(&["hosts"]).expect("a suggestion");
+        assert!(told.contains("default_index_pattern = \"hosts\"") && told.contains("docs/sources.md"), "{told}");
     }
 }

@@ -77,7 +77,12 @@ async fn ask(
             "{} of {} enabled tasks are overdue, the latest by {} s: no scheduler starts them",
             fires.overdue, fires.enabled, fires.longest_s
         );
-        Check::fail("schedule", found, "kubectl get pods -l app.kubernetes.io/component=scheduler, and their logs")
+        Check::fail(
+            "schedule",
+            found,
+            "systemctl status hostsync-scheduler and its journal, or kubectl get pods -l \
+             app.kubernetes.io/component=scheduler and their logs",
+        )
     } else {
         Check::ok("schedule", format!("{} enabled tasks, none is overdue", fires.enabled))
     });

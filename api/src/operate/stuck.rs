@@ -20,7 +20,8 @@ pub(crate) struct Cause {
 
 /// What holds `run`, most certain first. `depth` is of its queue; `None`: the broker was not asked or did not answer.
 pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) -> Cause {
-    const SCHEDULER: &str = "kubectl get pods -l app.kubernetes.io/component=scheduler: a scheduler carries it on";
+    const SCHEDULER: &str = "systemctl status hostsync-scheduler, or kubectl get pods -l app.kubernetes.io/component=scheduler: a scheduler carries \
+         it on";
     let cause = |reason: String, next: &str| Cause { reason, next: next.to_owned(), is_expected: false };
     if run.is_closing {
         return cause(format!("it is being closed, {} hosts are left", run.pending), SCHEDULER);

@@ -225,10 +225,29 @@ async fn a_right_that_is_missing_is_told_as_the_grant_that_gives_it() {
         bed.execute(&format!("DROP USER '{user}'@'%'")).await;
 
         assert_eq!(well.line("permissions").0, "ok", "{:#?}", well.checks);
-        let found = format!("{user}@% may not INSERT, DELETE on es_sync_execution_detail");
-        let grant = format!("GRANT INSERT, DELETE ON {name}.es_sync_execution_detail TO '{user}'@'%';");
+        let found = format!("{user}@% may not INSERT on es_sync_execution_detail; DELETE on es_sync_execution_detail");
+        let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON `{name}`.* TO '{user}'@'%';");
         bad.only("permissions", "fail", &found, &grant);
-        without_full_sync.only("permissions", "warn", "full sync cannot add hosts", "GRANT INSERT ON");
+        without_full_sync.only("permissions", "warn", "full sync cannot add hosts", &grant);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_nothing_is_given_all_by_one_line() {
+    with_bed(async |bed| {
+        let (name, user) = (&bed.ground.name, format!("u{:x}", rand::random::<u32>()));
+        bed.execute(&format!("CREATE USER '{user}'@'%'; GRANT SELECT ON {name}._sqlx_migrations TO '{user}'@'%'"))
+            .await;
+        let url = bed.database_as(&user, "");
+        let bad = bed.doctor(&[(DATABASE, &url)]).await;
+        let (_, found, grant) = bad.line("permissions");
+        bed.execute(grant).await;
+        let well = bed.doctor(&[(DATABASE, &url)]).await;
+        bed.execute(&format!("DROP USER '{user}'@'%'")).await;
+        bad.only("permissions", "fail", "may not SELECT on hosts_pool, server_resources, es_sync_task_config", "GRANT");
+        assert!(found.contains("; DELETE on es_sync_execution_log"), "{found}");
+        assert_eq!(well.code, 0, "{:#?}", well.checks);
     })
     .await;
 }
@@ -236,12 +255,50 @@ async fn a_right_that_is_missing_is_told_as_the_grant_that_gives_it() {
 #[tokio::test]
 async fn tables_of_the_cmdb_that_lack_something_and_an_empty_pool_are_told() {
     with_bed(async |bed| {
+        bed.execute("ALTER TABLE hosts_pool ADD rack VARCHAR(10) NOT NULL").await;
+        let found = "hosts_pool.rack takes no NULL and has no default";
+        bed.doctor(&[]).await.only("cmdb tables", "warn", found, "ask its owner");
+        bed.execute("ALTER TABLE hosts_pool DROP COLUMN rack").await;
         bed.execute("DELETE FROM hosts_pool").await;
         bed.doctor(&[]).await.only("cmdb tables", "warn", "no live host", "fill hosts_pool");
-        bed.execute("ALTER TABLE server_resources DROP COLUMN cpu_percent_max, DROP KEY uk_server_resources_ip_date")
-            .await;
-        let missing = "missing: column server_resources.cpu_percent_max, unique key server_resources (ip, mon_date)";
-        bed.doctor(&[]).await.only("cmdb tables", "fail", missing, "ask its owner");
+        bed.execute(
+            "ALTER TABLE server_resources DROP COLUMN cpu_percent_max, DROP KEY uk_server_resources_ip_date,
+                 ADD owner VARCHAR(10) NOT NULL, MODIFY used_disk VARCHAR(20)",
+        )
+        .await;
+        let said = bed.doctor(&[]).await;
+        for told in [
+            "column server_resources.cpu_percent_max is missing",
+            "unique key server_resources (ip, mon_date) is missing",
+            "server_resources.owner takes no NULL and has no default, and hostsync does not write it: every host fails",
+            "server_resources.used_disk is varchar(20): it must be a number",
+        ] {
+            said.only("cmdb tables", "fail", told, "ask its owner");
+        }
+        bed.execute("ALTER TABLE hosts_pool DROP COLUMN host_name").await;
+        let said = bed.doctor(&[]).await;
+        said.only("cmdb tables", "fail", "column hosts_pool.host_name is missing", "ask its owner");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_of_our_own_that_somebody_changed_is_told_with_the_migration_that_makes_it() {
+    with_bed(async |bed| {
+        bed.execute("ALTER TABLE es_sync_execution_detail DROP COLUMN solo_since, ADD note INT NOT NULL").await;
+        let said = bed.doctor(&[]).await;
+        let found = "column es_sync_execution_detail.solo_since is missing (migration 5)";
+        said.only("our tables", "fail", found, "DELETE FROM _sqlx_migrations");
+        said.only("our tables", "fail", "es_sync_execution_detail.note takes no NULL", "a default");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_of_the_environment_that_sets_nothing_is_told() {
+    with_bed(async |bed| {
+        let said = bed.doctor(&[("HOSTSYNC_WORKER_BATCH_HOSTS", "7")]).await;
+        said.only("environment", "warn", "HOSTSYNC_WORKER__BATCH_HOSTS", "correct its spelling");
     })
     .await;
 }
@@ -259,6 +316,44 @@ async fn a_broker_that_is_down_a_wrong_password_and_a_wrong_vhost_are_told_apart
         let elsewhere = bed.ground.servers.rabbitmq.replace("/%2f", "/elsewhere");
         let said = bed.doctor(&[(BROKER, &elsewhere)]).await;
         said.only("broker", "fail", "vhost elsewhere not found", "the vhost at the end of rabbitmq.url");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_of_the_broker_without_rights_on_the_prefix_is_told_with_the_line_that_gives_them() {
+    with_bed(async |bed| {
+        let servers = &bed.ground.servers;
+        let user = format!("hs_test_{:x}", rand::random::<u32>());
+        let (user_path, permissions) = (format!("users/{user}"), format!("permissions/%2F/{user}"));
+        let password = json!({"password": "secret", "tags": ""});
+        servers.manage(Method::PUT, &user_path, Some(&password)).await;
+        let allow = async |configure: &str, write: &str, read: &str| {
+            let allowed = json!({"configure": configure, "write": write, "read": read});
+            servers.manage(Method::PUT, &permissions, Some(&allowed)).await;
+        };
+        let mut url: reqwest::Url = servers.rabbitmq.parse().expect("a URL");
+        url.set_username(&user).expect("it has a host");
+        url.set_password(Some("secret")).expect("it has a host");
+        // The default vhost, as our own messages write it.
+        url.set_path("/");
+
+        allow("^other\\.", "^other\\.", "^other\\.").await;
+        let none = bed.doctor(&[(BROKER, url.as_str())]).await;
+        let ours = format!("^{}\\.", bed.ground.name);
+        allow(&ours, "^other\\.", &ours).await;
+        let no_write = bed.doctor(&[(BROKER, url.as_str())]).await;
+        allow(&ours, &ours, "^other\\.").await;
+        let no_read = bed.doctor(&[(BROKER, url.as_str())]).await;
+        allow(&ours, &ours, &ours).await;
+        let all = bed.doctor(&[(BROKER, url.as_str())]).await;
+        servers.manage(Method::DELETE, &user_path, None).await;
+
+        let line = format!("rabbitmqctl set_permissions -p '/' '{user}' '{ours}' '{ours}' '{ours}'");
+        none.only("broker rights", "fail", &format!("{user} may not configure, write, read"), &line);
+        no_write.only("broker rights", "fail", &format!("{user} may not write {}", bed.ground.name), &line);
+        no_read.only("broker rights", "fail", &format!("{user} may not read {}", bed.ground.name), &line);
+        assert_eq!(all.code, 0, "{:#?}", all.checks);
     })
     .await;
 }
@@ -307,6 +402,12 @@ async fn a_source_is_told_by_what_is_wrong_with_it() {
 
         let said = bed.doctor(&[(PATTERN, "hs-test-no-such-index")]).await;
         said.only("source default", "fail", "hs-test-no-such-index", "elasticsearch.default_index_pattern");
+
+        // Nobody chose the default pattern, so it is no mistake of anybody's: what the source has is told.
+        let pattern = hostsync_shared::config::DEFAULT_INDEX_PATTERN;
+        let said = bed.doctor(&[(PATTERN, pattern)]).await;
+        said.only("source default", "warn", pattern, "the source has ");
+        said.only("source default", "warn", pattern, "set elasticsearch.default_index_pattern = ");
 
         let stranger = MockServer::start().await;
         Mock::given(any()).respond_with(ResponseTemplate::new(401)).mount(&stranger).await;

@@ -3,19 +3,36 @@
 use std::path::Path;
 
 use reqwest::Method;
+use serde_json::json;
 
 use crate::harness::{Answer, OPERATOR, Server, send, with_server};
 
-/// The curl lines of the guide's shell blocks, continuation lines joined.
-fn commands() -> Vec<String> {
+/// A call of the guide.
+struct Call {
+    /// The variable that keeps a number of the answer, and the number's name.
+    kept: Option<(String, String)>,
+    curl: String,
+}
+
+/// The curl lines of the guide's shell blocks, continuation lines joined, those whose answer is kept among them.
+fn calls() -> Vec<Call> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
     let text = std::fs::read_to_string(path).expect("the guide");
-    let mut commands = Vec::new();
+    let mut calls = Vec::new();
     for block in text.split("```sh\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default().replace("\\\n", " ");
-        commands.extend(block.lines().map(str::trim).filter(|line| line.starts_with("curl")).map(str::to_owned));
+        calls.extend(block.lines().map(str::trim).filter_map(call));
     }
-    commands
+    calls
+}
+
+fn call(line: &str) -> Option<Call> {
+    if line.starts_with("curl") {
+        return Some(Call { kept: None, curl: line.to_owned() });
+    }
+    let (variable, rest) = line.split_once("=$(")?;
+    let (curl, number) = rest.strip_suffix(')')?.rsplit_once("| number ")?;
+    Some(Call { kept: Some((variable.to_owned(), number.to_owned())), curl: curl.trim().to_owned() })
 }
 
 /// Splits a line into words as a shell does, as far as the guide needs it.
@@ -97,15 +114,35 @@ async fn perform(server: &Server, line: &str) -> Answer {
     send(request).await
 }
 
+/// The guide is typed against a server that has a task and a run of others already, as the demonstration has.
 #[tokio::test]
-async fn every_example_of_the_guide_works_in_its_order() {
+async fn every_example_of_the_guide_works_in_its_order_and_touches_nothing_of_others() {
     with_server(async |server| {
-        let commands = commands();
-        assert!(commands.len() >= 12, "{commands:?}");
-        for line in &commands {
-            let answer = perform(server, line).await;
-            assert_eq!(answer.status, 200, "{line}\n{}", answer.text);
+        let task = json!({"task_name": "of others", "cron_expression": "@daily", "is_enabled": true});
+        let task = server.post("/es-sync-tasks", &task).await.ok()["task_id"].clone();
+        let task_path = format!("/es-sync-tasks/{task}");
+        let run = json!({"task_name": "of others", "host_ip_list": ["10.0.0.9"]});
+        let run = server.post("/es-sync-execute", &run).await.ok()["execution_id"].clone();
+        let run_path = format!("/es-sync-execution-detail/{run}");
+        let of_others = async || {
+            let (task, run) = (server.get(&task_path).await.ok(), server.get(&run_path).await.ok());
+            (task["task"].clone(), run["execution_log"]["execution_status"].clone(), run["status_counts"].clone())
+        };
+        let before = of_others().await;
+
+        let mut variables: Vec<(String, String)> = Vec::new();
+        let calls = calls();
+        assert!(calls.len() >= 12, "{}", calls.len());
+        for Call { kept, curl } in calls {
+            let curl = variables.iter().fold(curl, |curl, (name, value)| curl.replace(&format!("${name}"), value));
+            let answer = perform(server, &curl).await;
+            assert_eq!(answer.status, 200, "{curl}\n{}", answer.text);
+            if let Some((variable, number)) = kept {
+                let number = answer.body[&number].as_u64().unwrap_or_else(|| panic!("{number} in {}", answer.text));
+                variables.push((variable, number.to_string()));
+            }
         }
+        assert_eq!(of_others().await, before);
     })
     .await;
 }

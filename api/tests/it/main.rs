@@ -29,5 +29,6 @@ mod pages;
 mod preview;
 mod probe;
 mod reruns;
+mod rights;
 mod stats;
 mod tasks;

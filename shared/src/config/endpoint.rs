@@ -22,6 +22,10 @@ pub const TIMEOUT_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Du
 /// Default of an endpoint's `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The index pattern of who says none: that of the installations that hostsync was made for, so elsewhere it may match
+/// nothing.
+pub const DEFAULT_INDEX_PATTERN: &str = "cluster*:data-zabbix-host-monitor-*";
+
 /// Most characters of an index pattern: the column that keeps a task's.
 const MAX_INDEX_PATTERN_CHARS: usize = 255;
 
@@ -125,7 +129,7 @@ impl Default for RawElasticsearch {
         Self {
             default_endpoint: "default".to_owned(),
             endpoints: BTreeMap::new(),
-            default_index_pattern: "cluster*:data-zabbix-host-monitor-*".to_owned(),
+            default_index_pattern: DEFAULT_INDEX_PATTERN.to_owned(),
             default_mapping: "zabbix".to_owned(),
         }
     }
@@ -256,7 +260,7 @@ fn index_pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
         if is_good {
             Ok(text.to_owned())
         } else {
-            Err(format!("must be 1 to {MAX_INDEX_PATTERN_CHARS} characters without blanks, not {text:?}"))
+            Err(format!("must be 1 to {MAX_INDEX_PATTERN_CHARS} characters without blanks, not {}", leaf::shown(text)))
         }
     })
 }

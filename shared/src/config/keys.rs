@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::endpoint::DEFAULT_INDEX_PATTERN;
 use super::source::variable_of_key;
 
 /// One key as `--help` shows it.
@@ -31,7 +32,7 @@ pub const KEYS: &[Key] = &[
     unset("database.url", "mysql://user:password@host:3306/db; TLS by ?ssl-mode="),
     unset("database.url_file", "a file that holds database.url"),
     key("database.max_connections", "10", "connections of one process, 2 to 1000"),
-    unset("rabbitmq.url", "amqp://user:password@host:5672/vhost or amqps://"),
+    unset("rabbitmq.url", "amqp://user:password@host:5672/vhost or amqps://; no vhost: /"),
     unset("rabbitmq.url_file", "a file that holds rabbitmq.url"),
     key("rabbitmq.prefix", "hostsync", "of every exchange and queue name; a-z 0-9 . _ -, at most 64"),
     key("api.listen", "127.0.0.1:8888", "address of the REST API"),
@@ -42,11 +43,7 @@ pub const KEYS: &[Key] = &[
     unset("api.viewer_token", "may read; at least 16 characters, not the operator's"),
     unset("api.viewer_token_file", "a file that holds it"),
     key("elasticsearch.default_endpoint", "default", "name of the endpoint of tasks that name none"),
-    key(
-        "elasticsearch.default_index_pattern",
-        "cluster*:data-zabbix-host-monitor-*",
-        "index pattern of tasks that name none",
-    ),
+    key("elasticsearch.default_index_pattern", DEFAULT_INDEX_PATTERN, "index pattern of tasks that name none"),
     key("elasticsearch.default_mapping", "zabbix", "mapping of tasks that name none"),
     unset("elasticsearch.endpoints.<name>.url", "http:// or https://, without user and password"),
     key("elasticsearch.endpoints.<name>.kind", "cluster", "cluster, or proxy: a query proxy"),

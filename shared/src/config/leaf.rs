@@ -14,6 +14,11 @@ use url::Url;
 
 use crate::time_span;
 
+/// A value in a report. A URL with a user, wherever somebody has put it, may hold a password.
+pub(super) fn shown(text: &str) -> String {
+    if text.contains("://") && text.contains('@') { "what stands there".to_owned() } else { format!("{text:?}") }
+}
+
 /// A whole number within bounds: a TOML integer or a text of digits.
 pub(super) fn whole_number<'de, D, N>(deserializer: D, bounds: RangeInclusive<N>) -> Result<N, D::Error>
 where
@@ -58,7 +63,7 @@ impl<N: Copy + PartialOrd + fmt::Display + TryFrom<i128>> Visitor<'_> for WholeN
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<N, E> {
-        self.check(text.parse().ok(), &format_args!("{text:?}"))
+        self.check(text.parse().ok(), &shown(text))
     }
 }
 
@@ -73,7 +78,7 @@ pub(super) fn span<'de, D: Deserializer<'de>>(
             return Ok(span);
         }
         let (least, most) = (time_span::format(*bounds.start()), time_span::format(*bounds.end()));
-        Err(format!("must be from {least} to {most}, not {text:?}"))
+        Err(format!("must be from {least} to {most}, not {}", shown(text)))
     })
 }
 
@@ -119,24 +124,25 @@ where
             .iter()
             .find(|(word, _)| *word == text)
             .map(|(_, value)| *value)
-            .ok_or_else(|| format!("must be {known}, not {text:?}"))
+            .ok_or_else(|| format!("must be {known}, not {}", shown(text)))
     })
 }
 
 /// An address to listen on. A host name is refused: it would be looked up at a moment nobody chose.
 pub(super) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     const FORM: &str = "an IP address and a port, such as 127.0.0.1:8888 or [::]:8888";
-    parsed(deserializer, FORM, |text| text.parse().map_err(|_| format!("must be {FORM}, not {text:?}")))
+    parsed(deserializer, FORM, |text| text.parse().map_err(|_| format!("must be {FORM}, not {}", shown(text))))
 }
 
-/// An `http` or `https` URL without user, query and fragment; a slash at its end is dropped.
+/// An `http` or `https` URL without user, query and fragment; a slash at its end is dropped. Any `@` is refused: with a
+/// slash in the password, what stands before it would be taken for the host and the rest of the password for a path.
 pub(super) fn http_url(text: &str) -> Result<Url, String> {
+    if text.contains('@') {
+        return Err("must not hold a user, a password or any @; user and password have keys of their own".to_owned());
+    }
     let mut url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err("must begin with http:// or https:// and name a host".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password; they have keys of their own".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must not have a query or a fragment".to_owned());

@@ -9,6 +9,7 @@ use std::path::Path;
 use figment::value::{Empty, Num, Value};
 use url::Url;
 
+use super::server_url::masked_url;
 use super::{Auth, Config, EndpointConfig, EndpointKind, LogFormat};
 use crate::secret::{MASK, Secret};
 use crate::time_span;
@@ -141,27 +142,6 @@ impl Toml {
         self.path("ca_file", endpoint.ca_file.as_deref());
         self.shown("timeout", time_span::format(endpoint.timeout));
     }
-}
-
-/// The URL with its password masked; the mask alone when it cannot be taken apart.
-fn masked_url(secret: &Secret) -> String {
-    let Ok(mut url) = Url::parse(secret.expose()) else {
-        return MASK.to_owned();
-    };
-    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
-        return MASK.to_owned();
-    }
-    url.to_string()
-}
-
-/// Where a URL leads and as whom, without its password and its options: `user@host:3306/db`.
-pub fn place_of(secret: &Secret) -> String {
-    let Ok(url) = Url::parse(secret.expose()) else {
-        return MASK.to_owned();
-    };
-    let user = if url.username().is_empty() { String::new() } else { format!("{}@", url.username()) };
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{user}{}{port}{}", url.host_str().unwrap_or_default(), url.path())
 }
 
 /// A text as a TOML basic string, which has JSON's escapes and takes no DEL as it is.

@@ -11,7 +11,9 @@ mod leaf;
 mod masked;
 mod reader;
 mod sections;
+mod server_url;
 mod source;
+mod spelling;
 #[cfg(test)]
 mod tests;
 
@@ -23,15 +25,15 @@ use serde::Deserialize;
 
 use crate::mapping::Mapping;
 
-pub use endpoint::{ElasticsearchConfig, EndpointConfig, EndpointKind, TIMEOUT_BOUNDS};
+pub use endpoint::{DEFAULT_INDEX_PATTERN, ElasticsearchConfig, EndpointConfig, EndpointKind, TIMEOUT_BOUNDS};
 pub use error::{ConfigError, Origin, Problem};
 pub use keys::{KEYS, Key, help_table};
-pub use masked::place_of;
 pub use sections::{
     ApiConfig, Auth, BATCH_HOSTS_BOUNDS, BATCH_LINGER_BOUNDS, CONCURRENCY_BOUNDS, DatabaseConfig,
     EXECUTION_DEADLINE_BOUNDS, LogFormat, MAX_CONNECTIONS_BOUNDS, MIN_TOKEN_CHARS, RETENTION_BOUNDS, RabbitmqConfig,
     SHUTDOWN_GRACE_BOUNDS, SchedulerConfig, TelemetryConfig, WorkerConfig,
 };
+pub use server_url::place_of;
 
 use endpoint::RawElasticsearch;
 use reader::Reader;
@@ -61,6 +63,9 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Logs, traces, metrics.
     pub telemetry: TelemetryConfig,
+    /// What somebody should know although nothing is refused, a sentence each: names of the environment that set nothing
+    /// and look as if they should.
+    pub warnings: Vec<String>,
 }
 
 /// A process, by what it needs of the configuration.
@@ -105,10 +110,16 @@ struct RawConfig {
     telemetry: TelemetryConfig,
 }
 
+/// Whether a key is about the source.
+fn is_source(key: &str) -> bool {
+    key.starts_with("elasticsearch.")
+}
+
 impl Config {
     /// Reads the file, if one is named, and the environment, and checks every value, whoever uses it.
     ///
-    /// Names of the environment that do not begin with `HOSTSYNC_` or have no `__` after it are ignored.
+    /// Names of the environment that do not begin with `HOSTSYNC_` or have no `__` after it are ignored; one that resembles
+    /// a key is told in `warnings`.
     ///
     /// # Errors
     ///
@@ -141,10 +152,11 @@ impl Config {
         // Without the file everything would seem to be missing.
         if !problems.iter().any(|problem| problem.key.is_empty()) {
             let missing = config.missing(service);
-            // A key that is there but bad has been told of, and so has its endpoint.
+            // A key that is there but bad has been told of, and so has the default endpoint.
+            let endpoint = format!("elasticsearch.endpoints.{}.", config.elasticsearch.default_endpoint);
             let is_known = |key: &str| {
-                let key = if key.starts_with("elasticsearch.") { key.trim_end_matches("url") } else { key };
-                problems.iter().any(|problem| problem.key.starts_with(key))
+                let is_about = |known: &str| known.starts_with(key) || is_source(key) && known.starts_with(&endpoint);
+                problems.iter().any(|problem| is_about(&problem.key))
             };
             let missing: Vec<_> = missing.into_iter().filter(|problem| !is_known(&problem.key)).collect();
             problems.extend(missing);
@@ -190,6 +202,7 @@ impl Config {
             scheduler: raw.scheduler,
             worker: raw.worker,
             telemetry: raw.telemetry,
+            warnings: sources.warnings().to_vec(),
         };
         let default_mapping = &config.elasticsearch.default_mapping;
         let is_given = sources.table("mappings").is_some_and(|mappings| mappings.contains_key(default_mapping));
@@ -224,10 +237,23 @@ impl Config {
             );
         }
         if matches!(service, Service::Worker | Service::Api) {
-            let name = &self.elasticsearch.default_endpoint;
-            let key = format!("elasticsearch.endpoints.{name}.url");
-            let how = format!("the URL of the default endpoint, in the file or as {}", variable(&key));
-            demand(self.elasticsearch.endpoints.contains_key(name), key, how);
+            let ElasticsearchConfig { default_endpoint: name, endpoints, .. } = &self.elasticsearch;
+            let url = format!("elasticsearch.endpoints.{name}.url");
+            let known: Vec<&str> = endpoints.keys().map(String::as_str).collect();
+            let (key, how) = match known.first() {
+                None => (url.clone(), format!("the URL of the default endpoint, in the file or as {}", variable(&url))),
+                Some(first) => {
+                    let key = "elasticsearch.default_endpoint".to_owned();
+                    let how = format!(
+                        "tasks that name no endpoint would use {name:?}, and there is only {}; say \
+                         {key} = {first:?} in the file, or {}={first}, or set {url} too",
+                        known.join(", "),
+                        variable(&key)
+                    );
+                    (key, how)
+                }
+            };
+            demand(endpoints.contains_key(name), key, how);
         }
         if service == Service::Api && self.api.auth == Auth::Token {
             demand(

@@ -16,6 +16,7 @@ use url::Url;
 use super::error::{ConfigError, Origin, Problem};
 use super::leaf;
 use super::reader::{Reader, header_secret};
+use super::server_url::{database_url, rabbitmq_url};
 use crate::secret::Secret;
 
 /// Bounds of `database.max_connections`, of one process. With one alone a transaction that waits for a
@@ -311,28 +312,6 @@ fn token(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn database_url(text: &str) -> Result<(), String> {
-    const FORM: &str = "must have the form mysql://user:password@host:3306/db";
-    let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); it {FORM}"))?;
-    if url.scheme() != "mysql" || !url.has_host() {
-        return Err(FORM.to_owned());
-    }
-    let name = url.path().trim_start_matches('/');
-    if name.is_empty() || name.contains('/') {
-        return Err(format!("must name a database after the host: it {FORM}"));
-    }
-    Ok(())
-}
-
-fn rabbitmq_url(text: &str) -> Result<(), String> {
-    const FORM: &str = "must have the form amqp://user:password@host:5672/vhost, or amqps://";
-    let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); it {FORM}"))?;
-    if !matches!(url.scheme(), "amqp" | "amqps") || !url.has_host() {
-        return Err(FORM.to_owned());
-    }
-    Ok(())
-}
-
 fn auth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Auth, D::Error> {
     leaf::word(deserializer, &[("token", Auth::Token), ("none", Auth::None)])
 }
@@ -371,7 +350,8 @@ fn execution_deadline<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dura
 
 fn time_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
     leaf::parsed(deserializer, "an IANA time zone, such as Europe/Berlin", |text| {
-        text.parse().map_err(|_| format!("must be an IANA time zone, such as Europe/Berlin or UTC, not {text:?}"))
+        text.parse()
+            .map_err(|_| format!("must be an IANA time zone, such as Europe/Berlin or UTC, not {}", leaf::shown(text)))
     })
 }
 
@@ -382,15 +362,19 @@ fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
         if is_good {
             Ok(text.to_owned())
         } else {
-            Err(format!("must be 1 to {MAX_PREFIX_CHARS} of a-z, 0-9, ., _ and -, not {text:?}"))
+            Err(format!("must be 1 to {MAX_PREFIX_CHARS} of a-z, 0-9, ., _ and -, not {}", leaf::shown(text)))
         }
     })
 }
 
 /// An empty text means off: it is the only way for the environment to take back what the file says.
 fn otlp_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
-    leaf::parsed(deserializer, "a URL, such as http://127.0.0.1:4318", |text| {
-        if text.is_empty() { Ok(None) } else { leaf::http_url(text).map(Some) }
+    leaf::parsed(deserializer, "a URL, such as http://127.0.0.1:4318", |text| match text {
+        "" => Ok(None),
+        _ if text.contains('@') => {
+            Err("must not hold a user or a password; OTEL_EXPORTER_OTLP_HEADERS takes an authorization".to_owned())
+        }
+        _ => leaf::http_url(text).map(Some),
     })
 }
 
@@ -404,6 +388,6 @@ fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
             return Ok(text.to_owned());
         }
         let levels = LEVELS.join(", ");
-        Err(format!("must be one of {levels}, or directives such as info,lapin=debug; not {text:?}"))
+        Err(format!("must be one of {levels}, or directives such as info,lapin=debug; not {}", leaf::shown(text)))
     })
 }

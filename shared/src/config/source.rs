@@ -14,6 +14,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
 use super::error::{Origin, Problem};
+use super::leaf;
+use super::spelling::meant_by;
 
 /// What every name in the environment begins with.
 const PREFIX: &str = "HOSTSYNC_";
@@ -34,6 +36,7 @@ pub(super) struct Sources {
     figment: Figment,
     file: Option<PathBuf>,
     variables: BTreeMap<Vec<String>, String>,
+    warnings: Vec<String>,
 }
 
 /// The values that one source gives.
@@ -78,12 +81,17 @@ impl Sources {
                 Dict::new()
             }
         };
-        let (from_environment, variables) = read_environment(environment, problems);
+        let (from_environment, variables, warnings) = read_environment(environment, problems);
         let figment = Figment::new()
             .merge(Given { name: FROM_FILE, values: from_file })
             .merge(Given { name: FROM_ENVIRONMENT, values: from_environment });
         let values = figment.find_value("").unwrap_or_else(|_| Value::from(Dict::new()));
-        Self { values, figment, file: file.map(Path::to_owned), variables }
+        Self { values, figment, file: file.map(Path::to_owned), variables, warnings }
+    }
+
+    /// Sentences about names of the environment that are ignored and look as if they should not be.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Where the value of a key came from.
@@ -152,7 +160,7 @@ fn reason(kind: &figment::error::Kind) -> String {
     let found = |actual: &Actual| match actual {
         Actual::Map => "a table".to_owned(),
         Actual::Seq => "a list".to_owned(),
-        Actual::Str(text) => format!("the text {text:?}"),
+        Actual::Str(text) => format!("the text {}", leaf::shown(text)),
         Actual::Bool(value) => value.to_string(),
         Actual::Unsigned(number) => number.to_string(),
         Actual::Signed(number) => number.to_string(),
@@ -208,24 +216,36 @@ fn read_file(path: &Path) -> Result<Dict, String> {
     })
 }
 
-/// Takes the names with our prefix and a separator; all other names are ignored.
+/// Takes the names with our prefix and a separator; all other names are ignored, with a warning where one resembles a key.
 fn read_environment<K, V>(
     environment: impl IntoIterator<Item = (K, V)>,
     problems: &mut Vec<Problem>,
-) -> (Dict, BTreeMap<Vec<String>, String>)
+) -> (Dict, BTreeMap<Vec<String>, String>, Vec<String>)
 where
     K: Into<OsString>,
     V: Into<OsString>,
 {
     let mut values = Dict::new();
     let mut variables: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    let mut warnings = Vec::new();
     for (name, value) in environment {
         let Ok(name) = name.into().into_string() else {
             continue;
         };
-        let Some(key) = key_of_variable(&name) else {
+        let Some(path) = path_of_variable(&name) else {
             continue;
         };
+        if !path.contains(SEPARATOR) {
+            let meant = meant_by(&path);
+            if !meant.is_empty() {
+                let meant = meant.join(" or ");
+                warnings.push(format!(
+                    "the environment variable {name} sets nothing: two underscores stand between levels, as in {meant}"
+                ));
+            }
+            continue;
+        }
+        let key: Vec<String> = path.split(SEPARATOR).map(str::to_owned).collect();
         let mut report = |reason: String| {
             problems.push(Problem { key: key.join("."), reason, origin: Origin::Variable(name.clone()) });
         };
@@ -247,14 +267,14 @@ where
             report("contradicts another variable, which gives a value to a level above or below this one".to_owned());
         }
     }
-    (values, variables)
+    warnings.sort();
+    (values, variables, warnings)
 }
 
-/// The levels of the key that a name of the environment means, in lower case.
-fn key_of_variable(name: &str) -> Option<Vec<String>> {
+/// What stands behind our prefix in a name of the environment, in lower case.
+fn path_of_variable(name: &str) -> Option<String> {
     let (prefix, path) = name.split_at_checked(PREFIX.len())?;
-    (prefix.eq_ignore_ascii_case(PREFIX) && path.contains(SEPARATOR))
-        .then(|| path.to_lowercase().split(SEPARATOR).map(str::to_owned).collect())
+    prefix.eq_ignore_ascii_case(PREFIX).then(|| path.to_lowercase())
 }
 
 /// The usual spelling of the name of the environment that means a key.

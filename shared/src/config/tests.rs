@@ -154,6 +154,12 @@ fn no_report_shows_a_secret() {
     assert!(error.problems().len() >= 8, "{error}");
     assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("7777"), "{error}");
 
+    // In the place of something else.
+    for key in ["WORKER__LISTEN", "WORKER__BATCH_HOSTS", "WORKER__BATCH_LINGER", "API__AUTH", "RABBITMQ__PREFIX"] {
+        let error = load("", &[(&format!("HOSTSYNC_{key}"), "amqp://u:hunter2@host")]).expect_err("a refusal");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
     let error = load("[api]\noperator_token = 'hunter2", &[]).expect_err("no TOML");
     assert!(error.to_string().contains("line 2: "), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
@@ -240,8 +246,19 @@ fn urls_are_checked() {
     for url in ["", "http://h", "amqp://", "amqp:h", "rabbit"] {
         assert!(load("", &[("HOSTSYNC_RABBITMQ__URL", url)]).is_err(), "{url:?}");
     }
-    for url in ["", "search:9200", "ftp://h", "http://u@h", "http://u:p@h", "http://h?a=1", "http://h#a"] {
+    for url in [
+        "",
+        "search:9200",
+        "ftp://h",
+        "http://u@h",
+        "http://u:p@h",
+        "http://u:p@ss/w@h",
+        "http://u:12/34@h",
+        "http://h?a=1",
+        "http://h#a",
+    ] {
         assert!(load("", &[("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__A__URL", url)]).is_err(), "{url:?}");
+        assert!(url.is_empty() || load("", &[("HOSTSYNC_TELEMETRY__OTLP_ENDPOINT", url)]).is_err(), "{url:?}");
     }
     let good = [
         ("HOSTSYNC_DATABASE__URL", "mysql://u:p@[::1]:3306/db?ssl-mode=required"),
@@ -250,6 +267,43 @@ fn urls_are_checked() {
     ];
     let config = load("", &good).expect("a configuration");
     assert_eq!(config.elasticsearch.endpoints["a"].base_url(), "https://h/search");
+}
+
+#[test]
+fn an_endpoint_that_is_not_the_default_one_is_told_with_what_to_say() {
+    let toml = "
+        [database]
+        url = 'mysql://u:p@h/db'
+        [rabbitmq]
+        url = 'amqp://h'
+        [elasticsearch.endpoints.main]
+        url = 'http://h:9200'
+    ";
+    let (_directory, path) = file(toml);
+    let error = Config::load_for(Service::Worker, Some(&path), NO_VARIABLES).expect_err("a refusal");
+    insta::assert_snapshot!(error, @r#"configuration: elasticsearch.default_endpoint: must be set: tasks that name no endpoint would use "default", and there is only main; say elasticsearch.default_endpoint = "main" in the file, or HOSTSYNC_ELASTICSEARCH__DEFAULT_ENDPOINT=main, or set elasticsearch.endpoints.default.url too (not given)"#);
+    let variable = ("HOSTSYNC_ELASTICSEARCH__DEFAULT_ENDPOINT", "main");
+    Config::load_for(Service::Worker, Some(&path), [variable]).expect("a configuration");
+
+    let bad = ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", "search:9200");
+    let error = Config::load_for(Service::Worker, Some(&path), [bad]).expect_err("a refusal");
+    assert_eq!(error.problems().len(), 1, "told once: {error}");
+}
+
+#[test]
+fn a_name_of_the_environment_that_sets_nothing_is_told_where_it_resembles_a_key() {
+    let variables = [
+        ("HOSTSYNC_WORKER_BATCH_HOSTS", "7"),
+        ("hostsync_api_operator_token", "hunter2"),
+        ("HOSTSYNC_API_PORT", "tcp://10.0.0.1:8888"),
+        ("HOSTSYNC_CONFIG", "hostsync.toml"),
+    ];
+    let config = load("", &variables).expect("a configuration");
+    assert_eq!(config.worker.batch_hosts, 500);
+    insta::assert_snapshot!(config.warnings.join("\n"), @"
+    the environment variable HOSTSYNC_WORKER_BATCH_HOSTS sets nothing: two underscores stand between levels, as in HOSTSYNC_WORKER__BATCH_HOSTS
+    the environment variable hostsync_api_operator_token sets nothing: two underscores stand between levels, as in HOSTSYNC_API__OPERATOR_TOKEN
+    ");
 }
 
 #[test]
@@ -716,7 +770,48 @@ fn the_bounds_in_the_help_are_the_true_ones() {
     }
 }
 
+/// The keys that hold a URL, with what stands before and after a user and a password in it.
+const URL_KEYS: [(&str, &str, &str); 4] = [
+    ("HOSTSYNC_DATABASE__URL", "mysql://", "@h:3306/db"),
+    ("HOSTSYNC_RABBITMQ__URL", "amqp://", "@h:5672/"),
+    ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__A__URL", "http://", "@h:9200"),
+    ("HOSTSYNC_TELEMETRY__OTLP_ENDPOINT", "http://", "@h:4318"),
+];
+
+/// What is printed of a configuration: as it is in force, or why it is refused.
+fn printed(outcome: Result<Config, ConfigError>) -> String {
+    outcome.map_or_else(
+        |error| error.to_string(),
+        |config| format!("{} {config:?} {}", config.masked_toml(), config.warnings.join(" ")),
+    )
+}
+
+/// Whether a text shows four characters of a secret in a row.
+fn shows(text: &str, secret: &str) -> bool {
+    let secret: Vec<char> = secret.chars().collect();
+    secret.windows(4).any(|piece| text.contains(&piece.iter().collect::<String>()))
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_piece_of_a_password_in_a_url_is_printed(password in "[A-Z@/#?:%&=+\\\\\\[\\]~^!\"'\t]{4,16}") {
+        for (key, before, after) in URL_KEYS {
+            let url = format!("{before}user:{password}{after}");
+            let shown = printed(load("", &[(key, &url)]));
+            proptest::prop_assert!(!shows(&shown, &password), "{}: {}", key, shown);
+        }
+    }
+
+    #[test]
+    fn no_piece_of_a_password_in_a_bad_file_is_printed(password in "[A-Z@/#?:%&=+\\\\\\[\\]~^!\"']{4,16}", quote in "[\"']?") {
+        for (key, before, after) in URL_KEYS {
+            let key = key.trim_start_matches("HOSTSYNC_").to_lowercase().replace("__", ".");
+            let (_directory, path) = file(&format!("{key} = {quote}{before}user:{password}{after}{quote}\n"));
+            let shown = printed(Config::load(Some(&path), NO_VARIABLES));
+            proptest::prop_assert!(!shows(&shown, &password), "{}: {}", key, shown);
+        }
+    }
+
     #[test]
     fn any_secret_of_the_environment_is_kept_to_the_letter(password in "[^\0]{1,20}") {
         let variables = [

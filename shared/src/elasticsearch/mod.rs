@@ -11,6 +11,7 @@ mod group;
 mod identity;
 mod index_pattern;
 mod look_up;
+mod patterns;
 mod probe;
 mod search;
 

@@ -5,9 +5,11 @@
 //! nothing, and one with other arguments is told by its name and the argument (406). Bindings cannot be looked at by AMQP:
 //! every service makes them as it connects.
 
-use lapin::options::ExchangeDeclareOptions;
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Connection, ExchangeKind};
+use lapin::{BasicProperties, Connection, ExchangeKind};
 
 use super::refusal::Refusal;
 use super::topology::{QueueDeclaration, declare_exchange};
@@ -33,6 +35,28 @@ pub enum Declared<T> {
     Missing,
     /// It is there with other arguments, or cannot be looked at.
     Refused(Refusal),
+}
+
+/// A permission of RabbitMQ on the names of our queues and exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// To declare them.
+    Configure,
+    /// To publish, and to bind a queue.
+    Write,
+    /// To consume, and to bind to an exchange.
+    Read,
+}
+
+impl Permission {
+    /// As `rabbitmqctl` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configure => "configure",
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
 }
 
 /// A connection to look through.
@@ -63,6 +87,51 @@ impl Broker {
     /// The connection's.
     pub async fn version(&self) -> Result<Option<String>, QueueError> {
         version(&self.url).await
+    }
+
+    /// As whom and where we are: the user and the vhost.
+    pub fn place(&self) -> (String, String) {
+        let status = self.connection.status();
+        (status.username(), status.vhost().to_string())
+    }
+
+    /// The permissions that we lack on names that begin with the prefix. Each is tried on a name that nobody has: the
+    /// broker looks at the permission first, and then finds nothing that it could delete, publish to or read.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub async fn lacking(&self) -> Result<Vec<Permission>, QueueError> {
+        let name = format!("{}.doctor.{:016x}", self.topology.prefix(), rand::random::<u64>());
+        let mut lacking = Vec::new();
+        for permission in [Permission::Configure, Permission::Write, Permission::Read] {
+            if let Declared::Refused(Refusal::Permission(_)) = sorted(self.attempt(permission, &name).await)? {
+                lacking.push(permission);
+            }
+        }
+        Ok(lacking)
+    }
+
+    async fn attempt(&self, permission: Permission, name: &str) -> Result<(), QueueError> {
+        const DOING: &str = "trying a permission";
+        let channel = bounded("opening a channel", self.connection.create_channel()).await?;
+        match permission {
+            Permission::Configure => {
+                let unused = QueueDeleteOptions { if_unused: true, if_empty: true, ..QueueDeleteOptions::default() };
+                bounded(DOING, channel.queue_delete(name.into(), unused)).await.map(|_| ())
+            }
+            // To an exchange that is not there: a publish has no answer, its confirm fails with the channel.
+            Permission::Write => {
+                bounded(DOING, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+                let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+                let sent =
+                    bounded(DOING, channel.basic_publish(name.into(), "".into(), options, b"", properties)).await?;
+                bounded(DOING, sent).await.map(|_| ())
+            }
+            Permission::Read => {
+                bounded(DOING, channel.basic_get(name.into(), BasicGetOptions::default())).await.map(|_| ())
+            }
+        }
     }
 
     /// The exchanges by name.

@@ -18,16 +18,19 @@ use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
+use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Queue};
 
 pub use acks::{Acker, ack_all, give_back, reject};
 pub use consumer::{JobConsumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use inspect::{Broker, Declared, Depth};
+pub use inspect::{Broker, Declared, Depth, Permission};
 pub use job::{Job, UnreadableJob};
 pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
 pub use refusal::Refusal;
 pub use topology::{MAX_JOBS, Topology};
+
+use url::{Host, Url};
 
 use crate::config::{ConfigError, RabbitmqConfig};
 
@@ -99,6 +102,25 @@ async fn bounded<T>(doing: &'static str, call: impl Future<Output = Result<T, la
     }
 }
 
+/// Connects, and says of a failure that it was while connecting.
+async fn connect_to(url: &str, properties: ConnectionProperties) -> Result<Connection, QueueError> {
+    bounded("connecting", async { Connection::connect_uri(uri(url)?, properties).await }).await
+}
+
+/// The URL as lapin takes it, but for two things. A slash behind which no vhost follows is no vhost either: both mean `/`,
+/// the default one, where lapin takes the first for the vhost without a name. And an IPv6 host is that host, where lapin
+/// takes localhost.
+fn uri(url: &str) -> Result<AMQPUri, lapin::Error> {
+    let mut uri: AMQPUri = url.parse().map_err(std::io::Error::other)?;
+    if uri.vhost.is_empty() {
+        "/".clone_into(&mut uri.vhost);
+    }
+    if let Ok(Some(Host::Ipv6(address))) = Url::parse(url).map(|url| url.host().map(|host| host.to_owned())) {
+        uri.authority.host = address.to_string();
+    }
+    Ok(uri)
+}
+
 /// Connects and declares the topology, so that whoever comes first finds or makes the queues.
 async fn connect(settings: &QueueSettings) -> Result<Connection, QueueError> {
     let properties = ConnectionProperties::default()
@@ -107,7 +129,7 @@ async fn connect(settings: &QueueSettings) -> Result<Connection, QueueError> {
             backoff.with_max_times(3).with_min_delay(Duration::from_millis(200)).with_max_delay(Duration::from_secs(2))
         })
         .enable_auto_recover();
-    let connection = bounded("connecting", Connection::connect(&settings.url, properties)).await?;
+    let connection = connect_to(&settings.url, properties).await?;
     let channel = bounded("opening a channel", connection.create_channel()).await?;
     settings.topology.declare(&channel).await?;
     bounded("closing a channel", channel.close(200, "declared".into())).await?;
@@ -147,5 +169,28 @@ async fn close(channel: &Channel, connection: &Connection) -> Result<(), QueueEr
 /// Connects once and declares nothing: for who looks at the broker as it is.
 async fn connect_to_look(settings: &QueueSettings) -> Result<Connection, QueueError> {
     let properties = ConnectionProperties::default().with_connection_name(settings.connection_name.clone().into());
-    bounded("connecting", Connection::connect(&settings.url, properties)).await
+    connect_to(&settings.url, properties).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uri;
+
+    #[test]
+    fn a_vhost_that_is_left_out_is_the_default_one_and_an_ipv6_host_is_its_own() {
+        for (text, host, vhost) in [
+            ("amqp://user:password@host:5672", "host", "/"),
+            ("amqp://user:password@host:5672/", "host", "/"),
+            ("amqp://user:password@host:5672/%2f", "host", "/"),
+            ("amqps://user:password@host//", "host", "/"),
+            ("amqp://user:password@host/?heartbeat=10", "host", "/"),
+            ("amqp://user:password@host?heartbeat=10", "host", "/"),
+            ("amqp://user:password@host/other", "host", "other"),
+            ("amqp://user:password@[2001:db8::1]:5672/a%2fb", "2001:db8::1", "a/b"),
+            ("amqp://10.0.0.1", "10.0.0.1", "/"),
+        ] {
+            let uri = uri(text).expect(text);
+            assert_eq!((uri.authority.host.as_str(), uri.vhost.as_str()), (host, vhost), "{text}");
+        }
+    }
 }

@@ -32,6 +32,11 @@ impl Topology {
         Self { prefix: prefix.to_owned() }
     }
 
+    /// What every name begins with, before a dot.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The direct exchange that jobs are published to.
     pub fn jobs_exchange(&self) -> String {
         format!("{}.jobs.v1", self.prefix)

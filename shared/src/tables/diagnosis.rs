@@ -6,7 +6,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, MySqlConnection};
 
+use super::schema::OurTables;
+use super::server_resources::VALUE_COLUMNS;
 use crate::database;
+use crate::denied::Denied;
 use crate::execution::{ExecutionId, JobQueue};
 
 /// The server as this connection sees it.
@@ -70,8 +73,6 @@ impl Right {
 pub struct Use {
     /// Its name.
     pub table: &'static str,
-    /// A column that an insert and an update may name.
-    column: &'static str,
     /// What it must be allowed.
     pub rights: &'static [Right],
 }
@@ -83,61 +84,156 @@ const ALL: &[Right] = &[Right::Select, Right::Insert, Right::Update, Right::Dele
 
 /// Every table and what the three services do with it.
 pub const USES: &[Use] = &[
-    Use { table: "_sqlx_migrations", column: "version", rights: &[Right::Select] },
-    Use { table: "hosts_pool", column: "host_name", rights: READ_ADD },
-    Use { table: "server_resources", column: "cpu_load", rights: READ_WRITE },
-    Use { table: "es_sync_task_config", column: "description", rights: READ_WRITE },
-    Use { table: "es_sync_execution_log", column: "error_message", rights: ALL },
-    Use { table: "es_sync_execution_detail", column: "error_message", rights: ALL },
-    Use { table: "es_sync_attempt", column: "worker", rights: READ_ADD_PRUNE },
-    Use { table: "es_sync_search", column: "worker", rights: READ_ADD_PRUNE },
-    Use { table: "es_sync_newest_window", column: "window_to", rights: ALL },
-    Use { table: "es_sync_endpoint_state", column: "reason", rights: READ_WRITE },
-    Use { table: "es_sync_idempotency_key", column: "outcome", rights: ALL },
-    Use { table: "es_sync_stats_hour", column: "runs_success", rights: ALL },
-    Use { table: "es_sync_stats_duration", column: "runs", rights: ALL },
-    Use { table: "es_sync_stats_failed_host", column: "failures", rights: ALL },
-    Use { table: "es_sync_stats_error", column: "hosts", rights: ALL },
+    Use { table: "_sqlx_migrations", rights: &[Right::Select] },
+    Use { table: "hosts_pool", rights: READ_ADD },
+    Use { table: "server_resources", rights: READ_WRITE },
+    Use { table: "es_sync_task_config", rights: READ_WRITE },
+    Use { table: "es_sync_execution_log", rights: ALL },
+    Use { table: "es_sync_execution_detail", rights: ALL },
+    Use { table: "es_sync_attempt", rights: READ_ADD_PRUNE },
+    Use { table: "es_sync_search", rights: READ_ADD_PRUNE },
+    Use { table: "es_sync_newest_window", rights: ALL },
+    Use { table: "es_sync_endpoint_state", rights: READ_WRITE },
+    Use { table: "es_sync_idempotency_key", rights: ALL },
+    Use { table: "es_sync_stats_hour", rights: ALL },
+    Use { table: "es_sync_stats_duration", rights: ALL },
+    Use { table: "es_sync_stats_failed_host", rights: ALL },
+    Use { table: "es_sync_stats_error", rights: ALL },
 ];
+
+/// The columns of `hosts_pool` that are read.
+pub const POOL_READ: [&str; 5] = ["id", "host_ip", "host_name", "ram", "disk_size"];
+
+/// The columns of `hosts_pool` that a full sync writes.
+pub const POOL_WRITTEN: [&str; 5] = ["host_name", "host_ip", "is_deleted", "create_time", "update_time"];
+
+/// The columns of `server_resources` that are written beside the values; its `id` is read, and written where it stands.
+pub const RESOURCE_WRITTEN: [&str; 7] =
+    ["pool_id", "ip", "mon_date", "is_deleted", "delete_time", "create_time", "update_time"];
+
+impl Use {
+    /// The columns that a right is needed on.
+    fn columns(self, right: Right, ours: &OurTables) -> Vec<&str> {
+        match (self.table, right) {
+            ("_sqlx_migrations", _) => vec!["version", "success"],
+            ("hosts_pool", Right::Select) => [POOL_READ, POOL_WRITTEN].concat(),
+            ("hosts_pool", _) => POOL_WRITTEN.to_vec(),
+            ("server_resources", _) => [&["id"], &RESOURCE_WRITTEN[..], &VALUE_COLUMNS].concat(),
+            (table, _) => {
+                let columns = ours.get(table).map(Vec::as_slice).unwrap_or_default();
+                columns.iter().filter(|column| !column.is_generated()).map(|column| column.name.as_str()).collect()
+            }
+        }
+    }
+}
+
+/// What came of trying a right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// We may; or the statement failed for want of a column or a value, which is looked at after the rights.
+    Allowed,
+    /// We may not.
+    Denied,
+    /// The server refuses it for another reason, in its own words: a view that takes no rows, a read-only server.
+    Refused(String),
+}
 
 /// Whether we may, tried by a statement that meets no row. Call in a transaction that is rolled back.
 ///
 /// # Errors
 ///
-/// The database's, but not for want of the right or of a value that no row would have had.
-pub async fn may(connection: &mut MySqlConnection, used: &Use, right: Right) -> Result<bool, sqlx::Error> {
-    let Use { table, column, .. } = used;
+/// The connection's.
+pub async fn may(
+    connection: &mut MySqlConnection,
+    used: Use,
+    right: Right,
+    ours: &OurTables,
+) -> Result<Tried, sqlx::Error> {
+    let (table, columns) = (used.table, used.columns(right, ours));
+    let columns: Vec<String> = columns.into_iter().map(|column| format!("`{column}`")).collect();
+    let listed = columns.join(", ");
     let statement = match right {
-        Right::Select => format!("SELECT {column} FROM {table} WHERE FALSE"),
-        Right::Insert => format!("INSERT INTO {table} ({column}) SELECT NULL FROM DUAL WHERE FALSE"),
-        Right::Update => format!("UPDATE {table} SET {column} = NULL WHERE FALSE"),
+        Right::Select => format!("SELECT {listed} FROM {table} WHERE FALSE"),
+        Right::Insert => {
+            let nothing = vec!["NULL"; columns.len()].join(", ");
+            format!("INSERT INTO {table} ({listed}) SELECT {nothing} FROM DUAL WHERE FALSE")
+        }
+        Right::Update => format!("UPDATE {table} SET {} = NULL WHERE FALSE", columns.join(" = NULL, ")),
         Right::Delete => format!("DELETE FROM {table} WHERE FALSE"),
     };
-    match sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await {
-        Ok(_) => Ok(true),
-        Err(error) => match database::error_number(&error) {
-            // access denied to the database, a table, a column
-            Some(1044 | 1142 | 1143) => Ok(false),
-            // no default, NULL: the right was looked at first
-            Some(1364 | 1048) => Ok(true),
-            _ => Err(error),
-        },
+    let Err(error) = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await else {
+        return Ok(Tried::Allowed);
+    };
+    if Denied::of(&error).is_some() {
+        return Ok(Tried::Denied);
+    }
+    match (database::error_number(&error), error.as_database_error()) {
+        // no such column or table, a generated column, no default, NULL
+        (Some(1054 | 1146 | 1364 | 1048 | 1906 | 3105), _) => Ok(Tried::Allowed),
+        (Some(_), Some(told)) => Ok(Tried::Refused(told.message().to_owned())),
+        _ => Err(error),
     }
 }
 
-/// Columns of a table, in lower case; none: there is no such table, or we may not see it.
+/// A column as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Column {
+    /// Its name in lower case.
+    pub name: String,
+    /// Its type without width, such as `varchar`.
+    pub kind: String,
+    /// Its type as the server shows it, such as `varchar(50)`.
+    pub shown: String,
+    /// Characters that it holds, of a text.
+    pub chars: Option<u64>,
+    /// Digits before and after the point, of an exact number; 0 without one.
+    pub digits: Option<u64>,
+    /// Those of them after the point.
+    pub decimals: Option<u64>,
+    /// Whether it takes NULL.
+    pub takes_null: bool,
+    /// Whether a row may be inserted that leaves it out: it has a default, counts up, or is generated.
+    pub may_be_left_out: bool,
+    /// Whether the server computes it.
+    pub is_generated: bool,
+}
+
+/// Columns of a table; none: there is no such table, or we may not see it.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT CAST(LOWER(column_name) AS CHAR) FROM information_schema.columns
-         WHERE table_schema = DATABASE() AND table_name = ?",
+pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<Column>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT CAST(LOWER(column_name) AS CHAR) AS name, CAST(LOWER(data_type) AS CHAR) AS kind,
+                CAST(LOWER(column_type) AS CHAR) AS shown, CAST(character_maximum_length AS UNSIGNED) AS chars,
+                CAST(numeric_precision AS UNSIGNED) AS digits, CAST(numeric_scale AS UNSIGNED) AS decimals,
+                is_nullable = 'YES' AS takes_null,
+                is_nullable = 'YES' OR column_default IS NOT NULL OR LOWER(extra) LIKE '%auto_increment%'
+                    OR COALESCE(generation_expression, '') <> '' AS may_be_left_out,
+                COALESCE(generation_expression, '') <> '' AS is_generated
+         FROM information_schema.columns
+         WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position",
     )
     .bind(table)
     .fetch_all(connection)
     .await
+}
+
+/// Whether a table is a view, whose keys and engine cannot be looked at, and its engine else.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn engine(connection: &mut MySqlConnection, table: &str) -> Result<Option<String>, sqlx::Error> {
+    let engine: Option<Option<String>> = sqlx::query_scalar(
+        "SELECT CAST(engine AS CHAR) FROM information_schema.tables
+         WHERE table_schema = DATABASE() AND table_name = ? AND table_type = 'BASE TABLE'",
+    )
+    .bind(table)
+    .fetch_optional(connection)
+    .await?;
+    Ok(engine.flatten())
 }
 
 /// Unique keys of a table, each as its columns in lower case, sorted and joined by commas.

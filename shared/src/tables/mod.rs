@@ -12,6 +12,7 @@ pub mod executions;
 pub mod hosts_pool;
 pub mod idempotency_keys;
 pub mod newest_window;
+pub mod schema;
 pub mod searches;
 pub mod server_resources;
 pub mod statistics;
