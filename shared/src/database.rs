@@ -4,6 +4,7 @@
 //! statements stand in [`crate::tables`].
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -90,12 +91,16 @@ fn failed(error: &sqlx::Error) -> &'static str {
 /// `url` is no `mysql://` URL.
 pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::Error> {
     let options = options(url)?;
+    let look: Arc<str> = look_of(options.get_database()).into();
     Ok(MySqlPoolOptions::new()
         .max_connections(max_connections)
         .idle_timeout(POOL_IDLE_TIMEOUT)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(leads_to_a_primary(connection)))
+        .before_acquire(move |connection, _| {
+            let look = Arc::clone(&look);
+            Box::pin(async move { leads_to_a_primary(connection, &look).await })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move {
                 prepare_session(connection).await?;
@@ -145,12 +150,17 @@ async fn bound_waits_for_tables(connection: &mut MySqlConnection) -> Result<(), 
     Ok(())
 }
 
+/// What is asked of a connection before it is used again. `USE` makes the server look at the rights on the database anew:
+/// else one that was granted would not count before the connection is closed.
+fn look_of(database: Option<&str>) -> String {
+    let used = database.map(|name| format!("USE `{}`; ", name.replace('`', "``"))).unwrap_or_default();
+    format!("{used}SELECT CAST(@@global.read_only AS CHAR), CAST(@@global.innodb_read_only AS CHAR)")
+}
+
 /// Whether the server of this connection takes writes from those who may write, as far as its options say. As text: newer
 /// servers know more values than on and off.
-async fn leads_to_a_primary(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
-    let row = sqlx::raw_sql("SELECT CAST(@@global.read_only AS CHAR), CAST(@@global.innodb_read_only AS CHAR)")
-        .fetch_one(connection)
-        .await?;
+async fn leads_to_a_primary(connection: &mut MySqlConnection, look: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql(sqlx::AssertSqlSafe(look.to_owned())).fetch_one(connection).await?;
     let is_off = |value: String| matches!(value.as_str(), "0" | "OFF");
     Ok(is_off(row.try_get(0)?) && is_off(row.try_get(1)?))
 }
