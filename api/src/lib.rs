@@ -150,7 +150,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
         Err(error) => {
             let advice = advice(url, &error).await;
             let error = explain(&error.into());
-            Err(anyhow::anyhow!("{}", [error].into_iter().chain(advice).collect::<Vec<_>>().join("\n  → ")))
+            Err(anyhow::anyhow!("{}", [error].into_iter().chain(advice).collect::<Vec<_>>().join(" → ")))
         }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
             operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
             add_errors(operation, &[Code::Unauthorized, Code::InternalError]);
-            add_errors(operation, &[Code::DatabaseUnavailable, Code::Overloaded]);
+            add_errors(operation, &[Code::DatabaseRefused, Code::DatabaseUnavailable, Code::Overloaded]);
             if let Some(RefOr::T(body)) = &mut operation.request_body
                 && body.description.as_deref() == Some(OPTIONAL_BODY)
             {
