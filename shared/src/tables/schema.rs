@@ -76,7 +76,7 @@ fn added(statement: &str) -> Option<(&str, Vec<(&str, &str)>)> {
     let columns: Vec<_> = definitions
         .filter_map(|text| text.split_once(' '))
         .map(|(name, definition)| (name.trim_matches('`'), definition.lines().next().unwrap_or_default()))
-        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|(name, _)| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
         .collect();
     (!columns.is_empty()).then_some((table, columns))
 }
