@@ -1,11 +1,12 @@
-//! The search endpoints of a process, and which of them are closed for the fleet.
+//! The search endpoints of a process, and which of them, and which of their index patterns, are left alone by the fleet.
 //!
-//! A closed endpoint is a row of its own (`es_sync_endpoint_state`) that every worker and every scheduler reads each
-//! second. One of them all at a time probes it; the others leave its jobs alone. Schedulers probe too, since where no
-//! worker runs nothing is published while an endpoint is closed, and so nothing would start one. The row decides, what is
-//! remembered here only saves searches.
+//! A closed endpoint (`es_sync_endpoint_state`) does not answer at all. Where it does, and the searches of a pattern fail
+//! nevertheless, that pattern alone is set aside (`es_sync_pattern_state`), so that its neighbours go on. Every worker and
+//! every scheduler reads both each second. One of them all at a time probes: an endpoint by whether it answers, a pattern by
+//! the very search that failed. Schedulers probe too, since where no worker runs nothing is published meanwhile, and so
+//! nothing would start one. The rows decide, what is remembered here only saves searches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::elasticsearch::{Endpoint, EndpointError, EndpointSettings};
 use crate::loops::Turns;
 use crate::metrics::Metrics;
 use crate::tables::endpoint_state::{self, Closed};
+use crate::tables::executions::{self, Names};
+use crate::tables::pattern_state::{self, SetAside};
 
 /// How often the fleet's knowledge is read.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -26,11 +29,22 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// Longest wait for the database, which may hang.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(10);
 
+/// Runs that are told at once what they wait for, the oldest; the others after the next probe.
+const RUNS_TOLD: u32 = 1_000;
+
 /// Where this process can search, and where nobody shall for now.
 pub struct EndpointWatch {
     pool: MySqlPool,
     endpoints: HashMap<String, Arc<Endpoint>>,
-    closed: RwLock<HashMap<String, String>>,
+    left_alone: RwLock<LeftAlone>,
+}
+
+/// Why nobody searches there.
+#[derive(Debug, Default)]
+struct LeftAlone {
+    endpoints: HashMap<String, String>,
+    /// By endpoint and pattern.
+    patterns: HashMap<(String, String), String>,
 }
 
 impl EndpointWatch {
@@ -47,7 +61,7 @@ impl EndpointWatch {
             client.ping_by(&config.default_index_pattern);
             endpoints.insert(name.clone(), Arc::new(client));
         }
-        Ok(Self { pool, endpoints, closed: RwLock::default() })
+        Ok(Self { pool, endpoints, left_alone: RwLock::default() })
     }
 
     /// A configured endpoint.
@@ -55,31 +69,53 @@ impl EndpointWatch {
         self.endpoints.get(name).map(Arc::clone)
     }
 
-    /// Why an endpoint is closed; `None`: it is open.
-    pub fn closed(&self, endpoint: &str) -> Option<String> {
-        self.closed.read().unwrap_or_else(PoisonError::into_inner).get(endpoint).cloned()
+    /// Why nobody searches a pattern for now, or its whole endpoint; `None`: it is searched.
+    pub fn closed(&self, endpoint: &str, index_pattern: &str) -> Option<String> {
+        let left_alone = self.left_alone.read().unwrap_or_else(PoisonError::into_inner);
+        let of_pattern = || left_alone.patterns.get(&(endpoint.to_owned(), index_pattern.to_owned()));
+        left_alone.endpoints.get(endpoint).or_else(of_pattern).cloned()
     }
 
-    /// Closes an endpoint for the fleet. This process leaves it alone from now on, even if the database is slow to hear.
+    /// A search failed and is no fault of its hosts: sets its pattern aside for the fleet, and closes the endpoint too if
+    /// that does not answer at all. `probe` is the search that failed. This process leaves them alone from now on, even if
+    /// the database is slow to hear.
     ///
     /// # Errors
     ///
-    /// The database's.
-    pub async fn close(&self, endpoint: &str, reason: &str) -> Result<(), sqlx::Error> {
-        let was_open = self
-            .closed
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(endpoint.to_owned(), reason.to_owned())
-            .is_none();
-        if was_open {
-            tracing::warn!(endpoint, reason, "endpoint {endpoint} is closed: {reason}");
-        }
+    /// The database's; calling again is fine.
+    pub async fn leave_alone(
+        &self,
+        endpoint: &Endpoint,
+        index_pattern: &str,
+        reason: &str,
+        probe: &str,
+    ) -> Result<(), sqlx::Error> {
+        let name = endpoint.name();
+        let answers = endpoint.ping().await;
         let mut connection = self.pool.acquire().await?;
-        endpoint_state::close(&mut connection, endpoint, reason).await
+        {
+            let mut left_alone = self.left_alone.write().unwrap_or_else(PoisonError::into_inner);
+            if answers.is_err() && left_alone.endpoints.insert(name.to_owned(), reason.to_owned()).is_none() {
+                tracing::warn!(endpoint = name, reason, "endpoint {name} is closed: {reason}");
+            }
+            let pattern = (name.to_owned(), index_pattern.to_owned());
+            if left_alone.patterns.insert(pattern, reason.to_owned()).is_none() && answers.is_ok() {
+                tracing::warn!(
+                    endpoint = name,
+                    index_pattern,
+                    reason,
+                    "the index pattern {index_pattern} is set aside: {reason}"
+                );
+            }
+        }
+        pattern_state::put_aside(&mut connection, name, index_pattern, reason, probe).await?;
+        if answers.is_err() {
+            endpoint_state::close(&mut connection, name, reason).await?;
+        }
+        Ok(())
     }
 
-    /// Reads which endpoints are closed, and probes those that are due, until told to stop.
+    /// Reads what is left alone, and probes what is due, until told to stop.
     pub async fn run(&self, turns: Turns, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
             turns.turned();
@@ -91,21 +127,35 @@ impl EndpointWatch {
     }
 
     async fn refresh(&self, turns: &Turns) -> Result<(), sqlx::Error> {
-        let rows: Vec<Closed> = database::within(LONGEST_STATEMENT, async {
+        let (closed, aside): (Vec<Closed>, Vec<SetAside>) = database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
-            endpoint_state::closed(&mut connection).await
+            let closed = endpoint_state::closed(&mut connection).await?;
+            Ok((closed, pattern_state::set_aside(&mut connection).await?))
         })
         .await?;
         {
-            let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
-            *closed = rows.iter().map(|row| (row.endpoint.clone(), row.reason.clone())).collect();
+            let mut left_alone = self.left_alone.write().unwrap_or_else(PoisonError::into_inner);
+            left_alone.endpoints = closed.iter().map(|row| (row.endpoint.clone(), row.reason.clone())).collect();
+            let of_pattern = |row: &SetAside| ((row.endpoint.clone(), row.index_pattern.clone()), row.reason.clone());
+            left_alone.patterns = aside.iter().map(of_pattern).collect();
         }
+        let is_closed = |name: &str| closed.iter().any(|row| row.endpoint == name);
         for name in self.endpoints.keys() {
-            Metrics::global().endpoint_closed(name, rows.iter().any(|row| row.endpoint == *name));
+            Metrics::global().endpoint_closed(name, is_closed(name));
         }
-        for row in rows.iter().filter(|row| row.probe_due) {
+        let mut patterns: BTreeMap<String, u64> = self.endpoints.keys().map(|name| (name.clone(), 0)).collect();
+        for row in &aside {
+            *patterns.entry(row.endpoint.clone()).or_default() += 1;
+        }
+        Metrics::global().patterns_set_aside(patterns);
+        for row in closed.iter().filter(|row| row.probe_due) {
             if let Some(endpoint) = self.endpoints.get(&row.endpoint) {
                 self.probe(endpoint, turns).await?;
+            }
+        }
+        for row in aside.iter().filter(|row| row.probe_due && !is_closed(&row.endpoint)) {
+            if let Some(endpoint) = self.endpoints.get(&row.endpoint) {
+                self.probe_pattern(endpoint, &row.index_pattern, turns).await?;
             }
         }
         Ok(())
@@ -125,18 +175,64 @@ impl EndpointWatch {
             Ok(()) => {
                 let opened = database::within(LONGEST_STATEMENT, async {
                     let mut connection = self.pool.acquire().await?;
+                    pattern_state::probe_at_once(&mut connection, name).await?;
                     endpoint_state::open(&mut connection, name).await
                 });
                 if opened.await? {
-                    self.closed.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+                    self.left_alone.write().unwrap_or_else(PoisonError::into_inner).endpoints.remove(name);
                     tracing::info!(endpoint = name, "endpoint {name} is open again");
                 }
             }
             Err(error) => {
                 let reason = error.reason();
                 tracing::warn!(endpoint = name, reason, "endpoint {name} is still closed: {reason}");
+                self.tell_runs(Names::Endpoint(name), &format!("endpoint \"{name}\" to answer: {reason}")).await?;
             }
         }
         Ok(())
+    }
+
+    async fn probe_pattern(&self, endpoint: &Endpoint, index_pattern: &str, turns: &Turns) -> Result<(), sqlx::Error> {
+        let name = endpoint.name();
+        let claimed = database::within(LONGEST_STATEMENT, async {
+            let mut connection = self.pool.acquire().await?;
+            pattern_state::claim_probe(&mut connection, name, index_pattern).await
+        });
+        let Some(probe) = claimed.await? else { return Ok(()) };
+        // Bounded, as a ping is.
+        match turns.waiting_for(endpoint.probe_pattern(index_pattern, &probe)).await {
+            Ok(()) => {
+                let taken_back = database::within(LONGEST_STATEMENT, async {
+                    let mut connection = self.pool.acquire().await?;
+                    pattern_state::take_back(&mut connection, name, index_pattern).await
+                });
+                if taken_back.await? {
+                    let pattern = (name.to_owned(), index_pattern.to_owned());
+                    self.left_alone.write().unwrap_or_else(PoisonError::into_inner).patterns.remove(&pattern);
+                    tracing::info!(
+                        endpoint = name,
+                        index_pattern,
+                        "the index pattern {index_pattern} is searched again"
+                    );
+                }
+            }
+            Err(error) => {
+                let reason = error.reason();
+                tracing::warn!(endpoint = name, index_pattern, reason, "{index_pattern} is still set aside: {reason}");
+                let names = Names::Pattern { endpoint: name, index_pattern };
+                self.tell_runs(names, &format!("index pattern \"{index_pattern}\" to be searchable: {reason}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says on the runs that name it what they wait for; each probe says it anew.
+    async fn tell_runs(&self, names: Names<'_>, reason: &str) -> Result<(), sqlx::Error> {
+        database::within(LONGEST_STATEMENT, async {
+            let mut connection = self.pool.acquire().await?;
+            let runs = executions::going_by(&mut connection, names, RUNS_TOLD).await?;
+            executions::set_waiting_for(&mut connection, runs, reason).await
+        })
+        .await
     }
 }

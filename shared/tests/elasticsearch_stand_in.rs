@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use hostsync_shared::config::EndpointKind;
-use hostsync_shared::elasticsearch::{Auth, Endpoint, EndpointSettings, MAX_ANSWER_BYTES, SearchAnswer, SearchError};
+use hostsync_shared::elasticsearch::{
+    Auth, Endpoint, EndpointSettings, RefusalKind, SearchAnswer, SearchError, max_answer_bytes,
+};
 use hostsync_shared::mapping::Mapping;
 use hostsync_shared::window::Window;
 use serde_json::{Value, json};
@@ -127,8 +129,8 @@ async fn statuses_are_sorted_into_what_comes_next() {
     assert!(matches!(busy, SearchError::Outage { busy: true, .. }), "{busy:?}");
     let busy = answered_with(ResponseTemplate::new(429)).await;
     assert!(matches!(busy, SearchError::Outage { busy: true, .. }), "{busy:?}");
-    let large = answered_with(status(429, "circuit_breaking_exception")).await;
-    assert!(matches!(large, SearchError::TooLarge { .. }), "{large:?}");
+    let busy = answered_with(status(429, "circuit_breaking_exception")).await;
+    assert!(matches!(busy, SearchError::Outage { busy: true, .. }), "{busy:?}");
     for code in [400, 503] {
         let large = answered_with(status(code, "too_many_buckets_exception")).await;
         assert!(matches!(large, SearchError::TooLarge { .. }), "{large:?}");
@@ -161,9 +163,35 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn an_answer_beyond_the_bound_is_given_up() {
-    let oversize = vec![b' '; MAX_ANSWER_BYTES + 1];
-    let error = answered_with(ResponseTemplate::new(200).set_body_bytes(oversize)).await;
-    assert!(matches!(error, SearchError::TooLarge { .. }), "{error:?}");
+    let most = max_answer_bytes(&Mapping::zabbix(), window_of_a_day(), 1);
+    assert!(most < 1 << 20, "{most} bytes for one host");
+    let oversize = ResponseTemplate::new(200).set_body_bytes(vec![b' '; most + 1]);
+    // 16 KiB that become 2.5 MB.
+    let bomb =
+        ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_bytes(blanks_in_gzip(10_000));
+    for answer in [oversize, bomb] {
+        match answered_with(answer).await {
+            SearchError::TooLarge { reason } => assert!(reason.contains("larger than the 260 KiB"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// So many times 258 blanks: one block of fixed Huffman codes (RFC 1951, section 3.2.6). Without the sum at its end, which
+/// nobody comes to.
+fn blanks_in_gzip(times: usize) -> Vec<u8> {
+    let mut bits: Vec<bool> = vec![true, true, false];
+    let mut code = |value: u32, length: u32| bits.extend((0..length).rev().map(|bit| value >> bit & 1 == 1));
+    code(0x30 + 0x20, 8);
+    for _ in 0..times {
+        // A length of 258, from 1 back.
+        code(0b1100_0101, 8);
+        code(0, 5);
+    }
+    code(0, 7);
+    let mut gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    gzip.extend(bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))));
+    gzip
 }
 
 #[tokio::test]
@@ -200,21 +228,125 @@ async fn a_connection_that_is_not_made_in_time_is_an_outage() {
     assert!(error.reason().contains("cannot connect"), "{error}");
 }
 
-#[tokio::test]
-async fn a_connection_that_breaks_before_the_answer_may_be_either() {
+/// Answers every search by these very bytes and closes the connection; everything else as an engine does.
+async fn engine_that_says(search: Vec<u8>) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let server = tokio::spawn(async move {
+    tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            let mut request = [0; 1024];
-            let _ = tokio::io::AsyncReadExt::read(&mut connection, &mut request).await;
+            let mut request = [0; 16 << 10];
+            let length = tokio::io::AsyncReadExt::read(&mut connection, &mut request).await.unwrap_or_default();
+            let whole = |body: Value| {
+                let body = body.to_string();
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+                    .into_bytes()
+            };
+            let answer = match String::from_utf8_lossy(&request[..length]) {
+                request if request.contains("/_search?") => search.clone(),
+                request if request.contains("/_field_caps?") => whole(caps()),
+                _ => whole(json!({"version": {"number": "8.1.0"}})),
+            };
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, &answer).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut connection).await;
         }
     });
-    let endpoint = endpoint_at(&format!("http://127.0.0.1:{port}"), Auth::None, TIMEOUT);
-    let error = ask(&endpoint).await.expect_err("no answer");
-    server.abort();
-    assert!(matches!(error, SearchError::TimedOut { .. }), "{error:?}");
-    assert!(error.reason().contains("the connection broke"), "{error}");
+    port
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_anywhere_is_an_outage() {
+    let body = whole().to_string();
+    let half = &body[..body.len() / 2];
+    let head = |status: u16, more: &str| format!("HTTP/1.1 {status} X\r\nconnection: close\r\n{more}\r\n");
+    let zipped = gzip(&whole());
+    let with = |head: String, body: &[u8]| [head.as_bytes(), body].concat();
+    for (answer, what) in [
+        (Vec::new(), "closed before the headers"),
+        (b"HTTP/1.1 200 O".to_vec(), "closed within the status"),
+        (with(head(200, &format!("content-length: {}\r\n", body.len())), half.as_bytes()), "half a body"),
+        (with(head(200, ""), half.as_bytes()), "half a body of unknown length"),
+        (with(head(200, ""), b""), "no body at all"),
+        (
+            with(head(200, "transfer-encoding: chunked\r\n"), format!("{:x}\r\n{half}\r\n", half.len()).as_bytes()),
+            "chunks without an end",
+        ),
+        (with(head(200, "content-encoding: gzip\r\n"), &zipped[..zipped.len() / 2]), "half a gzip"),
+        (with(head(200, "content-encoding: gzip\r\n"), &zipped[..zipped.len() - 4]), "gzip without its sums"),
+        (with(head(400, "content-length: 1000\r\n"), b"{\"error\": {\"type\""), "half a refusal"),
+        (with(head(401, "content-length: 1000\r\n"), b""), "a refusal without its body"),
+    ] {
+        let port = engine_that_says(answer).await;
+        let endpoint = endpoint_at(&format!("http://127.0.0.1:{port}"), Auth::None, TIMEOUT);
+        let error = ask(&endpoint).await.expect_err(what);
+        assert!(matches!(error, SearchError::Outage { busy: false, .. }), "{what}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_believed_when_it_is_seen_twice_but_one_of_credentials_is_the_fleets_matter() {
+    for (code, searches, is_answered) in [(404, 2, true), (400, 2, true), (401, 1, false), (403, 1, false)] {
+        let server = stand_in(ResponseTemplate::new(200).set_body_json(whole())).await;
+        let once = Mock::given(method("POST")).respond_with(status(code, "some_exception")).with_priority(1);
+        once.up_to_n_times(1).mount(&server).await;
+        let answer = ask(&endpoint_at(&server.uri(), Auth::None, TIMEOUT)).await;
+        assert_eq!(answer.is_ok(), is_answered, "{code}: {answer:?}");
+        let requests = server.received_requests().await.expect("recorded");
+        let seen = |end: &str| requests.iter().filter(|request| request.url.path().ends_with(end)).count();
+        assert_eq!((seen("/_search"), seen("/_field_caps")), (searches, searches), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn an_alias_that_leads_elsewhere_is_noticed_by_the_number_of_its_shards() {
+    let bucket = json!({"key": "10.0.0.1", "doc_count": 1, "cpu": {"count": 0, "max": null, "avg": null, "min": null},
+        "memory": {"count": 0, "max": null, "avg": null, "min": null}, "disk": {"count": 0, "max": null, "avg": null, "min": null}});
+    let mut found = whole();
+    found["aggregations"]["hosts"]["buckets"] = json!([bucket]);
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(found.clone())).await;
+    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    assert_eq!(ask(&endpoint).await.expect("an answer").readings.len(), 1);
+    server.reset().await;
+    // Now a text with a keyword beside it, in an index of more shards: by the old field nobody is found.
+    let mut moved = caps();
+    moved["fields"]["hostIp"] = json!({"text": {"type": "text", "searchable": true, "aggregatable": false}});
+    moved["fields"]["hostIp.keyword"] =
+        json!({"keyword": {"type": "keyword", "searchable": true, "aggregatable": true}});
+    let answer = move |request: &Request| {
+        let by_keyword = String::from_utf8_lossy(&request.body).contains("hostIp.keyword");
+        let mut answer = if by_keyword { found.clone() } else { whole() };
+        answer["_shards"] = json!({"total": 3, "successful": 3, "skipped": 0, "failed": 0});
+        ResponseTemplate::new(200).set_body_json(answer)
+    };
+    Mock::given(path("/logs-*/_field_caps"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(moved))
+        .mount(&server)
+        .await;
+    Mock::given(path("/logs-*/_search")).respond_with(answer).mount(&server).await;
+    assert_eq!(ask(&endpoint).await.expect("an answer").readings.len(), 1);
+}
+
+#[tokio::test]
+async fn a_flag_that_says_no_is_told_only_where_the_engine_refuses_that_field() {
+    let mut flagged = caps();
+    flagged["fields"]["@timestamp"]["date"]["searchable"] = json!(false);
+    for (reason, is_of_field) in [
+        ("failed to create query: Cannot search on field [@timestamp] since it is not indexed.", true),
+        ("unknown setting [other]", false),
+    ] {
+        let error = json!({"error": {"type": "query_shard_exception", "reason": reason}, "status": 400});
+        let server = engine(json!({"version": {"number": "7.10.2"}}), whole(), flagged.clone()).await;
+        let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+        ask(&endpoint).await.expect("the engine can");
+        let refusal = ResponseTemplate::new(400).set_body_json(error);
+        Mock::given(method("POST")).respond_with(refusal).with_priority(1).mount(&server).await;
+        match ask(&endpoint).await {
+            Err(SearchError::Refused { reason: told, kind }) => {
+                assert_eq!(kind == RefusalKind::Field, is_of_field, "{told}");
+                assert!(told.contains(reason), "{told}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -224,6 +356,7 @@ async fn a_certificate_that_nobody_vouches_for_is_an_outage() {
     let endpoint = endpoint_at(&server.uri().replace("http://", "https://"), Auth::None, TIMEOUT);
     let error = ask(&endpoint).await.expect_err("no trust");
     assert!(matches!(error, SearchError::Outage { busy: false, .. }), "{error:?}");
+    assert!(error.reason().contains("does not speak TLS") && error.reason().contains("http://"), "{error}");
 }
 
 #[tokio::test]
@@ -516,6 +649,11 @@ async fn a_query_proxy_lives_only_if_it_can_pass_on_what_it_was_asked_before() {
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(502)).mount(&server).await;
     Mock::given(method("GET")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
     assert!(matches!(endpoint.ping().await, Err(SearchError::Outage { .. })));
+    // The engine's own words: it is there, and one pattern's trouble is not the proxy's.
+    let shards = json!({"error": {"type": "no_shard_available_action_exception", "reason": "why"}, "status": 503});
+    let passed_on = ResponseTemplate::new(503).set_body_json(shards);
+    Mock::given(method("POST")).respond_with(passed_on).with_priority(1).mount(&server).await;
+    assert_eq!(endpoint.ping().await, Ok(()));
 }
 
 // ---------------------------------------------------------------------------------------------------------

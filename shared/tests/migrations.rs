@@ -51,6 +51,8 @@ async fn empty(bed: &Bed) {
         "es_sync_execution_detail",
         "es_sync_newest_window",
         "es_sync_endpoint_state",
+        "es_sync_pattern_state",
+        "es_sync_doubt",
         "es_sync_idempotency_key",
         "_sqlx_migrations",
     ] {

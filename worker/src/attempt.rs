@@ -12,6 +12,9 @@ const PAUSES_MS: [u64; MAX_ATTEMPTS as usize - 1] = [10_000, 60_000, 300_000, 1_
 /// Longest time until a job that met a closed endpoint is due again, in ms. It is published when the endpoint is open.
 pub(crate) const OUTAGE_PAUSE_MS: u64 = 15_000;
 
+/// Longest time until a job is due again that met a process which cannot serve it, in ms: the next worker may.
+pub(crate) const ELSEWHERE_PAUSE_MS: u64 = 2_000;
+
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {

@@ -20,8 +20,10 @@ use tracing::Instrument;
 use crate::commit::{Unfinished, commit, executions_of, leave_open, until_the_database_answers};
 use crate::crashes::{self, Sorted};
 use crate::evidence::Evidence;
+use crate::missing_indices::MissingIndices;
 use crate::search::{Found, Reason, SEARCHING_BUDGET, Searched, search};
 use crate::sources::Sources;
+use crate::trouble;
 use crate::write::{Outcome, Resolved};
 
 /// A delivery whose job could be read.
@@ -49,6 +51,7 @@ pub(crate) struct Workbench {
     pub(crate) name: String,
     pub(crate) pool: MySqlPool,
     pub(crate) sources: Sources,
+    pub(crate) missing_indices: MissingIndices,
     /// Searches are given up when this fires.
     pub(crate) stop_searches: CancellationToken,
     /// Everything is given up when this fires.
@@ -132,9 +135,9 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
         return Ok(());
     }
     let endpoint = &scope.scope.es_endpoint;
-    if let Some(reason) = bench.sources.closed(endpoint) {
-        let resolved = resolve_all(jobs, &Found::Unavailable(reason));
-        return commit(bench, scope, &Evidence::default(), &resolved).await;
+    let index_pattern = &scope.scope.es_index_pattern;
+    if let Some(reason) = bench.sources.closed(endpoint, index_pattern) {
+        return trouble::put_off(bench, scope, jobs, &reason).await;
     }
     let jobs = drop_closed(bench, scope, jobs).await?;
     if jobs.is_empty() {
@@ -143,27 +146,30 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
     let (endpoint, mapping) = match bench.sources.find(endpoint, &scope.scope.mapping) {
         Ok(source) => source,
         // Another worker may know it: a new endpoint reaches the fleet process by process.
-        Err(reason) => {
-            tracing::error!(reason, "{reason}");
-            let resolved = resolve_all(jobs, &Found::Unavailable(reason));
-            return commit(bench, scope, &Evidence::default(), &resolved).await;
-        }
+        Err(unknown) => return trouble::unknown(bench, scope, jobs, &unknown).await,
     };
 
+    if let Some(refused) = trouble::refused_lately(bench, scope) {
+        return trouble::refused(bench, scope, jobs, &refused).await;
+    }
     let (jobs, mut resolved) = set_aside_bad_hosts(jobs);
     let hosts: BTreeSet<String> = jobs.iter().map(|job| address_key(&job.host_ip)).collect();
     let hosts: Vec<String> = hosts.into_iter().collect();
     Metrics::global().batch(hosts.len());
-    let searching =
-        search(&endpoint, &scope.scope.es_index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET);
+    // On the heap: a batch lives in a task whose own future stays small.
+    let searching = Box::pin(search(&endpoint, index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET));
     let Searched { found, asked_by, made, outage, refused, .. } =
         bench.stop_searches.run_until_cancelled(searching).await.ok_or(Unfinished::Stopped)?;
-    if let Some(reason) = refused {
-        return fail_executions(bench, &jobs, &reason).await;
+    if let Some(refused) = refused {
+        trouble::remember(bench, scope, &refused);
+        return trouble::refused(bench, scope, jobs, &refused).await;
     }
-    if let Some(reason) = outage {
-        let close = || bench.sources.close(endpoint.name(), &reason);
-        until_the_database_answers(bench, &executions_of(&jobs), close).await?;
+    let executions = executions_of(&jobs);
+    if let Some(outage) = &outage {
+        let leave = || bench.sources.leave_alone(&endpoint, index_pattern, outage);
+        until_the_database_answers(bench, &executions, leave).await?;
+    } else {
+        trouble::warn_of_missing_indices(bench, &endpoint, scope, mapping, &executions).await?;
     }
     // A host that stands in two runs of the same window is searched once and written for both.
     resolved.extend(jobs.into_iter().map(|job| {
@@ -193,7 +199,7 @@ async fn drop_closed(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Res
     Ok(jobs)
 }
 
-fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
+pub(crate) fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
     jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()), search: None }).collect()
 }
 
@@ -211,7 +217,7 @@ fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
 }
 
 /// The whole run fails once, instead of every host five times.
-async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Unfinished> {
+pub(crate) async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Unfinished> {
     telemetry::set_failed(&tracing::Span::current(), reason);
     for execution in executions_of(jobs) {
         let close = || close_execution(&bench.pool, execution, SyncStatus::Failed, reason);

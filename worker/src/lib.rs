@@ -8,12 +8,15 @@ mod batch;
 mod commit;
 mod crashes;
 mod database_watch;
+mod doubts;
 mod evidence;
 mod gather;
 mod lane;
+mod missing_indices;
 mod scopes;
 mod search;
 mod sources;
+mod trouble;
 mod write;
 
 use std::sync::Arc;
@@ -35,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Workbench;
 use crate::database_watch::DatabaseWatch;
 use crate::lane::{Lane, LaneSettings};
+use crate::missing_indices::MissingIndices;
 use crate::scopes::Scopes;
 use crate::sources::Sources;
 
@@ -83,6 +87,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         name: evidence::worker_name(),
         pool: pool.clone(),
         sources,
+        missing_indices: MissingIndices::new(pool.clone()),
         stop_searches: CancellationToken::new(),
         stop_hard: CancellationToken::new(),
     });

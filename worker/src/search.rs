@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostsync_shared::elasticsearch::{Asked, Endpoint, SearchError};
+use hostsync_shared::elasticsearch::{Asked, Endpoint, RefusalKind, SearchError};
 use hostsync_shared::explanation::kept_body;
 use hostsync_shared::mapping::{FieldTypes, HostReading, Mapping, max_hosts};
 use hostsync_shared::metrics::{Metrics, ReasonClass, SearchOutcome};
@@ -23,6 +23,10 @@ use crate::evidence::{Made, Said};
 /// time-outs, which fit. What becomes of the hosts that are left: see [`out_of_time`].
 pub(crate) const SEARCHING_BUDGET: Duration = Duration::from_mins(10);
 
+/// Searches of one batch that may fail in a row for being too much. A heavy host among 500 is found by some twenty, most of
+/// them answered; where this many are not, every search is too much for the source, and halving on would only load it more.
+const MOST_IN_VAIN: usize = 100;
+
 /// What the source said of one host.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Found {
@@ -34,6 +38,8 @@ pub(crate) enum Found {
     AttemptFailed(Reason),
     /// The source is away, or had no time for this host; no attempt is spent.
     Unavailable(String),
+    /// This process cannot ask the source, and another may; no attempt is spent.
+    Elsewhere(String),
 }
 
 /// Why an attempt failed: for people, and for the metrics.
@@ -49,6 +55,21 @@ impl Reason {
     }
 }
 
+/// Why a source is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) reason: String,
+    /// The search that failed: to be tried before others.
+    pub(crate) probe: String,
+}
+
+/// Why a source will never answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+    pub(crate) kind: RefusalKind,
+}
+
 /// How the search of a batch went.
 #[derive(Debug, Default)]
 pub(crate) struct Searched {
@@ -58,10 +79,10 @@ pub(crate) struct Searched {
     pub(crate) asked_by: HashMap<String, SearchId>,
     /// Every search, in order.
     pub(crate) made: Vec<Made>,
-    /// The source is away: close the endpoint.
-    pub(crate) outage: Option<String>,
+    /// The source is away: leave it alone.
+    pub(crate) outage: Option<Outage>,
     /// Nothing that could be asked again would be answered: the execution fails once.
-    pub(crate) refused: Option<String>,
+    pub(crate) refused: Option<Refused>,
     /// The fields of the last search and the body by them: nearly always those of all.
     body: Option<(FieldTypes, Option<Arc<str>>)>,
 }
@@ -80,7 +101,8 @@ impl Searched {
     }
 }
 
-/// Searches `hosts`, each once. An outage ends the search, and so does the end of `budget`; what was answered before stands.
+/// Searches `hosts`, each once. An outage ends the search, and so does the end of `budget` or of [`MOST_IN_VAIN`]; what was
+/// answered before stands.
 pub(crate) async fn search(
     endpoint: &Endpoint,
     index_pattern: &str,
@@ -91,39 +113,47 @@ pub(crate) async fn search(
 ) -> Searched {
     let began = Instant::now();
     let mut searched = Searched::default();
+    let mut in_vain = 0;
     // A metric that is read slice by slice leaves room for fewer hosts than a batch has.
     let mut parts: Parts = hosts.chunks(max_hosts(mapping, window)).map(<[String]>::to_vec).collect();
     // In turn, so that the hosts beside a heavy one are answered before it is found.
     while let Some(part) = parts.pop_front() {
-        if began.elapsed() >= budget && !searched.made.is_empty() {
+        if began.elapsed() >= budget && !searched.made.is_empty() || in_vain >= MOST_IN_VAIN {
             parts.push_front(part);
-            return out_of_time(searched, parts, budget);
+            return out_of_time(searched, parts, began.elapsed());
         }
-        let Err(error) = answer(endpoint, index_pattern, mapping, window, &part, &mut searched).await else {
-            continue;
+        let (types, error) = match answer(endpoint, index_pattern, mapping, window, &part, &mut searched).await {
+            Ok(()) => {
+                in_vain = 0;
+                continue;
+            }
+            Err(failed) => failed,
         };
-        match error {
-            SearchError::Refused { reason, .. } => {
-                searched.refused = Some(reason);
+        let reason = match error {
+            SearchError::Refused { reason, kind } => {
+                searched.refused = Some(Refused { reason, kind });
                 return searched;
             }
             SearchError::Incomplete { reason } => {
                 fail_attempt(&mut searched, part, &Reason::new(ReasonClass::Source, reason));
+                continue;
             }
-            SearchError::TooLarge { reason } => split(&mut searched, &mut parts, part, &reason),
-            SearchError::TimedOut { reason } => match endpoint.ping().await {
-                // It lives: the search was too heavy for it.
-                Ok(()) => split(&mut searched, &mut parts, part, &reason),
-                Err(_) => {
-                    parts.push_front(part);
-                    return give_way(searched, parts, reason);
-                }
-            },
-            SearchError::Outage { reason, .. } => {
-                parts.push_front(part);
-                return give_way(searched, parts, reason);
+            SearchError::TooLarge { reason } => {
+                in_vain += 1;
+                split(&mut searched, &mut parts, part, &reason);
+                continue;
             }
-        }
+            // It lives: the search was too heavy for it.
+            SearchError::TimedOut { reason } if endpoint.ping().await.is_ok() => {
+                in_vain += 1;
+                split(&mut searched, &mut parts, part, &reason);
+                continue;
+            }
+            SearchError::TimedOut { reason } | SearchError::Outage { reason, .. } => reason,
+        };
+        let probe = Endpoint::probe_of(mapping, types.as_ref(), window, &part);
+        parts.push_front(part);
+        return give_way(searched, parts, Outage { reason, probe });
     }
     searched
 }
@@ -138,7 +168,7 @@ async fn answer(
     window: Window,
     hosts: &[String],
     searched: &mut Searched,
-) -> Result<(), SearchError> {
+) -> Result<(), (Option<FieldTypes>, SearchError)> {
     let began = Instant::now();
     let Asked { types, answer: result } = endpoint.search_showing(index_pattern, mapping, window, hosts).await;
     let elapsed = began.elapsed();
@@ -153,10 +183,10 @@ async fn answer(
         documents: answer.readings.values().map(|reading| reading.data_point_count).sum(),
         shards: answer.shards,
     });
-    let body = types.and_then(|types| searched.body(mapping, types, window));
+    let body = types.clone().and_then(|types| searched.body(mapping, types, window));
     searched.made.push(Made { id, began, elapsed, hosts_asked: hosts.len(), body, answer });
     searched.asked_by.extend(hosts.iter().map(|host| (host.clone(), id)));
-    let mut answer = result?;
+    let mut answer = result.map_err(|error| (types, error))?;
     for host in hosts {
         let found = answer.readings.remove(host).map_or(Found::NoData, Found::Reading);
         searched.found.insert(host.clone(), found);
@@ -199,32 +229,39 @@ fn split(searched: &mut Searched, parts: &mut Parts, mut part: Vec<String>, reas
 /// If this batch came forward (a host was answered, or spent its attempt alone), the hosts that are left spend none: some of
 /// them may only stand beside a heavy one. They come back fewer, so that this ends. If nothing came forward, nothing would
 /// the next time either, until the run's deadline: so the hosts of the smallest part that was asked for spend an attempt, as
-/// one that is too heavy alone does, and the others come back without them.
-fn out_of_time(mut searched: Searched, unanswered: Parts, budget: Duration) -> Searched {
+/// one that is too heavy alone does, and the others come back without them. Where [`MOST_IN_VAIN`] searches found nobody, all
+/// of them spend it: the source has refused each of them in small parts.
+fn out_of_time(mut searched: Searched, unanswered: Parts, spent: Duration) -> Searched {
     let last = searched.made.iter().rev().find_map(|made| made.answer.as_ref().err()).cloned().unwrap_or_default();
     let reason = format!(
-        "{} searches within {} s did not answer for this host; the last that failed: {last}",
+        "{} searches within {:.1} s did not answer for this host; the last that failed: {last}",
         searched.made.len(),
-        budget.as_secs_f64()
+        spent.as_secs_f64()
     );
     let left: usize = unanswered.iter().map(Vec::len).sum();
     let came_forward = !searched.found.is_empty();
     tracing::warn!(hosts = left, came_forward, reason, "{left} hosts of a batch are left: {reason}");
     // A part that was not asked for has no host in `asked_by`.
     let asked = |part: &&Vec<String>| part.iter().any(|host| searched.asked_by.contains_key(host));
-    let to_blame = unanswered.iter().filter(asked).min_by_key(|part| part.len()).filter(|_| !came_forward).cloned();
+    let to_blame: Vec<String> = if came_forward {
+        Vec::new()
+    } else if searched.made.len() >= MOST_IN_VAIN {
+        unanswered.iter().flatten().cloned().collect()
+    } else {
+        unanswered.iter().filter(asked).min_by_key(|part| part.len()).cloned().unwrap_or_default()
+    };
     for host in unanswered.into_iter().flatten() {
         searched.found.insert(host, Found::Unavailable(reason.clone()));
     }
-    fail_attempt(&mut searched, to_blame.unwrap_or_default(), &Reason::new(ReasonClass::TooHeavy, reason));
+    fail_attempt(&mut searched, to_blame, &Reason::new(ReasonClass::TooHeavy, reason));
     searched
 }
 
-fn give_way(mut searched: Searched, unanswered: Parts, reason: String) -> Searched {
+fn give_way(mut searched: Searched, unanswered: Parts, outage: Outage) -> Searched {
     for host in unanswered.into_iter().flatten() {
-        searched.found.insert(host, Found::Unavailable(reason.clone()));
+        searched.found.insert(host, Found::Unavailable(outage.reason.clone()));
     }
-    searched.outage = Some(reason);
+    searched.outage = Some(outage);
     searched
 }
 
@@ -328,6 +365,40 @@ mod tests {
             }
         }
         assert_eq!((searched.outage, searched.made.len()), (None, 3));
+    }
+
+    #[tokio::test]
+    async fn a_source_for_which_every_search_is_too_much_is_asked_a_bounded_number_of_times() {
+        let server = source(&[]).await;
+        let error = json!({"error": {"type": "circuit_breaking_exception", "durability": "TRANSIENT",
+            "reason": "[parent] Data too large, data for [x], new bytes reserved: [9/9b]"}, "status": 429});
+        let too_much = ResponseTemplate::new(429).set_body_json(error);
+        Mock::given(path_regex("/_search$")).respond_with(too_much).with_priority(1).mount(&server).await;
+        let searched = search_within(SEARCHING_BUDGET, &server, hosts(200)).await;
+        assert_eq!((searched.made.len(), searched.outage), (MOST_IN_VAIN, None));
+        for host in hosts(200) {
+            let found = &searched.found[&host];
+            assert!(
+                matches!(found, Found::AttemptFailed(reason) if reason.text.contains("Data too large")),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_away_ends_the_search_with_what_to_probe_by() {
+        let server = source(&[]).await;
+        let error =
+            json!({"error": {"type": "circuit_breaking_exception", "durability": "TRANSIENT", "reason": "why"}});
+        let busy = ResponseTemplate::new(429).set_body_json(error);
+        Mock::given(path_regex("/_search$")).respond_with(busy).with_priority(1).mount(&server).await;
+        for count in [1, 8] {
+            let searched = search_within(SEARCHING_BUDGET, &server, hosts(count)).await;
+            assert_eq!(searched.made.len(), 1);
+            assert!(hosts(count).iter().all(|host| matches!(searched.found[host], Found::Unavailable(_))));
+            let probe: Value = serde_json::from_str(&searched.outage.expect("an outage").probe).expect("JSON");
+            assert_eq!(probe.pointer("/aggs/hosts/terms/include"), Some(&json!(hosts(count))));
+        }
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use hostsync_shared::tables::searches::{self, SearchId};
 use hostsync_shared::tables::server_resources::{self, ServerResource};
 use sqlx::{MySqlConnection, MySqlPool};
 
-use crate::attempt::{Next, OUTAGE_PAUSE_MS, after_failed_attempt};
+use crate::attempt::{ELSEWHERE_PAUSE_MS, Next, OUTAGE_PAUSE_MS, after_failed_attempt};
 use crate::evidence::Evidence;
 use crate::search::{Found, Reason};
 
@@ -250,6 +250,7 @@ impl Plan {
         let finished = self.finished.len();
         match (&resolved.outcome, host, mapping) {
             (Outcome::Found(Found::Unavailable(reason)), ..) => self.set_clock(row, OUTAGE_PAUSE_MS, None, reason),
+            (Outcome::Found(Found::Elsewhere(reason)), ..) => self.set_clock(row, ELSEWHERE_PAUSE_MS, None, reason),
             (_, None, _) => {
                 self.finish(row, None, SyncStatus::NotInPool, None);
             }

@@ -7,9 +7,8 @@ use hostsync_shared::config::Config;
 use hostsync_shared::defaults::Defaults;
 use hostsync_shared::execution::JobQueue;
 use hostsync_shared::queue::Depth;
-use hostsync_shared::tables::diagnosis;
-use hostsync_shared::tables::endpoint_state;
 use hostsync_shared::tables::tasks::{self, TaskFilter};
+use hostsync_shared::tables::{diagnosis, doubts, endpoint_state, pattern_state};
 use sqlx::MySqlConnection;
 
 use super::database::failed;
@@ -56,6 +55,8 @@ async fn ask(
         checks.push(Check::ok("endpoints", "none is closed"));
     }
 
+    checks.extend(left_alone(connection).await?);
+
     let limit = u32::try_from(SHOWN).unwrap_or(u32::MAX);
     let silent = diagnosis::silent_runs(connection, SILENT_S, limit).await?;
     for run in &silent {
@@ -89,6 +90,27 @@ async fn ask(
 
     checks.extend(unknown_names(connection, config).await?);
     Ok(())
+}
+
+/// Patterns whose searches fail while their endpoint answers, and what workers say of sources that nobody has refuted.
+async fn left_alone(connection: &mut MySqlConnection) -> Result<Vec<Check>, sqlx::Error> {
+    let mut checks = Vec::new();
+    for aside in pattern_state::set_aside(connection).await? {
+        let since = aside.since.format("%Y-%m-%d %H:%M:%SZ");
+        let found =
+            format!("{} of {} is set aside since {since}: {}", aside.index_pattern, aside.endpoint, aside.reason);
+        let next =
+            "mend the index; its runs wait and go on by themselves within 15 s, while a worker or a scheduler runs";
+        checks.push(Check::fail("index patterns", found, next));
+    }
+    for doubt in doubts::standing(connection).await? {
+        let kind = doubt.subject.kind.as_str();
+        let found = format!("workers say of {kind} {}: {}", doubt.subject.name, doubt.reason);
+        let next =
+            "give all workers the same configuration and restart them; without that the runs that wait for it fail";
+        checks.push(Check::fail("workers", found, next));
+    }
+    Ok(checks)
 }
 
 /// Enabled tasks that name an endpoint or a mapping which this configuration lacks.

@@ -443,6 +443,12 @@ async fn a_closed_endpoint_a_run_that_stands_still_and_an_overdue_fire_are_told(
         said.only("endpoints", "fail", found, "mend what `source default` says");
         bed.execute("DELETE FROM es_sync_endpoint_state").await;
 
+        bed.execute("INSERT INTO es_sync_pattern_state (endpoint, index_pattern, set_aside_since, reason) VALUES ('default', 'logs-*', '2026-01-02 03:04:05', 'no node holds it')").await;
+        let said = bed.doctor(&[]).await;
+        let found = "logs-* of default is set aside since 2026-01-02 03:04:05Z: no node holds it";
+        said.only("index patterns", "fail", found, "mend the index");
+        bed.execute("DELETE FROM es_sync_pattern_state").await;
+
         let id = bed.ground.silent_run().await;
         let said = bed.doctor(&[]).await;
         let found =

@@ -24,9 +24,13 @@ use crate::config::{EndpointConfig, EndpointKind};
 use crate::mapping::bounded;
 use crate::secret::{MASK, Secret};
 
-/// Largest answer that is read, in bytes after decompression: 64 MiB. A larger one is given up as
-/// [`SearchError::TooLarge`]. An answer for 2,000 hosts has about 1 MiB.
-pub const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Largest answer to a question that is not about a list of hosts, in bytes after decompression. A larger one is given up as
+/// [`SearchError::TooLarge`].
+pub(super) const SHORT_ANSWER_BYTES: usize = 1 << 20;
+
+/// Largest list of indices, or of the types of fields in them: some 10,000 indices. A larger one is given up as
+/// [`SearchError::TooLarge`].
+pub(super) const LONG_ANSWER_BYTES: usize = 16 << 20;
 
 /// How much is read of the body of a refused request, in bytes. What is longer is cut, and then shown as
 /// text only if it is no JSON.
@@ -277,10 +281,18 @@ impl Endpoint {
         let limit = PING_TIME.min(self.timeout);
         let error = match request.timeout(limit).send().await {
             Ok(response) if response.status().as_u16() < 500 && response.status().as_u16() != 429 => return Ok(()),
-            Ok(response) => SearchError::Outage {
-                reason: format!("the search engine is not available (HTTP {})", response.status().as_u16()),
-                busy: response.status().as_u16() == 429,
-            },
+            Ok(mut response) => {
+                let status = response.status().as_u16();
+                // What a query proxy passes on of the engine behind it: it lives, whatever it says of that pattern.
+                if self.kind == EndpointKind::Proxy
+                    && let Ok(Body::Whole(body)) = self.body(&mut response, MAX_ERROR_BYTES).await
+                    && SearchError::is_of_an_engine(&body)
+                {
+                    return Ok(());
+                }
+                let reason = format!("the search engine is not available (HTTP {status})");
+                SearchError::Outage { reason, busy: status == 429 }
+            }
             Err(error) => {
                 let reason = SearchError::from_transport(error, limit).reason().to_owned();
                 SearchError::Outage { reason, busy: false }
@@ -297,26 +309,36 @@ impl Endpoint {
 
     /// `GET` of the root of a cluster.
     pub(super) async fn root(&self) -> Result<Vec<u8>, SearchError> {
-        self.exchange(self.request(Method::GET, self.url.clone())).await
+        self.exchange(self.request(Method::GET, self.url.clone()), SHORT_ANSWER_BYTES).await
     }
 
     /// `GET {index_pattern}/_field_caps` of a cluster.
     pub(super) async fn field_caps(&self, index_pattern: &str, fields: &[String]) -> Result<Vec<u8>, SearchError> {
         let mut url = self.index_url(index_pattern, "_field_caps")?;
         url.query_pairs_mut().append_pair("fields", &fields.join(",")).append_pair("include_unmapped", "true");
-        self.exchange(self.request(Method::GET, url)).await
+        self.exchange(self.request(Method::GET, url), LONG_ANSWER_BYTES).await
     }
 
-    /// Sends a search and gives the body of a 2xx answer.
-    pub(super) async fn ask(&self, index_pattern: &str, body: &Value) -> Result<Vec<u8>, SearchError> {
-        match self.ask_whatever(index_pattern, body).await? {
+    /// Sends a search and gives the body of a 2xx answer of at most so many bytes.
+    pub(super) async fn ask(
+        &self,
+        index_pattern: &str,
+        body: &Value,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, SearchError> {
+        match self.ask_whatever(index_pattern, body, max_bytes).await? {
             Told::Answer(answer) => Ok(answer),
             Told::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
         }
     }
 
     /// Sends a search and gives what comes back, a refusal too.
-    pub(super) async fn ask_whatever(&self, index_pattern: &str, body: &Value) -> Result<Told, SearchError> {
+    pub(super) async fn ask_whatever(
+        &self,
+        index_pattern: &str,
+        body: &Value,
+        max_bytes: usize,
+    ) -> Result<Told, SearchError> {
         valid_index_pattern(index_pattern)?;
         let request = match self.kind {
             EndpointKind::Cluster => {
@@ -336,7 +358,7 @@ impl Endpoint {
                 self.request(Method::POST, self.url.clone()).json(&body)
             }
         };
-        let told = self.exchange_whatever(request).await?;
+        let told = self.exchange_whatever(request, max_bytes).await?;
         let mut last_pattern = self.last_pattern.lock().unwrap_or_else(PoisonError::into_inner);
         if last_pattern.as_deref() != Some(index_pattern) {
             *last_pattern = Some(index_pattern.to_owned());
@@ -371,30 +393,27 @@ impl Endpoint {
     }
 
     /// Sends a request and gives the body of a 2xx answer.
-    async fn exchange(&self, request: RequestBuilder) -> Result<Vec<u8>, SearchError> {
-        match self.exchange_whatever(request).await? {
+    async fn exchange(&self, request: RequestBuilder, max_bytes: usize) -> Result<Vec<u8>, SearchError> {
+        match self.exchange_whatever(request, max_bytes).await? {
             Told::Answer(answer) => Ok(answer),
             Told::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
         }
     }
 
-    async fn exchange_whatever(&self, request: RequestBuilder) -> Result<Told, SearchError> {
+    async fn exchange_whatever(&self, request: RequestBuilder, max_bytes: usize) -> Result<Told, SearchError> {
         let mut response = request.send().await.map_err(|error| self.transport(error))?;
         let status = response.status();
         if status.is_success() {
-            return match self.body(&mut response, MAX_ANSWER_BYTES).await? {
+            return match self.body(&mut response, max_bytes).await? {
                 Body::Whole(body) => Ok(Told::Answer(body)),
                 Body::Cut(_) => Err(SearchError::TooLarge {
-                    reason: format!("the answer is larger than {} MiB", MAX_ANSWER_BYTES >> 20),
+                    reason: format!("the answer is larger than the {} KiB that it may have", max_bytes >> 10),
                 }),
             };
         }
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(where_to);
-        // The status decides; its explanation is welcome but may be missing.
-        let body = match self.body(&mut response, MAX_ERROR_BYTES).await {
-            Ok(Body::Whole(body) | Body::Cut(body)) => body,
-            Err(_) => Vec::new(),
-        };
+        // What the status means stands in the body: one that breaks off is no answer.
+        let (Body::Whole(body) | Body::Cut(body)) = self.body(&mut response, MAX_ERROR_BYTES).await?;
         Ok(Told::Error { status: status.as_u16(), location, body })
     }
 

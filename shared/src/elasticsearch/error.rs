@@ -4,8 +4,10 @@
 //! a person can act on, with the endpoint and the index pattern in it, bounded, and without credentials.
 //! It decides no retry: the worker does.
 
+use serde::Deserialize;
+
 use super::index_pattern::IndexPatternError;
-use crate::mapping::{Cause, EngineReason, REASON_MAX_CHARS, Refusal, bounded, engine_reason};
+use crate::mapping::{Cause, EngineError, REASON_MAX_CHARS, Refusal, bounded};
 
 /// Longest stretch shown of an answer that is not JSON, in characters.
 const TEXT_MAX_CHARS: usize = 200;
@@ -13,24 +15,25 @@ const TEXT_MAX_CHARS: usize = 200;
 /// Why there is no answer to take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
-    /// The engine cannot be reached or says that it cannot serve now: no connection, no trust in its
-    /// certificate, 502 to 504, 429. Costs no attempt.
+    /// The engine cannot be reached, no whole answer came (a connection that broke, half a body), or it says that it cannot
+    /// serve now: no trust in its certificate, 502 to 504, 429, shards that no node holds, memory that others hold, a
+    /// block. Costs no attempt.
     #[error("{reason}")]
     Outage {
         /// For people.
         reason: String,
-        /// It is there but overloaded (429 or a rejected execution): slow down.
+        /// It is there but overloaded (429, a rejected execution, a circuit breaker): slow down.
         busy: bool,
     },
-    /// The search was sent and no whole answer came: the time was up, or the connection broke meanwhile. It
-    /// is an outage or the search is too heavy; [`Endpoint::ping`](super::Endpoint::ping) tells which.
+    /// The search was sent and the time was up. It is an outage or the search is too heavy;
+    /// [`Endpoint::ping`](super::Endpoint::ping) tells which.
     #[error("{reason}")]
     TimedOut {
         /// For people.
         reason: String,
     },
-    /// The engine answered that it was too much, or the answer was too large or cut short: ask for fewer
-    /// hosts at once.
+    /// The engine answered that it was too much, or the answer was too large or left hosts out: ask for fewer hosts at
+    /// once.
     #[error("{reason}")]
     TooLarge {
         /// For people.
@@ -102,7 +105,8 @@ impl SearchError {
 
     /// From a request that failed before its answer was complete.
     ///
-    /// The time-out of a connection counts as no connection, by [`reqwest::Error::is_connect`].
+    /// The time-out of a connection counts as no connection, by [`reqwest::Error::is_connect`]. What cannot be decoded is
+    /// gzip that was cut or damaged on its way.
     pub(super) fn from_transport(error: reqwest::Error, limit: std::time::Duration) -> Self {
         let error = error.without_url();
         if error.is_connect() {
@@ -119,18 +123,29 @@ impl SearchError {
             let reason = format!("the request could not be made: {}", causes(&error));
             return Self::Refused { reason, kind: RefusalKind::Other };
         }
-        if error.is_decode() {
-            return Self::Incomplete { reason: format!("the answer could not be decoded: {}", causes(&error)) };
+        let what = if error.is_decode() {
+            "the answer could not be decoded"
+        } else {
+            "the connection broke before the answer was complete"
+        };
+        Self::Outage { reason: format!("{what}: {}", causes(&error)), busy: false }
+    }
+
+    /// Whether a body is an engine's own error, and not that of something before it.
+    pub(super) fn is_of_an_engine(body: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Body {
+            error: EngineError,
         }
-        Self::TimedOut { reason: format!("the connection broke before the answer was complete: {}", causes(&error)) }
+        serde_json::from_slice(body).is_ok_and(|Body { error }| error.has_type())
     }
 
     /// From an answer with a status other than 2xx and the beginning of its body.
     ///
     /// What the error object says goes before the status: too many buckets is a 503 in Elasticsearch 7 and a
-    /// 400 in 8, a tripped circuit breaker and a full queue are both a 429.
+    /// 400 in 8, a tripped circuit breaker and a full queue are both a 429, a block is a 403.
     pub(super) fn from_status(status: u16, location: Option<&str>, body: &[u8]) -> Self {
-        let EngineReason { text, cause } = reason_in(body);
+        let Said { text, cause, is_blocked } = reason_in(body);
         let reason = |sentence: &str| match text.as_str() {
             "" => format!("{sentence} (HTTP {status})"),
             text => format!("{sentence} (HTTP {status}): {text}"),
@@ -152,6 +167,16 @@ impl SearchError {
             }
             (429, _) | (_, Cause::Busy) => {
                 Self::Outage { reason: reason("the search engine is overloaded"), busy: true }
+            }
+            (_, Cause::Away) if is_blocked => Self::Outage {
+                reason: reason(
+                    "an index is blocked for reading, by a setting such as index.blocks.read or by the search engine \
+                     itself: lift the block",
+                ),
+                busy: false,
+            },
+            (_, Cause::Away) => {
+                Self::Outage { reason: reason("no node of the search engine holds what was searched"), busy: false }
             }
             (502..=504, _) => Self::Outage { reason: reason("the search engine is not available"), busy: false },
             (408, _) => Self::TimedOut { reason: reason("the time for the search was up") },
@@ -184,20 +209,38 @@ impl From<Refusal> for SearchError {
         match refusal {
             Refusal::Partial { cause: Cause::TooLarge, .. } | Refusal::Truncated { .. } => Self::TooLarge { reason },
             Refusal::Partial { cause: Cause::Busy, .. } => Self::Outage { reason, busy: true },
+            Refusal::Partial { cause: Cause::Away, .. } | Refusal::Cut { .. } => Self::Outage { reason, busy: false },
             Refusal::Partial { cause: Cause::Other, .. } | Refusal::Malformed { .. } => Self::Incomplete { reason },
             Refusal::NoShards => Self::Refused { reason, kind: RefusalKind::IndexPattern },
         }
     }
 }
 
-/// The error object of a body, or its text if that is not HTML; an empty text if there is nothing to show.
-fn reason_in(body: &[u8]) -> EngineReason {
-    let none = EngineReason { text: String::new(), cause: Cause::Other };
-    if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) {
-        return json.get("error").map_or(none, engine_reason);
+/// What a refused request says.
+struct Said {
+    /// Empty: nothing that can be shown.
+    text: String,
+    cause: Cause,
+    is_blocked: bool,
+}
+
+/// The error object of a body, or its text if that is not HTML.
+fn reason_in(body: &[u8]) -> Said {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(default)]
+        error: Option<EngineError>,
+    }
+    let none = Said { text: String::new(), cause: Cause::Other, is_blocked: false };
+    if let Ok(Body { error }) = serde_json::from_slice(body) {
+        return error.map_or(none, |error| Said {
+            text: error.text(),
+            cause: error.cause(),
+            is_blocked: error.is_blocked(),
+        });
     }
     let text = bounded(&String::from_utf8_lossy(body), TEXT_MAX_CHARS);
-    if text.starts_with('<') { none } else { EngineReason { text, ..none } }
+    if text.starts_with(['<', '{', '[']) { none } else { Said { text, ..none } }
 }
 
 /// The causes of an error, outermost first, without the outermost: it only says that a request failed.
@@ -216,8 +259,15 @@ fn causes(error: &reqwest::Error) -> String {
         texts.push(error.to_string());
     }
     let text = bounded(&texts.join(": "), REASON_MAX_CHARS);
-    if text.contains("invalid peer certificate") {
-        return format!("{text} (ca_file of the endpoint names an authority of one's own)");
+    // What the libraries say of the wrong protocol helps nobody.
+    for (sign, hint) in [
+        ("invalid peer certificate", "ca_file of the endpoint names an authority of one's own"),
+        ("InvalidContentType", "what answers does not speak TLS: the url of the endpoint should begin with http://"),
+        ("invalid HTTP version parsed", "what answers does not speak HTTP: should the url begin with https://?"),
+    ] {
+        if text.contains(sign) {
+            return format!("{text} ({hint})");
+        }
     }
     text
 }
@@ -240,8 +290,6 @@ mod tests {
         for (status, kind) in [
             (400, "too_many_buckets_exception"),
             (503, "too_many_buckets_exception"),
-            (429, "circuit_breaking_exception"),
-            (500, "circuit_breaking_exception"),
             (400, "too_many_clauses"),
             (400, "too_many_nested_clauses"),
             (400, "task_cancelled_exception"),
@@ -259,6 +307,8 @@ mod tests {
             (429, error("es_rejected_execution_exception")),
             (429, error("rejected_execution_exception")),
             (503, error("es_rejected_execution_exception")),
+            (429, error("circuit_breaking_exception")),
+            (500, error("circuit_breaking_exception")),
             (429, json!({})),
         ] {
             assert!(matches!(of(status, &body), SearchError::Outage { busy: true, .. }), "{status} {body}");
@@ -279,6 +329,17 @@ mod tests {
             assert!(matches!(of(status, &error("x")), SearchError::Refused { .. }), "{status}");
         }
         assert!(matches!(of(408, &error("x")), SearchError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn a_block_is_an_outage_that_says_so_and_no_matter_of_credentials() {
+        for status in [403, 429, 503] {
+            let blocked = of(status, &error("cluster_block_exception"));
+            assert!(matches!(blocked, SearchError::Outage { .. }), "{status} {blocked:?}");
+        }
+        assert!(of(403, &error("cluster_block_exception")).reason().contains("index.blocks.read"));
+        let refused = of(403, &error("security_exception"));
+        assert!(matches!(refused, SearchError::Refused { kind: RefusalKind::Credentials, .. }), "{refused:?}");
     }
 
     #[test]

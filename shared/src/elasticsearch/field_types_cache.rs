@@ -1,9 +1,9 @@
-//! The types of fields that were looked up, remembered for minutes.
+//! What was looked up of the indices of a pattern, remembered for minutes.
 //!
 //! Owns the bounds of that memory in time and number. Two searches that find nothing remembered may both
 //! look up; the later one wins. No lock is held while anything is asked.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +17,23 @@ const REMEMBERED_FOR: Duration = Duration::from_mins(5);
 /// Most pairs of index pattern and mapping remembered for one endpoint; beyond it the oldest goes.
 const MAX_ENTRIES: usize = 64;
 
+/// What is known of the indices of a pattern.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Known {
+    pub(super) types: FieldTypes,
+    /// Those that answered; `None`: a query proxy does not say.
+    pub(super) indices: Option<Arc<[String]>>,
+    /// Shards of the last whole answer: another number means other indices.
+    pub(super) shards: Option<u64>,
+    pub(super) looked_up: Instant,
+}
+
+impl Known {
+    pub(super) fn now(types: FieldTypes, indices: Option<Vec<String>>) -> Self {
+        Self { types, indices: indices.map(Arc::from), shards: None, looked_up: Instant::now() }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct FieldTypesCache {
     /// Oldest first.
@@ -29,31 +46,33 @@ struct Entry {
     mapping: Mapping,
     /// Through a query proxy, what is known is known of the documents of one window.
     window: Option<Window>,
-    types: FieldTypes,
-    looked_up: Instant,
+    known: Known,
 }
 
 impl FieldTypesCache {
-    pub(super) fn get(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>) -> Option<FieldTypes> {
+    pub(super) fn get(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>) -> Option<Known> {
         let mut entries = self.entries();
-        entries.retain(|entry| entry.looked_up.elapsed() < REMEMBERED_FOR);
+        entries.retain(|entry| entry.known.looked_up.elapsed() < REMEMBERED_FOR);
         let is_for = |entry: &&Entry| entry.is_for(index_pattern, mapping) && entry.window == window;
-        entries.iter().find(is_for).map(|entry| entry.types.clone())
+        entries.iter().find(is_for).map(|entry| entry.known.clone())
     }
 
-    pub(super) fn put(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>, types: FieldTypes) {
+    pub(super) fn put(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>, known: Known) {
         let mut entries = self.entries();
         entries.retain(|entry| !(entry.is_for(index_pattern, mapping) && entry.window == window));
         if entries.len() >= MAX_ENTRIES {
             entries.remove(0);
         }
-        entries.push(Entry {
-            index_pattern: index_pattern.to_owned(),
-            mapping: mapping.clone(),
-            window,
-            types,
-            looked_up: Instant::now(),
-        });
+        entries.push(Entry { index_pattern: index_pattern.to_owned(), mapping: mapping.clone(), window, known });
+    }
+
+    /// Notes how many shards answered in full.
+    pub(super) fn saw_shards(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>, shards: u64) {
+        let mut entries = self.entries();
+        let is_for = |entry: &&mut Entry| entry.is_for(index_pattern, mapping) && entry.window == window;
+        if let Some(entry) = entries.iter_mut().find(is_for) {
+            entry.known.shards = Some(shards);
+        }
     }
 
     pub(super) fn forget(&self, index_pattern: &str, mapping: &Mapping) {
@@ -76,10 +95,14 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn types(field: &str) -> FieldTypes {
+    fn types(field: &str) -> Known {
         let mut types = FieldTypes::unresolved(&Mapping::zabbix());
         field.clone_into(&mut types.hosts[0].field);
-        types
+        Known::now(types, None)
+    }
+
+    fn field(known: Option<Known>) -> Option<String> {
+        known.map(|known| known.types.hosts[0].field.clone())
     }
 
     fn other() -> Mapping {
@@ -92,12 +115,12 @@ mod tests {
         cache.put("a", &Mapping::zabbix(), None, types("1"));
         cache.put("a", &other(), None, types("2"));
         cache.put("a", &Mapping::zabbix(), None, types("3"));
-        assert_eq!(cache.get("a", &Mapping::zabbix(), None), Some(types("3")));
-        assert_eq!(cache.get("a", &other(), None), Some(types("2")));
+        assert_eq!(field(cache.get("a", &Mapping::zabbix(), None)).as_deref(), Some("3"));
+        assert_eq!(field(cache.get("a", &other(), None)).as_deref(), Some("2"));
         assert_eq!(cache.get("b", &other(), None), None);
         cache.forget("a", &other());
         assert_eq!(cache.get("a", &other(), None), None);
-        assert_eq!(cache.get("a", &Mapping::zabbix(), None), Some(types("3")));
+        assert_eq!(field(cache.get("a", &Mapping::zabbix(), None)).as_deref(), Some("3"));
     }
 
     #[tokio::test]
@@ -107,7 +130,7 @@ mod tests {
         let window = |to| Some(Window { from: time(0), to: time(to) });
         cache.put("a", &other(), window(1), types("1"));
         cache.put("a", &other(), window(2), types("2"));
-        assert_eq!(cache.get("a", &other(), window(1)), Some(types("1")));
+        assert_eq!(field(cache.get("a", &other(), window(1))).as_deref(), Some("1"));
         assert_eq!(cache.get("a", &other(), window(3)), None);
         cache.forget("a", &other());
         assert_eq!(cache.get("a", &other(), window(2)), None);
@@ -120,7 +143,7 @@ mod tests {
             cache.put(&index.to_string(), &Mapping::zabbix(), None, types("1"));
         }
         assert_eq!(cache.get("0", &Mapping::zabbix(), None), None);
-        assert_eq!(cache.get("1", &Mapping::zabbix(), None), Some(types("1")));
-        assert_eq!(cache.get(&MAX_ENTRIES.to_string(), &Mapping::zabbix(), None), Some(types("1")));
+        assert_eq!(field(cache.get("1", &Mapping::zabbix(), None)).as_deref(), Some("1"));
+        assert_eq!(field(cache.get(&MAX_ENTRIES.to_string(), &Mapping::zabbix(), None)).as_deref(), Some("1"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the turning of pages and its bounds. What is asked and what a page says is `mapping`'s matter.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, SHORT_ANSWER_BYTES};
 use super::error::{RefusalKind, SearchError};
 use crate::mapping::{GroupCursor, GroupHosts, GroupPage, MAX_GROUP_HOSTS, Mapping, group_body, read_group};
 use crate::telemetry;
@@ -12,6 +12,9 @@ use super::look_up::GroupFields;
 
 /// Addresses asked for at once.
 pub const GROUP_PAGE: usize = 2_000;
+
+/// Bytes of an answer for each address of a page, with the names of its host.
+const BYTES_OF_ADDRESS: usize = 4 << 10;
 
 impl Endpoint {
     /// The hosts of a group that have documents in the window, by composite aggregation, `page_size` addresses at
@@ -89,7 +92,8 @@ impl Endpoint {
         })?;
         let (name, group) = (fields.name.as_ref(), fields.group.as_ref().zip(group));
         let body = group_body(mapping, host_field, name, group, window, (cursor, page_size));
-        let answer = self.ask(index_pattern, &body).await?;
+        let max_bytes = SHORT_ANSWER_BYTES + page_size.saturating_mul(BYTES_OF_ADDRESS);
+        let answer = self.ask(index_pattern, &body, max_bytes).await?;
         Ok(read_group(host_field, name, (cursor, page_size), &answer)?)
     }
 }

@@ -42,6 +42,12 @@ pub struct Identity {
 #[derive(Debug, Default)]
 pub(super) struct KnownIdentity(Mutex<Option<(Option<Identity>, Instant)>>);
 
+impl KnownIdentity {
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 #[derive(Deserialize)]
 struct Root {
     version: Version,

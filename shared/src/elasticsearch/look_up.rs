@@ -6,15 +6,17 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::endpoint::{Endpoint, Told};
+use super::endpoint::{Endpoint, LONG_ANSWER_BYTES, SHORT_ANSWER_BYTES, Told};
 use super::error::{RefusalKind, SearchError};
+use super::field_types_cache::Known;
 use super::index_pattern::valid_index_pattern;
 use crate::config::EndpointKind;
 use crate::mapping::{
-    FieldTypes, FieldTypesError, Grouping, KEYWORD_SUFFIX, Mapping, Metric, NameField, count_body,
-    is_text_without_keyword, read_count,
+    EngineError, Failures, FieldTypes, FieldTypesError, Grouping, KEYWORD_SUFFIX, Mapping, Metric, NameField,
+    count_body, read_count,
 };
 use crate::window::Window;
 
@@ -29,33 +31,42 @@ pub(super) struct GroupFields {
 }
 
 impl Endpoint {
-    /// The types of the fields of a search, remembered or looked up. Remembers them.
-    pub(super) async fn types_for(
+    /// What is known of the indices of a search, remembered or looked up. Remembers it.
+    pub(super) async fn known_for(
         &self,
         index_pattern: &str,
         mapping: &Mapping,
         window: Window,
         host: &str,
-    ) -> Result<FieldTypes, SearchError> {
+    ) -> Result<Known, SearchError> {
         valid_index_pattern(index_pattern)?;
-        let of_window = (self.kind == EndpointKind::Proxy).then_some(window);
-        if let Some(types) = self.field_types.get(index_pattern, mapping, of_window) {
-            return Ok(types);
+        let of_window = self.of_window(window);
+        if let Some(known) = self.field_types.get(index_pattern, mapping, of_window) {
+            return Ok(known);
         }
-        let types = match self.kind {
+        let known = match self.kind {
             EndpointKind::Cluster => {
                 let legacy_interval = self.legacy_interval().await?;
                 let answer = self.field_caps(index_pattern, &FieldTypes::to_ask_for(mapping)).await?;
-                let types = match FieldTypes::read(mapping, &answer) {
-                    Ok(types) => types,
+                let read =
+                    FieldTypes::read(mapping, &answer).and_then(|types| Ok((types, FieldTypes::indices(&answer)?)));
+                let (types, indices) = match read {
+                    Ok(read) => read,
                     Err(error) => return Err(self.types_error(index_pattern, mapping, window, error).await),
                 };
-                if legacy_interval { types.with_legacy_interval() } else { types }
+                Known::now(if legacy_interval { types.with_legacy_interval() } else { types }, Some(indices))
             }
-            EndpointKind::Proxy => self.types_by_searching(index_pattern, mapping, window, Some(host)).await?,
+            EndpointKind::Proxy => {
+                Known::now(self.types_by_searching(index_pattern, mapping, window, Some(host)).await?, None)
+            }
         };
-        self.field_types.put(index_pattern, mapping, of_window, types.clone());
-        Ok(types)
+        self.field_types.put(index_pattern, mapping, of_window, known.clone());
+        Ok(known)
+    }
+
+    /// Through a query proxy, what is known is known of the documents of one window.
+    pub(super) fn of_window(&self, window: Window) -> Option<Window> {
+        (self.kind == EndpointKind::Proxy).then_some(window)
     }
 
     async fn legacy_interval(&self) -> Result<bool, SearchError> {
@@ -75,6 +86,9 @@ impl Endpoint {
         error: FieldTypesError,
     ) -> SearchError {
         match &error {
+            FieldTypesError::Malformed { is_cut: true, .. } => {
+                return SearchError::Outage { reason: error.to_string(), busy: false };
+            }
             FieldTypesError::Malformed { .. } => return SearchError::Incomplete { reason: error.to_string() },
             FieldTypesError::Unusable { .. } => {
                 return SearchError::Refused { reason: error.to_string(), kind: RefusalKind::Field };
@@ -99,7 +113,7 @@ impl Endpoint {
         mapping: &Mapping,
         window: Window,
     ) -> Result<u64, SearchError> {
-        let answer = self.ask(index_pattern, &count_body(mapping, window)).await?;
+        let answer = self.ask(index_pattern, &count_body(mapping, window), SHORT_ANSWER_BYTES).await?;
         Ok(read_count(&answer)?)
     }
 
@@ -196,24 +210,26 @@ impl Endpoint {
             },
         );
         body["aggs"]["values"] = json!({"terms": {"field": field, "size": 1}});
-        let (is_partial, text) = match self.ask_whatever(index_pattern, &body).await? {
+        let is_text = |failure: &EngineError| failure.is_text_without_keyword(field);
+        let indices = |failures: &Failures| failures.indices().map(str::to_owned).collect::<BTreeSet<String>>();
+        let (is_partial, text) = match self.ask_whatever(index_pattern, &body, SHORT_ANSWER_BYTES).await? {
             Told::Answer(answer) => {
-                let json: Value = serde_json::from_slice(&answer).unwrap_or_default();
-                let failures = json.pointer("/_shards/failures").and_then(Value::as_array);
-                let failures = failures.map(Vec::as_slice).unwrap_or_default();
-                if failures.is_empty() || !failures.iter().all(|failure| is_text_without_keyword(failure, field)) {
+                let failures = Failures::read(&answer);
+                if !failures.all(is_text) {
                     read_count(&answer)?;
                     return Ok(Grouping::AsItIs);
                 }
-                (true, indices_of(failures))
+                (true, indices(&failures))
             }
             Told::Error { status, location, body } => {
-                let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-                if !is_text_without_keyword(&json, field) {
+                #[derive(Deserialize)]
+                struct Refused {
+                    error: EngineError,
+                }
+                if !serde_json::from_slice(&body).is_ok_and(|Refused { error }| is_text(&error)) {
                     return Err(SearchError::from_status(status, location.as_deref(), &body));
                 }
-                let failures = json.pointer("/error/failed_shards").and_then(Value::as_array);
-                (false, indices_of(failures.map(Vec::as_slice).unwrap_or_default()))
+                (false, indices(&Failures::read(&body)))
             }
         };
         let (with_keyword, without) = self.indices_by_keyword(index_pattern, mapping, window, field).await?;
@@ -249,7 +265,7 @@ impl Endpoint {
             "terms": {"field": "_index", "size": MAX_INDICES},
             "aggs": {"keyword": {"filter": {"exists": {"field": format!("{field}{KEYWORD_SUFFIX}")}}}},
         });
-        let answer = self.ask(index_pattern, &body).await?;
+        let answer = self.ask(index_pattern, &body, LONG_ANSWER_BYTES).await?;
         read_count(&answer)?;
         let answer: Value = serde_json::from_slice(&answer).map_err(|_| malformed())?;
         let indices = answer.pointer("/aggregations/indices").ok_or_else(malformed)?;
@@ -277,8 +293,4 @@ fn add_filter(body: &mut Value, filter: Value) {
     if let Some(filters) = body.pointer_mut("/query/bool/filter").and_then(Value::as_array_mut) {
         filters.push(filter);
     }
-}
-
-fn indices_of(failures: &[Value]) -> BTreeSet<String> {
-    failures.iter().filter_map(|failure| failure.get("index")?.as_str().map(str::to_owned)).collect()
 }

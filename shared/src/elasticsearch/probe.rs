@@ -121,7 +121,7 @@ impl Endpoint {
         if self.kind == EndpointKind::Cluster {
             let answer = self.field_caps(index_pattern, &FieldTypes::all_to_ask_for(mapping)).await?;
             let of_types = |error: FieldTypesError| SearchError::Incomplete { reason: error.to_string() };
-            probe.indices = Some(FieldTypes::count_indices(&answer).map_err(of_types)?);
+            probe.indices = Some(FieldTypes::indices(&answer).map_err(of_types)?.len());
             probe.fields = FieldTypes::describe(mapping, &answer).map_err(of_types)?;
             probe.problems.extend(probe.fields.iter().filter_map(|field| field.reason.clone()));
             let is_name = |field: &FieldUse| matches!(field.key.as_str(), "host_name_field" | "group_field");
@@ -134,9 +134,9 @@ impl Endpoint {
             None => self.any_host(index_pattern, mapping, window).await?,
         };
         if let Some(host_ip) = host {
-            let types = self.types_for(index_pattern, mapping, window, &host_ip).await?;
+            let known = self.known_for(index_pattern, mapping, window, &host_ip).await?;
             let mut answer =
-                self.search_by(index_pattern, mapping, &types, window, std::slice::from_ref(&host_ip)).await?;
+                self.search_by(index_pattern, mapping, &known.types, window, std::slice::from_ref(&host_ip)).await?;
             probe.host = Some(ProbedHost { reading: answer.readings.remove(&host_ip), host_ip });
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::read::is_cut;
 use super::{Mapping, Metric, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT};
 
 /// Suffix of the sub-field that dynamic mapping puts beside a `text` field.
@@ -135,6 +136,17 @@ pub struct FieldTypes {
     shapes: [Shapes; 3],
     splits: [Option<String>; 3],
     interval: IntervalKey,
+    doubt: Option<Doubt>,
+}
+
+/// A field that its flags in `_field_caps` say cannot be used. They are a hint only (Elasticsearch 7 calls a number without
+/// an index unsearchable, and finds it nevertheless): a search tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// The field.
+    pub field: String,
+    /// Why it could not be used, for people.
+    pub reason: String,
 }
 
 /// A field of a mapping and what became of it, for people.
@@ -160,6 +172,8 @@ pub enum FieldTypesError {
     Malformed {
         /// What is wrong with it.
         reason: String,
+        /// It ends in the middle.
+        is_cut: bool,
     },
     /// No index answered: either the pattern matches none, or those that match could not be reached. Only
     /// a search tells these apart.
@@ -187,14 +201,14 @@ pub enum FieldTypesError {
     },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct CapsAnswer {
     #[serde(default)]
     indices: OneOrMany,
     fields: BTreeMap<String, BTreeMap<String, Caps>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Caps {
     searchable: bool,
     aggregatable: bool,
@@ -204,7 +218,7 @@ struct Caps {
 }
 
 /// Elasticsearch 7 before 7.2 gives one name as a bare string.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
     One(String),
@@ -269,7 +283,13 @@ impl FieldTypes {
             shapes: [Shapes { plain: true, roll_up: false }; 3],
             splits: Metric::ALL.map(split),
             interval: IntervalKey::Fixed,
+            doubt: None,
         }
+    }
+
+    /// The first field whose flags say that it cannot be used. If the engine refuses a search by that field, this is why.
+    pub fn doubt(&self) -> Option<&Doubt> {
+        self.doubt.as_ref()
     }
 
     /// Every shape that the mapping allows, since nobody says which there are: what is asked for and not there
@@ -339,13 +359,24 @@ impl FieldTypes {
     ///
     /// Different numeric types in several indices go together (dynamic mapping takes the first value of a
     /// day for a `long` or a `float`), so do `date` and `date_nanos`, a keyword and a text with a `.keyword`,
-    /// numbers and roll-ups. Any other mixture is refused.
+    /// numbers and roll-ups. Any other mixture is refused. A field whose type would do but whose flags say no is taken, with
+    /// a [`Doubt`].
     ///
     /// # Errors
     ///
     /// The first field that cannot be used, in the order time, host, cpu, memory, disk.
     pub fn read(mapping: &Mapping, answer: &[u8]) -> Result<Self, FieldTypesError> {
         let answer = CapsAnswer::read(answer)?;
+        answer.by_types(
+            |answer| Self::resolve(mapping, answer),
+            |mut types, doubt| {
+                types.doubt = Some(doubt);
+                types
+            },
+        )
+    }
+
+    fn resolve(mapping: &Mapping, answer: &CapsAnswer) -> Result<Self, FieldTypesError> {
         let mut types = Self::unresolved(mapping);
         for (key, field, role) in fields_of(mapping) {
             if role != Role::Name {
@@ -380,7 +411,8 @@ impl FieldTypes {
         let answer = CapsAnswer::read(answer)?;
         let describe = |(key, field, role): (String, &str, Role)| {
             let types = answer.types_of(field);
-            let reason = answer.check(&key, field, role).err().map(|error| error.to_string());
+            let checked = answer.by_types(|answer| answer.check(&key, field, role), |(), _| ());
+            let reason = checked.err().map(|error| error.to_string());
             FieldUse {
                 key,
                 field: field.to_owned(),
@@ -404,13 +436,13 @@ impl FieldTypes {
         fields_of(mapping).into_iter().map(one).collect()
     }
 
-    /// How many indices answered `_field_caps`.
+    /// The indices that answered `_field_caps`.
     ///
     /// # Errors
     ///
     /// [`FieldTypesError::Malformed`] or [`FieldTypesError::NoIndex`].
-    pub fn count_indices(answer: &[u8]) -> Result<usize, FieldTypesError> {
-        CapsAnswer::read(answer).map(|answer| answer.indices.names().len())
+    pub fn indices(answer: &[u8]) -> Result<Vec<String>, FieldTypesError> {
+        CapsAnswer::read(answer).map(|answer| answer.indices.names().to_vec())
     }
 
     /// How the field of names `field` stands in the answer of `_field_caps` for [`FieldTypes::all_to_ask_for`].
@@ -419,18 +451,48 @@ impl FieldTypes {
     ///
     /// As [`FieldTypes::read`].
     pub fn name_field(key: &str, field: &str, answer: &[u8]) -> Result<NameField, FieldTypesError> {
-        Ok(CapsAnswer::read(answer)?.grouping(key, field)?.name_field(field))
+        let grouping =
+            CapsAnswer::read(answer)?.by_types(|answer| answer.grouping(key, field), |grouping, _| grouping)?;
+        Ok(grouping.name_field(field))
     }
 }
 
 impl CapsAnswer {
     fn read(answer: &[u8]) -> Result<Self, FieldTypesError> {
-        let answer: Self =
-            serde_json::from_slice(answer).map_err(|err| FieldTypesError::Malformed { reason: err.to_string() })?;
+        let answer: Self = serde_json::from_slice(answer).map_err(|error| FieldTypesError::Malformed {
+            reason: error.to_string(),
+            is_cut: is_cut(&error, answer),
+        })?;
         if answer.indices.names().is_empty() {
             return Err(FieldTypesError::NoIndex);
         }
         Ok(answer)
+    }
+
+    /// Asks by types and flags, then by types alone. What only the types allow comes with the doubt of the flags.
+    fn by_types<T>(
+        &self,
+        ask: impl Fn(&Self) -> Result<T, FieldTypesError>,
+        doubted: impl FnOnce(T, Doubt) -> T,
+    ) -> Result<T, FieldTypesError> {
+        match ask(self) {
+            Err(FieldTypesError::Unusable { key, field, types, reason }) => {
+                let (doubted_field, error) = (field.clone(), FieldTypesError::Unusable { key, field, types, reason });
+                let doubt = Doubt { field: doubted_field, reason: error.to_string() };
+                ask(&self.without_flags()).map(|found| doubted(found, doubt)).map_err(|_| error)
+            }
+            found => found,
+        }
+    }
+
+    /// The same with every flag set.
+    fn without_flags(&self) -> Self {
+        let mut all = self.clone();
+        for caps in all.fields.values_mut().flat_map(BTreeMap::values_mut) {
+            caps.searchable = true;
+            caps.aggregatable = true;
+        }
+        all
     }
 
     /// The types of a field, without the `unmapped` of indices that lack it; empty if all lack it.
@@ -743,14 +805,31 @@ mod tests {
     }
 
     #[test]
-    fn text_metrics_and_numbers_without_doc_values_are_refused() {
+    fn a_text_is_no_metric_whatever_its_flags_say() {
         let mut text = answer();
         text["fields"]["cpu"] = caps("text");
         let error = read(&text).expect_err("unusable").to_string();
         assert!(error.contains("\"cpu\" (cpu.max of the mapping) is text: it must be a plain number"), "{error}");
-        text["fields"]["cpu"] = json!({"float": {"type": "float", "searchable": true, "aggregatable": false}});
-        let error = read(&text).expect_err("unusable").to_string();
-        assert!(error.contains("is float (not aggregatable)"), "{error}");
+    }
+
+    #[test]
+    fn a_flag_is_a_hint_and_only_a_search_tells() {
+        assert_eq!(read(&answer()).expect("usable").doubt(), None);
+        for (field, kind) in [("cpu", "float"), ("@timestamp", "date"), ("hostIp", "keyword"), ("hostIp", "ip")] {
+            for (searchable, aggregatable) in [(false, true), (true, false), (false, false)] {
+                let mut flagged = answer();
+                flagged["fields"][field] =
+                    json!({kind: {"type": kind, "searchable": searchable, "aggregatable": aggregatable}});
+                let doubt = read(&flagged).expect("usable").doubt().cloned().expect("a doubt");
+                assert!(doubt.field == field && doubt.reason.contains(kind), "{doubt:?}");
+                let uses = FieldTypes::describe(&Mapping::zabbix(), flagged.to_string().as_bytes()).expect("uses");
+                assert!(uses.iter().any(|of| of.field == field && of.usable), "{uses:?}");
+            }
+        }
+        let mut mixed = answer();
+        mixed["fields"]["hostIp"] = caps("text");
+        mixed["fields"]["hostIp.keyword"] = json!({"keyword": {"searchable": false, "aggregatable": true}});
+        assert_eq!(read(&mixed).expect("usable").doubt().map(|doubt| doubt.field.as_str()), Some("hostIp"));
     }
 
     /// `day-1` has a roll-up with these numbers, `day-2` a plain number.

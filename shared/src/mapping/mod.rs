@@ -19,14 +19,14 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use engine_error::{Cause, EngineReason, REASON_MAX_CHARS, bounded, engine_reason, is_text_without_keyword};
+pub use engine_error::{Cause, EngineError, REASON_MAX_CHARS, bounded};
 pub use fields::{
-    FieldTypes, FieldTypesError, FieldUse, Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField, Shapes,
+    Doubt, FieldTypes, FieldTypesError, FieldUse, Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField, Shapes,
 };
 pub use found::{Found, HostReading, Share, Stats};
 pub use group::{GroupCursor, GroupHost, GroupHosts, GroupMember, GroupPage, MAX_GROUP_HOSTS, group_body, read_group};
 pub use plan::{MAX_HOSTS, PlanError, count_body, max_hosts, search_body};
-pub use read::{Answer, Refusal, read_answer, read_count};
+pub use read::{Answer, Failures, Refusal, check_answer, read_answer, read_count};
 pub use slices::{MAX_BUCKETS, Slices};
 pub use values::{BadValue, Capacity, HostValues, MAX_GB, MAX_PERCENT, host_values};
 

@@ -206,6 +206,9 @@ struct Inner {
     queue_oldest_job_age: Series,
     outbox_depth: Series,
     hosts_stale: Series,
+    patterns_set_aside: Series,
+    indices_missing: Series,
+    doubts: Series,
     loop_ages: LoopAges,
 }
 
@@ -407,6 +410,21 @@ impl Metrics {
         self.0.hosts_stale.say(tasks.into_iter().map(|(task, hosts)| (task.to_string(), number(hosts))));
     }
 
+    /// Index patterns that are set aside, by the name of their endpoint.
+    pub fn patterns_set_aside(&self, endpoints: impl IntoIterator<Item = (String, u64)>) {
+        self.0.patterns_set_aside.say(endpoints.into_iter().map(|(endpoint, patterns)| (endpoint, number(patterns))));
+    }
+
+    /// Indices that were matched before and are skipped now, by the name of their endpoint.
+    pub fn indices_missing(&self, endpoints: impl IntoIterator<Item = (String, u64)>) {
+        self.0.indices_missing.say(endpoints.into_iter().map(|(endpoint, indices)| (endpoint, number(indices))));
+    }
+
+    /// What workers say of sources and nobody has refuted, by its kind.
+    pub fn doubts(&self, kinds: impl IntoIterator<Item = (String, u64)>) {
+        self.0.doubts.say(kinds.into_iter().map(|(kind, doubts)| (kind, number(doubts))));
+    }
+
     /// Shows the ages of these loops for as long as they live.
     pub fn show_loops(&self, loops: &Loops) {
         self.0.loop_ages.show(loops);
@@ -504,6 +522,27 @@ impl Inner {
                 "Hosts that the last ended run of a task left without new data.",
                 "task_id",
             ),
+            patterns_set_aside: Series::new(
+                &meter,
+                "hostsync.patterns.set_aside",
+                "",
+                "Index patterns whose searches fail while their endpoint answers.",
+                "endpoint",
+            ),
+            indices_missing: Series::new(
+                &meter,
+                "hostsync.indices.missing",
+                "",
+                "Indices that a pattern matched before and that are skipped now.",
+                "endpoint",
+            ),
+            doubts: Series::new(
+                &meter,
+                "hostsync.doubts",
+                "",
+                "What workers say of sources and nobody has refuted: refused credentials, names that no worker knows.",
+                "kind",
+            ),
             loop_ages: LoopAges::new(&meter),
             registry,
             provider,
@@ -563,6 +602,9 @@ mod tests {
         metrics.oldest_jobs([(JobQueue::Bulk, second)]);
         metrics.outbox_depths([(JobQueue::Manual, 7)]);
         metrics.stale_hosts([(TaskId(7), 3)]);
+        metrics.patterns_set_aside([("default".to_owned(), 1)]);
+        metrics.indices_missing([("default".to_owned(), 2)]);
+        metrics.doubts([("credentials".to_owned(), 1)]);
     }
 
     #[test]
@@ -581,6 +623,7 @@ mod tests {
     hostsync_dead_letters_total 1
     hostsync_deliveries_dropped_total 2
     hostsync_dependency_ready{dependency="rabbitmq"} 1
+    hostsync_doubts{kind="credentials"} 1
     hostsync_endpoint_closed{endpoint="default"} 1
     hostsync_executions_ended_total{status="partial"} 1
     hostsync_fire_lateness_seconds_sum 1
@@ -591,11 +634,13 @@ mod tests {
     hostsync_http_request_duration_seconds_count{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
     hostsync_http_request_duration_seconds_sum{method="_OTHER",route="/",status="405"} 1
     hostsync_http_request_duration_seconds_count{method="_OTHER",route="/",status="405"} 1
+    hostsync_indices_missing{endpoint="default"} 2
     hostsync_job_queue_duration_seconds_sum{queue="bulk"} 1
     hostsync_job_queue_duration_seconds_count{queue="bulk"} 1
     hostsync_jobs_finished_total{reason="none",status="no_data"} 20
     hostsync_jobs_published_total{outcome="confirmed",queue="bulk"} 1000
     hostsync_outbox_depth{queue="manual"} 7
+    hostsync_patterns_set_aside{endpoint="default"} 1
     hostsync_publish_confirm_duration_seconds_sum{queue="manual"} 1
     hostsync_publish_confirm_duration_seconds_count{queue="manual"} 1
     hostsync_queue_depth{queue="bulk"} 5

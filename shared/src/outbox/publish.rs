@@ -9,7 +9,6 @@ use crate::execution::{ExecutionId, JobQueue};
 use crate::metrics::{Metrics, PublishOutcome};
 use crate::queue::{Job, OutgoingJob};
 use crate::tables::details::{self, Publishable};
-use crate::tables::endpoint_state;
 use crate::tables::executions::{self, LeaseToken, Progress};
 use crate::telemetry;
 
@@ -28,8 +27,7 @@ impl Outbox {
             }
             let rows = {
                 let mut connection = self.pool.acquire().await?;
-                let closed = endpoint_state::closed(&mut connection).await?;
-                if closed.iter().any(|closed| closed.endpoint == progress.es_endpoint) {
+                if executions::is_held_back(&mut connection, progress.id).await? {
                     return Ok(CarriedOn::EndpointClosed);
                 }
                 details::publishable(&mut connection, progress.id, watermark, progress.last_detail_id, CHUNK_JOBS)

@@ -7,11 +7,11 @@ use sqlx::MySqlConnection;
 pub const PROBE_PAUSE: TimeDelta = TimeDelta::seconds(15);
 
 /// First probe after an endpoint was closed.
-const FIRST_PROBE: TimeDelta = TimeDelta::seconds(2);
+pub(super) const FIRST_PROBE: TimeDelta = TimeDelta::seconds(2);
 
 /// An endpoint that was opened no longer ago than this closes again for a whole [`PROBE_PAUSE`]: it answers probes and no
 /// searches, or it is overloaded.
-const SOON: TimeDelta = TimeDelta::minutes(2);
+pub(super) const SOON: TimeDelta = TimeDelta::minutes(2);
 
 /// A closed endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -395,7 +395,41 @@ pub async fn unpublished(
     Ok(ids.into_iter().map(ExecutionId).collect())
 }
 
+/// Runs whose pattern is set aside, or that name what no worker knows, wait: none of their jobs is published.
+const UNLESS_HELD_BACK: &str = "
+    AND NOT EXISTS (SELECT 1 FROM es_sync_pattern_state AS state
+                    WHERE state.set_aside_since IS NOT NULL
+                      AND state.endpoint = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin
+                      AND state.index_pattern
+                          = CONVERT(es_sync_execution_log.es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin)
+    AND NOT EXISTS (SELECT 1 FROM es_sync_doubt AS doubt
+                    WHERE doubt.seen_at > UTC_TIMESTAMP(3) - INTERVAL 120 SECOND
+                      AND ((doubt.kind = 'endpoint'
+                           AND doubt.name = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin)
+                       OR (doubt.kind = 'mapping'
+                           AND doubt.name = CONVERT(es_sync_execution_log.mapping USING utf8mb4) COLLATE utf8mb4_bin)))";
+
+/// Whether nothing of a run may be published for now: its endpoint is closed, its pattern set aside, or no worker knows
+/// what it names.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn is_held_back(connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT COUNT(*) = 0 FROM es_sync_execution_log
+         WHERE NOT EXISTS (SELECT 1 FROM es_sync_endpoint_state AS state
+                           WHERE state.closed_since IS NOT NULL
+                             AND state.endpoint
+                                 = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin)
+           AND id = ",
+    );
+    query.push_bind(id.0).push(UNLESS_HELD_BACK);
+    query.build_query_scalar().fetch_one(connection).await
+}
+
 fn push_not_in(query: &mut QueryBuilder<sqlx::MySql>, closed: &[String]) {
+    query.push(UNLESS_HELD_BACK);
     if !closed.is_empty() {
         query.push(" AND es_endpoint NOT IN (");
         let mut names = query.separated(", ");
@@ -478,19 +512,67 @@ pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(JobQ
         "SELECT log.queue,
                 MAX(TIMESTAMPDIFF(MICROSECOND,
                     GREATEST(log.prepared_at, COALESCE(log.progress_at, log.prepared_at),
-                             COALESCE(endpoint.opened_at, log.prepared_at)),
+                             COALESCE(endpoint.opened_at, log.prepared_at),
+                             COALESCE(pattern.opened_at, log.prepared_at)),
                     UTC_TIMESTAMP(3)))
          FROM es_sync_execution_log AS log
          LEFT JOIN es_sync_endpoint_state AS endpoint
              ON endpoint.endpoint = CONVERT(log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin
+         LEFT JOIN es_sync_pattern_state AS pattern
+             ON pattern.endpoint = CONVERT(log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin
+                AND pattern.index_pattern = CONVERT(log.es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin
          WHERE log.execution_status = 'running' AND log.closing_status IS NULL AND log.prepared_at IS NOT NULL
            AND log.published_at IS NOT NULL AND log.pending_count > 0 AND endpoint.closed_since IS NULL
+           AND pattern.set_aside_since IS NULL
          GROUP BY log.queue",
     )
     .fetch_all(connection)
     .await?;
     let duration = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
     Ok(rows.into_iter().map(|(queue, us)| (queue.parse().unwrap_or(JobQueue::Bulk), duration(us))).collect())
+}
+
+/// What a run names of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names<'a> {
+    /// An endpoint.
+    Endpoint(&'a str),
+    /// A pattern of an endpoint.
+    Pattern {
+        /// Its endpoint.
+        endpoint: &'a str,
+        /// The pattern.
+        index_pattern: &'a str,
+    },
+    /// A mapping.
+    Mapping(&'a str),
+}
+
+/// Running executions that name this and are not closing, up to `limit`, the oldest first.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn going_by(
+    connection: &mut MySqlConnection,
+    names: Names<'_>,
+    limit: u32,
+) -> Result<Vec<ExecutionId>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT id FROM es_sync_execution_log WHERE execution_status = 'running' AND closing_status IS NULL",
+    );
+    match names {
+        Names::Endpoint(endpoint) => query.push(" AND es_endpoint = ").push_bind(endpoint),
+        Names::Pattern { endpoint, index_pattern } => query
+            .push(" AND es_endpoint = ")
+            .push_bind(endpoint)
+            .push(" AND es_index_pattern = ")
+            .push_bind(index_pattern),
+        Names::Mapping(mapping) => query.push(" AND mapping = ").push_bind(mapping),
+    };
+    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    let ids: Vec<u64> = query.build_query_scalar().fetch_all(connection).await?;
+    Ok(ids.into_iter().map(ExecutionId).collect())
 }
 
 /// Those of `ids` that take results for a window that ends then: running and not closing.

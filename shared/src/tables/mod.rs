@@ -7,11 +7,13 @@
 pub mod attempts;
 pub mod details;
 pub mod diagnosis;
+pub mod doubts;
 pub mod endpoint_state;
 pub mod executions;
 pub mod hosts_pool;
 pub mod idempotency_keys;
 pub mod newest_window;
+pub mod pattern_state;
 pub mod schema;
 pub mod searches;
 pub mod server_resources;

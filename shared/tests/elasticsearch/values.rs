@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
-use hostsync_shared::elasticsearch::SearchError;
+use hostsync_shared::elasticsearch::{Endpoint, IndexState, SearchError};
 use hostsync_shared::mapping::{Capacity, Mapping, MetricFields, Stats, Unit};
 use hostsync_shared::window::Window;
 use serde_json::{Value, json};
@@ -291,7 +291,7 @@ async fn more_hosts_than_the_index_takes_are_too_large() {
 }
 
 #[tokio::test]
-async fn an_index_that_no_node_holds_makes_the_answer_incomplete() {
+async fn an_index_that_no_node_holds_is_an_outage_of_its_pattern() {
     let indices = Indices::new();
     let properties = zabbix_properties(&keyword_host());
     let there = indices.create("there", &properties).await;
@@ -301,8 +301,62 @@ async fn an_index_that_no_node_holds_makes_the_answer_incomplete() {
     let hosts = texts(["10.0.0.1"]);
     let result = real().search(&indices.pattern(), &Mapping::zabbix(), window_of_a_day(), &hosts).await;
     match result {
-        Err(SearchError::Incomplete { reason }) => assert!(reason.contains("1 of 2 shards"), "{reason}"),
+        Err(SearchError::Outage { reason, .. }) => assert!(reason.contains("1 of 2 shards"), "{reason}"),
         other => panic!("{other:?}"),
+    }
+    let probe = Endpoint::probe_of(&Mapping::zabbix(), None, window_of_a_day(), &hosts);
+    let probed = real().probe_pattern(&indices.pattern(), &probe).await;
+    assert!(matches!(probed, Err(SearchError::Outage { .. })), "{probed:?}");
+    assert_eq!(real().probe_pattern(&there, &probe).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_index_that_is_closed_or_blocked_is_told_from_one_that_is_gone() {
+    let indices = Indices::new();
+    let index = indices.create("there", &zabbix_properties(&keyword_host())).await;
+    assert_eq!(real().state_of(&index).await, IndexState::Searchable);
+    indices.send(reqwest::Method::PUT, &format!("{index}/_settings"), &json!({"index.blocks.read": true})).await;
+    assert!(matches!(real().state_of(&index).await, IndexState::Skipped { why } if why.contains("block")));
+    let hosts = texts(["10.0.0.1"]);
+    let blocked = real().search(&indices.pattern(), &Mapping::zabbix(), window_of_a_day(), &hosts).await;
+    match blocked {
+        Err(SearchError::Outage { reason, .. }) => assert!(reason.contains("blocked for reading"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    indices.send(reqwest::Method::PUT, &format!("{index}/_settings"), &json!({"index.blocks.read": null})).await;
+    indices.send(reqwest::Method::POST, &format!("{index}/_close"), &json!({})).await;
+    assert!(matches!(real().state_of(&index).await, IndexState::Skipped { why } if why.contains("closed")));
+    assert_eq!(real().state_of(&indices.named("never")).await, IndexState::Gone);
+}
+
+#[tokio::test]
+async fn a_field_without_an_index_is_read_where_the_engine_can_and_refused_in_its_words_where_not() {
+    let indices = Indices::new();
+    let hosts = texts(["10.0.0.1"]);
+    for (suffix, field, kind) in [
+        ("metric", "cpu", "double"),
+        ("other-metric", "available_memory", "scaled_float"),
+        ("time", "@timestamp", "date"),
+        ("host", "hostIp", "keyword"),
+        ("address", "hostIp", "ip"),
+    ] {
+        let mut properties = zabbix_properties(&keyword_host());
+        properties[field] = json!({"type": kind, "index": false});
+        if kind == "scaled_float" {
+            properties[field]["scaling_factor"] = json!(100);
+        }
+        let index = indices.create(suffix, &properties).await;
+        indices.add(&index, [document("10.0.0.1", start(), 10.0, 1.0, 1.0)]).await;
+        match real().search(&index, &Mapping::zabbix(), window_of_a_day(), &hosts).await {
+            Ok(answer) => {
+                assert_close(answer.readings["10.0.0.1"].cpu, Stats { max: 10.0, avg: 10.0, min: 10.0 });
+            }
+            // Elasticsearch 7 finds nothing by a field without an index.
+            Err(SearchError::Refused { reason, .. }) if matches!(field, "@timestamp" | "hostIp") => {
+                assert!(reason.contains(&format!("\"{field}\"")) && reason.contains("not indexed"), "{reason}");
+            }
+            other => panic!("{suffix}: {other:?}"),
+        }
     }
 }
 

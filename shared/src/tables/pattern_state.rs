@@ -1,0 +1,187 @@
+//! `es_sync_pattern_state`: which index patterns are set aside for the fleet, when one process may probe them, and which
+//! indices a pattern matched in the last run.
+
+use chrono::{DateTime, Utc};
+use sqlx::MySqlConnection;
+
+use super::endpoint_state::{FIRST_PROBE, PROBE_PAUSE, SOON};
+
+/// An index pattern whose searches fail while its endpoint answers.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct SetAside {
+    /// Name of the endpoint.
+    pub endpoint: String,
+    /// The pattern.
+    pub index_pattern: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What was answered.
+    pub reason: String,
+    /// Whether a probe is due.
+    pub probe_due: bool,
+}
+
+/// All patterns that are set aside.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_aside(connection: &mut MySqlConnection) -> Result<Vec<SetAside>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT endpoint, index_pattern, set_aside_since AS since, COALESCE(reason, '') AS reason,
+                COALESCE(probe_after <= UTC_TIMESTAMP(3), TRUE) AS probe_due
+         FROM es_sync_pattern_state WHERE set_aside_since IS NOT NULL",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Sets a pattern aside for the fleet, with the search that failed; one that is set aside already keeps its time and its
+/// next probe. One that fails again soon after it was searched again is left alone for longer.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn put_aside(
+    connection: &mut MySqlConnection,
+    endpoint: &str,
+    index_pattern: &str,
+    reason: &str,
+    probe: &str,
+) -> Result<(), sqlx::Error> {
+    // Left to right: `probe_after` must see whether the pattern was searched before.
+    sqlx::query(
+        "INSERT INTO es_sync_pattern_state (endpoint, index_pattern, set_aside_since, reason, probe, probe_after)
+         VALUES (?, ?, UTC_TIMESTAMP(3), ?, ?, UTC_TIMESTAMP(3) + INTERVAL ? SECOND)
+         ON DUPLICATE KEY UPDATE
+             probe_after = IF(set_aside_since IS NOT NULL, probe_after,
+                              IF(opened_at > UTC_TIMESTAMP(3) - INTERVAL ? SECOND,
+                                 UTC_TIMESTAMP(3) + INTERVAL ? SECOND, VALUES(probe_after))),
+             reason = VALUES(reason),
+             probe = VALUES(probe),
+             set_aside_since = COALESCE(set_aside_since, VALUES(set_aside_since))",
+    )
+    .bind(endpoint)
+    .bind(index_pattern)
+    .bind(reason)
+    .bind(probe)
+    .bind(FIRST_PROBE.num_seconds())
+    .bind(SOON.num_seconds())
+    .bind(PROBE_PAUSE.num_seconds())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes the right to probe a pattern that is set aside; the next probe is due [`PROBE_PAUSE`] later. One caller of all gets
+/// the search to probe by.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn claim_probe(
+    connection: &mut MySqlConnection,
+    endpoint: &str,
+    index_pattern: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let result = sqlx::query(
+        "UPDATE es_sync_pattern_state SET probe_after = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
+         WHERE endpoint = ? AND index_pattern = ? AND set_aside_since IS NOT NULL
+           AND (probe_after IS NULL OR probe_after <= UTC_TIMESTAMP(3))",
+    )
+    .bind(PROBE_PAUSE.num_seconds())
+    .bind(endpoint)
+    .bind(index_pattern)
+    .execute(&mut *connection)
+    .await?;
+    if result.rows_affected() != 1 {
+        return Ok(None);
+    }
+    let probe: Option<Option<String>> =
+        sqlx::query_scalar("SELECT probe FROM es_sync_pattern_state WHERE endpoint = ? AND index_pattern = ?")
+            .bind(endpoint)
+            .bind(index_pattern)
+            .fetch_optional(connection)
+            .await?;
+    Ok(probe.map(Option::unwrap_or_default))
+}
+
+/// Makes the probes of an endpoint's patterns due: it answers again.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn probe_at_once(connection: &mut MySqlConnection, endpoint: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE es_sync_pattern_state SET probe_after = UTC_TIMESTAMP(3)
+         WHERE endpoint = ? AND set_aside_since IS NOT NULL",
+    )
+    .bind(endpoint)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets a pattern be searched again; `false`: it was already.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn take_back(
+    connection: &mut MySqlConnection,
+    endpoint: &str,
+    index_pattern: &str,
+) -> Result<bool, sqlx::Error> {
+    let result = sqlx::query(
+        "UPDATE es_sync_pattern_state
+         SET set_aside_since = NULL, reason = NULL, probe = NULL, probe_after = NULL, opened_at = UTC_TIMESTAMP(3)
+         WHERE endpoint = ? AND index_pattern = ? AND set_aside_since IS NOT NULL",
+    )
+    .bind(endpoint)
+    .bind(index_pattern)
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// The indices that the pattern matched in the last run, as [`remember_indices`] stored them.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn indices(
+    connection: &mut MySqlConnection,
+    endpoint: &str,
+    index_pattern: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let row: Option<Option<String>> =
+        sqlx::query_scalar("SELECT indices FROM es_sync_pattern_state WHERE endpoint = ? AND index_pattern = ?")
+            .bind(endpoint)
+            .bind(index_pattern)
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.flatten())
+}
+
+/// Stores which indices a pattern matches.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn remember_indices(
+    connection: &mut MySqlConnection,
+    endpoint: &str,
+    index_pattern: &str,
+    indices: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO es_sync_pattern_state (endpoint, index_pattern, indices) VALUES (?, ?, ?)
+         ON DUPLICATE KEY UPDATE indices = VALUES(indices)",
+    )
+    .bind(endpoint)
+    .bind(index_pattern)
+    .bind(indices)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What becomes of jobs whose source is in trouble.
+
+use std::collections::BTreeSet;
+
+use hostsync_shared::elasticsearch::{Endpoint, RefusalKind};
+use hostsync_shared::execution::ExecutionId;
+use hostsync_shared::mapping::Mapping;
+use hostsync_shared::queue::Job;
+use hostsync_shared::tables::doubts::{DoubtKind, Subject};
+use hostsync_shared::tables::executions::{self, RunScope};
+
+use crate::batch::{Workbench, fail_executions, resolve_all};
+use crate::commit::{Unfinished, commit, executions_of, until_the_database_answers};
+use crate::doubts::waiting_for;
+use crate::evidence::Evidence;
+use crate::search::{Found, Refused};
+use crate::sources::Unknown;
+
+/// Jobs whose source is left alone get their clock without an attempt.
+pub(crate) async fn put_off(
+    bench: &Workbench,
+    scope: &RunScope,
+    jobs: Vec<Job>,
+    reason: &str,
+) -> Result<(), Unfinished> {
+    let resolved = resolve_all(jobs, &Found::Unavailable(reason.to_owned()));
+    commit(bench, scope, &Evidence::default(), &resolved).await
+}
+
+/// A name that this process does not know may be known to another.
+pub(crate) async fn unknown(
+    bench: &Workbench,
+    scope: &RunScope,
+    jobs: Vec<Job>,
+    Unknown { subject, reason }: &Unknown,
+) -> Result<(), Unfinished> {
+    tracing::error!(reason, "{reason}");
+    let doubt = || bench.sources.doubt(subject, reason);
+    until_the_database_answers(bench, &executions_of(&jobs), doubt).await?;
+    leave_to_others(bench, scope, jobs, reason).await
+}
+
+async fn leave_to_others(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>, reason: &str) -> Result<(), Unfinished> {
+    let resolved = resolve_all(jobs, &Found::Elsewhere(waiting_for(reason)));
+    commit(bench, scope, &Evidence::default(), &resolved).await
+}
+
+/// Whose credentials a run needs.
+fn credentials_for(scope: &RunScope) -> Subject {
+    Subject {
+        kind: DoubtKind::Credentials,
+        name: scope.scope.es_endpoint.clone(),
+        index_pattern: scope.scope.es_index_pattern.clone(),
+    }
+}
+
+/// What the credentials of this process were refused with a moment ago: it need not ask again.
+pub(crate) fn refused_lately(bench: &Workbench, scope: &RunScope) -> Option<Refused> {
+    let reason = bench.sources.refused_lately(&credentials_for(scope))?;
+    Some(Refused { reason, kind: RefusalKind::Credentials })
+}
+
+/// Keeps that the credentials of this process were refused.
+pub(crate) fn remember(bench: &Workbench, scope: &RunScope, refused: &Refused) {
+    if refused.kind == RefusalKind::Credentials {
+        bench.sources.remember_refusal(&credentials_for(scope), &refused.reason);
+    }
+}
+
+/// What was refused twice fails its runs. Of credentials the fleet decides: another process may have better ones, as in the
+/// middle of a rotation.
+pub(crate) async fn refused(
+    bench: &Workbench,
+    scope: &RunScope,
+    jobs: Vec<Job>,
+    Refused { reason, kind }: &Refused,
+) -> Result<(), Unfinished> {
+    if *kind == RefusalKind::Credentials {
+        let subject = credentials_for(scope);
+        let doubt = || bench.sources.doubt(&subject, reason);
+        if !until_the_database_answers(bench, &executions_of(&jobs), doubt).await? {
+            return leave_to_others(bench, scope, jobs, reason).await;
+        }
+    }
+    fail_executions(bench, &jobs, reason).await
+}
+
+/// Tells the runs which indices their pattern matched before and were left out now.
+pub(crate) async fn warn_of_missing_indices(
+    bench: &Workbench,
+    endpoint: &Endpoint,
+    scope: &RunScope,
+    mapping: &Mapping,
+    executions: &BTreeSet<ExecutionId>,
+) -> Result<(), Unfinished> {
+    let look = || bench.missing_indices.of(endpoint, &scope.scope.es_index_pattern, mapping);
+    let missing = until_the_database_answers(bench, executions, look).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let warn = || async {
+        let mut connection = bench.pool.begin().await?;
+        for execution in executions {
+            executions::add_warnings(&mut connection, *execution, missing.iter().cloned()).await?;
+        }
+        connection.commit().await
+    };
+    until_the_database_answers(bench, executions, warn).await
+}
