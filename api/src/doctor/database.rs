@@ -10,7 +10,7 @@ use hostsync_shared::tested::Tested;
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::tables::{self, Standing};
-use super::{Check, Level, untested, within};
+use super::{Check, untested, within};
 
 /// Clocks further apart than this are told: windows end by the database's clock, documents carry others.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(2);
@@ -94,19 +94,18 @@ async fn ask(
     if !has_schema {
         return Ok(false);
     }
-    // What may not be looked at cannot be judged, and seems to be missing.
     let ours = schema::tables();
-    let permissions = permissions(connection, &server, &ours).await?;
-    let may_look = permissions.level != Level::Fail;
-    checks.push(permissions);
-    if may_look {
-        let our_tables = our_tables(connection, &ours).await?;
-        let are_ours_sound = our_tables.is_none();
-        checks.extend(our_tables);
-        checks.push(cmdb_tables(connection).await?);
-        return Ok(are_ours_sound);
+    let lacking = lacking(connection, &ours).await?;
+    checks.push(judge_permissions(&lacking, &server));
+    if lacking.denied.iter().any(|(right, _)| *right == Right::Select) {
+        // What may not be looked at cannot be judged: it would seem to be missing.
+        return Ok(false);
     }
-    Ok(false)
+    let our_tables = our_tables(connection, &ours).await?;
+    let are_ours_sound = our_tables.is_none();
+    checks.extend(our_tables);
+    checks.push(cmdb_tables(connection).await?);
+    Ok(are_ours_sound)
 }
 
 fn connections(server: &Server, wanted: u32) -> Check {
@@ -132,46 +131,62 @@ async fn clocks(connection: &mut MySqlConnection, clock: fn() -> DateTime<Utc>) 
     Ok(Check::ok("clock", found))
 }
 
+/// What we need to do with tables and may not.
+#[derive(Debug, Default)]
+struct Lacking {
+    /// For want of a right.
+    denied: Vec<(Right, &'static str)>,
+    /// For another reason, in the server's words.
+    refused: Vec<(Right, &'static str, String)>,
+}
+
+/// What a full sync alone needs.
+const ADD_HOSTS: (Right, &str) = (Right::Insert, "hosts_pool");
+
 /// Tries each right in a transaction that is rolled back, by a statement that meets no row.
-async fn permissions(
-    connection: &mut MySqlConnection,
-    server: &Server,
-    ours: &OurTables,
-) -> Result<Check, sqlx::Error> {
+async fn lacking(connection: &mut MySqlConnection, ours: &OurTables) -> Result<Lacking, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    let (mut denied, mut refused) = (Vec::new(), Vec::new());
+    let mut lacking = Lacking::default();
     for used in USES {
         for &right in used.rights {
             match diagnosis::may(&mut transaction, *used, right, ours).await? {
                 Tried::Allowed => {}
-                Tried::Denied => denied.push((right, used.table)),
-                Tried::Refused(reason) => refused.push(format!("{} on {}: {reason}", right.as_str(), used.table)),
+                Tried::Denied => lacking.denied.push((right, used.table)),
+                Tried::Refused(reason) => lacking.refused.push((right, used.table, reason)),
             }
         }
     }
     transaction.rollback().await?;
-    Ok(judge_permissions(&denied, &refused, server))
+    Ok(lacking)
 }
 
-fn judge_permissions(denied: &[(Right, &str)], refused: &[String], server: &Server) -> Check {
+fn judge_permissions(Lacking { denied, refused }: &Lacking, server: &Server) -> Check {
     const CHECK: &str = "permissions";
-    if !refused.is_empty() {
-        let next = "is this the primary, are these tables and no views? See the server's own words";
-        return Check::fail(CHECK, refused.join("; "), next);
-    }
-    if denied.is_empty() {
+    if denied.is_empty() && refused.is_empty() {
         return Check::ok(CHECK, format!("{} has all it needs on {} tables", server.user, USES.len()));
     }
-    let by_right = [Right::Select, Right::Insert, Right::Update, Right::Delete].into_iter().filter_map(|right| {
-        let tables: Vec<&str> = denied.iter().filter(|(other, _)| *other == right).map(|(_, table)| *table).collect();
-        (!tables.is_empty()).then(|| format!("{} on {}", right.as_str(), tables.join(", ")))
-    });
-    let found = format!("{} may not {}", server.user, by_right.collect::<Vec<_>>().join("; "));
-    let next = grant(RIGHTS_OF_SERVICES, &server.database, &server.user);
-    if denied == [(Right::Insert, "hosts_pool")] {
+    let (mut found, mut next) = (Vec::new(), "is this the primary, and is it a table, no view?".to_owned());
+    if !denied.is_empty() {
+        found.push(format!("{} may not {}", server.user, by_right(denied)));
+        next = grant(RIGHTS_OF_SERVICES, &server.database, &server.user);
+    }
+    found.extend(refused.iter().map(|(right, table, reason)| format!("{} on {table}: {reason}", right.as_str())));
+    let found = found.join("; ");
+    let mut all = denied.iter().copied().chain(refused.iter().map(|(right, table, _)| (*right, *table)));
+    if all.all(|lacking| lacking == ADD_HOSTS) {
         return Check::warn(CHECK, format!("{found}: full sync cannot add hosts"), next);
     }
     Check::fail(CHECK, found, next)
+}
+
+/// `INSERT on a, b; DELETE on b`.
+fn by_right(denied: &[(Right, &str)]) -> String {
+    let of_right = |right: Right| {
+        let tables: Vec<&str> = denied.iter().filter(|(other, _)| *other == right).map(|(_, table)| *table).collect();
+        (!tables.is_empty()).then(|| format!("{} on {}", right.as_str(), tables.join(", ")))
+    };
+    let rights = [Right::Select, Right::Insert, Right::Update, Right::Delete];
+    rights.into_iter().filter_map(of_right).collect::<Vec<_>>().join("; ")
 }
 
 /// What is wrong with the tables that the migrations made; `None`: nothing.
@@ -277,6 +292,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::doctor::Level;
 
     #[test]
     fn what_stands_between_us_and_the_server_is_told_apart() {
@@ -301,14 +317,18 @@ mod tests {
             max_connections: 151,
         };
         let denied =
-            [(Right::Insert, "es_sync_search"), (Right::Insert, "hosts_pool"), (Right::Delete, "es_sync_search")];
-        let check = judge_permissions(&denied, &[], &server);
+            vec![(Right::Insert, "es_sync_search"), (Right::Insert, "hosts_pool"), (Right::Delete, "es_sync_search")];
+        let check = judge_permissions(&Lacking { denied, refused: Vec::new() }, &server);
         assert_eq!(check.found, "hostsync@10.% may not INSERT on es_sync_search, hosts_pool; DELETE on es_sync_search");
         let line = "GRANT SELECT, INSERT, UPDATE, DELETE ON `cmdb`.* TO 'hostsync'@'10.%';";
-        assert_eq!(check.next.as_deref(), Some(line));
-        let refused = ["UPDATE on server_resources: The target table is not updatable".to_owned()];
-        assert!(judge_permissions(&denied, &refused, &server).found.contains("not updatable"));
-        assert_eq!(connections(&server, 10).level, crate::doctor::Level::Warn);
-        assert_eq!(connections(&server, 3).level, crate::doctor::Level::Ok);
+        assert_eq!((check.level, check.next.as_deref()), (Level::Fail, Some(line)));
+        // A pool that is a view which takes no rows can be read, and that is all that most runs need.
+        let reason = "The target table hosts_pool of the INSERT is not insertable-into".to_owned();
+        let refused = vec![(ADD_HOSTS.0, ADD_HOSTS.1, reason)];
+        let check = judge_permissions(&Lacking { denied: Vec::new(), refused }, &server);
+        assert_eq!(check.level, Level::Warn);
+        assert!(check.found.ends_with("is not insertable-into: full sync cannot add hosts"), "{}", check.found);
+        assert_eq!(connections(&server, 10).level, Level::Warn);
+        assert_eq!(connections(&server, 3).level, Level::Ok);
     }
 }
