@@ -118,14 +118,14 @@ impl Endpoint {
         };
         let mut types = None;
         // On the heap: the future of a look-up and two searches is large.
-        let look = |types| Box::pin(self.search_with_types(index_pattern, mapping, window, (hosts, first), types));
-        let mut answer = look(&mut types).await;
+        let asked = (hosts, first.as_str());
+        let mut answer = Box::pin(self.search_with_types(index_pattern, mapping, window, asked, &mut types)).await;
         // A refusal is believed when it is seen twice. Of credentials the fleet decides, not one process.
         if matches!(&answer, Err(SearchError::Refused { kind, .. }) if *kind != RefusalKind::Credentials) {
             self.field_types.forget(index_pattern, mapping);
             self.identity.forget();
             tokio::time::sleep(SECOND_LOOK_AFTER).await;
-            answer = look(&mut types).await;
+            answer = Box::pin(self.search_with_types(index_pattern, mapping, window, asked, &mut types)).await;
         }
         match &answer {
             Ok(answer) => {
