@@ -61,30 +61,29 @@ down: stop-demo
 stop-demo:
 	@bench/demo.sh stop
 
+# $(call run,TESTS,ENVIRONMENT,ARGUMENTS): builds the programs and these tests, and runs the tests.
+#
+# The whole workspace, whatever is run: cargo chooses the features of a crate for all that is compiled together, and would
+# compile some thirty crates, ours among them, once more for every other choice of packages or for programs alone.
+run = cargo build --workspace --bins $(1) && $(WITH_SERVERS) $(2) cargo test --workspace $(1) $(3)
+
 test: up ## run all tests on the real servers
 	@deploy/dev/servers up elasticsearch7
-	cargo build --workspace --bins
+	cargo build --workspace --bins --tests
 	$(WITH_SERVERS) cargo test --workspace
 
 # What depends on one server, on another version of it.
 test-database: up ## run the tests that depend on the database (DB=mysql-9.7 for another)
-	cargo build --workspace --bins
-	$(WITH_SERVERS) cargo test -p hostsync-shared --test migrations --test outbox
-	$(WITH_SERVERS) cargo test -p hostsync-api --test it --test rpc
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test faults --test full_sync --test schedule \
-	    --test looking --test redelivery --test crash --test drain --test capacity
+	$(call run,--test migrations --test outbox --test it --test rpc --test sync --test faults --test full_sync \
+	    --test schedule --test looking --test redelivery --test crash --test drain --test capacity --test refusals --test watching)
 
 test-broker: up ## run the tests that depend on the broker (BROKER=rabbitmq-4.3 for another)
-	cargo build --workspace --bins
-	$(WITH_SERVERS) cargo test -p hostsync-shared --test outbox
-	$(WITH_SERVERS) cargo test -p hostsync-api --test it -- doctor:: operate::
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test redelivery --test faults --test crash --test drain --test watching --test fleet
+	$(call run,--test it,,-- doctor:: operate::)
+	$(call run,--test outbox --test redelivery --test faults --test crash --test drain --test watching --test fleet)
 
 test-engine: up ## run the tests that depend on the search engine (ENGINE=opensearch-3 for another)
-	cargo build --workspace --bins
-	$(WITH_SERVERS) cargo test -p hostsync-shared --test elasticsearch_search
-	$(WITH_SERVERS) cargo test -p hostsync-api --test it -- probe::
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test sync --test full_sync
+	$(call run,--test it,,-- probe::)
+	$(call run,--test elasticsearch_search --test sync --test full_sync)
 
 test-servers: ## run what depends on a server on every version of it, and go on where it was (SERVERS=rabbitmq-4.3 for one)
 	@deploy/dev/test-servers
@@ -97,30 +96,27 @@ test-servers: ## run what depends on a server on every version of it, and go on 
 
 
 test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client in Python
-	$(WITH_SERVERS) HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/.dev/rpc-client/bin/python cargo test -p hostsync-api --test rpc_client
+	$(call run,--test rpc_client,HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/.dev/rpc-client/bin/python)
 
 test-openapi: up .dev/openapi/ready ## judge the OpenAPI document by schemathesis and by a client made from it
-	$(WITH_SERVERS) HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/.dev/openapi/bin cargo test -p hostsync-e2e --test openapi -- --test-threads 1
+	$(call run,--test openapi,HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/.dev/openapi/bin,-- --test-threads 1)
 
 test-traces: up ## find runs in what a real OpenTelemetry collector receives
 	@deploy/dev/collector
-	cargo build -p hostsync-scheduler -p hostsync-worker -p hostsync-api
-	$(WITH_SERVERS) HOSTSYNC_COLLECTOR=$(CURDIR)/.dev/collector/collector cargo test -p hostsync-e2e --test traces
+	$(call run,--test traces,HOSTSYNC_COLLECTOR=$(CURDIR)/.dev/collector/collector)
 
 test-upgrade: up ## run the last release and this one side by side, with a migration between (DB=mysql for MySQL)
 	@deploy/dev/previous-release
-	cargo build --workspace --bins
-	$(WITH_SERVERS) HOSTSYNC_PREVIOUS_RELEASE=$(CURDIR)/.dev/previous/current cargo test -p hostsync-e2e --test upgrade
+	$(call run,--test upgrade,HOSTSYNC_PREVIOUS_RELEASE=$(CURDIR)/.dev/previous/current)
 
 test-console: up .dev/console/ready ## use the console in a real browser
 	@deploy/dev/browser
-	$(WITH_SERVERS) HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python cargo test -p hostsync-api --test console
+	$(call run,--test console,HOSTSYNC_CONSOLE_PYTHON=$(CURDIR)/.dev/console/bin/python)
 
 # One thread a test: they wait far more than they work.
 test-alerts: up ## make ten failures on the real services and see which alerts a real Prometheus fires
 	@deploy/dev/prometheus
-	cargo build --workspace --bins
-	$(WITH_SERVERS) cargo test -p hostsync-e2e --test alerts -- --test-threads 10
+	$(call run,--test alerts,,-- --test-threads 10)
 
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 
@@ -129,8 +125,8 @@ fmt:
 
 clippy:
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p hostsync-api --test rpc_client --test console -- -D warnings
-	cargo clippy -p hostsync-e2e --test openapi --test traces --test alerts --test upgrade -- -D warnings
+	cargo clippy --workspace --test rpc_client --test console --test openapi --test traces --test alerts --test upgrade \
+	    -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -150,7 +146,7 @@ sqlx-check: tools
 	    cargo sqlx prepare --workspace --check
 
 openapi-check: up
-	$(WITH_SERVERS) cargo test -p hostsync-api --test it document::
+	$(call run,--test it,,document::)
 
 # What cannot be had today is left out, with a line that says so.
 test-newest: ## run what depends on the database or the broker on the newest MySQL and RabbitMQ
