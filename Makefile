@@ -75,7 +75,7 @@ test: up ## run all tests on the real servers
 # What depends on one server, on another version of it.
 test-database: up ## run the tests that depend on the database (DB=mysql-9.7 for another)
 	$(call run,--test migrations --test outbox --test it --test rpc --test sync --test faults --test full_sync \
-	    --test schedule --test looking --test redelivery --test crash --test drain --test capacity --test refusals --test watching)
+	    --test schedule --test looking --test redelivery --test crash --test drain --test capacity --test refusals)
 
 test-broker: up ## run the tests that depend on the broker (BROKER=rabbitmq-4.3 for another)
 	$(call run,--test it,,-- doctor:: operate::)
@@ -83,7 +83,7 @@ test-broker: up ## run the tests that depend on the broker (BROKER=rabbitmq-4.3 
 
 test-engine: up ## run the tests that depend on the search engine (ENGINE=opensearch-3 for another)
 	$(call run,--test it,,-- probe::)
-	$(call run,--test elasticsearch_search --test sync --test full_sync)
+	$(call run,--test elasticsearch_search --test sync --test full_sync --test troubled_sources)
 
 test-servers: ## run what depends on a server on every version of it, and go on where it was (SERVERS=rabbitmq-4.3 for one)
 	@deploy/dev/test-servers
@@ -93,7 +93,6 @@ test-servers: ## run what depends on a server on every version of it, and go on 
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
-
 
 test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client in Python
 	$(call run,--test rpc_client,HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/.dev/rpc-client/bin/python)

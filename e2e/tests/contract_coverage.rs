@@ -101,8 +101,17 @@ fn every_requirement_names_a_test_that_exists() {
     assert!(rows.len() >= 190, "{} rows", rows.len());
 }
 
-/// Suites that never reach the database, and those that `make test-rpc-client` and `make test-console` run.
-const WITHOUT_DATABASE: [&str; 5] = ["elasticsearch", "schedule_robfig", "rpc_client", "console", "contract_coverage"];
+/// Suites for which it does not matter which database it is, and those that `make test-rpc-client` and `make test-console`
+/// run.
+const WITH_ANY_DATABASE: [&str; 7] = [
+    "elasticsearch",
+    "schedule_robfig",
+    "rpc_client",
+    "console",
+    "contract_coverage",
+    "troubled_sources",
+    "watching",
+];
 
 #[test]
 fn every_suite_that_reaches_the_database_runs_on_the_other_one_too() {
@@ -117,7 +126,7 @@ fn every_suite_that_reaches_the_database_runs_on_the_other_one_too() {
         let path = test.split("::").next().unwrap_or_default();
         let Some((package, rest)) = path.split_once("/tests/") else { continue };
         let suite = rest.split(['/', '.']).next().unwrap_or_default();
-        let is_exempt = WITHOUT_DATABASE.iter().any(|name| suite.starts_with(name));
+        let is_exempt = WITH_ANY_DATABASE.iter().any(|name| suite.starts_with(name));
         if !is_exempt && !suites.contains(suite) {
             lacking.insert(format!("{package} {suite}"));
         }
