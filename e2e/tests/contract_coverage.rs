@@ -103,15 +103,8 @@ fn every_requirement_names_a_test_that_exists() {
 
 /// Suites for which it does not matter which database it is, and those that `make test-rpc-client` and `make test-console`
 /// run.
-const WITH_ANY_DATABASE: [&str; 7] = [
-    "elasticsearch",
-    "schedule_robfig",
-    "rpc_client",
-    "console",
-    "contract_coverage",
-    "troubled_sources",
-    "watching",
-];
+const WITH_ANY_DATABASE: [&str; 7] =
+    ["elasticsearch", "schedule_robfig", "rpc_client", "console", "contract_coverage", "troubled_sources", "watching"];
 
 #[test]
 fn every_suite_that_reaches_the_database_runs_on_the_other_one_too() {
