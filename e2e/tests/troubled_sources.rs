@@ -122,9 +122,8 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
                 let log = fleet.client.wait_for_end(healthy, LIMIT).await.expect("an end");
                 assert_eq!((&log["success_count"], &log["warnings"]), (&json!(6), &json!([])), "{log}");
             }
-            let metrics = reqwest::get(format!("{}/metrics", fleet.services[2].url())).await.expect("an answer");
-            let metrics = metrics.text().await.expect("a text");
-            assert!(!metrics.contains("reason=\"credentials\""), "{metrics}");
+            let doubts = bed.count("SELECT COUNT(*) FROM es_sync_doubt").await.expect("a count");
+            assert_eq!(doubts, 0, "nobody doubts the credentials");
             set(&bed, &other, &over).await;
             let log = fleet.client.wait_for_end(waits, LIMIT).await.expect("an end");
             assert_eq!((&log["success_count"], &log["waiting_for"]), (&json!(6), &json!("")), "{log}");
@@ -211,9 +210,6 @@ async fn an_index_that_is_closed_between_two_runs_is_told() {
             let told = warnings[0].as_str().expect("a text");
             assert!(warnings.len() == 1 && told.contains(&other) && told.contains("closed"), "{log}");
         }
-        let metrics = reqwest::get(format!("{}/metrics", fleet.services[2].url())).await.expect("an answer");
-        let metrics = metrics.text().await.expect("a text");
-        assert!(metrics.contains("hostsync_indices_missing{endpoint=\"default\"} 1"), "{metrics}");
         command("_open").await;
         let log = run().await;
         assert_eq!((&log["success_count"], &log["warnings"]), (&json!(4), &json!([])), "{log}");
