@@ -334,7 +334,9 @@ async fn a_flag_that_says_no_is_told_only_where_the_engine_refuses_that_field() 
         ("unknown setting [other]", false),
     ] {
         let error = json!({"error": {"type": "query_shard_exception", "reason": reason}, "status": 400});
-        let server = engine(json!({"version": {"number": "7.10.2"}}), whole(), flagged.clone()).await;
+        let mut can = whole();
+        can["aggregations"]["indices"] = json!({"buckets": [{"key": "logs-1", "doc_count": 1}]});
+        let server = engine(json!({"version": {"number": "7.10.2"}}), can, flagged.clone()).await;
         let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
         ask(&endpoint).await.expect("the engine can");
         let refusal = ResponseTemplate::new(400).set_body_json(error);

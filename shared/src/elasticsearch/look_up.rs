@@ -4,7 +4,7 @@
 //! the host field were a keyword, and where the engine says that it is a text, its `.keyword` is used; a metric is
 //! asked for in every shape that its mapping allows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,12 +16,15 @@ use super::index_pattern::valid_index_pattern;
 use crate::config::EndpointKind;
 use crate::mapping::{
     EngineError, Failures, FieldTypes, FieldTypesError, Grouping, KEYWORD_SUFFIX, Mapping, Metric, NameField,
-    count_body, read_count,
+    check_answer, count_body, read_count,
 };
 use crate::window::Window;
 
 /// Most indices of a pattern that are told apart through a query proxy.
 const MAX_INDICES: u64 = 10_000;
+
+/// Most indices of a pattern that are looked into where a flag says that a field cannot be searched.
+const MAX_DOUBTED_INDICES: usize = 1_000;
 
 /// The fields by which a group is searched.
 pub(super) struct GroupFields {
@@ -54,6 +57,7 @@ impl Endpoint {
                     Ok(read) => read,
                     Err(error) => return Err(self.types_error(index_pattern, mapping, window, error).await),
                 };
+                self.check_doubt(index_pattern, mapping, &types).await?;
                 Known::now(if legacy_interval { types.with_legacy_interval() } else { types }, Some(indices))
             }
             EndpointKind::Proxy => {
@@ -62,6 +66,83 @@ impl Endpoint {
         };
         self.field_types.put(index_pattern, mapping, of_window, known.clone());
         Ok(known)
+    }
+
+    /// Whether documents are found by their time and host where a flag says that they are not. Elasticsearch 7 refuses some
+    /// searches by a field without an index, and finds nothing by others without a word (a range of dates, a list of
+    /// addresses): one host of each index is looked for.
+    async fn check_doubt(&self, index_pattern: &str, mapping: &Mapping, types: &FieldTypes) -> Result<(), SearchError> {
+        let (Some(doubt), Some(host)) = (types.doubt(), types.hosts.first()) else { return Ok(()) };
+        if doubt.field != mapping.time_field && doubt.field != mapping.host_field {
+            return Ok(());
+        }
+        let because = |why: &str| SearchError::Refused {
+            reason: format!("{}; the search engine says: {why}", doubt.reason),
+            kind: RefusalKind::Field,
+        };
+        let by_index = json!({"terms": {"field": "_index", "size": MAX_DOUBTED_INDICES}});
+        let mut there =
+            json!({"size": 0, "query": {"exists": {"field": mapping.time_field}}, "aggs": {"indices": by_index}});
+        there["aggs"]["indices"]["aggs"] = json!({"hosts": {"terms": {"field": host.field, "size": 1}}});
+        let asked = async {
+            let there = self.indices_in(index_pattern, &there).await?;
+            let hosts: BTreeSet<&String> = there.values().flatten().collect();
+            let by_both = json!({
+                "size": 0,
+                "query": {"bool": {"filter": [
+                    {"terms": {&host.field: hosts}},
+                    {"range": {&mapping.time_field: {"gte": 0, "format": "epoch_millis"}}},
+                ]}},
+                "aggs": {"indices": by_index},
+            });
+            let found =
+                if hosts.is_empty() { BTreeMap::new() } else { self.indices_in(index_pattern, &by_both).await? };
+            let is_lost = |(index, host): &(&String, &Option<String>)| host.is_some() && !found.contains_key(*index);
+            Ok(there.iter().find(is_lost).map(|(index, _)| index.clone()))
+        };
+        match asked.await {
+            Ok(None) => Ok(()),
+            Ok(Some(index)) => Err(because(&format!("nothing is found by it in {index}, since it is not indexed"))),
+            Err(SearchError::Refused { reason, kind: RefusalKind::Other }) => Err(because(&reason)),
+            // In some of the indices only.
+            Err(SearchError::Incomplete { reason }) if reason.contains(&format!("[{}", doubt.field)) => {
+                Err(because(&reason))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The indices of an answer, each with its first host if one was asked for.
+    async fn indices_in(
+        &self,
+        index_pattern: &str,
+        body: &Value,
+    ) -> Result<BTreeMap<String, Option<String>>, SearchError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            aggregations: Aggregations,
+        }
+        #[derive(Deserialize)]
+        struct Aggregations {
+            indices: Buckets,
+        }
+        #[derive(Deserialize)]
+        struct Buckets {
+            buckets: Vec<Bucket>,
+        }
+        #[derive(Deserialize)]
+        struct Bucket {
+            key: String,
+            #[serde(default)]
+            hosts: Option<Buckets>,
+        }
+        let answer = self.ask(index_pattern, body, LONG_ANSWER_BYTES).await?;
+        check_answer(&answer)?;
+        let malformed = |_| SearchError::Incomplete { reason: "the answer on indices is malformed".to_owned() };
+        let Answer { aggregations } = serde_json::from_slice(&answer).map_err(malformed)?;
+        let host = |hosts: Buckets| hosts.buckets.into_iter().next().map(|host| host.key);
+        let one = |bucket: Bucket| (bucket.key, bucket.hosts.and_then(host));
+        Ok(aggregations.indices.buckets.into_iter().map(one).collect())
     }
 
     /// Through a query proxy, what is known is known of the documents of one window.
@@ -156,7 +237,10 @@ impl Endpoint {
             })
         };
         match read() {
-            Ok(fields) => Ok(fields),
+            Ok(fields) => {
+                self.check_doubt(index_pattern, mapping, &fields.types).await?;
+                Ok(fields)
+            }
             Err(error) => Err(self.types_error(index_pattern, mapping, window, error).await),
         }
     }
