@@ -5,6 +5,7 @@
 //! the broker is down the run is accepted all the same and the schedulers publish it later. Knows no transport.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,9 +22,11 @@ use hostsync_shared::telemetry;
 use hostsync_shared::window::{TimeRange, Window};
 use serde::{Deserialize, Serialize};
 use sqlx::{MySql, MySqlConnection, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::error::ApiError;
+use crate::events::{self, Seen};
 use crate::fields::{Problems, Submitted};
 use crate::host_file::{HostFile, HostFileError, InvalidLine, MAX_FILE_BYTES, MAX_HOSTS, parse_host_file};
 use crate::idempotency::{FirstAnswer, IdempotencyKey};
@@ -33,9 +36,6 @@ use crate::tasks::task_name;
 
 /// Longest wait for the end of a run, in seconds.
 pub(crate) const MAX_WAIT_S: u64 = 60;
-
-/// How often a waiting request looks whether its run has ended.
-const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// Who asked for a run, in its `created_by`.
 pub(crate) const CREATED_BY: &str = "api";
@@ -311,7 +311,8 @@ pub(crate) async fn repeated(
 }
 
 /// Stores a run by `store`, together with its idempotency key, and has it carried on in the background under the lease
-/// that it was stored with. Of simultaneous requests with the same key one stores; the others get its answer.
+/// that it was stored with; where this process has taken on as many as it may, the run is stored without a lease and the
+/// schedulers carry it on within a second. Of simultaneous requests with the same key one stores; the others get its answer.
 ///
 /// # Errors
 ///
@@ -327,16 +328,18 @@ where
     F: Future<Output = Result<Stored, ApiError>>,
 {
     for _ in 0..KEY_ATTEMPTS {
-        let stored = within_bound(async {
+        let (stored, taken_on) = within_bound(async {
             let _store = api.stores.acquire().await.context("the semaphore is never closed")?;
-            transact(|| store_once(api, key.as_ref(), &store)).await
+            let taken_on = Arc::clone(&api.taken_on).try_acquire_owned().ok();
+            let lease = if taken_on.is_some() { Lease::Kept } else { Lease::GivenBack(token) };
+            Ok((transact(|| store_once(api, key.as_ref(), lease, &store)).await?, taken_on))
         })
         .await?;
         if let Some(accepted) = stored {
             let id = accepted.execution_id;
             // No await between the commit and this line: a caller that goes away cannot come between them.
-            if !accepted.is_waiting {
-                publish(api, id, token);
+            if let Some(taken_on) = taken_on.filter(|_| !accepted.is_waiting) {
+                publish(api, id, token, taken_on);
             }
             tracing::info!(execution_id = %id, total_hosts = accepted.total_hosts, "execution {id} was enqueued");
             return Ok(Enqueued { accepted, wait, key, first_outcome: None });
@@ -352,10 +355,20 @@ where
     Err(ApiError::DatabaseNotReady)
 }
 
+/// What becomes of the lease that a run is stored with.
+#[derive(Debug, Clone, Copy)]
+enum Lease {
+    /// This process carries the run on.
+    Kept,
+    /// The schedulers do.
+    GivenBack(LeaseToken),
+}
+
 /// One transaction; `None`: the key stands already.
 async fn store_once<F>(
     api: &Api,
     key: Option<&IdempotencyKey>,
+    lease: Lease,
     store: impl Fn(Transaction<'static, MySql>) -> F,
 ) -> Result<Option<Accepted>, ApiError>
 where
@@ -368,6 +381,9 @@ where
         return Ok(None);
     }
     let (mut transaction, accepted) = store(transaction).await?;
+    if let Lease::GivenBack(token) = lease {
+        executions::release(&mut transaction, accepted.execution_id, token).await?;
+    }
     if let Some(key) = key {
         key.remember(&mut transaction, &accepted).await?;
     }
@@ -442,20 +458,25 @@ async fn finish_preparing(
 
 /// Prepares and publishes a run in a task that the shutdown waits for. Whatever becomes of it, the run is stored and the schedulers'
 /// sweep goes on with it.
-fn publish(api: &Api, id: ExecutionId, token: LeaseToken) {
-    let outbox = api.outbox.clone();
-    let shutdown = api.shutdown.clone();
+fn publish(api: &Api, id: ExecutionId, token: LeaseToken, taken_on: OwnedSemaphorePermit) {
+    let owner = api.clone();
     let task = async move {
+        let _taken_on = taken_on;
+        let work = async {
+            // If the lease runs out meanwhile, a scheduler may take the run, and it is left alone here.
+            let _turn = owner.carrying.acquire().await;
+            owner.outbox.carry_on(id, token).await
+        };
         let outcome = tokio::select! {
-            outcome = outbox.carry_on(id, token) => outcome,
-            () = shutdown.ending(Duration::ZERO) => {
+            outcome = work => outcome,
+            () = owner.shutdown.ending(Duration::ZERO) => {
                 tracing::warn!(execution_id = %id, "execution {id} is not published to its end; the scheduler goes on");
                 return;
             }
         };
         match outcome {
             Ok(CarriedOn::Done) => tracing::debug!(execution_id = %id, "execution {id} is published"),
-            Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {
+            Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::TurnOver | CarriedOn::Stopped) => {
                 tracing::info!(execution_id = %id, "execution {id} is left to the scheduler");
             }
             Err(error) => tracing::warn!(
@@ -505,23 +526,18 @@ async fn wait(api: &Api, run: &Enqueued) -> Outcome {
         return seen;
     };
     let deadline = Instant::now() + run.wait;
-    let polling = async {
-        while !seen.has_ended() {
-            tokio::time::sleep(POLL_EVERY).await;
-            let log = async {
-                let mut connection = api.connection().await?;
-                Ok::<_, ApiError>(executions::find(&mut connection, id).await?)
-            };
-            match log.await {
-                Ok(Some(log)) => seen = Outcome::from(&log),
-                // Pruned already, or the database is away.
-                Ok(None) => return,
-                Err(error) => tracing::debug!(execution_id = %id, error = %causes(&error), "a look at a run failed"),
+    let first = Seen { outcome: seen.clone(), duration_ms: None };
+    let mut states = events::subscribe(api, id, first);
+    let until_its_end = async {
+        // The look ends with the run, or when the run was pruned.
+        while !seen.has_ended() && states.changed().await.is_ok() {
+            if let Some(state) = states.borrow_and_update().clone() {
+                seen = state.outcome;
             }
         }
     };
     tokio::select! {
-        () = polling => {}
+        () = until_its_end => {}
         () = tokio::time::sleep_until(deadline) => {}
         () = api.shutdown.stopping() => {}
     }

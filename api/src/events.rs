@@ -1,7 +1,7 @@
 //! How an execution moves on, for those who watch it.
 //!
-//! Owns the look at the database each half second, shared by all who watch the same execution, and what makes two looks the
-//! same. An event is a whole state, so a watcher that comes back needs none that it has missed: it sends the id of what it
+//! Owns the look at the database, shared by all who watch the same execution or wait for its end, how often it is made, and
+//! what makes two looks the same. An event is a whole state, so a watcher that comes back needs none that it has missed: it sends the id of what it
 //! saw last and hears of it again only if that has changed. Knows no transport but the form of an id.
 
 use std::collections::HashMap;
@@ -10,10 +10,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hostsync_shared::causes::causes;
 use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::tables::executions::{self, ExecutionLog};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::auth::Role;
 use crate::enqueue::Outcome;
@@ -28,8 +30,12 @@ const MAX_WATCHERS: usize = 200;
 /// Of those, what viewers leave to operators.
 const KEPT_FOR_OPERATORS: usize = 20;
 
-/// Pause between two looks at an execution.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Shortest and longest pause between two looks at an execution.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(500));
+
+/// The pause is this part of the time for which the execution has been looked at: the end of a short run is heard after
+/// milliseconds, a long run is asked for twice a second.
+const PAUSE_PART: u32 = 5;
 
 /// What is seen of an execution at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +176,7 @@ pub(crate) async fn watch(
 }
 
 /// Joins those who watch the execution; the first one starts the look.
-fn subscribe(api: &Api, id: ExecutionId, first: Seen) -> watch::Receiver<Option<Seen>> {
+pub(crate) fn subscribe(api: &Api, id: ExecutionId, first: Seen) -> watch::Receiver<Option<Seen>> {
     let mut looks = api.watchers.looks();
     if let Some(look) = looks.get(&id) {
         let states = look.subscribe();
@@ -195,9 +201,10 @@ fn subscribe(api: &Api, id: ExecutionId, first: Seen) -> watch::Receiver<Option<
 
 /// Looks until the execution has ended, nobody watches any more, or the process stops. A look that fails is made again.
 async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
+    let began = Instant::now();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause_after(began.elapsed())) => {}
             () = api.shutdown.stopping() => break,
         }
         // Under the lock, so that nobody joins a look that ends.
@@ -209,6 +216,7 @@ async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
             }
         }
         let log = async {
+            let _look = api.looks.acquire().await.context("the semaphore is never closed")?;
             let mut connection = api.connection().await?;
             Ok::<_, ApiError>(executions::find(&mut connection, id).await?)
         };
@@ -232,6 +240,11 @@ async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
     }
     // Receivers hear the last state and then that there is no more, once this last sender is dropped.
     api.watchers.looks().remove(&id);
+}
+
+/// How long to wait before the next look at an execution that has been looked at for so long.
+fn pause_after(looked: Duration) -> Duration {
+    (looked / PAUSE_PART).clamp(PAUSE.0, PAUSE.1)
 }
 
 impl Watcher {
@@ -309,6 +322,22 @@ mod tests {
         assert_eq!(viewers.len(), MAX_WATCHERS - KEPT_FOR_OPERATORS);
         assert!(seats.take(caller(Role::Viewer, 0)).is_none());
         assert_eq!(greedy(&seats, caller(Role::Operator, 0)).len(), KEPT_FOR_OPERATORS / 2);
+    }
+
+    #[test]
+    fn a_short_run_is_looked_at_often_and_a_long_one_twice_a_second() {
+        let mut time = Duration::ZERO;
+        let mut looks = Vec::new();
+        while time < Duration::from_mins(1) {
+            time += pause_after(time);
+            looks.push(time);
+        }
+        let within = |ms| looks.iter().filter(|look| **look <= Duration::from_millis(ms)).count();
+        assert_eq!((within(4), within(50)), (1, 9));
+        assert!(within(60_000) < 160, "{}", within(60_000));
+        for pair in looks.windows(2) {
+            assert!(pair[1] - pair[0] <= Duration::from_millis(4).max(pair[0] / 5), "{pair:?}");
+        }
     }
 
     #[tokio::test]

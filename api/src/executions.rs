@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use hostsync_shared::closing;
-use hostsync_shared::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
+use hostsync_shared::execution::{ClosingCause, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_shared::tables::details::{self, DetailFilter, ExecutionDetail, HostOutcome};
 use hostsync_shared::tables::executions::{self, ExecutionLog, LogFilter};
 
@@ -150,7 +150,7 @@ pub(crate) async fn cancel(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiE
 
 async fn cancel_once(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> {
     let status = get(api, id).await?.execution_status;
-    if closing::close_execution(api.pool(), id, SyncStatus::Cancelled, CANCELLED).await? {
+    if closing::close_execution(api.pool(), id, ClosingCause::Cancel, CANCELLED).await? {
         return Ok(Cancelled::Closing);
     }
     if status == ExecutionStatus::Waiting.as_str() {
@@ -160,7 +160,7 @@ async fn cancel_once(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> 
         }
         drop(connection);
         // It has started meanwhile.
-        if closing::close_execution(api.pool(), id, SyncStatus::Cancelled, CANCELLED).await? {
+        if closing::close_execution(api.pool(), id, ClosingCause::Cancel, CANCELLED).await? {
             return Ok(Cancelled::Closing);
         }
     }

@@ -46,6 +46,9 @@ const LONGEST_REFUSAL: Duration = Duration::from_millis(500);
 /// their own ([`MAX_ENQUEUE_BYTES`]).
 const MAX_ENQUEUES: usize = 16;
 
+/// Runs that this process has taken on to prepare and publish. Those beyond it are stored for the schedulers.
+const MAX_TAKEN_ON: usize = 32;
+
 /// Requests that wait for the end of their run at once. Beyond it they are answered at once.
 const MAX_WAITING: usize = 200;
 
@@ -71,8 +74,14 @@ pub(crate) struct Inner {
     pub(crate) enqueue_bytes: Arc<Semaphore>,
     /// The right to send in a body without hosts.
     pub(crate) small_bodies: Semaphore,
-    /// The right to store one: half of the connections stay for everybody else.
+    /// The right to store one.
     pub(crate) stores: Semaphore,
+    /// The right to take on a run that was just stored. Without it the run is the schedulers'.
+    pub(crate) taken_on: Arc<Semaphore>,
+    /// The right to prepare and publish one that was taken on.
+    pub(crate) carrying: Semaphore,
+    /// The right to look how a run goes, on behalf of those who watch it or wait for its end.
+    pub(crate) looks: Semaphore,
     /// The right to wait for the end of a run.
     pub(crate) waiting: Semaphore,
     /// The right to look for the hosts of a group.
@@ -101,6 +110,8 @@ impl Api {
         let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)?;
         let publisher = Publisher::new(QueueSettings::configured(&config.rabbitmq, "hostsync-api")?);
         let sources = Sources::new(config)?;
+        // Half of the connections stay for reads and for changes of tasks.
+        let part = |of: usize| (config.database.max_connections as usize / of).max(1);
         Ok(Self(Arc::new(Inner {
             outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
             pool,
@@ -116,7 +127,10 @@ impl Api {
             enqueues: Arc::new(Semaphore::new(MAX_ENQUEUES)),
             enqueue_bytes: Arc::new(Semaphore::new(MAX_ENQUEUE_BYTES)),
             small_bodies: Semaphore::new(MAX_SMALL_BODIES),
-            stores: Semaphore::new((config.database.max_connections as usize / 2).max(1)),
+            stores: Semaphore::new(part(4)),
+            taken_on: Arc::new(Semaphore::new(MAX_TAKEN_ON)),
+            carrying: Semaphore::new(part(4)),
+            looks: Semaphore::new(part(5)),
             waiting: Semaphore::new(MAX_WAITING),
             full_syncs: Semaphore::new(MAX_FULL_SYNCS),
             probes: Semaphore::new(MAX_PROBES),

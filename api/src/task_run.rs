@@ -53,8 +53,8 @@ async fn store(
     trace_context: Option<&str>,
 ) -> Result<Stored, ApiError> {
     let task = tasks::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
-    let (going, waiting) = executions::going_and_waiting(&mut transaction, id).await?;
-    let status = status_beside(&task, going, waiting)?;
+    let unended = executions::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
+    let status = status_beside(&task, unended.going, unended.waiting)?;
     let now = database::now(&mut transaction).await?;
     let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
     let source = api.defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);

@@ -261,6 +261,129 @@ async fn missed_fires_are_rows_with_their_reason_and_the_newest_runs() {
 }
 
 #[tokio::test]
+async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_late() {
+    on_bed("bulk", async |bed| {
+        let schedulers = [scheduler(&bed).await, scheduler(&bed).await];
+        wait_for("schedulers at work", LIMIT, async || {
+            let at_work = number(&bed, "SELECT COUNT(*) FROM es_sync_scheduler_shift").await;
+            Ok((at_work == 2).then_some(()))
+        })
+        .await
+        .expect("at work");
+        // One fire stands already, and one can never be made: its row is refused.
+        execute(
+            &bed,
+            "CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_log FOR EACH ROW
+             BEGIN IF NEW.task_name = 'task 7' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF; END",
+        )
+        .await;
+        let mut transaction = bed.pool.begin().await.expect("a transaction");
+        sqlx::query(
+            "INSERT INTO es_sync_task_config
+                 (task_name, cron_expression, time_zone, overlap_policy, catch_up_window, query_time_range, is_enabled,
+                  next_execution_time)
+             WITH RECURSIVE n AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 700)
+             SELECT CONCAT('task ', n), '0 0 0 1 1 *', 'UTC', 'skip', '0s', '1h', 1, UTC_TIMESTAMP() + INTERVAL 1 SECOND FROM n",
+        )
+        .execute(&mut *transaction)
+        .await
+        .expect("tasks");
+        sqlx::query(
+            "INSERT INTO es_sync_execution_log (task_id, task_name, scheduled_for, execution_status, execution_time)
+             SELECT id, 'stands already', next_execution_time, 'success', UTC_TIMESTAMP() FROM es_sync_task_config
+             WHERE task_name = 'task 8'",
+        )
+        .execute(&mut *transaction)
+        .await
+        .expect("a fire");
+        transaction.commit().await.expect("committed");
+        // Somebody holds one of them while it is due.
+        let ninth = number(&bed, "SELECT CAST(id AS SIGNED) FROM es_sync_task_config WHERE task_name = 'task 9'").await;
+        let mut held = bed.pool.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM es_sync_task_config WHERE id = ? FOR UPDATE")
+            .bind(ninth)
+            .fetch_one(&mut *held)
+            .await
+            .expect("held");
+        let fired = "SELECT COUNT(*) FROM es_sync_execution_log WHERE `trigger` = 'schedule'";
+        wait_for("all others", LIMIT, async || Ok((number(&bed, fired).await == 697).then_some(())))
+            .await
+            .expect("fired");
+        drop(held);
+        wait_for("the one that was held", LIMIT, async || Ok((number(&bed, fired).await == 698).then_some(())))
+            .await
+            .expect("fired");
+        // Late as they are, with no catch-up window, each has run.
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'skipped'").await, 0);
+        let moved = "SELECT COUNT(*) FROM es_sync_task_config WHERE next_execution_time > UTC_TIMESTAMP() + INTERVAL 1 MINUTE";
+        assert_eq!(number(&bed, moved).await, 699);
+        let known = "SELECT COUNT(*) FROM es_sync_task_config AS task JOIN es_sync_execution_log AS log
+                     ON log.id = task.last_execution_id AND log.task_id = task.id";
+        assert_eq!(number(&bed, known).await, 698);
+        execute(&bed, "DROP TRIGGER refuse").await;
+        wait_for("the one that was refused", LIMIT, async || Ok((number(&bed, fired).await == 699).then_some(())))
+            .await
+            .expect("fired");
+        stop(schedulers).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_whose_row_is_held_holds_up_no_other() {
+    on_bed("held", async |bed| {
+        let (api, client) = api(&bed).await;
+        let hosts = [SampleHost(0).ip().to_string()];
+        let first = client.execute("held", &hosts, "1h").await.expect("accepted");
+        let second = client.execute("free", &hosts, "1h").await.expect("accepted");
+        // Beyond the deadline of a day.
+        execute(&bed, "UPDATE es_sync_execution_log SET execution_time = UTC_TIMESTAMP(3) - INTERVAL 25 HOUR").await;
+        let mut held = bed.pool.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM es_sync_execution_log WHERE id = ? FOR UPDATE")
+            .bind(first)
+            .fetch_one(&mut *held)
+            .await
+            .expect("held");
+        let scheduler = scheduler(&bed).await;
+        let log = client.wait_for_end(second, LIMIT).await.expect("an end");
+        assert_eq!(log["execution_status"], "failed", "{log}");
+        drop(held);
+        let log = client.wait_for_end(first, LIMIT).await.expect("an end");
+        assert_eq!(log["execution_status"], "failed", "{log}");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_run_waits_for_is_told_until_it_moves() {
+    on_bed("waits", async |bed| {
+        bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let run = client.execute("waits", &[SampleHost(0).ip().to_string()], "1h").await.expect("accepted");
+        let told = wait_for("a word", LIMIT, async || {
+            Ok(client.execution(run).await?["waiting_for"].as_str().filter(|text| !text.is_empty()).map(str::to_owned))
+        })
+        .await
+        .expect("told");
+        assert!(told.contains("which no worker consumes"), "{told}");
+        let url = format!("{}/metrics", scheduler.url());
+        wait_for("the metric", LIMIT, async || {
+            let text = reqwest::get(&url).await?.text().await?;
+            Ok(text.contains("hostsync_executions_waiting{kind=\"no_consumer\"} 1").then_some(()))
+        })
+        .await
+        .expect("counted");
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        let log = client.wait_for_end(run, LIMIT).await.expect("an end");
+        assert_eq!(log["waiting_for"].as_str().unwrap_or_default(), "", "{log}");
+        stop([worker, scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_is_not_shifted_by_a_restart_of_the_scheduler() {
     on_bed("anchor", async |bed| {
         let (api, client) = api(&bed).await;

@@ -1,8 +1,11 @@
-//! Fires tasks: one transaction a task that locks and rereads it, inserts the executions and moves its next fire.
+//! Fires tasks, some hundred in one transaction: locks and rereads those that are due, inserts their executions and moves
+//! their next fires.
 //!
-//! The unique key (`task_id`, `scheduled_for`) stands behind the lock. The execution's creator holds its first lease and
-//! goes on to prepare and publish it; if it dies, a sweep takes over.
+//! What another scheduler has locked is left to it, so that all of them share the work. The unique key (`task_id`,
+//! `scheduled_for`) stands behind the locks. Nobody holds a new execution: the publish sweep is called to go on with it, that
+//! of this scheduler at once, the others' within a second.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,141 +16,347 @@ use hostsync_shared::database::{self, Fault, Refused};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_shared::loops::{LIMIT, Turns};
 use hostsync_shared::metrics::{FireOutcome, Metrics};
-use hostsync_shared::outbox::{CarriedOn, OutboxError};
 use hostsync_shared::schedule::CronSchedule;
-use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution, Scope};
-use hostsync_shared::tables::tasks::{self, Task};
+use hostsync_shared::tables::executions::{self, NewExecution, Scope, Unended};
+use hostsync_shared::tables::tasks::{self, Fired, Task};
+use hostsync_shared::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
 use hostsync_shared::telemetry;
 use hostsync_shared::window::{TimeRange, Window};
 use sqlx::MySqlConnection;
-use tracing::Instrument;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::Span;
 
 use crate::Scheduler;
-use crate::plan::{FirePlan, Missed, plan};
+use crate::agenda;
+use crate::plan::{AtWork, FirePlan, Recorded, Unrun, plan};
 
-/// Longest sleep between two looks at what is due: a task changed through the API takes effect within a second.
-const LONGEST_SLEEP: Duration = Duration::from_millis(400);
-
-/// Shortest sleep, so that a task which cannot be fired does not keep the database busy.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
+/// Tasks fired in one transaction. The others' locks are short, and the round trips of many share one commit.
+const TASKS_A_BATCH: u32 = 250;
 
 /// Sleep while the database is away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest transaction of a fire, and longest look at what is due; a database that does not answer at all must not stop
-/// fires for ever.
-const LONGEST_FIRE: Duration = Duration::from_secs(30);
+/// Longest transaction of fires; a database that does not answer at all must not stop fires for ever.
+const LONGEST_BATCH: Duration = Duration::from_secs(30);
 
-/// Tasks fired before looking again.
-const TASKS_PER_ROUND: u32 = 100;
+/// How long a task is left alone that cannot be fired, so that it holds up no other and is told of now and then.
+const PUT_OFF: Duration = Duration::from_secs(10);
 
 /// Who makes a scheduled execution.
 const CREATED_BY: &str = "scheduler";
 
-/// A run that this process has made and now carries on.
-struct Started {
-    id: ExecutionId,
-    token: LeaseToken,
+/// Tasks that could not be fired, until when they are left alone.
+#[derive(Default)]
+struct PutOff(HashMap<TaskId, Instant>);
+
+impl PutOff {
+    fn put_off(&mut self, id: TaskId) {
+        self.0.insert(id, Instant::now() + PUT_OFF);
+    }
+
+    fn ids(&mut self) -> Vec<TaskId> {
+        let now = Instant::now();
+        self.0.retain(|_, until| *until > now);
+        self.0.keys().copied().collect()
+    }
 }
 
 /// Fires what is due until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>) {
     let turns = scheduler.loops.begin("fire", LIMIT);
+    let mut next_fire = scheduler.calls.next_fire.subscribe();
+    let mut put_off = PutOff::default();
     while !scheduler.shutdown.is_stopping() {
-        turns.turned();
-        let sleep = match round(&scheduler, &turns).await {
-            Ok(sleep) => sleep,
-            Err(error) => {
-                tracing::warn!(error = %causes(&error), "fires wait: the database failed");
-                DATABASE_PAUSE
+        tokio::select! {
+            () = turns.waiting_for(a_fire_is_due(&mut next_fire)) => {}
+            () = scheduler.shutdown.stopping() => return,
+        }
+        if let Err(error) = round(&scheduler, &turns, &mut put_off).await {
+            tracing::warn!(error = %causes(&error), "fires wait: the database failed");
+            tokio::select! {
+                () = tokio::time::sleep(DATABASE_PAUSE) => {}
+                () = scheduler.shutdown.stopping() => {}
+            }
+        }
+    }
+}
+
+/// Waits until the time has come that was seen last.
+async fn a_fire_is_due(next_fire: &mut watch::Receiver<Option<Instant>>) {
+    loop {
+        let due = *next_fire.borrow_and_update();
+        let wait = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(sleep) => {}
-            () = scheduler.shutdown.stopping() => {}
+            () = wait => return,
+            // The sender lives as long as the scheduler.
+            _ = next_fire.changed() => {}
         }
     }
 }
 
-/// Fires every task that is due; returns how long to sleep then.
-async fn round(scheduler: &Arc<Scheduler>, turns: &Turns) -> Result<Duration, sqlx::Error> {
-    let due = database::within(LONGEST_FIRE, async {
-        let mut connection = scheduler.pool.acquire().await?;
-        tasks::due(&mut connection, TASKS_PER_ROUND).await
-    })
-    .await?;
-    for task in &due {
+/// Fires every task that is due.
+async fn round(scheduler: &Scheduler, turns: &Turns, put_off: &mut PutOff) -> Result<(), sqlx::Error> {
+    let mut fired = 0;
+    loop {
         turns.turned();
-        let span = tracing::info_span!("fire", task_id = %task);
-        let fired = database::within(LONGEST_FIRE, fire(scheduler, *task).instrument(span.clone())).await;
-        if let Err(error) = &fired {
-            telemetry::set_failed(&span, causes(error).to_string());
-        }
-        match fired {
-            // One bad row holds up no other task.
-            Err(error) if !database::fault(&error).is_outage() => {
-                span.in_scope(
-                    || tracing::error!(task_id = %task, error = %causes(&error), "task {task} cannot be fired"),
-                );
-            }
-            other => other?,
+        let batch = database::within(LONGEST_BATCH, fire_batch(scheduler, put_off)).await?;
+        fired += batch;
+        if batch < TASKS_A_BATCH as usize || scheduler.shutdown.is_stopping() {
+            break;
         }
     }
-    if due.len() == TASKS_PER_ROUND as usize {
-        return Ok(Duration::ZERO);
+    if fired > 0 {
+        return agenda::look(scheduler).await;
     }
-    let next = database::within(LONGEST_FIRE, async {
-        let mut connection = scheduler.pool.acquire().await?;
-        tasks::next_due_in_ms(&mut connection).await
+    // Others have locked what is due, or it was put off: the next look tells.
+    scheduler.calls.next_fire.send_if_modified(|next| {
+        let was_due = next.is_some_and(|next| next <= Instant::now());
+        if was_due {
+            *next = None;
+        }
+        was_due
     });
-    let next = next.await?;
-    Ok(next.map_or(LONGEST_SLEEP, |ms| {
-        Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1).clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
-    }))
+    Ok(())
 }
 
-/// Fires one task, if it is still enabled and due when its row is locked.
-async fn fire(scheduler: &Arc<Scheduler>, id: TaskId) -> Result<(), sqlx::Error> {
+/// Fires as many tasks as a transaction takes; returns how many were due.
+async fn fire_batch(scheduler: &Scheduler, put_off: &mut PutOff) -> Result<usize, sqlx::Error> {
     let mut transaction = scheduler.pool.begin().await?;
-    let started = match tasks::lock_unless_busy(&mut transaction, id).await? {
-        Some(task) if task.is_enabled => fire_locked(scheduler, &mut transaction, &task).await?,
-        _ => None,
-    };
-    transaction.commit().await?;
-    if let Some(started) = started {
-        carry_on(scheduler, started.id, started.token);
+    let tasks = tasks::lock_due(&mut transaction, put_off.ids(), TASKS_A_BATCH).await?;
+    if tasks.is_empty() {
+        return Ok(0);
+    }
+    match fire(scheduler, &mut transaction, &tasks).await {
+        Ok(fires) => {
+            transaction.commit().await?;
+            fires.report(scheduler);
+        }
+        Err(error) if concerns_all(&error) => return Err(error),
+        Err(error) => {
+            tracing::debug!(error = %causes(&error), "a batch of fires failed, it is made in parts");
+            // The parts need its locks.
+            transaction.rollback().await?;
+            fire_in_parts(scheduler, tasks.iter().map(|task| task.id).collect(), put_off).await?;
+        }
+    }
+    Ok(tasks.len())
+}
+
+/// Whether any other task would fail as well: the database is away, or refuses us a right.
+fn concerns_all(error: &sqlx::Error) -> bool {
+    let fault = database::fault(error);
+    fault.is_outage() || fault == Fault::Refused(Refused::Right)
+}
+
+/// Fires tasks in ever smaller parts, until those that cannot be fired are alone: they are left alone for a while.
+async fn fire_in_parts(scheduler: &Scheduler, ids: Vec<TaskId>, put_off: &mut PutOff) -> Result<(), sqlx::Error> {
+    let mut parts = vec![ids];
+    while let Some(mut part) = parts.pop() {
+        match fire_part(scheduler, &part).await {
+            Ok(fires) => fires.report(scheduler),
+            Err(error) if concerns_all(&error) => return Err(error),
+            Err(_) if part.len() > 1 => {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+            }
+            Err(error) => {
+                for id in part {
+                    let span = tracing::info_span!("fire", task_id = %id);
+                    telemetry::set_failed(&span, causes(&error).to_string());
+                    span.in_scope(|| {
+                        tracing::error!(
+                            task_id = %id, error = %causes(&error),
+                            "task {id} cannot be fired; it is tried again in {} s", PUT_OFF.as_secs()
+                        );
+                    });
+                    put_off.put_off(id);
+                }
+            }
+        }
     }
     Ok(())
 }
 
-async fn fire_locked(
-    scheduler: &Scheduler,
-    connection: &mut MySqlConnection,
-    task: &Task,
-) -> Result<Option<Started>, sqlx::Error> {
+/// Fires those tasks that nobody has locked meanwhile.
+async fn fire_part(scheduler: &Scheduler, ids: &[TaskId]) -> Result<Fires, sqlx::Error> {
+    let mut transaction = scheduler.pool.begin().await?;
+    let tasks = tasks::lock_enabled(&mut transaction, ids).await?;
+    if tasks.is_empty() {
+        return Ok(Fires::default());
+    }
+    let fired = fire(scheduler, &mut transaction, &tasks).await;
+    match &fired {
+        Ok(_) => transaction.commit().await?,
+        // Smaller parts need its locks.
+        Err(_) => transaction.rollback().await?,
+    }
+    fired
+}
+
+/// What a transaction of fires has made.
+#[derive(Default)]
+struct Fires {
+    made: Vec<Made>,
+    missed: Vec<(TaskId, usize)>,
+    passed_over: Vec<(TaskId, usize)>,
+}
+
+/// A fire that was not left out.
+struct Made {
+    task: TaskId,
+    /// `None`: the execution stood already.
+    execution: Option<ExecutionId>,
+    status: ExecutionStatus,
+    scheduled_for: DateTime<Utc>,
+    lateness: Duration,
+    span: Span,
+}
+
+impl Fires {
+    /// Counts and tells them, once they are committed, and has somebody go on with the runs.
+    fn report(self, scheduler: &Scheduler) {
+        let metrics = Metrics::global();
+        for (task, count) in self.missed {
+            metrics.fires(FireOutcome::Missed, count as u64);
+            tracing::warn!(task_id = %task, missed = count, "task {task} missed {count} fires");
+        }
+        for (task, count) in self.passed_over {
+            metrics.fires(FireOutcome::Skipped, count as u64);
+            tracing::warn!(task_id = %task, skipped = count, "{count} fires of task {task} gave way to a newer one");
+        }
+        for made in &self.made {
+            made.report(&metrics);
+        }
+        if self.made.iter().any(|made| made.status == ExecutionStatus::Running) {
+            scheduler.calls.publish_bulk.notify_one();
+        }
+    }
+}
+
+impl Made {
+    fn report(&self, metrics: &Metrics) {
+        let Self { task, execution: Some(id), status, scheduled_for, .. } = self else { return };
+        let outcome = match status {
+            ExecutionStatus::Skipped => FireOutcome::Skipped,
+            ExecutionStatus::Waiting => FireOutcome::Waiting,
+            _ => FireOutcome::Started,
+        };
+        metrics.fires(outcome, 1);
+        self.span.in_scope(|| {
+            if *status == ExecutionStatus::Skipped {
+                tracing::info!(task_id = %task, execution_id = %id, "a fire of task {task} is skipped: the last run is going");
+                return;
+            }
+            metrics.fire_lateness(self.lateness);
+            tracing::info!(
+                task_id = %task, execution_id = %id, scheduled_for = %scheduled_for, status = %status,
+                "task {task} fires: execution {id} is {status}"
+            );
+        });
+    }
+}
+
+/// A row of the execution log in the making.
+struct Row<'a> {
+    task: &'a Task,
+    scheduled_for: DateTime<Utc>,
+    status: ExecutionStatus,
+    reason: Option<String>,
+    scope: Scope,
+    trace_context: Option<String>,
+    /// Of a fire that was not left out.
+    span: Option<Span>,
+}
+
+/// Fires locked tasks. They need not be due any more.
+async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[Task]) -> Result<Fires, sqlx::Error> {
     let now = database::now(connection).await?;
+    let began = Instant::now();
+    let oldest = tasks.iter().filter_map(|task| task.next_execution_time).min().unwrap_or(now);
+    let at_work = AtWork::of(scheduler_shifts::since(connection, oldest).await?);
+    let unended = executions::unended(connection, tasks.iter().map(|task| task.id)).await?;
+    let (mut rows, mut moved, mut fires) = (Vec::new(), Vec::with_capacity(tasks.len()), Fires::default());
+    for task in tasks {
+        let beside = unended.get(&task.id).copied().unwrap_or_default();
+        let next = plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires);
+        moved.push(Fired { id: task.id, next, execution: None });
+    }
+    let ids = insert(connection, &rows).await?;
+    for (row, id) in rows.iter().zip(ids) {
+        let Some(span) = &row.span else { continue };
+        if row.status != ExecutionStatus::Skipped
+            && let Some(task) = moved.iter_mut().find(|task| task.id == row.task.id)
+        {
+            task.execution = id;
+        }
+        fires.made.push(Made {
+            task: row.task.id,
+            execution: id,
+            status: row.status,
+            scheduled_for: row.scheduled_for,
+            lateness: (now - row.scheduled_for).to_std().unwrap_or_default() + began.elapsed(),
+            span: span.clone(),
+        });
+    }
+    tasks::set_fired(connection, &moved).await?;
+    Ok(fires)
+}
+
+/// Adds the rows of a task's due fires to `rows`; returns its next fire.
+fn plan_rows<'a>(
+    scheduler: &Scheduler,
+    task: &'a Task,
+    now: DateTime<Utc>,
+    at_work: &AtWork,
+    beside: Unended,
+    rows: &mut Vec<Row<'a>>,
+    fires: &mut Fires,
+) -> Option<DateTime<Utc>> {
     let schedule = match scheduler.defaults.schedule(&task.cron_expression, &task.time_zone) {
         Ok(schedule) => schedule,
         Err(error) => {
             // Only rows that the API did not write: an expression of the old program that does not parse.
             tracing::error!(task_id = %task.id, error = %causes(&error), "task {} is disabled: its schedule cannot be read", task.id);
-            tasks::set_next(connection, task.id, None).await?;
-            return Ok(None);
+            return None;
         }
     };
     let anchor = task.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
     let Some(due) = task.next_execution_time else {
-        tasks::set_next(connection, task.id, schedule.next_after(now, anchor)).await?;
-        return Ok(None);
+        return schedule.next_after(now, anchor);
     };
-    let FirePlan { missed, run, next } = plan(&schedule, anchor, due, now, catch_up(task));
-    record_missed(scheduler, connection, task, &schedule, &missed).await?;
-    let started = match run {
-        Some(scheduled_for) => start(scheduler, connection, task, &schedule, scheduled_for, now).await?,
-        None => None,
+    let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up(task), at_work);
+    let row = |scheduled_for, status, reason, span: Option<Span>| Row {
+        task,
+        scheduled_for,
+        status,
+        reason,
+        scope: scope(scheduler, task, &schedule, scheduled_for),
+        trace_context: span
+            .as_ref()
+            .and_then(|span| span.in_scope(telemetry::current_trace_headers).remove("traceparent")),
+        span,
     };
-    tasks::set_next(connection, task.id, next).await?;
-    Ok(started)
+    let skipped = |(scheduled_for, reason)| row(scheduled_for, ExecutionStatus::Skipped, Some(reason), None);
+    rows.extend(reasons_of_missed(&missed, &task.catch_up_window).into_iter().map(skipped));
+    rows.extend(reasons_of_passed_over(&passed_over).into_iter().map(skipped));
+    if missed.len() > 0 {
+        fires.missed.push((task.id, missed.len()));
+    }
+    if passed_over.len() > 0 {
+        fires.passed_over.push((task.id, passed_over.len()));
+    }
+    if let Some(scheduled_for) = run {
+        let (status, reason) = status_beside(task.overlap_policy, beside);
+        let span = tracing::info_span!("fire", task_id = %task.id);
+        rows.push(row(scheduled_for, status, reason.map(str::to_owned), Some(span)));
+    }
+    next
 }
 
 /// How late a missed fire may still run. Rows that the API did not write may hold anything: the default then.
@@ -155,137 +364,97 @@ fn catch_up(task: &Task) -> TimeDelta {
     task.catch_up_window.parse::<CatchUpWindow>().unwrap_or_default().delta()
 }
 
-/// Makes the execution of a fire, as the task's overlap policy says.
-async fn start(
-    scheduler: &Scheduler,
-    connection: &mut MySqlConnection,
-    task: &Task,
-    schedule: &CronSchedule,
-    scheduled_for: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Result<Option<Started>, sqlx::Error> {
-    let (going, waiting) = executions::going_and_waiting(connection, task.id).await?;
-    let (status, reason, outcome) = match task.overlap_policy {
+/// What becomes of a fire beside the runs of its task that are there, and why.
+fn status_beside(
+    policy: OverlapPolicy,
+    Unended { going, waiting }: Unended,
+) -> (ExecutionStatus, Option<&'static str>) {
+    match policy {
         OverlapPolicy::Skip if going || waiting => {
-            (ExecutionStatus::Skipped, Some("the last run of this task was still going"), FireOutcome::Skipped)
+            (ExecutionStatus::Skipped, Some("the last run of this task was still going"))
         }
-        OverlapPolicy::Queue if waiting => {
-            (ExecutionStatus::Skipped, Some("a run of this task was already waiting"), FireOutcome::Skipped)
-        }
-        OverlapPolicy::Queue if going => (ExecutionStatus::Waiting, None, FireOutcome::Waiting),
-        _ => (ExecutionStatus::Running, None, FireOutcome::Started),
-    };
-    let token = LeaseToken::new();
-    let lease = (status == ExecutionStatus::Running).then_some(token);
-    let inserted = insert(scheduler, connection, task, schedule, scheduled_for, status, reason, lease).await?;
-    let Some(id) = inserted else {
-        return Ok(None);
-    };
-    let metrics = Metrics::global();
-    metrics.fires(outcome, 1);
-    if status == ExecutionStatus::Skipped {
-        tracing::info!(task_id = %task.id, execution_id = %id, "a fire of task {} is skipped: the last run is going", task.id);
-        return Ok(None);
+        OverlapPolicy::Queue if waiting => (ExecutionStatus::Skipped, Some("a run of this task was already waiting")),
+        OverlapPolicy::Queue if going => (ExecutionStatus::Waiting, None),
+        _ => (ExecutionStatus::Running, None),
     }
-    tasks::set_last_execution(connection, task.id, id).await?;
-    metrics.fire_lateness((now - scheduled_for).to_std().unwrap_or_default());
-    tracing::info!(
-        task_id = %task.id, execution_id = %id, scheduled_for = %scheduled_for, status = %status,
-        "task {} fires: execution {id} is {status}", task.id
-    );
-    Ok(lease.map(|token| Started { id, token }))
 }
 
-async fn record_missed(
-    scheduler: &Scheduler,
-    connection: &mut MySqlConnection,
-    task: &Task,
-    schedule: &CronSchedule,
-    missed: &Missed,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<(DateTime<Utc>, String)> = match missed {
-        Missed::Each(fires) => fires
-            .iter()
-            .map(|fire| (*fire, format!("missed: no scheduler ran it within {}", task.catch_up_window)))
-            .collect(),
-        Missed::Many { first, last, count, or_more } => {
-            let at_least = if *or_more { "at least " } else { "" };
-            vec![(*last, format!("missed: {at_least}{count} fires from {first} to {last}, when no scheduler ran"))]
+fn reasons_of_missed(missed: &Unrun, catch_up_window: &str) -> Vec<(DateTime<Utc>, String)> {
+    match missed.recorded() {
+        Recorded::Each(fires) => {
+            let reason = format!("missed: no scheduler ran it within {catch_up_window}");
+            fires.iter().map(|fire| (*fire, reason.clone())).collect()
         }
-    };
-    for (fire, reason) in rows {
-        insert(scheduler, connection, task, schedule, fire, ExecutionStatus::Skipped, Some(&reason), None).await?;
+        Recorded::Together { first, last, count, or_more } => {
+            let at_least = if or_more { "at least " } else { "" };
+            vec![(last, format!("missed: {at_least}{count} fires from {first} to {last}, when no scheduler ran"))]
+        }
     }
-    if missed.len() > 0 {
-        Metrics::global().fires(FireOutcome::Missed, missed.len() as u64);
-        tracing::warn!(task_id = %task.id, missed = missed.len(), "task {} missed {} fires", task.id, missed.len());
-    }
-    Ok(())
 }
 
-/// Inserts the execution of a fire; `None`: it stands already.
-#[allow(clippy::too_many_arguments, reason = "the parts of one row")]
-async fn insert(
-    scheduler: &Scheduler,
-    connection: &mut MySqlConnection,
-    task: &Task,
-    schedule: &CronSchedule,
-    scheduled_for: DateTime<Utc>,
-    status: ExecutionStatus,
-    reason: Option<&str>,
-    lease: Option<LeaseToken>,
-) -> Result<Option<ExecutionId>, sqlx::Error> {
+fn reasons_of_passed_over(passed_over: &Unrun) -> Vec<(DateTime<Utc>, String)> {
+    match passed_over.recorded() {
+        Recorded::Each(fires) => {
+            let reason = "a newer fire of this task had come due before the schedulers came to this one";
+            fires.iter().map(|fire| (*fire, reason.to_owned())).collect()
+        }
+        Recorded::Together { first, last, count, or_more } => {
+            let at_least = if or_more { "at least " } else { "" };
+            let reason = format!(
+                "{at_least}{count} fires from {first} to {last}: a newer fire of this task had come due before the \
+                 schedulers came to them"
+            );
+            vec![(last, reason)]
+        }
+    }
+}
+
+fn scope(scheduler: &Scheduler, task: &Task, schedule: &CronSchedule, scheduled_for: DateTime<Utc>) -> Scope {
     let source = scheduler.defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
     let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
-    let scope = Scope {
+    Scope {
         window: Window::ending_at(scheduled_for, &range),
         query_time_range: range.to_string(),
         mon_date: scheduled_for.with_timezone(&schedule.time_zone()).date_naive(),
         es_endpoint: source.es_endpoint,
         es_index_pattern: source.es_index_pattern,
         mapping: source.mapping,
-    };
-    let headers = telemetry::current_trace_headers();
-    let new = NewExecution {
-        task_id: task.id,
-        task_name: &task.task_name,
-        trigger: Trigger::Schedule,
-        scheduled_for: Some(scheduled_for),
-        status,
-        scope: &scope,
-        queue: JobQueue::Bulk,
-        created_by: CREATED_BY,
-        error_message: reason,
-        lease,
-        trace_context: headers.get("traceparent").map(String::as_str),
-    };
-    match executions::insert(connection, &new).await {
-        Ok(id) => Ok(Some(id)),
-        Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
-/// Prepares and publishes a run in the background.
-pub(crate) fn carry_on(scheduler: &Arc<Scheduler>, id: ExecutionId, token: LeaseToken) {
-    let owner = Arc::clone(scheduler);
-    scheduler.shutdown.spawn("carry on", async move {
-        let work = async {
-            let _permit = owner.publishing.acquire().await;
-            let outcome = owner.outbox.carry_on(id, token).await;
-            report(id, &outcome);
-        };
-        // Whatever it hangs in when the grace period is over, another scheduler goes on with it.
-        tokio::select! {
-            () = work => {}
-            () = owner.shutdown.ending(Duration::ZERO) => {}
+/// Inserts the rows: together if they are of several tasks, so that one that stands already fails them all; else each by
+/// itself, and `None` for one that stands already.
+async fn insert(connection: &mut MySqlConnection, rows: &[Row<'_>]) -> Result<Vec<Option<ExecutionId>>, sqlx::Error> {
+    let new: Vec<NewExecution<'_>> = rows
+        .iter()
+        .map(|row| NewExecution {
+            task_id: row.task.id,
+            task_name: &row.task.task_name,
+            trigger: Trigger::Schedule,
+            scheduled_for: Some(row.scheduled_for),
+            status: row.status,
+            scope: &row.scope,
+            queue: JobQueue::Bulk,
+            created_by: CREATED_BY,
+            error_message: row.reason.as_deref(),
+            lease: None,
+            trace_context: row.trace_context.as_deref(),
+        })
+        .collect();
+    let mut ids = Vec::with_capacity(rows.len());
+    let are_of_one_task = rows.windows(2).all(|pair| pair[0].task.id == pair[1].task.id);
+    if are_of_one_task {
+        for new in &new {
+            ids.push(match executions::insert(connection, new).await {
+                Ok(id) => Some(id),
+                Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => None,
+                Err(error) => return Err(error),
+            });
         }
-    });
-}
-
-/// Says how a stretch of work on a run went.
-pub(crate) fn report(id: ExecutionId, outcome: &Result<CarriedOn, OutboxError>) {
-    if let Err(error) = outcome {
-        tracing::warn!(execution_id = %id, error = %causes(error), "execution {id} waits to be published");
+    } else {
+        for chunk in new.chunks(ROWS_PER_STATEMENT) {
+            ids.extend(executions::insert_all(connection, chunk).await?.into_iter().map(Some));
+        }
     }
+    Ok(ids)
 }

@@ -21,7 +21,7 @@ use hostsync_shared::tables::tasks::{self, LastResult};
 use crate::Scheduler;
 
 /// Pause between two looks at queues and runs.
-const QUICK: Duration = Duration::from_secs(5);
+const QUICK: Duration = Duration::from_secs(10);
 
 /// Pause between two looks at the tasks.
 const SLOW: Duration = Duration::from_secs(30);

@@ -1,22 +1,26 @@
 //! The scheduler: turns cron schedules into executions, publishes their jobs, and keeps every run moving to its end.
 //!
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
-//! so a second scheduler is a spare and not a danger. `fire` makes executions, `sweep` goes on with what others left,
-//! `rollup` adds ended runs to the statistics, `prune` forgets what is old, `gauges` says how the fleet is.
+//! so a second scheduler shares the work and is no danger. `agenda` looks what there is to do, `fire` makes executions,
+//! `sweep` goes on with them and with what others left, `waits` tells what runs wait for, `rollup` adds ended runs to the
+//! statistics, `prune` forgets what is old, `gauges` says how the fleet is, `shift` that this scheduler is at work.
 
+mod agenda;
 mod fire;
 mod gauges;
 mod plan;
 mod prune;
 mod rollup;
+mod shift;
 mod sweep;
+mod waits;
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use hostsync_shared::config::Config;
 use hostsync_shared::defaults::Defaults;
-use hostsync_shared::endpoint_watch::EndpointWatch;
+use hostsync_shared::endpoint_watch::{EndpointWatch, SELDOM};
 use hostsync_shared::loops::{LIMIT, Loops};
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::{self, Need, Readiness};
@@ -27,7 +31,8 @@ use hostsync_shared::startup::{DATABASE, RABBITMQ};
 use hostsync_shared::{database, startup};
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+
+use crate::agenda::Calls;
 
 /// What every loop of the scheduler works with.
 pub(crate) struct Scheduler {
@@ -37,12 +42,11 @@ pub(crate) struct Scheduler {
     pub(crate) defaults: Defaults,
     pub(crate) loops: Loops,
     pub(crate) shutdown: Shutdown,
-    /// Held while a run that was just made is prepared and published.
-    pub(crate) publishing: Semaphore,
+    pub(crate) calls: Calls,
 }
 
-/// Runs prepared and published at once; the others wait, so that the fire loop keeps its share of the connections.
-const RUNS_AT_ONCE: usize = 4;
+/// Chunks of hosts prepared or jobs published of one run before it is the others' turn: a second or two of work.
+const CHUNKS_A_TURN: u32 = 10;
 
 /// Runs a scheduler until `shutdown` has begun and its loops have ended.
 ///
@@ -83,17 +87,19 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         startup::watch_database(pool.clone(), readiness, loops.clone(), shutdown.clone(), |_| {}),
     );
     let (turns, stopping) = (loops.begin("endpoint watch", LIMIT), shutdown.token());
-    shutdown.spawn_essential("endpoint watch", async move { endpoints.run(turns, stopping).await });
+    shutdown.spawn_essential("endpoint watch", async move { endpoints.run(SELDOM, turns, stopping).await });
 
     let scheduler = Arc::new(Scheduler {
-        outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()),
+        outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()).with_turns_of(CHUNKS_A_TURN),
         pool,
         publisher,
         defaults: Defaults::from(&config),
         loops,
         shutdown: shutdown.clone(),
-        publishing: Semaphore::new(RUNS_AT_ONCE),
+        calls: Calls::default(),
     });
+    shutdown.spawn_essential("shift", shift::run(Arc::clone(&scheduler)));
+    shutdown.spawn_essential("agenda", agenda::run(Arc::clone(&scheduler)));
     shutdown.spawn_essential("fire", fire::run(Arc::clone(&scheduler)));
     sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);
     shutdown.spawn_essential("prune", prune::run(Arc::clone(&scheduler), config.scheduler.retention));

@@ -1,35 +1,54 @@
 //! What to do with the fires of a task that have come due.
 //!
-//! Pure: of several missed fires only the newest runs, and only within the task's catch-up window; the others are
-//! recorded. Over a hundred in a row are recorded in one row.
+//! Pure. A fire that is late although schedulers were at work all the time is only late: it runs, in its order. After a
+//! break only the newest fire runs, if it is within the task's catch-up window or somebody was at work at its time; the
+//! others are recorded, over a hundred in a row in one row.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_shared::schedule::CronSchedule;
 
-/// Missed fires up to this many get a row each; more get one row together.
-const ROWS_FOR_MISSED: usize = 100;
+/// Fires that are recorded, not run, up to this many get a row each; more get one row together.
+const ROWS_A_REASON: usize = 100;
 
-/// Missed fires counted one by one; a longer gap is recorded as "at least" so many.
-const COUNTED_MISSED: usize = 100_000;
+/// Fires counted one by one; a longer gap is recorded as "at least" so many.
+const COUNTED: usize = 100_000;
+
+/// Late fires of one task that run one after the other. With more the task fires faster than the schedulers can: the newest
+/// runs and the others are recorded.
+const MOST_IN_ORDER: usize = 10;
 
 /// What to do with the due fires of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirePlan {
-    /// Fires that did not run in time.
-    pub(crate) missed: Missed,
+    /// Fires at whose time no scheduler was at work and that did not run in time.
+    pub(crate) missed: Unrun,
+    /// Fires at whose time a scheduler was at work, but a newer one runs or has come due before it came to them.
+    pub(crate) passed_over: Unrun,
     /// The fire that runs now.
     pub(crate) run: Option<DateTime<Utc>>,
-    /// The fire after now; `None`: never again.
+    /// The fire after that; `None`: never again.
     pub(crate) next: Option<DateTime<Utc>>,
 }
 
-/// Fires that did not run in time.
+/// Fires that do not run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Unrun {
+    /// The oldest of them.
+    first: Vec<DateTime<Utc>>,
+    /// The newest.
+    last: Option<DateTime<Utc>>,
+    count: usize,
+    /// Counting was given up.
+    or_more: bool,
+}
+
+/// How fires that do not run are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Missed {
+pub(crate) enum Recorded<'a> {
     /// A row each.
-    Each(Vec<DateTime<Utc>>),
+    Each(&'a [DateTime<Utc>]),
     /// One row for all of them.
-    Many {
+    Together {
         /// The oldest.
         first: DateTime<Utc>,
         /// The newest; where the row stands.
@@ -41,13 +60,57 @@ pub(crate) enum Missed {
     },
 }
 
-impl Missed {
+impl Unrun {
+    fn add(&mut self, fire: DateTime<Utc>) {
+        if self.first.len() < ROWS_A_REASON {
+            self.first.push(fire);
+        }
+        self.last = Some(fire);
+        self.count += 1;
+    }
+
     /// How many fires.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Each(fires) => fires.len(),
-            Self::Many { count, .. } => *count,
+        self.count
+    }
+
+    /// How they are recorded.
+    pub(crate) fn recorded(&self) -> Recorded<'_> {
+        match (self.first.first(), self.last) {
+            (Some(first), Some(last)) if self.count > self.first.len() => {
+                Recorded::Together { first: *first, last, count: self.count, or_more: self.or_more }
+            }
+            _ => Recorded::Each(&self.first),
         }
+    }
+}
+
+/// When schedulers were at work: spans without a break, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AtWork(Vec<(DateTime<Utc>, DateTime<Utc>)>);
+
+impl AtWork {
+    /// From the shifts of all schedulers, in order of their begin.
+    pub(crate) fn of(shifts: impl IntoIterator<Item = (DateTime<Utc>, DateTime<Utc>)>) -> Self {
+        let mut spans: Vec<(DateTime<Utc>, DateTime<Utc>)> = Vec::new();
+        for (from, to) in shifts {
+            match spans.last_mut() {
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                _ => spans.push((from, to)),
+            }
+        }
+        Self(spans)
+    }
+
+    /// Whether anybody was at work then.
+    fn at(&self, time: DateTime<Utc>) -> bool {
+        self.all_the_time(time, time)
+    }
+
+    /// Whether somebody was at work all the time from `from` to `to`.
+    fn all_the_time(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
+        let after = self.0.partition_point(|(begin, _)| *begin <= from);
+        after.checked_sub(1).is_some_and(|at| to <= self.0[at].1)
     }
 }
 
@@ -58,41 +121,62 @@ pub(crate) fn plan(
     due: DateTime<Utc>,
     now: DateTime<Utc>,
     catch_up: TimeDelta,
+    at_work: &AtWork,
 ) -> FirePlan {
-    let next = schedule.next_after(now, anchor);
+    let (missed, passed_over) = (Unrun::default(), Unrun::default());
     if due > now {
-        return FirePlan { missed: Missed::Each(Vec::new()), run: None, next: Some(due) };
+        return FirePlan { missed, passed_over, run: None, next: Some(due) };
     }
-    let run = newest_within(schedule, anchor, due, now, catch_up);
-    let mut missed = std::iter::once(due)
-        .chain(schedule.fires_after(due, anchor))
-        .take_while(|fire| *fire <= now && Some(*fire) != run)
-        .take(COUNTED_MISSED + 1);
-    let mut rows: Vec<DateTime<Utc>> = missed.by_ref().take(ROWS_FOR_MISSED + 1).collect();
-    if rows.len() <= ROWS_FOR_MISSED {
-        return FirePlan { missed: Missed::Each(rows), run, next };
+    let fires = || std::iter::once(due).chain(schedule.fires_after(due, anchor)).take_while(|fire| *fire <= now);
+    if at_work.all_the_time(due, now) && fires().take(MOST_IN_ORDER + 1).count() <= MOST_IN_ORDER {
+        return FirePlan { missed, passed_over, run: Some(due), next: schedule.next_after(due, anchor) };
     }
-    let first = rows[0];
-    let mut count = rows.len();
-    let mut last = rows.pop().unwrap_or(first);
-    for fire in missed {
-        count += 1;
-        last = fire;
-    }
-    let or_more = count > COUNTED_MISSED;
-    FirePlan { missed: Missed::Many { first, last, count: count.min(COUNTED_MISSED), or_more }, run, next }
+    after_a_break(schedule, anchor, fires, now, catch_up, at_work)
 }
 
-/// The newest fire in `[due, now]` that is no older than the catch-up window.
-fn newest_within(
+fn after_a_break<F: Iterator<Item = DateTime<Utc>>>(
     schedule: &CronSchedule,
     anchor: DateTime<Utc>,
-    due: DateTime<Utc>,
+    fires: impl Fn() -> F,
+    now: DateTime<Utc>,
+    catch_up: TimeDelta,
+    at_work: &AtWork,
+) -> FirePlan {
+    let in_time = newest_in_time(schedule, anchor, fires().next(), now, catch_up);
+    let (mut missed, mut passed_over) = (Unrun::default(), Unrun::default());
+    let mut before: Option<DateTime<Utc>> = None;
+    let mut record = |fire| if at_work.at(fire) { passed_over.add(fire) } else { missed.add(fire) };
+    let mut counted = 0;
+    for fire in fires().take_while(|fire| Some(*fire) != in_time).take(COUNTED + 1) {
+        if let Some(older) = before.replace(fire) {
+            record(older);
+        }
+        counted += 1;
+    }
+    let or_more = counted > COUNTED;
+    // The newest of all, where none is in time.
+    let run = in_time.or(before.filter(|fire| !or_more && at_work.at(*fire)));
+    if let Some(fire) = before.filter(|fire| run != Some(*fire) && !or_more) {
+        record(fire);
+    }
+    missed.or_more = or_more;
+    passed_over.or_more = or_more;
+    FirePlan { missed, passed_over, run, next: schedule.next_after(now, anchor) }
+}
+
+/// The newest fire from `due` to `now` that is no older than the catch-up window.
+fn newest_in_time(
+    schedule: &CronSchedule,
+    anchor: DateTime<Utc>,
+    due: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
     catch_up: TimeDelta,
 ) -> Option<DateTime<Utc>> {
     let oldest = now - catch_up;
-    let start = if due >= oldest { due } else { schedule.next_after(oldest - TimeDelta::milliseconds(1), anchor)? };
+    let start = match due? {
+        due if due >= oldest => due,
+        _ => schedule.next_after(oldest - TimeDelta::milliseconds(1), anchor)?,
+    };
     std::iter::once(start).chain(schedule.fires_after(start, anchor)).take_while(|fire| *fire <= now).last()
 }
 
@@ -103,59 +187,102 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> DateTime<Utc> {
-        text.parse().expect("a time")
+        format!("2026-03-{text}Z").parse().expect("a time")
     }
 
-    fn planned(expression: &str, due: &str, now: &str, catch_up_s: i64) -> FirePlan {
+    /// `shifts` are pairs of times on that day.
+    fn planned(expression: &str, due: &str, now: &str, catch_up_s: i64, shifts: &[(&str, &str)]) -> FirePlan {
         let schedule = CronSchedule::parse(expression, Tz::UTC).expect("an expression");
-        plan(&schedule, at("2026-01-01T00:00:00Z"), at(due), at(now), TimeDelta::seconds(catch_up_s))
+        let at_work = AtWork::of(shifts.iter().map(|(from, to)| (at(from), at(to))));
+        plan(&schedule, at("01T00:00:00"), at(due), at(now), TimeDelta::seconds(catch_up_s), &at_work)
+    }
+
+    fn each(unrun: &Unrun) -> Vec<DateTime<Utc>> {
+        match unrun.recorded() {
+            Recorded::Each(fires) => fires.to_vec(),
+            Recorded::Together { .. } => panic!("{unrun:?}"),
+        }
+    }
+
+    fn nothing(plan: &FirePlan) -> bool {
+        plan.missed.len() == 0 && plan.passed_over.len() == 0
     }
 
     #[test]
     fn a_fire_that_is_due_runs() {
-        let plan = planned("0 * * * * *", "2026-03-01T10:05:00Z", "2026-03-01T10:05:00.120Z", 60);
-        assert_eq!(plan.run, Some(at("2026-03-01T10:05:00Z")));
-        assert_eq!(plan.missed, Missed::Each(Vec::new()));
-        assert_eq!(plan.next, Some(at("2026-03-01T10:06:00Z")));
+        let plan = planned("0 * * * * *", "01T10:05:00", "01T10:05:00.120", 60, &[]);
+        assert_eq!(plan.run, Some(at("01T10:05:00")));
+        assert!(nothing(&plan), "{plan:?}");
+        assert_eq!(plan.next, Some(at("01T10:06:00")));
     }
 
     #[test]
     fn of_several_missed_fires_only_the_newest_runs() {
-        let plan = planned("0 * * * * *", "2026-03-01T10:05:00Z", "2026-03-01T10:08:30Z", 60);
-        assert_eq!(plan.run, Some(at("2026-03-01T10:08:00Z")));
-        assert_eq!(
-            plan.missed,
-            Missed::Each(vec![at("2026-03-01T10:05:00Z"), at("2026-03-01T10:06:00Z"), at("2026-03-01T10:07:00Z")])
-        );
+        let plan = planned("0 * * * * *", "01T10:05:00", "01T10:08:30", 60, &[]);
+        assert_eq!(plan.run, Some(at("01T10:08:00")));
+        assert_eq!(each(&plan.missed), [at("01T10:05:00"), at("01T10:06:00"), at("01T10:07:00")]);
+        assert_eq!(plan.passed_over.len(), 0);
     }
 
     #[test]
     fn a_fire_beyond_the_catch_up_window_does_not_run() {
-        let plan = planned("0 0 2 * * *", "2026-03-01T02:00:00Z", "2026-03-01T09:00:00Z", 60);
-        assert_eq!(plan.run, None);
-        assert_eq!(plan.missed.len(), 1);
-        assert_eq!(plan.next, Some(at("2026-03-02T02:00:00Z")));
+        let plan = planned("0 0 2 * * *", "01T02:00:00", "01T09:00:00", 60, &[]);
+        assert_eq!((plan.run, plan.missed.len()), (None, 1));
+        assert_eq!(plan.next, Some(at("02T02:00:00")));
+    }
+
+    #[test]
+    fn a_fire_is_never_missed_because_the_schedulers_are_slow() {
+        // Beyond any catch-up window, even one of nothing.
+        for catch_up_s in [0, 60] {
+            let plan =
+                planned("0 0 2 * * *", "01T02:00:00", "01T02:05:00", catch_up_s, &[("01T01:00:00", "01T02:05:00")]);
+            assert_eq!(plan.run, Some(at("01T02:00:00")));
+            assert!(nothing(&plan), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn schedulers_that_relieve_one_another_are_one_span_and_late_fires_run_in_order() {
+        let shifts = [("01T10:00:00", "01T10:06:10"), ("01T10:06:00", "01T10:08:30")];
+        let plan = planned("0 * * * * *", "01T10:05:00", "01T10:08:30", 0, &shifts);
+        assert_eq!((plan.run, plan.next), (Some(at("01T10:05:00")), Some(at("01T10:06:00"))));
+        assert!(nothing(&plan), "{plan:?}");
+    }
+
+    #[test]
+    fn a_fire_at_whose_time_a_scheduler_was_at_work_runs_after_a_break_unless_a_newer_one_does() {
+        let crashed = [("01T01:00:00", "01T02:00:07"), ("01T09:00:00", "01T09:30:00")];
+        let plan = planned("0 0 2 * * *", "01T02:00:00", "01T09:30:00", 60, &crashed);
+        assert_eq!(plan.run, Some(at("01T02:00:00")));
+        assert!(nothing(&plan), "{plan:?}");
+        let plan = planned("0 0 * * * *", "01T02:00:00", "01T09:00:30", 60, &crashed);
+        assert_eq!(plan.run, Some(at("01T09:00:00")));
+        assert_eq!(each(&plan.passed_over), [at("01T02:00:00")]);
+        assert_eq!(plan.missed.len(), 6);
+    }
+
+    #[test]
+    fn a_task_that_fires_faster_than_the_schedulers_can_runs_its_newest_fire() {
+        let plan = planned("* * * * * *", "01T10:00:00", "01T10:00:30", 60, &[("01T09:00:00", "01T10:00:30")]);
+        assert_eq!((plan.run, plan.next), (Some(at("01T10:00:30")), Some(at("01T10:00:31"))));
+        assert_eq!((plan.missed.len(), plan.passed_over.len()), (0, 30));
     }
 
     #[test]
     fn many_missed_fires_are_one_row_with_first_last_and_count() {
-        let plan = planned("* * * * * *", "2026-03-01T00:00:00Z", "2026-03-01T01:00:00Z", 0);
-        assert_eq!(plan.run, Some(at("2026-03-01T01:00:00Z")));
-        assert_eq!(
-            plan.missed,
-            Missed::Many {
-                first: at("2026-03-01T00:00:00Z"),
-                last: at("2026-03-01T00:59:59Z"),
-                count: 3_600,
-                or_more: false
-            }
-        );
+        let plan = planned("* * * * * *", "01T00:00:00", "01T01:00:00", 0, &[]);
+        assert_eq!(plan.run, Some(at("01T01:00:00")));
+        let together =
+            Recorded::Together { first: at("01T00:00:00"), last: at("01T00:59:59"), count: 3_600, or_more: false };
+        assert_eq!(plan.missed.recorded(), together);
     }
 
     #[test]
     fn a_gap_of_weeks_does_not_count_for_ever() {
-        let plan = planned("* * * * * *", "2026-03-01T00:00:00Z", "2026-03-08T00:00:00Z", 60);
-        assert!(matches!(plan.missed, Missed::Many { or_more: true, count: COUNTED_MISSED, .. }));
-        assert_eq!(plan.run, Some(at("2026-03-08T00:00:00Z")));
+        let plan = planned("* * * * * *", "01T00:00:00", "08T00:00:00", 60, &[]);
+        let recorded = plan.missed.recorded();
+        assert!(matches!(recorded, Recorded::Together { or_more: true, count: COUNTED, .. }), "{recorded:?}");
+        assert_eq!(plan.run, Some(at("08T00:00:00")));
     }
 }

@@ -9,7 +9,9 @@ use hostsync_shared::causes::causes;
 use hostsync_shared::database;
 use hostsync_shared::execution::ExecutionId;
 use hostsync_shared::loops::LIMIT_OF_SWEEPS;
-use hostsync_shared::tables::{attempts, details, executions, idempotency_keys, newest_window, searches, statistics};
+use hostsync_shared::tables::{
+    attempts, details, executions, idempotency_keys, newest_window, scheduler_shifts, searches, statistics,
+};
 use sqlx::MySqlConnection;
 
 use crate::Scheduler;
@@ -33,6 +35,9 @@ const RUNS: u32 = 100;
 /// so what stands beside it must be known for as long; and one that is made for a day may end later by the longest
 /// `catch_up_window` (7 days) and `scheduler.execution_deadline` (30 days).
 const NEWEST_WINDOW_MARGIN_DAYS: i64 = 40;
+
+/// How long it is known when schedulers were at work. A fire that is late by more counts as missed.
+const SHIFTS_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// Prunes until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
@@ -77,6 +82,8 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
     }
     let now = database::now(&mut connection).await?;
     while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?).await {}
+    let before = now - SHIFTS_KEPT;
+    while goes_on(scheduler, scheduler_shifts::prune(&mut connection, before, BATCH_ROWS).await?).await {}
     if let Some(before) = now.checked_sub_signed(retention) {
         while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?).await {}
         let day = (before - TimeDelta::days(NEWEST_WINDOW_MARGIN_DAYS)).date_naive();

@@ -1,35 +1,48 @@
 //! Goes on with what others left: unpublished runs, due retries, closing, overdue, stalled and waiting runs.
 //!
-//! Each sweep is a loop of its own, so that a slow one does not hold up the others. Every scheduler runs all of them;
-//! leases, row locks and `SKIP LOCKED` keep them out of each other's way.
+//! Each sweep is a loop of its own, so that a slow one does not hold up the others, and within one no run holds up those
+//! behind it: a run is done in turns, several at once, and one whose row somebody holds is left for a later round. Most are
+//! called when the agenda has something for them. Every scheduler runs all of them; leases, row locks and `SKIP LOCKED` keep
+//! them out of each other's way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::stream::{self, TryStreamExt as _};
 use hostsync_shared::causes::causes;
-use hostsync_shared::closing::{close_execution, close_pending};
-use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus, TaskId};
+use hostsync_shared::closing::{close_pending, close_unless_busy};
+use hostsync_shared::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, TaskId};
 use hostsync_shared::loops::LIMIT_OF_SWEEPS;
-use hostsync_shared::outbox::OutboxError;
-use hostsync_shared::tables::executions::{self, LeaseToken, Stalled};
+use hostsync_shared::outbox::{CarriedOn, OutboxError};
+use hostsync_shared::tables::executions::{self, Closing, Due, LeaseToken, Stalled};
 use hostsync_shared::tables::{endpoint_state, tasks};
+use tokio::sync::Notify;
 
 use crate::Scheduler;
-use crate::fire::{carry_on, report};
+use crate::agenda::Calls;
 use crate::rollup::roll_up_ended;
-
-/// Pause between two rounds of a sweep that keeps runs moving.
-const QUICK: Duration = Duration::from_secs(1);
+use crate::waits;
 
 /// Pause between two rounds of a sweep that looks for trouble.
-const SLOW: Duration = Duration::from_secs(5);
+const SLOW: Duration = Duration::from_secs(10);
 
 /// Longest round of a sweep; what it hangs in is given up, all of it can be done again.
 const LONGEST_ROUND: Duration = Duration::from_mins(10);
 
 /// Runs looked at in one statement.
 const RUNS: u32 = 200;
+
+/// Runs of one queue in a round of publishing: what has come meanwhile waits for so many turns at most, shared by those that
+/// are published at once.
+const RUNS_A_ROUND: u32 = 32;
+
+/// Runs that a sweep works on at once; all sweeps together leave connections to the fires.
+const RUNS_AT_ONCE: usize = 3;
+
+/// Transactions in which one closing run is closed before it is the others' turn.
+const CLOSINGS_A_TURN: u32 = 20;
 
 /// Silence after which a run is published anew, if nothing waits in its queue.
 const STALLED_AFTER: TimeDelta = TimeDelta::seconds(60);
@@ -43,15 +56,40 @@ const LONGEST_REPAIR_PAUSE: TimeDelta = TimeDelta::hours(1);
 /// Starts every sweep.
 pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>, deadline: Duration) {
     let deadline = TimeDelta::from_std(deadline).unwrap_or(TimeDelta::MAX);
-    every(scheduler, "publish sweep", QUICK, publish_unpublished);
-    every(scheduler, "retry sweep", QUICK, publish_due);
-    every(scheduler, "closing sweep", QUICK, close_closing);
-    every(scheduler, "waiting sweep", QUICK, start_waiting);
-    every(scheduler, "statistics sweep", QUICK, roll_up_ended);
+    when_called(scheduler, "publish sweep", |calls| &calls.publish_bulk, |it| publish(it, JobQueue::Bulk));
+    when_called(scheduler, "manual sweep", |calls| &calls.publish_manual, |it| publish(it, JobQueue::Manual));
+    when_called(scheduler, "retry sweep", |calls| &calls.retry, publish_due);
+    when_called(scheduler, "closing sweep", |calls| &calls.close, close_closing);
+    when_called(scheduler, "waiting sweep", |calls| &calls.start, start_waiting);
+    when_called(scheduler, "statistics sweep", |calls| &calls.roll_up, roll_up_ended);
     every(scheduler, "repair sweep", SLOW, repair_stalled);
     every(scheduler, "deadline sweep", SLOW, move |scheduler| close_overdue(scheduler, deadline));
+    every(scheduler, "waits sweep", waits::EVERY, waits::tell);
 }
 
+/// Runs a sweep each time that it is called.
+fn when_called<F>(
+    scheduler: &Arc<Scheduler>,
+    name: &'static str,
+    call: fn(&Calls) -> &Notify,
+    sweep: impl Fn(Arc<Scheduler>) -> F + Send + 'static,
+) where
+    F: Future<Output = Result<(), OutboxError>> + Send + 'static,
+{
+    let owner = Arc::clone(scheduler);
+    let turns = scheduler.loops.begin(name, LIMIT_OF_SWEEPS);
+    scheduler.shutdown.spawn_essential(name, async move {
+        loop {
+            tokio::select! {
+                () = turns.waiting_for(call(&owner.calls).notified()) => {}
+                () = owner.shutdown.stopping() => return,
+            }
+            round(&owner, name, sweep(Arc::clone(&owner))).await;
+        }
+    });
+}
+
+/// Runs a sweep again and again.
 fn every<F>(
     scheduler: &Arc<Scheduler>,
     name: &'static str,
@@ -65,24 +103,26 @@ fn every<F>(
     scheduler.shutdown.spawn_essential(name, async move {
         while !owner.shutdown.is_stopping() {
             turns.turned();
-            let bound = async {
-                tokio::select! {
-                    () = tokio::time::sleep(LONGEST_ROUND) => {}
-                    () = owner.shutdown.ending(Duration::ZERO) => {}
-                }
-            };
-            tokio::select! {
-                swept = sweep(Arc::clone(&owner)) => if let Err(error) = swept {
-                    tracing::warn!(sweep = name, error = %causes(&error), "the {name} goes on later");
-                },
-                () = bound => tracing::warn!(sweep = name, "the {name} took too long and starts anew"),
-            }
+            round(&owner, name, sweep(Arc::clone(&owner))).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = owner.shutdown.stopping() => {}
             }
         }
     });
+}
+
+/// One bounded round of a sweep.
+async fn round(scheduler: &Scheduler, name: &'static str, sweep: impl Future<Output = Result<(), OutboxError>>) {
+    tokio::select! {
+        swept = sweep => if let Err(error) = swept {
+            tracing::warn!(sweep = name, error = %causes(&error), "the {name} goes on later");
+        },
+        () = tokio::time::sleep(LONGEST_ROUND) => {
+            tracing::warn!(sweep = name, "the {name} took too long and starts anew");
+        }
+        () = scheduler.shutdown.ending(Duration::ZERO) => {}
+    }
 }
 
 async fn closed_endpoints(scheduler: &Scheduler) -> Result<Vec<String>, sqlx::Error> {
@@ -99,20 +139,29 @@ pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), O
     Ok(())
 }
 
-/// Prepares and publishes runs that nobody holds.
-async fn publish_unpublished(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
+/// Prepares and publishes runs of a queue that nobody holds, a turn each.
+async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), OutboxError> {
     let closed = closed_endpoints(&scheduler).await?;
     let ids = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::unpublished(&mut connection, &closed, RUNS).await?
+        executions::unpublished(&mut connection, queue, &closed, RUNS_A_ROUND).await?
     };
-    for id in ids {
-        if scheduler.shutdown.is_stopping() {
-            break;
-        }
-        if let Err(error) = scheduler.outbox.claim_and_carry_on(id).await {
-            only_this_run(id, error)?;
-        }
+    let there_is_more = AtomicBool::new(ids.len() == RUNS_A_ROUND as usize);
+    stream::iter(ids.into_iter().map(Ok::<_, OutboxError>))
+        .try_for_each_concurrent(RUNS_AT_ONCE, async |id| {
+            if scheduler.shutdown.is_stopping() {
+                return Ok(());
+            }
+            match scheduler.outbox.claim_and_carry_on(id).await {
+                Ok(CarriedOn::TurnOver) => there_is_more.store(true, Ordering::Relaxed),
+                Ok(_) => {}
+                Err(error) => waits::tell_why_unpublished(&scheduler, id, error).await?,
+            }
+            Ok(())
+        })
+        .await?;
+    if there_is_more.into_inner() {
+        scheduler.calls.of_queue(queue).notify_one();
     }
     Ok(())
 }
@@ -124,23 +173,26 @@ async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let runs = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::running(&mut connection, &closed, after, RUNS).await?
+            executions::with_due_clocks(&mut connection, &closed, after, RUNS).await?
         };
         let Some(last) = runs.last() else { return Ok(()) };
         after = last.id;
-        for run in &runs {
-            if scheduler.shutdown.is_stopping() {
-                return Ok(());
-            }
-            match scheduler.outbox.publish_due(run).await {
-                Ok(0) => {}
-                Ok(jobs) => {
-                    tracing::info!(execution_id = %run.id, jobs, "{jobs} retries of execution {} published", run.id);
-                }
-                Err(error) => only_this_run(run.id, error)?,
-            }
-        }
+        stream::iter(runs.into_iter().map(Ok))
+            .try_for_each_concurrent(RUNS_AT_ONCE, async |run| publish_due_of(&scheduler, &run).await)
+            .await?;
     }
+}
+
+async fn publish_due_of(scheduler: &Scheduler, run: &Due) -> Result<(), OutboxError> {
+    if scheduler.shutdown.is_stopping() {
+        return Ok(());
+    }
+    match scheduler.outbox.publish_due(run).await {
+        Ok(0) => {}
+        Ok(jobs) => tracing::info!(execution_id = %run.id, jobs, "{jobs} retries of execution {} published", run.id),
+        Err(error) => waits::tell_why_unpublished(scheduler, run.id, error).await?,
+    }
+    Ok(())
 }
 
 /// Gives the pending hosts of closing runs their outcome.
@@ -149,22 +201,24 @@ async fn close_closing(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
         let mut connection = scheduler.pool.acquire().await?;
         executions::closing(&mut connection, RUNS).await?
     };
-    for run in &runs {
-        let mut after = DetailId(0);
-        loop {
-            if scheduler.shutdown.is_stopping() {
-                return Ok(());
-            }
-            match close_pending(&scheduler.pool, run, after).await {
-                Ok(Some(last)) => after = last,
-                Ok(None) => break,
-                Err(error) => {
-                    only_this_run(run.id, error.into())?;
-                    break;
-                }
-            }
+    stream::iter(runs.into_iter().map(Ok))
+        .try_for_each_concurrent(RUNS_AT_ONCE, async |run| close_turn(&scheduler, &run).await)
+        .await
+}
+
+async fn close_turn(scheduler: &Scheduler, run: &Closing) -> Result<(), OutboxError> {
+    let mut after = DetailId(0);
+    for _ in 0..CLOSINGS_A_TURN {
+        if scheduler.shutdown.is_stopping() {
+            return Ok(());
+        }
+        match close_pending(&scheduler.pool, run, after).await {
+            Ok(Some(last)) => after = last,
+            Ok(None) => return Ok(()),
+            Err(error) => return only_this_run(run.id, error.into()),
         }
     }
+    scheduler.calls.close.notify_one();
     Ok(())
 }
 
@@ -174,32 +228,38 @@ async fn start_waiting(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let waiting = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::waiting_tasks(&mut connection, after, RUNS).await?
+            executions::ready_to_start(&mut connection, after, RUNS).await?
         };
         let Some((last, _)) = waiting.last() else { return Ok(()) };
         after = *last;
         for (id, task) in waiting {
-            start_if_its_turn(&scheduler, id, task).await?;
+            if let Err(error) = start_if_its_turn(&scheduler, id, task).await {
+                only_this_run(id, error.into())?;
+            }
         }
     }
 }
 
-async fn start_if_its_turn(scheduler: &Arc<Scheduler>, id: ExecutionId, task: TaskId) -> Result<(), sqlx::Error> {
+/// Does nothing while somebody holds the task's row or the run's.
+async fn start_if_its_turn(scheduler: &Scheduler, id: ExecutionId, task: TaskId) -> Result<(), sqlx::Error> {
     let mut transaction = scheduler.pool.begin().await?;
-    let locked = tasks::lock(&mut transaction, task).await?;
+    let locked = tasks::lock_unless_busy(&mut transaction, task).await?;
+    let is_busy = locked.is_none() && tasks::is_live(&mut transaction, task).await?;
+    if is_busy || !executions::lock_waiting(&mut transaction, id).await? {
+        return Ok(());
+    }
     if locked.is_none_or(|task| !task.is_enabled) {
         let reason = "the task was disabled or deleted before this run's turn";
-        executions::skip_waiting(&mut transaction, task, reason).await?;
+        executions::skip_waiting_execution(&mut transaction, id, reason).await?;
         return transaction.commit().await;
     }
-    let (going, _) = executions::going_and_waiting(&mut transaction, task).await?;
-    let token = LeaseToken::new();
-    let started = !going && executions::start_waiting(&mut transaction, id, token).await?;
-    transaction.commit().await?;
-    if started {
-        tracing::info!(execution_id = %id, task_id = %task, "execution {id} starts: the run before it has ended");
-        carry_on(scheduler, id, token);
+    if executions::unended(&mut transaction, [task]).await?.get(&task).is_some_and(|unended| unended.going) {
+        return Ok(());
     }
+    executions::start_waiting(&mut transaction, id).await?;
+    transaction.commit().await?;
+    tracing::info!(execution_id = %id, task_id = %task, "execution {id} starts: the run before it has ended");
+    scheduler.calls.publish_bulk.notify_one();
     Ok(())
 }
 
@@ -211,14 +271,19 @@ async fn close_overdue(scheduler: Arc<Scheduler>, deadline: TimeDelta) -> Result
     };
     let reason = format!("not done within scheduler.execution_deadline ({} s)", deadline.num_seconds());
     for id in ids {
-        if close_execution(&scheduler.pool, id, SyncStatus::Failed, &reason).await? {
-            tracing::warn!(execution_id = %id, "execution {id} is closed: {reason}");
+        match close_unless_busy(&scheduler.pool, id, ClosingCause::Deadline, &reason).await {
+            Ok(true) => {
+                tracing::warn!(execution_id = %id, "execution {id} is closed: {reason}");
+                scheduler.calls.close.notify_one();
+            }
+            Ok(false) => {}
+            Err(error) => only_this_run(id, error.into())?,
         }
     }
     Ok(())
 }
 
-/// Publishes anew what a run without progress still has pending.
+/// Has what a run without progress still has pending published anew.
 async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     let mut after = ExecutionId(0);
     loop {
@@ -228,36 +293,44 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
         };
         let Some(last) = stalled.last() else { return Ok(()) };
         after = last.id;
+        let depths = match scheduler.publisher.depths().await {
+            Ok(depths) => depths,
+            Err(error) => {
+                tracing::debug!(error = %causes(&error), "repair waits for the broker");
+                return Ok(());
+            }
+        };
         for run in stalled {
-            let ready = match scheduler.publisher.ready_messages(run.queue).await {
-                Ok(ready) => ready,
-                Err(error) => {
-                    tracing::debug!(error = %causes(&error), "repair waits for the broker");
-                    return Ok(());
-                }
+            let ready = match run.queue {
+                JobQueue::Bulk => depths.bulk,
+                JobQueue::Manual => depths.manual,
             };
-            if run.silent_s >= repair_after(&run, ready > 0).num_seconds() {
-                repair(&scheduler, &run).await?;
+            if run.silent_s >= repair_after(&run, ready > 0).num_seconds()
+                && let Err(error) = repair(&scheduler, &run).await
+            {
+                only_this_run(run.id, error.into())?;
             }
         }
     }
 }
 
-async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), OutboxError> {
+/// Leaves the run to the publish sweep; nothing is done while somebody holds its row.
+async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), sqlx::Error> {
     let token = LeaseToken::new();
-    let repaired = {
-        let mut connection = scheduler.pool.acquire().await?;
-        executions::claim(&mut connection, run.id, token).await?.is_some()
-            && executions::repair(&mut connection, run.id, run.repair_count, token).await?
-    };
-    if repaired {
-        tracing::warn!(
-            execution_id = %run.id, silent_s = run.silent_s,
-            "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
-        );
-        let outcome = scheduler.outbox.carry_on(run.id, token).await;
-        report(run.id, &outcome);
+    let mut transaction = scheduler.pool.begin().await?;
+    // One transaction: nobody meets a run that is claimed and not carried on.
+    let repaired = executions::claim(&mut transaction, run.id, token).await?.is_some()
+        && executions::repair(&mut transaction, run.id, run.repair_count, token).await?;
+    if !repaired {
+        return Ok(());
     }
+    executions::release(&mut transaction, run.id, token).await?;
+    transaction.commit().await?;
+    tracing::warn!(
+        execution_id = %run.id, silent_s = run.silent_s,
+        "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
+    );
+    scheduler.calls.of_queue(run.queue).notify_one();
     Ok(())
 }
 

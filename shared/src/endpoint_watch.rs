@@ -23,8 +23,11 @@ use crate::tables::endpoint_state::{self, Closed};
 use crate::tables::executions::{self, Names};
 use crate::tables::pattern_state::{self, SetAside};
 
-/// How often the fleet's knowledge is read.
-const REFRESH: Duration = Duration::from_secs(1);
+/// How often a process that searches reads the fleet's knowledge.
+pub const OFTEN: Duration = Duration::from_secs(1);
+
+/// How often a process reads it that only probes where no worker does.
+pub const SELDOM: Duration = Duration::from_secs(3);
 
 /// Longest wait for the database, which may hang.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(10);
@@ -115,9 +118,9 @@ impl EndpointWatch {
         Ok(())
     }
 
-    /// Reads what is left alone, and probes what is due, until told to stop.
-    pub async fn run(&self, turns: Turns, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
+    /// Reads what is left alone, and probes what is due, every so often until told to stop.
+    pub async fn run(&self, every: Duration, turns: Turns, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
             turns.turned();
             let Some(refreshed) = stop.run_until_cancelled(self.refresh(&turns)).await else { return };
             if let Err(error) = refreshed {

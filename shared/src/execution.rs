@@ -152,6 +152,54 @@ words! {
 }
 
 words! {
+    /// Why an execution is closed before its end.
+    ClosingCause {
+        /// A person cancelled it.
+        Cancel = "cancel",
+        /// It cannot be done, so that it fails once and not host by host.
+        Refused = "refused",
+        /// It was still going after its deadline.
+        Deadline = "deadline",
+    }
+}
+
+impl ClosingCause {
+    /// What its pending hosts become.
+    pub const fn outcome(self) -> SyncStatus {
+        match self {
+            Self::Cancel => SyncStatus::Cancelled,
+            Self::Refused | Self::Deadline => SyncStatus::Failed,
+        }
+    }
+}
+
+words! {
+    /// What kind of thing a running execution waits for, as far as a scheduler can see it.
+    WaitKind {
+        /// Its endpoint is closed for the fleet.
+        EndpointClosed = "endpoint_closed",
+        /// Its hosts have not been copied into its details.
+        NotPrepared = "not_prepared",
+        /// Its jobs have not been published.
+        NotPublished = "not_published",
+        /// The broker is away.
+        Broker = "broker",
+        /// Its jobs are in a queue that nobody consumes.
+        NoConsumer = "no_consumer",
+        /// Its jobs are in a queue behind others.
+        Queue = "queue",
+        /// Its jobs are with the workers.
+        Workers = "workers",
+        /// Its hosts wait for their next attempt.
+        Clock = "clock",
+        /// Somebody holds its row.
+        Locked = "locked",
+        /// What whoever works on it has told.
+        Told = "told",
+    }
+}
+
+words! {
     /// The two queues of jobs.
     JobQueue {
         /// Schedules, and manual work of more than [`MANUAL_QUEUE_MAX_HOSTS`] hosts.

@@ -53,6 +53,7 @@ async fn empty(bed: &Bed) {
         "es_sync_endpoint_state",
         "es_sync_pattern_state",
         "es_sync_doubt",
+        "es_sync_scheduler_shift",
         "es_sync_idempotency_key",
         "_sqlx_migrations",
     ] {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::wait_for;
 use hostsync_e2e::documents::SampleHost;
-use hostsync_shared::closing::{close_execution, close_pending};
+use hostsync_shared::closing::{close_execution, close_pending, close_unless_busy};
 use hostsync_shared::database;
 use hostsync_shared::execution::{
-    Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
+    ClosingCause, Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger,
 };
 use hostsync_shared::host::HostIp;
 use hostsync_shared::loops::Loops;
-use hostsync_shared::metrics::PublishOutcome;
+use hostsync_shared::metrics::{Metrics, PublishOutcome};
 use hostsync_shared::operations::{Need, Readiness};
 use hostsync_shared::outbox::{CarriedOn, Outbox};
 use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, ack_all};
@@ -108,7 +108,7 @@ async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
         assert_eq!(hosts.len(), live);
         assert!(jobs.iter().all(|job| job.execution_id == id && job.attempt == 1));
         // Everything is published: nobody has anything to go on with.
-        assert!(executions::unpublished(&mut connection, &[], 10).await.expect("a list").is_empty());
+        assert!(executions::unpublished(&mut connection, JobQueue::Bulk, &[], 10).await.expect("a list").is_empty());
         assert_eq!(outbox.claim_and_carry_on(id).await.expect("claimed"), CarriedOn::Done);
         let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");
         assert_eq!(depth, 0, "a claim of a published run publishes nothing");
@@ -167,7 +167,9 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), CarriedOn::EndpointClosed);
         let closed = ["default".to_owned()];
-        assert!(executions::unpublished(&mut connection, &closed, 10).await.expect("a list").is_empty());
+        assert!(
+            executions::unpublished(&mut connection, JobQueue::Bulk, &closed, 10).await.expect("a list").is_empty()
+        );
         assert!(!endpoint_state::claim_probe(&mut connection, "default").await.expect("an answer"), "not due yet");
         sqlx::query("UPDATE es_sync_endpoint_state SET probe_after = UTC_TIMESTAMP(3)")
             .execute(&bed.pool)
@@ -179,7 +181,7 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         ];
         assert_eq!(probes, [true, false], "one probe at a time");
         assert!(endpoint_state::open(&mut connection, "default").await.expect("opened"));
-        assert_eq!(executions::unpublished(&mut connection, &[], 10).await.expect("a list"), [id]);
+        assert_eq!(executions::unpublished(&mut connection, JobQueue::Bulk, &[], 10).await.expect("a list"), [id]);
         assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
     })
     .await;
@@ -250,9 +252,9 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
             (0..6).map(|n| NewDetail { host_ip: SampleHost(n).ip(), host_name: None }).collect();
         details::insert_pending(&mut connection, id, &hosts).await.expect("a chunk");
         assert!(executions::move_prepare_cursor(&mut connection, id, token, 0, 6).await.expect("moved"));
-        assert!(close_execution(&bed.pool, id, SyncStatus::Cancelled, "by a person").await.expect("closed"));
+        assert!(close_execution(&bed.pool, id, ClosingCause::Cancel, "by a person").await.expect("closed"));
         assert!(
-            !close_execution(&bed.pool, id, SyncStatus::Failed, "too late").await.expect("an answer"),
+            !close_execution(&bed.pool, id, ClosingCause::Deadline, "too late").await.expect("an answer"),
             "one closing status"
         );
         assert!(!executions::move_prepare_cursor(&mut connection, id, token, 6, 10).await.expect("an answer"));
@@ -261,6 +263,99 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!(log.execution_status, "cancelled");
         assert_eq!((log.total_hosts, log.cancelled_count, log.pending_count), (6, 6, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hosts_that_end_by_the_closing_of_their_run_are_counted_once_by_its_cause() {
+    on_bed("outbox_causes", async |bed| {
+        let finished = |reason: &str, status: &str| {
+            let series = format!("hostsync_jobs_finished_total{{reason=\"{reason}\",status=\"{status}\"}} ");
+            let text = Metrics::global().render();
+            let value = text.lines().find_map(|line| line.strip_prefix(&series));
+            value.map_or(0, |value| value.parse::<u64>().expect("a number"))
+        };
+        bed.add_to_pool((0..7).map(SampleHost)).await.expect("a pool");
+        for (cause, reason, status) in
+            [(ClosingCause::Refused, "refused", "failed"), (ClosingCause::Deadline, "deadline", "failed")]
+        {
+            let (id, token) = scheduled_run(&bed).await;
+            let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
+            outbox.carry_on(id, token).await.expect("published");
+            let before = finished(reason, status);
+            assert!(close_execution(&bed.pool, id, cause, "for a test").await.expect("closed"));
+            let mut connection = bed.pool.acquire().await.expect("a connection");
+            let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
+            assert_eq!(run.cause, Some(cause));
+            // As two schedulers at once would.
+            let both =
+                tokio::join!(close_pending(&bed.pool, &run, DetailId(0)), close_pending(&bed.pool, &run, DetailId(0)));
+            assert_eq!((both.0.expect("closed"), both.1.expect("closed")), (None, None));
+            assert_eq!(finished(reason, status) - before, 7, "{reason}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_whose_row_somebody_holds_is_left_alone() {
+    on_bed("outbox_locked", async |bed| {
+        bed.add_to_pool((0..4).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        // As the services connect: what is read and not wanted is not locked.
+        let pool = database::connect_lazy(&bed.database_url(), 2).expect("a URL");
+        let outbox = Outbox::new(pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
+        outbox.carry_on(id, token).await.expect("published");
+        let hold = async |sql: &'static str| {
+            let mut transaction = bed.pool.begin().await.expect("a transaction");
+            sqlx::query(sql).fetch_all(&mut *transaction).await.expect("held");
+            transaction
+        };
+        let held = hold("SELECT id FROM es_sync_execution_log FOR UPDATE").await;
+        // Each would wait for five seconds and fail.
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("an answer"), CarriedOn::Replaced);
+        assert!(!close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("an answer"));
+        drop(held);
+        assert!(close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("closed"));
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
+        drop(connection);
+        let held = hold("SELECT id FROM es_sync_execution_log FOR UPDATE").await;
+        assert_eq!(close_pending(&pool, &run, DetailId(0)).await.expect("an answer"), None);
+        drop(held);
+        // Of the hosts too, only those are left that somebody holds.
+        let held = hold("SELECT id FROM es_sync_execution_detail ORDER BY id LIMIT 1 FOR UPDATE").await;
+        let last = close_pending(&pool, &run, DetailId(0)).await.expect("closed").expect("more");
+        assert_eq!(close_pending(&pool, &run, last).await.expect("an answer"), None);
+        drop(held);
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.failed_count, log.pending_count), (3, 1));
+        assert_eq!(close_pending(&pool, &run, DetailId(0)).await.expect("closed"), None);
+        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.execution_status.as_str(), log.failed_count), ("failed", 4));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_long_run_is_prepared_and_published_in_turns() {
+    on_bed("outbox_turns", async |bed| {
+        bed.add_to_pool((0..4_100).map(SampleHost)).await.expect("a pool");
+        let (id, token) = scheduled_run(&bed).await;
+        let outbox =
+            Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new()).with_turns_of(2);
+        let mut turns = 1;
+        let mut carried_on = outbox.carry_on(id, token).await.expect("a turn");
+        while carried_on == CarriedOn::TurnOver {
+            turns += 1;
+            carried_on = outbox.claim_and_carry_on(id).await.expect("nobody holds it between its turns");
+        }
+        // A chunk of hosts, the look that there are no more, and three chunks of jobs.
+        assert_eq!((carried_on, turns), (CarriedOn::Done, 3));
+        let depth = Publisher::new(queue(&bed)).depth(JobQueue::Bulk).await.expect("a depth");
+        assert_eq!((depth.ready, depth.consumers), (4_100, 0));
     })
     .await;
 }
@@ -288,7 +383,7 @@ async fn retries_are_published_when_their_clock_has_run_out() {
             .execute(&bed.pool)
             .await
             .expect("later");
-        let run = executions::running(&mut connection, &[], ExecutionId(0), 10).await.expect("a list").remove(0);
+        let run = executions::with_due_clocks(&mut connection, &[], ExecutionId(0), 10).await.expect("a list").remove(0);
         assert_eq!(outbox.publish_due(&run).await.expect("published"), 2);
         let jobs = receive(&bed, 2).await;
         assert!(jobs.iter().all(|job| job.attempt == 2), "{jobs:?}");

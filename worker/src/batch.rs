@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hostsync_shared::closing::close_execution;
-use hostsync_shared::execution::{DetailId, SyncStatus};
+use hostsync_shared::execution::{ClosingCause, DetailId};
 use hostsync_shared::host::{HostIp, address_key};
 use hostsync_shared::metrics::{Metrics, ReasonClass};
 use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
@@ -220,7 +220,7 @@ fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
 pub(crate) async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Unfinished> {
     telemetry::set_failed(&tracing::Span::current(), reason);
     for execution in executions_of(jobs) {
-        let close = || close_execution(&bench.pool, execution, SyncStatus::Failed, reason);
+        let close = || close_execution(&bench.pool, execution, ClosingCause::Refused, reason);
         if until_the_database_answers(bench, &BTreeSet::from([execution]), close).await? {
             tracing::warn!(execution_id = %execution, reason, "execution {execution} fails: {reason}");
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hostsync_shared::causes::causes;
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::database::{self, Fault, fault};
-use hostsync_shared::execution::{ExecutionId, SyncStatus};
+use hostsync_shared::execution::{ClosingCause, ExecutionId, SyncStatus};
 use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
 use hostsync_shared::queue::Job;
 use hostsync_shared::tables::executions::{self, RunScope};
@@ -283,7 +283,7 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
         let ending = async {
             let rounds = executions::repairs(&mut *bench.pool.acquire().await?, execution).await?;
             Ok(rounds + 1 >= MAX_ATTEMPTS
-                && close_execution(&bench.pool, execution, SyncStatus::Failed, &reason).await?)
+                && close_execution(&bench.pool, execution, ClosingCause::Refused, &reason).await?)
         };
         match database::within(LONGEST_TELLING, ending).await {
             Ok(true) => {}

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::database;
 use hostsync_shared::elasticsearch::{RefusalKind, SearchError};
-use hostsync_shared::execution::SyncStatus;
+use hostsync_shared::execution::ClosingCause;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::tables::doubts::{self, Doubt, DoubtKind, Subject};
 use hostsync_shared::tables::executions::{self, Names};
@@ -131,7 +131,7 @@ impl Sources {
         }
         let reason = format!("in {} minutes no worker knew better: {}", doubts::NAME.num_minutes(), doubt.reason);
         for run in runs {
-            if close_execution(&self.pool, run, SyncStatus::Failed, &reason).await? {
+            if close_execution(&self.pool, run, ClosingCause::Refused, &reason).await? {
                 tracing::warn!(execution_id = %run, reason, "execution {run} fails: {reason}");
             }
         }

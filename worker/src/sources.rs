@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hostsync_shared::config::Config;
 use hostsync_shared::elasticsearch::Endpoint;
-use hostsync_shared::endpoint_watch::EndpointWatch;
+use hostsync_shared::endpoint_watch::{EndpointWatch, OFTEN};
 use hostsync_shared::loops::Turns;
 use hostsync_shared::mapping::Mapping;
 use hostsync_shared::tables::doubts::{DoubtKind, Subject};
@@ -103,6 +103,6 @@ impl Sources {
 
     /// Keeps up with what is left alone, probes what is due, and answers doubts, until told to stop.
     pub(crate) async fn watch(&self, turns: Turns, stop: CancellationToken) {
-        tokio::join!(self.endpoints.run(turns, stop.clone()), self.answer_doubts(stop));
+        tokio::join!(self.endpoints.run(OFTEN, turns, stop.clone()), self.answer_doubts(stop));
     }
 }

@@ -72,6 +72,11 @@ async fn ask(
         checks.push(Check::ok("runs", format!("{} are going, none stands still", diagnosis::going(connection).await?)));
     }
 
+    for (id, waiting_for) in diagnosis::waiting(connection, limit).await? {
+        let next = "it goes on by itself when that is over; hostsync-api executions stuck shows how far it is";
+        checks.push(Check::warn("waiting", format!("execution {id} waits: {waiting_for}"), next));
+    }
+
     let fires = diagnosis::fires(connection).await?;
     checks.push(if fires.overdue > 0 {
         let found = format!(

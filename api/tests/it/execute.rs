@@ -326,3 +326,27 @@ async fn a_body_over_the_limit_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn runs_beyond_those_taken_on_are_left_to_the_schedulers() {
+    // A broker that takes connections and says nothing: whatever is taken on stays so.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("amqp://guest:guest@{}/%2f", silent.local_addr().expect("an address"));
+    with_server_of(Ground::new(true).await, &[("HOSTSYNC_RABBITMQ__URL", url.as_str())], async |server| {
+        let body = json!({"task_name": "many", "host_ip_list": ["10.0.0.1"]});
+        let answers = futures_util::future::join_all((0..48).map(|_| server.post("/es-sync-execute", &body))).await;
+        let accepted = answers.into_iter().filter(|answer| answer.status == 200).count();
+        // Of the rest each was told to come back (429): so many may be read at once.
+        assert!(accepted > 0);
+        for _ in accepted..48 {
+            server.post("/es-sync-execute", &body).await.ok();
+        }
+        let free =
+            "SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'running' AND prepared_at IS NOT NULL
+                    AND lease_token IS NULL";
+        assert!(server.number(free).await >= 16, "{}", server.number(free).await);
+        // There are connections for whoever reads.
+        assert_eq!(server.get("/es-sync-execution-logs?limit=1").await.ok()["success"], true);
+    })
+    .await;
+}

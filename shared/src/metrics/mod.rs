@@ -21,7 +21,7 @@ use url::Url;
 
 use self::observed::{LoopAges, Series};
 use crate::elasticsearch::RefusalKind;
-use crate::execution::{ExecutionStatus, JobQueue, SyncStatus, TaskId};
+use crate::execution::{ClosingCause, ExecutionStatus, JobQueue, SyncStatus, TaskId, WaitKind};
 use crate::loops::Loops;
 use crate::telemetry::{signal_url, use_ring};
 
@@ -103,6 +103,16 @@ labels! {
         Cancel = "cancel",
         /// Anything else.
         Other = "other",
+    }
+}
+
+impl From<ClosingCause> for ReasonClass {
+    fn from(cause: ClosingCause) -> Self {
+        match cause {
+            ClosingCause::Cancel => Self::Cancel,
+            ClosingCause::Refused => Self::Refused,
+            ClosingCause::Deadline => Self::Deadline,
+        }
     }
 }
 
@@ -209,6 +219,7 @@ struct Inner {
     patterns_set_aside: Series,
     indices_missing: Series,
     doubts: Series,
+    executions_waiting: Series,
     loop_ages: LoopAges,
 }
 
@@ -425,6 +436,11 @@ impl Metrics {
         self.0.doubts.say(kinds.into_iter().map(|(kind, doubts)| (kind, number(doubts))));
     }
 
+    /// Running executions that wait, by what kind of thing they wait for.
+    pub fn executions_waiting(&self, kinds: impl IntoIterator<Item = (WaitKind, u64)>) {
+        self.0.executions_waiting.say(kinds.into_iter().map(|(kind, runs)| (kind.as_str().to_owned(), number(runs))));
+    }
+
     /// Shows the ages of these loops for as long as they live.
     pub fn show_loops(&self, loops: &Loops) {
         self.0.loop_ages.show(loops);
@@ -543,6 +559,13 @@ impl Inner {
                 "What workers say of sources and nobody has refuted: refused credentials, names that no worker knows.",
                 "kind",
             ),
+            executions_waiting: Series::new(
+                &meter,
+                "hostsync.executions.waiting",
+                "",
+                "Running executions that wait, by the kind of thing they wait for.",
+                "kind",
+            ),
             loop_ages: LoopAges::new(&meter),
             registry,
             provider,
@@ -605,6 +628,7 @@ mod tests {
         metrics.patterns_set_aside([("default".to_owned(), 1)]);
         metrics.indices_missing([("default".to_owned(), 2)]);
         metrics.doubts([("credentials".to_owned(), 1)]);
+        metrics.executions_waiting([(WaitKind::NoConsumer, 2)]);
     }
 
     #[test]
@@ -626,6 +650,7 @@ mod tests {
     hostsync_doubts{kind="credentials"} 1
     hostsync_endpoint_closed{endpoint="default"} 1
     hostsync_executions_ended_total{status="partial"} 1
+    hostsync_executions_waiting{kind="no_consumer"} 2
     hostsync_fire_lateness_seconds_sum 1
     hostsync_fire_lateness_seconds_count 1
     hostsync_fires_total{outcome="missed"} 3

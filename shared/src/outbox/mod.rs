@@ -39,8 +39,25 @@ pub enum CarriedOn {
     Replaced,
     /// Its endpoint is closed: published when that opens.
     EndpointClosed,
+    /// There is more to do, and it is the turn of the other runs.
+    TurnOver,
     /// This process stops; another goes on.
     Stopped,
+}
+
+/// How much of a run is done in one go, in chunks of hosts prepared or jobs published.
+#[derive(Debug)]
+struct Turn {
+    chunks_left: u32,
+}
+
+impl Turn {
+    /// Whether there is time for another chunk.
+    fn goes_on(&mut self) -> bool {
+        let goes_on = self.chunks_left > 0;
+        self.chunks_left = self.chunks_left.saturating_sub(1);
+        goes_on
+    }
 }
 
 /// Why a stretch of work stopped early; a sweep goes on with it.
@@ -86,13 +103,20 @@ pub struct Outbox {
     pool: MySqlPool,
     publisher: Publisher,
     stop: CancellationToken,
+    chunks_a_turn: u32,
 }
 
 impl Outbox {
     /// Over the process's database pool and publisher. When `stop` is cancelled, work on a run ends after the chunk that
     /// it is at.
     pub fn new(pool: MySqlPool, publisher: Publisher, stop: CancellationToken) -> Self {
-        Self { pool, publisher, stop }
+        Self { pool, publisher, stop, chunks_a_turn: u32::MAX }
+    }
+
+    /// Does no more than so many chunks of a run in one go, so that the others have their turn.
+    #[must_use]
+    pub fn with_turns_of(self, chunks_a_turn: u32) -> Self {
+        Self { chunks_a_turn, ..self }
     }
 
     /// Goes on with a run that this process holds by `token`: prepares what is unprepared, publishes what is
@@ -103,9 +127,14 @@ impl Outbox {
     /// The database or the broker failed. What was done stands; the lease has been given back where that was possible,
     /// else it runs out.
     pub async fn carry_on(&self, id: ExecutionId, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
-        let Some(progress) = self.progress(id, token).await? else {
-            return Ok(CarriedOn::Replaced);
-        };
+        match self.progress(id, token).await? {
+            Some(progress) => self.carry_on_from(progress, token).await,
+            None => Ok(CarriedOn::Replaced),
+        }
+    }
+
+    async fn carry_on_from(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+        let id = progress.id;
         let span = tracing::info_span!("publish_execution", execution_id = %id);
         if let Some(context) = &progress.trace_context {
             telemetry::set_parent(&span, &telemetry::trace_headers(context));
@@ -140,14 +169,13 @@ impl Outbox {
     /// As [`Outbox::carry_on`].
     pub async fn claim_and_carry_on(&self, id: ExecutionId) -> Result<CarriedOn, OutboxError> {
         let token = LeaseToken::new();
-        let claimed = {
-            let mut connection = self.pool.acquire().await?;
-            executions::claim(&mut connection, id, token).await?
-        };
-        if claimed.is_none() {
-            return Ok(CarriedOn::Replaced);
+        let mut transaction = self.pool.begin().await?;
+        let claimed = executions::claim(&mut transaction, id, token).await?;
+        transaction.commit().await?;
+        match claimed {
+            Some(progress) => self.carry_on_from(progress, token).await,
+            None => Ok(CarriedOn::Replaced),
         }
-        self.carry_on(id, token).await
     }
 
     async fn progress(&self, id: ExecutionId, token: LeaseToken) -> Result<Option<Progress>, sqlx::Error> {
@@ -157,10 +185,11 @@ impl Outbox {
 
     async fn prepare_and_publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
         let id = progress.id;
+        let mut turn = Turn { chunks_left: self.chunks_a_turn };
         let progress = if progress.prepared {
             progress
         } else {
-            match self.prepare(&progress, token).await? {
+            match self.prepare(&progress, token, &mut turn).await? {
                 CarriedOn::Done => {}
                 other => return Ok(other),
             }
@@ -170,7 +199,7 @@ impl Outbox {
                 None => return Ok(CarriedOn::Done),
             }
         };
-        self.publish(progress, token).await
+        self.publish(progress, token, &mut turn).await
     }
 
     /// Renews the lease until it is lost, or could not be renewed for as long as it holds: then somebody else may hold it,

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use sqlx::MySqlConnection;
 
-use super::{CarriedOn, Outbox, OutboxError};
+use super::{CarriedOn, Outbox, OutboxError, Turn};
 use crate::closing::close_execution;
 use crate::database::{self, Fault, Refused};
-use crate::execution::{ExecutionId, SyncStatus};
+use crate::execution::{ClosingCause, ExecutionId};
 use crate::host::{HostIp, address_key, visible};
 use crate::tables::ROWS_PER_STATEMENT;
 use crate::tables::details::{self, NewDetail, Unsuccessful};
@@ -54,12 +54,20 @@ pub enum PrepareError {
 impl Outbox {
     /// Prepares the run from where its cursor stands. Each chunk moves the cursor in its own transaction, so that another
     /// process can go on at any point.
-    pub(super) async fn prepare(&self, progress: &Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+    pub(super) async fn prepare(
+        &self,
+        progress: &Progress,
+        token: LeaseToken,
+        turn: &mut Turn,
+    ) -> Result<CarriedOn, OutboxError> {
         let id = progress.id;
         let mut cursor = progress.prepare_cursor;
         loop {
             if self.stop.is_cancelled() {
                 return Ok(CarriedOn::Stopped);
+            }
+            if !turn.goes_on() {
+                return Ok(CarriedOn::TurnOver);
             }
             let mut transaction = self.pool.begin().await?;
             match prepare_chunk(&mut transaction, id, progress.retry_of, token, cursor).await {
@@ -80,7 +88,7 @@ impl Outbox {
                 Err(error @ PrepareError::Refused(_)) => {
                     transaction.rollback().await?;
                     tracing::error!(execution_id = %id, "execution {id} fails: {error}");
-                    close_execution(&self.pool, id, SyncStatus::Failed, &error.to_string()).await?;
+                    close_execution(&self.pool, id, ClosingCause::Refused, &error.to_string()).await?;
                     return Ok(CarriedOn::Replaced);
                 }
             }

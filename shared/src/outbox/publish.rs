@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{CarriedOn, Outbox, OutboxError};
+use super::{CarriedOn, Outbox, OutboxError, Turn};
 use crate::execution::{ExecutionId, JobQueue};
 use crate::metrics::{Metrics, PublishOutcome};
 use crate::queue::{Job, OutgoingJob};
@@ -17,13 +17,21 @@ const CHUNK_JOBS: u32 = 2_000;
 
 impl Outbox {
     /// Publishes from the watermark to the last row. Rows that have an outcome or a clock are passed over.
-    pub(super) async fn publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+    pub(super) async fn publish(
+        &self,
+        progress: Progress,
+        token: LeaseToken,
+        turn: &mut Turn,
+    ) -> Result<CarriedOn, OutboxError> {
         let headers = telemetry::current_trace_headers();
         let window_to = self.window_end(progress.id).await?;
         let mut watermark = progress.published_watermark;
         while watermark < progress.last_detail_id {
             if self.stop.is_cancelled() {
                 return Ok(CarriedOn::Stopped);
+            }
+            if !turn.goes_on() {
+                return Ok(CarriedOn::TurnOver);
             }
             let rows = {
                 let mut connection = self.pool.acquire().await?;

@@ -3,7 +3,7 @@
 use super::{Outbox, OutboxError};
 use crate::execution::DetailId;
 use crate::tables::details;
-use crate::tables::executions::Running;
+use crate::tables::executions::Due;
 use crate::telemetry;
 
 /// Retries of one run published in one go, which paces the return after an outage.
@@ -19,7 +19,7 @@ impl Outbox {
     /// # Errors
     ///
     /// The database or the broker failed; what was not confirmed has its clock again.
-    pub async fn publish_due(&self, run: &Running) -> Result<usize, OutboxError> {
+    pub async fn publish_due(&self, run: &Due) -> Result<usize, OutboxError> {
         let mut transaction = self.pool.begin().await?;
         let due = details::lock_due(&mut transaction, run.id, RETRY_CHUNK).await?;
         if due.is_empty() {

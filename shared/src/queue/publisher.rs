@@ -15,6 +15,7 @@ use lapin::{Confirmation, PublisherConfirm};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::inspect::Depth;
 use super::job::Job;
 use super::published_at;
 use super::topology::Topology;
@@ -31,6 +32,9 @@ const CHANNELS: usize = 4;
 
 /// `delivery_mode` of a message that survives a restart of the broker (AMQP 0-9-1, basic properties).
 const PERSISTENT: u8 = 2;
+
+/// What is said of a look at a queue that fails.
+const ASKING: &str = "asking for the depth of a queue";
 
 /// A job on its way out.
 #[derive(Debug, Clone)]
@@ -214,8 +218,18 @@ impl Publisher {
     ///
     /// The broker's.
     pub async fn ready_messages(&self, queue: JobQueue) -> Result<u32, QueueError> {
+        Ok(self.depth(queue).await?.ready)
+    }
+
+    /// What is in a queue, and who consumes it.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn depth(&self, queue: JobQueue) -> Result<Depth, QueueError> {
         let channel = self.channel().await?;
-        ready_in(&channel, &self.topology.queue(queue)).await
+        let queue = look_at(ASKING, &channel, &self.topology.queue(queue)).await?;
+        Ok(Depth { ready: queue.message_count(), consumers: queue.consumer_count() })
     }
 
     /// Messages of every queue that are ready for delivery.
@@ -243,7 +257,7 @@ impl Publisher {
 }
 
 async fn ready_in(channel: &Channel, queue: &str) -> Result<u32, QueueError> {
-    Ok(look_at("asking for the depth of a queue", channel, queue).await?.message_count())
+    Ok(look_at(ASKING, channel, queue).await?.message_count())
 }
 
 fn properties(headers: &BTreeMap<String, String>) -> BasicProperties {

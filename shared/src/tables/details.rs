@@ -485,7 +485,7 @@ pub async fn end(connection: &mut MySqlConnection, ids: &[DetailId], by: BatchTo
     Ok(())
 }
 
-/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id. Not by the key on the status, which
+/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id, leaving out what a worker holds. Not by the key on the status, which
 /// workers change: they lock rows first and entries of that key later.
 ///
 /// # Errors
@@ -497,16 +497,30 @@ pub async fn lock_pending(
     after: DetailId,
     limit: u32,
 ) -> Result<Vec<DetailId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
-         WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE",
-        execution.0,
-        after.0,
-        limit,
+    let ids: Vec<u64> = sqlx::query_scalar(
+        "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
+         WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED",
     )
+    .bind(execution.0)
+    .bind(after.0)
+    .bind(limit)
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(DetailId).collect())
+}
+
+/// Whether a host of the run has no outcome yet.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn has_pending(connection: &mut MySqlConnection, execution: ExecutionId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM es_sync_execution_detail WHERE execution_id = ? AND sync_status = 'pending')",
+    )
+    .bind(execution.0)
+    .fetch_one(connection)
+    .await
 }
 
 /// Gives locked pending rows the outcome of their closing run.
@@ -521,7 +535,8 @@ pub async fn close(
     reason: &str,
 ) -> Result<(), sqlx::Error> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut statement = TextStatement::new("UPDATE es_sync_execution_detail SET sync_status = ");
+        let mut statement =
+            TextStatement::new("UPDATE es_sync_execution_detail FORCE INDEX (PRIMARY) SET sync_status = ");
         statement
             .value(status.as_str())
             .sql(", error_message = ")

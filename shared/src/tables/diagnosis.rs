@@ -96,6 +96,7 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_endpoint_state", rights: READ_WRITE },
     Use { table: "es_sync_pattern_state", rights: READ_WRITE },
     Use { table: "es_sync_doubt", rights: ALL },
+    Use { table: "es_sync_scheduler_shift", rights: ALL },
     Use { table: "es_sync_idempotency_key", rights: ALL },
     Use { table: "es_sync_stats_hour", rights: ALL },
     Use { table: "es_sync_stats_duration", rights: ALL },
@@ -366,6 +367,22 @@ pub async fn silent_runs(
         });
     }
     Ok(runs)
+}
+
+/// Running executions of which it is told what they wait for, oldest first, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn waiting(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<(ExecutionId, String)>, sqlx::Error> {
+    let rows: Vec<(u64, String)> = sqlx::query_as(
+        "SELECT CAST(id AS UNSIGNED), waiting_for FROM es_sync_execution_log
+         WHERE execution_status = 'running' AND waiting_for IS NOT NULL ORDER BY id LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(id, waiting_for)| (ExecutionId(id), waiting_for)).collect())
 }
 
 /// How the fires of the tasks stand.

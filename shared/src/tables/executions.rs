@@ -3,15 +3,16 @@
 //! A run is written by whoever holds its lease (prepare, publish), by workers (counters) and by sweepers (closing,
 //! repair). Every guarded statement says so in its result; the caller that finds itself replaced stops.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
+use super::IfLocked;
 use super::text_statement::TextStatement;
-use crate::execution::{Counts, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger};
+use crate::execution::{ClosingCause, Counts, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger};
 use crate::window::Window;
 
 /// How long a claim on an execution holds without renewal.
@@ -120,6 +121,65 @@ pub async fn insert(connection: &mut MySqlConnection, new: &NewExecution<'_>) ->
     Ok(ExecutionId(result.last_insert_id()))
 }
 
+/// Inserts executions as [`insert`] does, in one statement. Returns their ids in the order of `new`; the caller has at least
+/// one, and no two of the same (`task_id`, `scheduled_for`).
+///
+/// # Errors
+///
+/// A duplicate (`task_id`, `scheduled_for`), and then none is inserted; the database's.
+pub async fn insert_all(
+    connection: &mut MySqlConnection,
+    new: &[NewExecution<'_>],
+) -> Result<Vec<ExecutionId>, sqlx::Error> {
+    let mut statement = TextStatement::new(
+        "INSERT INTO es_sync_execution_log
+             (task_id, task_name, `trigger`, scheduled_for, execution_status, query_time_range, window_from, window_to,
+              mon_date, es_endpoint, es_index_pattern, mapping, queue, created_by, error_message, trace_context,
+              lease_token, lease_until, execution_time, created_at, finished_at, duration_ms) ",
+    );
+    statement.rows(new, |row, new| {
+        let finished = new.status == ExecutionStatus::Skipped;
+        row.value(new.task_id.0)
+            .value(new.task_name)
+            .value(new.trigger.as_str())
+            .value(new.scheduled_for)
+            .value(new.status.as_str())
+            .value(&new.scope.query_time_range)
+            .value(new.scope.window.from)
+            .value(new.scope.window.to)
+            .value(new.scope.mon_date)
+            .value(&new.scope.es_endpoint)
+            .value(&new.scope.es_index_pattern)
+            .value(&new.scope.mapping)
+            .value(new.queue.as_str())
+            .value(new.created_by)
+            .value(new.error_message)
+            .value(new.trace_context)
+            .value(new.lease.map(|token| token.0));
+        match new.lease {
+            Some(_) => row.expression(|until| {
+                until.sql("UTC_TIMESTAMP(3) + INTERVAL ").value(LEASE.num_seconds()).sql(" SECOND");
+            }),
+            None => row.sql("NULL"),
+        };
+        row.sql("UTC_TIMESTAMP(3)")
+            .sql("UTC_TIMESTAMP(3)")
+            .sql(if finished { "UTC_TIMESTAMP(3)" } else { "NULL" })
+            .sql(if finished { "0" } else { "NULL" });
+    });
+    let first = statement.execute(&mut *connection).await?.last_insert_id();
+    // Looked up, since how far apart the ids of one statement are is the server's to configure.
+    let mut statement = TextStatement::new(
+        "SELECT CAST(id AS UNSIGNED), CAST(task_id AS UNSIGNED), scheduled_for
+         FROM es_sync_execution_log FORCE INDEX (PRIMARY) WHERE id >= ",
+    );
+    statement.value(first).sql(" AND task_id IN ").list(new.iter().map(|new| new.task_id.0));
+    let rows: Vec<(u64, u64, Option<DateTime<Utc>>)> = statement.fetch_all(connection).await?;
+    let ids: HashMap<_, _> =
+        rows.into_iter().map(|(id, task, scheduled_for)| ((TaskId(task), scheduled_for), ExecutionId(id))).collect();
+    new.iter().map(|new| ids.get(&(new.task_id, new.scheduled_for)).copied().ok_or(sqlx::Error::RowNotFound)).collect()
+}
+
 /// Where a run stands in preparing and publishing, as its lease holder sees it.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -143,8 +203,8 @@ pub struct Progress {
     pub trace_context: Option<String>,
 }
 
-/// Claims a running execution whose lease is free or over, and reads where it stands. `None`: another holds it, or it
-/// is closing or has ended.
+/// Claims a running execution whose lease is free or over, and reads where it stands. `None`: another holds it or its row,
+/// or it is closing or has ended. Call in a transaction: the row is locked before it is written, so as not to wait for it.
 ///
 /// # Errors
 ///
@@ -154,19 +214,27 @@ pub async fn claim(
     id: ExecutionId,
     token: LeaseToken,
 ) -> Result<Option<Progress>, sqlx::Error> {
-    let claimed = sqlx::query!(
-        "UPDATE es_sync_execution_log
-         SET lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
+    let free = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_execution_log
          WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL
-           AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))",
+           AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3)) FOR UPDATE SKIP LOCKED",
+        id.0,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if free.is_none() {
+        return Ok(None);
+    }
+    sqlx::query!(
+        "UPDATE es_sync_execution_log
+         SET lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND WHERE id = ?",
         token.0,
         LEASE.num_seconds(),
         id.0,
     )
     .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    if claimed == 0 { Ok(None) } else { progress(connection, id, token).await }
+    .await?;
+    progress(connection, id, token).await
 }
 
 /// Where a run stands, if `token` still holds it.
@@ -372,25 +440,28 @@ pub async fn move_watermark(
     Ok(result.rows_affected() == 1)
 }
 
-/// Runs that somebody must go on preparing or publishing: nobody holds them and something is left to do. At most
-/// `limit`, the manual queue first, then the oldest; endpoints in `closed` are left out.
+/// Runs of one queue that somebody must go on preparing or publishing: nobody holds them and something is left to do. At
+/// most `limit`, those first that have waited longest for their turn; endpoints in `closed` are left out.
 ///
 /// # Errors
 ///
 /// The database's.
 pub async fn unpublished(
     connection: &mut MySqlConnection,
+    queue: JobQueue,
     closed: &[String],
     limit: u32,
 ) -> Result<Vec<ExecutionId>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT id FROM es_sync_execution_log
-         WHERE execution_status = 'running' AND closing_status IS NULL
-           AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))
-           AND (prepared_at IS NULL OR (published_watermark < last_detail_id",
+         WHERE execution_status = 'running' AND closing_status IS NULL AND queue = ",
+    );
+    query.push_bind(queue.as_str()).push(
+        " AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))
+          AND (prepared_at IS NULL OR (published_watermark < last_detail_id",
     );
     push_not_in(&mut query, closed);
-    query.push(")) ORDER BY queue DESC, id LIMIT ").push_bind(limit);
+    query.push(")) ORDER BY COALESCE(published_at, execution_time), id LIMIT ").push_bind(limit);
     let ids: Vec<u64> = query.build_query_scalar().fetch_all(connection).await?;
     Ok(ids.into_iter().map(ExecutionId).collect())
 }
@@ -440,9 +511,9 @@ fn push_not_in(query: &mut QueryBuilder<sqlx::MySql>, closed: &[String]) {
     }
 }
 
-/// A prepared run that jobs may be due for.
+/// A prepared run with jobs whose clock has run out.
 #[derive(Debug, Clone)]
-pub struct Running {
+pub struct Due {
     /// The run.
     pub id: ExecutionId,
     /// Where its jobs go.
@@ -451,28 +522,36 @@ pub struct Running {
     pub trace_context: Option<String>,
 }
 
-/// Prepared running executions whose endpoint is open, oldest first, after `after`; at most `limit`.
+/// Prepared running executions with jobs whose clock has run out and whose endpoint is open, after `after` in order of id;
+/// at most `limit`. One step in the key of the clocks a run.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn running(
+pub async fn with_due_clocks(
     connection: &mut MySqlConnection,
     closed: &[String],
     after: ExecutionId,
     limit: u32,
-) -> Result<Vec<Running>, sqlx::Error> {
+) -> Result<Vec<Due>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT id, queue, trace_context FROM es_sync_execution_log
          WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL AND id > ",
     );
     query.push_bind(after.0);
     push_not_in(&mut query, closed);
-    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    query
+        .push(
+            " AND EXISTS (SELECT 1 FROM es_sync_execution_detail AS detail
+                          WHERE detail.execution_id = es_sync_execution_log.id
+                            AND detail.retry_at <= UTC_TIMESTAMP(3) AND detail.sync_status = 'pending')
+              ORDER BY id LIMIT ",
+        )
+        .push_bind(limit);
     let rows: Vec<(u64, String, Option<String>)> = query.build_query_as().fetch_all(connection).await?;
     Ok(rows
         .into_iter()
-        .map(|(id, queue, trace_context)| Running {
+        .map(|(id, queue, trace_context)| Due {
             id: ExecutionId(id),
             queue: queue.parse().unwrap_or(JobQueue::Bulk),
             trace_context,
@@ -732,7 +811,7 @@ pub async fn count(
 }
 
 /// Longest `waiting_for`, in characters; what is longer is cut.
-const LONGEST_WAITING_FOR: usize = 500;
+pub(super) const LONGEST_WAITING_FOR: usize = 500;
 
 /// Says why running executions do not go on; progress clears it. Those that are not running, or closing, keep theirs.
 ///
@@ -749,7 +828,7 @@ pub async fn set_waiting_for(
     ids.sort_unstable();
     for id in ids {
         sqlx::query!(
-            "UPDATE es_sync_execution_log SET waiting_for = ?
+            "UPDATE es_sync_execution_log SET waiting_for = ?, waiting_kind = NULL
              WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL",
             reason,
             id.0,
@@ -802,7 +881,7 @@ pub fn warnings_of(stored: Option<&str>) -> Vec<String> {
 
 /// Sets the one closing status of a run, if it has none. An unprepared run gets the totals inserted so far and a lease
 /// that nobody holds, so that its preparer finds itself replaced. Must run with the run's row locked by
-/// [`lock_running`]. `closing` is `cancelled` or `failed`.
+/// [`lock_running`].
 ///
 /// # Errors
 ///
@@ -810,21 +889,23 @@ pub fn warnings_of(stored: Option<&str>) -> Vec<String> {
 pub async fn close(
     connection: &mut MySqlConnection,
     id: ExecutionId,
-    closing: SyncStatus,
+    cause: ClosingCause,
     reason: &str,
     inserted: u32,
     last_detail_id: u64,
 ) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_execution_log
-         SET closing_status = ?, closing_reason = ?, error_message = COALESCE(error_message, ?), waiting_for = NULL,
+         SET closing_status = ?, closing_cause = ?, closing_reason = ?, error_message = COALESCE(error_message, ?),
+             waiting_for = NULL,
              total_hosts = IF(prepared_at IS NULL, ?, total_hosts),
              pending_count = IF(prepared_at IS NULL, ?, pending_count),
              last_detail_id = IF(prepared_at IS NULL, ?, last_detail_id),
              prepared_at = COALESCE(prepared_at, UTC_TIMESTAMP(3)),
              lease_token = NULL, lease_until = NULL
          WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL",
-        closing.as_str(),
+        cause.outcome().as_str(),
+        cause.as_str(),
         reason,
         reason,
         inserted,
@@ -837,19 +918,51 @@ pub async fn close(
     Ok(result.rows_affected() == 1)
 }
 
-/// Locks a running execution's row. `None`: it is not running, or closing already. `Some(prepared)` else.
+/// Locks a running execution's row. `None`: it is not running, or closing already (or locked, where that is skipped).
+/// `Some(prepared)` else.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn lock_running(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<bool>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT prepared_at IS NOT NULL AS "prepared!: bool" FROM es_sync_execution_log
-           WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL FOR UPDATE"#,
+pub async fn lock_running(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    if_locked: IfLocked,
+) -> Result<Option<bool>, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT prepared_at IS NOT NULL FROM es_sync_execution_log WHERE id = ");
+    query.push_bind(id.0).push(" AND execution_status = 'running' AND closing_status IS NULL").push(if_locked.clause());
+    query.build_query_scalar().fetch_optional(connection).await
+}
+
+/// Locks the row of a closing run. `false`: it has ended, or somebody else holds it.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_closing(connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_execution_log
+         WHERE id = ? AND execution_status = 'running' AND closing_status IS NOT NULL FOR UPDATE SKIP LOCKED",
         id.0
     )
     .fetch_optional(connection)
-    .await
+    .await?;
+    Ok(locked.is_some())
+}
+
+/// Locks the row of a waiting run. `false`: it has started or ended, or somebody else holds it.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_waiting(connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query_scalar!(
+        "SELECT id FROM es_sync_execution_log WHERE id = ? AND execution_status = 'waiting' FOR UPDATE SKIP LOCKED",
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(locked.is_some())
 }
 
 /// A run whose pending hosts wait to be closed.
@@ -859,6 +972,8 @@ pub struct Closing {
     pub id: ExecutionId,
     /// What its pending hosts become: `cancelled` or `failed`.
     pub status: SyncStatus,
+    /// Why; `None`: the release before this one closed it.
+    pub cause: Option<ClosingCause>,
     /// What they say.
     pub reason: String,
 }
@@ -870,7 +985,7 @@ pub struct Closing {
 /// The database's.
 pub async fn closing(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<Closing>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT id, closing_status AS "closing_status!", closing_reason FROM es_sync_execution_log
+        r#"SELECT id, closing_status AS "closing_status!", closing_cause, closing_reason FROM es_sync_execution_log
            WHERE execution_status = 'running' AND closing_status IS NOT NULL ORDER BY id LIMIT ?"#,
         limit
     )
@@ -881,6 +996,7 @@ pub async fn closing(connection: &mut MySqlConnection, limit: u32) -> Result<Vec
         .map(|row| Closing {
             id: ExecutionId(row.id),
             status: row.closing_status.parse().unwrap_or(SyncStatus::Failed),
+            cause: row.closing_cause.and_then(|cause| cause.parse().ok()),
             reason: row.closing_reason.unwrap_or_default(),
         })
         .collect())
@@ -1006,38 +1122,52 @@ pub async fn repairs(connection: &mut MySqlConnection, id: ExecutionId) -> Resul
     Ok(u32::try_from(repairs.unwrap_or_default()).unwrap_or(u32::MAX))
 }
 
-/// Whether a run of the task is going, and whether one waits. A retry is none: it repairs what an older run left, for
-/// that run's window. Call with the task's row locked.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn going_and_waiting(connection: &mut MySqlConnection, task: TaskId) -> Result<(bool, bool), sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT COALESCE(SUM(execution_status = 'running'), 0) > 0 AS "going!: bool",
-                  COALESCE(SUM(execution_status = 'waiting'), 0) > 0 AS "waiting!: bool"
-           FROM es_sync_execution_log
-           WHERE task_id = ? AND execution_status IN ('running', 'waiting') AND `trigger` <> 'retry'"#,
-        task.0
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok((row.going, row.waiting))
+/// What there is of a task's runs that have not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unended {
+    /// One is going.
+    pub going: bool,
+    /// One waits.
+    pub waiting: bool,
 }
 
-/// Runs after `after` that wait, with their tasks, at most `limit`.
+/// What each of the tasks has of runs that have not ended; those without any are left out. A retry is none: it repairs what
+/// an older run left, for that run's window. Call with the tasks' rows locked.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn waiting_tasks(
+pub async fn unended(
+    connection: &mut MySqlConnection,
+    tasks: impl IntoIterator<Item = TaskId>,
+) -> Result<HashMap<TaskId, Unended>, sqlx::Error> {
+    let mut statement = TextStatement::new(
+        "SELECT CAST(task_id AS UNSIGNED), MAX(execution_status = 'running') = 1, MAX(execution_status = 'waiting') = 1
+         FROM es_sync_execution_log
+         WHERE execution_status IN ('running', 'waiting') AND `trigger` <> 'retry' AND task_id IN ",
+    );
+    statement.list(tasks.into_iter().map(|task| task.0)).sql(" GROUP BY task_id");
+    let rows: Vec<(u64, bool, bool)> = statement.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(task, going, waiting)| (TaskId(task), Unended { going, waiting })).collect())
+}
+
+/// Runs after `after` that wait while no run of their task is going, with their tasks, at most `limit`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn ready_to_start(
     connection: &mut MySqlConnection,
     after: ExecutionId,
     limit: u32,
 ) -> Result<Vec<(ExecutionId, TaskId)>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT id, task_id FROM es_sync_execution_log
-         WHERE execution_status = 'waiting' AND id > ? ORDER BY id LIMIT ?",
+        "SELECT id, task_id FROM es_sync_execution_log AS log
+         WHERE execution_status = 'waiting' AND id > ?
+           AND NOT EXISTS (SELECT 1 FROM es_sync_execution_log AS other
+                           WHERE other.task_id = log.task_id AND other.execution_status = 'running'
+                             AND other.`trigger` <> 'retry')
+         ORDER BY id LIMIT ?",
         after.0,
         limit
     )
@@ -1046,28 +1176,20 @@ pub async fn waiting_tasks(
     Ok(rows.into_iter().map(|row| (ExecutionId(row.id), TaskId(row.task_id))).collect())
 }
 
-/// Starts a waiting run under its task's lock; its time counts from now.
+/// Starts a waiting run that [`lock_waiting`] has locked, under its task's lock; its time counts from now. Nobody holds it.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn start_waiting(
-    connection: &mut MySqlConnection,
-    id: ExecutionId,
-    token: LeaseToken,
-) -> Result<bool, sqlx::Error> {
-    let result = sqlx::query!(
-        "UPDATE es_sync_execution_log
-         SET execution_status = 'running', execution_time = UTC_TIMESTAMP(3),
-             lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
+pub async fn start_waiting(connection: &mut MySqlConnection, id: ExecutionId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_execution_log SET execution_status = 'running', execution_time = UTC_TIMESTAMP(3)
          WHERE id = ? AND execution_status = 'waiting'",
-        token.0,
-        LEASE.num_seconds(),
         id.0,
     )
     .execute(connection)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(())
 }
 
 /// Ends the waiting runs of a task that was disabled or deleted.

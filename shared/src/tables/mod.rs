@@ -4,6 +4,7 @@
 //! always details → newest windows → `server_resources` → execution; a task's row is locked before an execution of it is
 //! inserted.
 
+pub mod agenda;
 pub mod attempts;
 pub mod details;
 pub mod diagnosis;
@@ -14,13 +15,34 @@ pub mod hosts_pool;
 pub mod idempotency_keys;
 pub mod newest_window;
 pub mod pattern_state;
+pub mod scheduler_shifts;
 pub mod schema;
 pub mod searches;
 pub mod server_resources;
 pub mod statistics;
 pub mod tasks;
 mod text_statement;
+pub mod waits;
 
 /// Rows in one statement with a value list; keeps a statement far below `max_allowed_packet` (16 MiB on MariaDB) where a
 /// row has a few hundred bytes.
 pub const ROWS_PER_STATEMENT: usize = 1_000;
+
+/// What a locking read does about a row that somebody else has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfLocked {
+    /// It waits for a few seconds, then fails.
+    Wait,
+    /// It leaves the row out.
+    Skip,
+}
+
+impl IfLocked {
+    /// The end of the statement.
+    const fn clause(self) -> &'static str {
+        match self {
+            Self::Wait => " FOR UPDATE",
+            Self::Skip => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+}

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
+use super::text_statement::TextStatement;
 use crate::execution::{ExecutionId, ExecutionStatus, OverlapPolicy, TaskId};
 
 /// A live task as it is stored.
@@ -223,6 +224,25 @@ pub async fn lock_unless_busy(connection: &mut MySqlConnection, id: TaskId) -> R
     locked(connection, id, " FOR UPDATE SKIP LOCKED").await
 }
 
+/// As [`lock_unless_busy`], those of `ids` that are enabled.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn lock_enabled(connection: &mut MySqlConnection, ids: &[TaskId]) -> Result<Vec<Task>, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(TASK_COLUMNS).push(
+        " FROM es_sync_task_config AS task FORCE INDEX (PRIMARY)
+          WHERE task.is_enabled = 1 AND task.deleted_at IS NULL AND task.id IN (",
+    );
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.0);
+    }
+    query.push(") FOR UPDATE SKIP LOCKED");
+    Ok(query.build_query_as::<TaskRow>().fetch_all(connection).await?.into_iter().map(Task::from).collect())
+}
+
 async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str) -> Result<Option<Task>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT ");
     query
@@ -333,59 +353,76 @@ pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Resul
     query.build_query_as().fetch_all(connection).await
 }
 
-/// Enabled tasks whose fire is due, or whose next fire is to be computed; longest due first, at most `limit`.
+/// Locks enabled tasks whose fire is due, or whose next fire is to be computed; longest due first, at most `limit`, leaving
+/// out those in `except` and those that another scheduler or the API has locked.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn due(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<TaskId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM es_sync_task_config
-         WHERE is_enabled = 1 AND deleted_at IS NULL
-           AND (next_execution_time <= UTC_TIMESTAMP(3) OR next_execution_time IS NULL)
-         ORDER BY next_execution_time LIMIT ?",
-        limit
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.into_iter().map(TaskId).collect())
-}
-
-/// Milliseconds until the next fire of any task; `None`: no task is enabled.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn next_due_in_ms(connection: &mut MySqlConnection) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), MIN(next_execution_time)) DIV 1000 AS "ms: i64"
-           FROM es_sync_task_config
-           WHERE is_enabled = 1 AND deleted_at IS NULL AND next_execution_time IS NOT NULL"#
-    )
-    .fetch_one(connection)
-    .await
-}
-
-/// Sets a locked task's next fire. A task that never fires again is disabled as well.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn set_next(
+pub async fn lock_due(
     connection: &mut MySqlConnection,
-    id: TaskId,
-    next: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE es_sync_task_config
-         SET next_execution_time = ?, is_enabled = IF(? IS NULL, 0, is_enabled), updated_at = updated_at
-         WHERE id = ?",
-        next,
-        next,
-        id.0
-    )
-    .execute(connection)
-    .await?;
+    except: impl IntoIterator<Item = TaskId>,
+    limit: u32,
+) -> Result<Vec<Task>, sqlx::Error> {
+    // By that key alone: in any other order all that are due would be locked, and nothing left to the other schedulers.
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(TASK_COLUMNS).push(
+        " FROM es_sync_task_config AS task FORCE INDEX (idx_task_due)
+         WHERE task.is_enabled = 1 AND task.deleted_at IS NULL
+           AND (task.next_execution_time <= UTC_TIMESTAMP(3) OR task.next_execution_time IS NULL)",
+    );
+    for id in except {
+        query.push(" AND task.id <> ").push_bind(id.0);
+    }
+    query.push(" ORDER BY task.next_execution_time LIMIT ").push_bind(limit).push(" FOR UPDATE SKIP LOCKED");
+    Ok(query.build_query_as::<TaskRow>().fetch_all(connection).await?.into_iter().map(Task::from).collect())
+}
+
+/// Whether a live task stands under this id, whoever has locked it.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn is_live(connection: &mut MySqlConnection, id: TaskId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM es_sync_task_config WHERE id = ? AND deleted_at IS NULL)")
+        .bind(id.0)
+        .fetch_one(connection)
+        .await
+}
+
+/// What a fire changes of its task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fired {
+    /// The task, locked.
+    pub id: TaskId,
+    /// Its next fire. A task that never fires again is disabled as well.
+    pub next: Option<DateTime<Utc>>,
+    /// The run that it made; `None`: none.
+    pub execution: Option<ExecutionId>,
+}
+
+/// Moves the next fires of locked tasks, in one statement. The caller has at least one.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn set_fired(connection: &mut MySqlConnection, fired: &[Fired]) -> Result<(), sqlx::Error> {
+    // By the key alone: a scan, which a small table invites, would wait for the rows of others.
+    let mut statement =
+        TextStatement::new("UPDATE es_sync_task_config FORCE INDEX (PRIMARY) SET next_execution_time = CASE id");
+    for task in fired {
+        statement.sql(" WHEN ").value(task.id.0).sql(" THEN ").value(task.next);
+    }
+    statement.sql(" END");
+    let never = fired.iter().filter(|task| task.next.is_none()).map(|task| task.id.0);
+    statement.sql(", is_enabled = IF(id IN ").list(never).sql(", 0, is_enabled)");
+    statement.sql(", last_execution_id = CASE id WHEN 0 THEN NULL");
+    for (id, execution) in fired.iter().filter_map(|task| Some((task.id, task.execution?))) {
+        statement.sql(" WHEN ").value(id.0).sql(" THEN ").value(execution.0);
+    }
+    statement.sql(" ELSE last_execution_id END, updated_at = updated_at WHERE id IN ");
+    statement.list(fired.iter().map(|task| task.id.0));
+    statement.execute(connection).await?;
     Ok(())
 }
 

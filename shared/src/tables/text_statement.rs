@@ -31,7 +31,7 @@ macro_rules! integer_literals {
     )*};
 }
 
-integer_literals!(u32, u64, i32);
+integer_literals!(u32, u64, i32, i64);
 
 impl Literal for bool {
     fn write(&self, sql: &mut String) {

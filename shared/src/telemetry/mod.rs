@@ -7,6 +7,7 @@
 mod json;
 mod keep_errors;
 mod propagation;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ use crate::config::{LogFormat, TelemetryConfig};
 use crate::metrics::Metrics;
 
 use keep_errors::{KeepErrors, RecordAll};
+use signals::Signals;
 
 pub use propagation::{current_trace_headers, follow, set_failed, set_parent, trace_headers};
 
@@ -65,8 +67,9 @@ pub struct TelemetryGuard {
 /// Sets up logs, traces and metrics of this process. Call it once, first, within or without a runtime.
 ///
 /// `is_terminal` says whether standard error is one: text in colours there, else JSON, unless the
-/// configuration says which. The standard `OTEL_*` variables are honoured as the SDK does (sampler,
-/// limits, headers, resource attributes, service name); the endpoint comes from the configuration alone.
+/// configuration says which. The standard `OTEL_*` variables are honoured as the SDK does (sampler, limits, headers,
+/// compression, resource attributes, service name), and as [`signals`] says where it leaves that to us; the endpoint and
+/// the protocol come from the configuration alone.
 /// Whatever the sampler, the spans of failed work are sent (`keep_errors`).
 ///
 /// # Errors
@@ -74,14 +77,31 @@ pub struct TelemetryGuard {
 /// The exporter cannot be built, or a subscriber has been set already.
 pub fn init(service_name: &'static str, config: &TelemetryConfig, is_terminal: bool) -> anyhow::Result<TelemetryGuard> {
     let resource = resource(service_name);
-    let meter_provider = Metrics::init(resource.clone(), config.otlp_endpoint.as_ref())?;
-    let (subscriber, mut guard) = build(resource, config, is_terminal, std::io::stderr)?;
+    let signals = Signals::of_process();
+    let meter_provider = Metrics::init(resource.clone(), config.otlp_endpoint.as_ref().filter(|_| signals.metrics))?;
+    let (subscriber, mut guard) = build(resource, config, &signals, is_terminal, std::io::stderr)?;
     guard.meter_provider = Some(meter_provider);
     subscriber.try_init().context("logging has been set up already in this process")?;
     if let Some(endpoint) = &config.otlp_endpoint {
-        info!(%endpoint, "traces and metrics go to {endpoint} by OTLP");
+        say_what_is_sent(&signals, endpoint);
     }
     Ok(guard)
+}
+
+fn say_what_is_sent(signals: &Signals, endpoint: &Url) {
+    for ignored in &signals.ignored {
+        warn!("{ignored}");
+    }
+    match (signals.traces, signals.metrics) {
+        (true, true) => info!(%endpoint, "traces and metrics go to {endpoint} by OTLP"),
+        (true, false) => info!(%endpoint, "traces go to {endpoint} by OTLP, metrics do not: OTEL_METRICS_EXPORTER"),
+        (false, true) => info!(%endpoint, "metrics go to {endpoint} by OTLP, traces do not: OTEL_TRACES_EXPORTER"),
+        (false, false) => {
+            info!(
+                "neither traces nor metrics are sent: OTEL_SDK_DISABLED, or OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER"
+            );
+        }
+    }
 }
 
 /// Who speaks: the service's name, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` says another,
@@ -117,6 +137,7 @@ fn filter(log_level: &str) -> anyhow::Result<EnvFilter> {
 fn build<W>(
     resource: Resource,
     config: &TelemetryConfig,
+    signals: &Signals,
     is_terminal: bool,
     writer: W,
 ) -> anyhow::Result<(impl Subscriber + Send + Sync + 'static, TelemetryGuard)>
@@ -137,8 +158,8 @@ where
             .event_format(json::JsonLines)
             .boxed(),
     };
-    let tracer_provider =
-        config.otlp_endpoint.as_ref().map(|endpoint| tracer_provider(resource, endpoint)).transpose()?;
+    let endpoint = config.otlp_endpoint.as_ref().filter(|_| signals.traces);
+    let tracer_provider = endpoint.map(|endpoint| tracer_provider(resource, endpoint)).transpose()?;
     let traces = tracer_provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("hostsync"))

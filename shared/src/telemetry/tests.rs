@@ -13,6 +13,8 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 
+const BOTH: Signals = Signals { traces: true, metrics: true, ignored: Vec::new() };
+
 /// What has been written to the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -43,7 +45,7 @@ fn observed(config: &TelemetryConfig, is_terminal: bool, work: impl FnOnce()) ->
     let lines = Lines::default();
     let writer = lines.clone();
     let (subscriber, guard) =
-        build(resource("hostsync-test"), config, is_terminal, move || writer.clone()).expect("telemetry");
+        build(resource("hostsync-test"), config, &BOTH, is_terminal, move || writer.clone()).expect("telemetry");
     tracing::subscriber::with_default(subscriber, work);
     drop(guard);
     lines.text()
@@ -152,6 +154,44 @@ async fn metrics_arrive_at_a_collector() {
     drop(TelemetryGuard { tracer_provider: None, meter_provider: Some(provider) });
     let requests = server.received_requests().await.expect("recorded");
     assert!(requests.iter().any(|request| contains(&request.body, "hostsync.dead_letters")));
+}
+
+/// Runs itself as a process of its own, whose environment says what is sent and how.
+#[tokio::test]
+async fn the_standard_variables_say_which_signals_are_sent_and_whether_they_are_compressed() {
+    const COLLECTOR: &str = "HOSTSYNC_TEST_COLLECTOR";
+    if let Ok(endpoint) = std::env::var(COLLECTOR) {
+        let guard = init("hostsync-test", &config("off", Some(&endpoint)), false).expect("telemetry");
+        info_span!(target: "hostsync_worker", "batch").in_scope(|| {});
+        Metrics::global().dead_letter();
+        drop(guard);
+        return;
+    }
+    let name = "telemetry::tests::the_standard_variables_say_which_signals_are_sent_and_whether_they_are_compressed";
+    for (variables, sent) in [
+        (vec![], "metrics plain, traces plain"),
+        (vec![("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")], "metrics gzip, traces gzip"),
+        (vec![("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip")], "metrics plain, traces gzip"),
+        (vec![("OTEL_TRACES_EXPORTER", "none")], "metrics plain"),
+        (vec![("OTEL_METRICS_EXPORTER", "none")], "traces plain"),
+        (vec![("OTEL_SDK_DISABLED", "true")], ""),
+    ] {
+        let server = MockServer::start().await;
+        Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+        let mut process = std::process::Command::new(std::env::current_exe().expect("this program"));
+        process.args([name, "--exact"]).env(COLLECTOR, server.uri()).envs(variables.iter().copied());
+        let run = tokio::task::spawn_blocking(move || process.output()).await.expect("joined").expect("run");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        let requests = server.received_requests().await.expect("recorded");
+        let seen: std::collections::BTreeSet<String> = requests
+            .iter()
+            .map(|request| {
+                let encoding = request.headers.get("content-encoding").map_or("plain", |it| it.to_str().expect("text"));
+                format!("{} {encoding}", request.url.path().trim_start_matches("/v1/"))
+            })
+            .collect();
+        assert_eq!(seen.into_iter().collect::<Vec<_>>().join(", "), sent, "{variables:?}");
+    }
 }
 
 #[test]
@@ -272,7 +312,7 @@ fn a_collector_that_is_not_there_is_told_once() {
     let lines = Lines::default();
     let writer = lines.clone();
     let (subscriber, _guard) =
-        build(resource("hostsync-test"), &config, false, move || writer.clone()).expect("telemetry");
+        build(resource("hostsync-test"), &config, &BOTH, false, move || writer.clone()).expect("telemetry");
     let exporter = Reporting {
         exporter: Failing,
         endpoint: "http://127.0.0.1:9".parse().expect("a URL"),
