@@ -24,7 +24,8 @@ export async function showExplanation({ place, parameters, signal }) {
       ["Next attempt", time(answer.next_attempt_at)],
     ]),
     element("h2", {}, "Values"),
-    isExplained ? [rawTable(answer.raw), measuredTable(answer)] : element("p", {}, "No values were kept of this host."),
+    isExplained ? [rawTable(answer.raw), measuredTable(answer)]
+      : element("p", {}, answer.last_document ? `No document in the window: ${answer.last_document}.` : "No values were kept of this host."),
     element("h2", {}, "Attempts"),
     answer.attempts.length === 0 ? element("p", {}, "No attempt has ended.") : answer.attempts.map(attempt),
   );

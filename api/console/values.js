@@ -24,6 +24,11 @@ export function rawTable(raw) {
   if (!raw) return null;
   const rows = [["CPU", raw.cpu], ["Memory", raw.memory], ["Disk", raw.disk]].map(([name, stats]) =>
     [name, ...["max", "avg", "min"].map((key) => words.measured(stats?.[key]))]);
+  const { max, min } = raw.disk_slices ?? {};
+  if (max && min) {
+    rows.push(["Disk: sum ÷ fetches of the slice", ...[max, null, min].map((slice) =>
+      slice ? `${words.measured(slice.sum)} ÷ ${words.measured(slice.fetches)}, from ${words.instant(slice.from)}` : "")]);
+  }
   return table(`Raw values, of ${words.count(raw.documents)} documents`, ["", "Highest", "Average", "Lowest"], rows);
 }
 

@@ -16,6 +16,7 @@ use hostsync_shared::defaults::Source;
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_shared::host::HostIp;
 use hostsync_shared::outbox::CarriedOn;
+use hostsync_shared::schedule::date_in;
 use hostsync_shared::tables::details;
 use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
 use hostsync_shared::telemetry;
@@ -405,7 +406,7 @@ async fn store_hosts(
     let scope = Scope {
         window: Window::ending_at(window_to, &order.time_range),
         query_time_range: order.time_range.to_string(),
-        mon_date: window_to.with_timezone(&api.defaults.time_zone()).date_naive(),
+        mon_date: date_in(api.defaults.time_zone(), window_to),
         es_endpoint: order.source.es_endpoint.clone(),
         es_index_pattern: order.source.es_index_pattern.clone(),
         mapping: order.source.mapping.clone(),

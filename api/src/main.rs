@@ -15,7 +15,7 @@ use hostsync_shared::telemetry;
 
 /// Manages tasks, enqueues by hand, aggregates the execution logs.
 #[derive(Debug, Parser)]
-#[command(name = "hostsync-api", version, after_long_help = help_table(), after_help = help_table())]
+#[command(name = "hostsync-api", version = process::version(), after_long_help = help_table(), after_help = help_table())]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,

@@ -13,6 +13,7 @@ use hostsync_shared::elasticsearch::{Probe, ProbedHost};
 use hostsync_shared::execution::SyncStatus;
 use hostsync_shared::host::{HostIp, address_key};
 use hostsync_shared::mapping::{Capacity, HostReading, Mapping, Metric, Unit, host_values};
+use hostsync_shared::schedule::date_in;
 use hostsync_shared::tables::hosts_pool::{self, PoolHost};
 use hostsync_shared::tables::server_resources::{self, ServerResource, Values};
 use hostsync_shared::window::{TimeRange, Window};
@@ -112,7 +113,7 @@ pub(crate) async fn probe(api: &Api, submitted: Submitted<ProbeQuery>) -> Result
     })
     .await?;
     let window = Window::ending_at(now, &time_range);
-    let mon_date = now.with_timezone(&api.defaults.time_zone()).date_naive();
+    let mon_date = date_in(api.defaults.time_zone(), now);
     // No connection is held while a source takes its time.
     let mut answer = endpoint
         .probe(&source.es_index_pattern, mapping, window, host.map(|host| host.to_string()).as_deref(), LONGEST_PROBE)

@@ -6,6 +6,7 @@
 
 use hostsync_shared::database;
 use hostsync_shared::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
+use hostsync_shared::schedule::date_in;
 use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution, Scope};
 use hostsync_shared::tables::tasks::{self, Task};
 use hostsync_shared::telemetry;
@@ -62,7 +63,7 @@ async fn store(
     let scope = Scope {
         window: Window::ending_at(now, &range),
         query_time_range: range.to_string(),
-        mon_date: now.with_timezone(&zone).date_naive(),
+        mon_date: date_in(zone, now),
         es_endpoint: source.es_endpoint,
         es_index_pattern: source.es_index_pattern,
         mapping: source.mapping,

@@ -37,7 +37,13 @@ async fn make_history(server: &Server) {
     let mut values = [None; 12];
     values[0] = Some(40.5);
     let explanation = Explanation {
-        raw: Raw { documents: 288, cpu: Some([Some(40.5), Some(20.25), None]), memory: None, disk: None },
+        raw: Raw {
+            documents: 288,
+            cpu: Some([Some(40.5), Some(20.25), None]),
+            memory: None,
+            disk: None,
+            disk_slices: None,
+        },
         converted: Some(values),
         previous: None,
         written: true,

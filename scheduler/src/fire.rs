@@ -16,7 +16,7 @@ use hostsync_shared::database::{self, Fault, Refused};
 use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_shared::loops::{LIMIT, Turns};
 use hostsync_shared::metrics::{FireOutcome, Metrics};
-use hostsync_shared::schedule::CronSchedule;
+use hostsync_shared::schedule::{CronSchedule, date_in};
 use hostsync_shared::tables::executions::{self, NewExecution, Scope, Unended};
 use hostsync_shared::tables::tasks::{self, Fired, Task};
 use hostsync_shared::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
@@ -415,7 +415,7 @@ fn scope(scheduler: &Scheduler, task: &Task, schedule: &CronSchedule, scheduled_
     Scope {
         window: Window::ending_at(scheduled_for, &range),
         query_time_range: range.to_string(),
-        mon_date: scheduled_for.with_timezone(&schedule.time_zone()).date_naive(),
+        mon_date: date_in(schedule.time_zone(), scheduled_for),
         es_endpoint: source.es_endpoint,
         es_index_pattern: source.es_index_pattern,
         mapping: source.mapping,

@@ -10,7 +10,7 @@ use hostsync_shared::process::{self, Surroundings};
 
 /// Turns cron schedules into executions and publishes one job a host to RabbitMQ.
 #[derive(Debug, Parser)]
-#[command(name = "hostsync-scheduler", version, after_long_help = help_table())]
+#[command(name = "hostsync-scheduler", version = process::version(), after_long_help = help_table())]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,

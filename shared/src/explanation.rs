@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::host::HostIp;
-use crate::mapping::{FieldTypes, HostReading, Mapping, Stats, search_body};
+use crate::mapping::{Extremes, FieldTypes, HostReading, Mapping, SliceSum, Stats, search_body};
 use crate::tables::server_resources::Values;
 use crate::window::Window;
 
@@ -19,6 +19,9 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 
 /// Maximum, average, minimum; null where the engine said something that is no finite number.
 pub type Triple = [Option<f64>; 3];
+
+/// A slice of time: its begin in milliseconds since the epoch, the sum of its documents, its fetches, the quotient.
+pub type Slice = (i64, f64, f64, f64);
 
 /// What the source said of a host, in the units of its fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Raw {
     /// Used disk space.
     #[serde(default)]
     pub disk: Option<Triple>,
+    /// The slices behind the largest and the smallest disk, where it is the sum of mounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_slices: Option<[Slice; 2]>,
 }
 
 impl From<&HostReading> for Raw {
@@ -48,8 +54,15 @@ impl From<&HostReading> for Raw {
             cpu: triple(reading.cpu),
             memory: triple(reading.memory),
             disk: triple(reading.disk),
+            disk_slices: reading.disk_slices.and_then(both),
         }
     }
+}
+
+/// `None` where the engine said something that is no finite number: JSON has no word for it.
+fn both(Extremes { max, min }: Extremes) -> Option<[Slice; 2]> {
+    let slice = |SliceSum { begin_ms, sum, fetches, quotient }: SliceSum| (begin_ms, sum, fetches, quotient);
+    [max, min].iter().all(|slice| slice.quotient.is_finite()).then(|| [max, min].map(slice))
 }
 
 /// What stands on a detail row beside its outcome.
@@ -126,7 +139,7 @@ fn put_host(value: &mut Value, host_ip: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{Grouping, Share};
+    use crate::mapping::{FieldsSeen, Grouping, Share};
 
     fn reading() -> HostReading {
         HostReading {
@@ -136,6 +149,8 @@ mod tests {
             disk: None,
             memory_share: Share::default(),
             disk_share: Share::default(),
+            disk_slices: None,
+            seen: FieldsSeen::default(),
         }
     }
 

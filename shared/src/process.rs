@@ -6,10 +6,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::causes::causes;
 use crate::config::{CONFIG_VARIABLE, CommonArgs, Config, Service};
+use crate::schedule::ZoneRules;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -18,6 +20,12 @@ pub const EXIT_CONFIGURATION: u8 = 2;
 
 /// Grace period of the scheduler and the API after SIGTERM; the worker has its own key.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// What `--version` says: the release, and by which rules of time zones it reckons.
+pub fn version() -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| format!("{}\ntime zone rules {}", env!("CARGO_PKG_VERSION"), ZoneRules::in_force()))
+}
 
 /// What `main` knows of its surroundings.
 #[derive(Debug, Clone)]

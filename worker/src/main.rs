@@ -10,7 +10,7 @@ use hostsync_shared::process::{self, Surroundings};
 
 /// Takes jobs from RabbitMQ, reads the load of hundreds of hosts with one search, and writes it to the CMDB.
 #[derive(Debug, Parser)]
-#[command(name = "hostsync-worker", version, after_long_help = help_table())]
+#[command(name = "hostsync-worker", version = process::version(), after_long_help = help_table())]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus};
 use hostsync_shared::explanation::Explanation;
 use hostsync_shared::host::address_key;
-use hostsync_shared::mapping::{Capacity, HostValues, Mapping, host_values};
+use hostsync_shared::mapping::{Capacity, FieldsSeen, HostValues, Mapping, host_values};
 use hostsync_shared::metrics::ReasonClass;
 use hostsync_shared::queue::Job;
 use hostsync_shared::tables::attempts::{self, FailedAttempt};
@@ -151,9 +151,15 @@ async fn write(
         *written.finished.entry((row.status, *class)).or_default() += 1;
     }
     for (execution, (counts, reason)) in counts {
+        if let Some(seen) = plan.seen.get(&execution) {
+            executions::add_fields_seen(connection, execution, seen.bits()).await?;
+        }
         match executions::count(connection, execution, &counts, reason.as_deref(), false).await? {
             Counted::Going => {}
-            Counted::Ended(status) => written.ended.push((execution, status)),
+            Counted::Ended(status) => {
+                written.ended.push((execution, status));
+                tell_missing_fields(connection, execution, mapping).await?;
+            }
             Counted::Closed => return Ok(Attempted::Closed(execution)),
         }
     }
@@ -188,6 +194,18 @@ fn repeated_hosts(open: &[(Open, &Resolved)], pool: &HashMap<String, PoolHost>) 
         }
     }
     repeated
+}
+
+/// Warns of the fields that no document of a run had.
+async fn tell_missing_fields(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    mapping: Option<&Mapping>,
+) -> Result<(), sqlx::Error> {
+    let Some(mapping) = mapping else { return Ok(()) };
+    let seen = FieldsSeen::from_bits(executions::fields_seen(connection, execution).await?);
+    let missing = seen.missing(mapping);
+    if missing.is_empty() { Ok(()) } else { executions::add_warnings(connection, execution, missing).await }
 }
 
 /// Locks the rows of the batch that are open at their job's attempt, in order of id.
@@ -242,12 +260,18 @@ struct Plan {
     clocks: BTreeMap<(u64, String), Clock>,
     /// Attempts that failed, the last ones of `finished` among them.
     attempts: Vec<FailedAttempt>,
+    /// Fields that documents of a run had.
+    seen: BTreeMap<ExecutionId, FieldsSeen>,
 }
 
 impl Plan {
     fn add(&mut self, row: &Open, resolved: &Resolved, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
         let search = resolved.search;
         let finished = self.finished.len();
+        if let Outcome::Found(Found::Reading(reading)) = &resolved.outcome {
+            let seen = self.seen.entry(row.execution_id).or_default();
+            *seen = seen.and(reading.seen);
+        }
         match (&resolved.outcome, host, mapping) {
             (Outcome::Found(Found::Unavailable(reason)), ..) => self.set_clock(row, OUTAGE_PAUSE_MS, None, reason),
             (Outcome::Found(Found::Elsewhere(reason)), ..) => self.set_clock(row, ELSEWHERE_PAUSE_MS, None, reason),

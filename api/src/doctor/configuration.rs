@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hostsync_shared::config::{Auth, Config};
+use hostsync_shared::schedule::ZoneRules;
 
 use super::Check;
 
@@ -18,6 +19,7 @@ pub(super) fn examine(config: &Config, file: Option<&Path>) -> Vec<Check> {
             "correct its spelling, or take it away: nothing of hostsync reads it",
         )
     }));
+    checks.push(Check::ok("time zones", time_zones(ZoneRules::in_force())));
     checks.push(match config.api.auth {
         Auth::Token => Check::ok("api.auth", "token"),
         Auth::None => Check::warn(
@@ -27,4 +29,13 @@ pub(super) fn examine(config: &Config, file: Option<&Path>) -> Vec<Check> {
         ),
     });
     checks
+}
+
+fn time_zones(rules: &ZoneRules) -> String {
+    let built_in = ZoneRules::built_in_version();
+    if rules.are_older_than_built_in() {
+        format!("rules {rules}; older than the {built_in} of this release: bring tzdata up to date")
+    } else {
+        format!("rules {rules}")
+    }
 }

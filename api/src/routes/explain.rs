@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use chrono::DateTime;
 use hostsync_shared::execution::{ExecutionId, SyncStatus};
-use hostsync_shared::explanation::{Raw, Triple, bodies_for};
+use hostsync_shared::explanation::{Raw, Slice, Triple, bodies_for};
 use hostsync_shared::tables::searches::Search;
 use hostsync_shared::tables::server_resources::Values;
 use serde::Serialize;
@@ -133,6 +134,38 @@ impl From<Triple> for RawStats {
     }
 }
 
+/// A slice of the window as it was counted, in the unit of the field.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SliceBody {
+    /// When it begins.
+    from: Timestamp,
+    /// Sum of all documents in it.
+    #[schema(examples(4_200.0))]
+    sum: f64,
+    /// How often its most frequent mount was seen.
+    #[schema(examples(60.0))]
+    fetches: f64,
+    /// The sum ÷ the fetches: the value of the slice.
+    #[schema(examples(70.0))]
+    quotient: f64,
+}
+
+impl From<Slice> for SliceBody {
+    fn from((begin_ms, sum, fetches, quotient): Slice) -> Self {
+        let from = Timestamp(DateTime::from_timestamp_millis(begin_ms).unwrap_or_default());
+        Self { from, sum, fetches, quotient }
+    }
+}
+
+/// The slices behind the largest and the smallest value of a disk that is the sum of its mounts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DiskSlicesBody {
+    /// Behind the largest.
+    max: SliceBody,
+    /// Behind the smallest.
+    min: SliceBody,
+}
+
 /// What the source said of the host.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RawBody {
@@ -148,6 +181,9 @@ pub(crate) struct RawBody {
     /// Null where the source had none.
     #[schema(required = true)]
     disk: Option<RawStats>,
+    /// Null where the mapping does not split the disk.
+    #[schema(required = true)]
+    disk_slices: Option<DiskSlicesBody>,
 }
 
 impl From<Raw> for RawBody {
@@ -157,6 +193,7 @@ impl From<Raw> for RawBody {
             cpu: raw.cpu.map(RawStats::from),
             memory: raw.memory.map(RawStats::from),
             disk: raw.disk.map(RawStats::from),
+            disk_slices: raw.disk_slices.map(|[max, min]| DiskSlicesBody { max: max.into(), min: min.into() }),
         }
     }
 }
@@ -257,6 +294,12 @@ pub(crate) struct HostExplained {
     /// What the source said; null if it said nothing, or if that was not kept (runs before hostsync kept it).
     #[schema(required = true)]
     raw: Option<RawBody>,
+    /// Of a host with `no_data`: when its last document was, asked of the source now; else null.
+    #[schema(
+        required = true,
+        examples("its last document before the end of the window is of 2026-01-02T03:04:05.678Z")
+    )]
+    last_document: Option<String>,
     /// What was made of it; null if there is nothing or it made no sense.
     #[schema(required = true)]
     converted: Option<ResourceBody>,
@@ -270,7 +313,7 @@ pub(crate) struct HostExplained {
 
 impl From<Explained> for HostExplained {
     fn from(explained: Explained) -> Self {
-        let Explained { log, host, explanation, failed_attempts, searches } = explained;
+        let Explained { log, host, explanation, failed_attempts, searches, last_document } = explained;
         let host_ip = host.detail.host_ip.clone();
         let search =
             |id: Option<u64>| id.and_then(|id| searches.get(&id)).map(|search| SearchBody::new(search, &host_ip));
@@ -309,6 +352,7 @@ impl From<Explained> for HostExplained {
             attempts,
             next_attempt_at: host.retry_at.map(Timestamp),
             raw: explanation.map(|explanation| explanation.raw.into()),
+            last_document,
             converted: explanation.and_then(|explanation| explanation.converted).map(ResourceBody::from),
             row_before: written.and_then(|explanation| explanation.previous).map(ResourceBody::from),
             row_after: written.and_then(|explanation| explanation.converted).map(ResourceBody::from),

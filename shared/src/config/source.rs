@@ -133,6 +133,7 @@ impl Sources {
     /// and left out, and the rest is read again, so that all problems come to light.
     pub(super) fn extract<T: DeserializeOwned + Default>(&self, problems: &mut Vec<Problem>) -> T {
         let mut values = self.values.clone();
+        let mut removed: Vec<Vec<String>> = Vec::new();
         for _ in 0..MAX_PROBLEMS {
             let error = match T::deserialize(&values) {
                 Ok(read) => return read,
@@ -143,10 +144,13 @@ impl Sources {
             if let figment::error::Kind::MissingField(field) = &error.kind {
                 key.push(field.to_string());
             }
-            problems.push(Problem { reason: reason(&error.kind), origin: self.origin(&key), key: key.join(".") });
-            if !(1..=at.len()).rev().any(|depth| remove(&mut values, &at[..depth])) {
-                break;
+            // What lacks a value that was left out has been reported by that value.
+            let is_consequence = removed.iter().any(|gone| gone.starts_with(&key));
+            if !is_consequence {
+                problems.push(Problem { reason: reason(&error.kind), origin: self.origin(&key), key: key.join(".") });
             }
+            let Some(depth) = (1..=at.len()).rev().find(|depth| remove(&mut values, &at[..*depth])) else { break };
+            removed.push(at[..depth].to_vec());
         }
         T::default()
     }

@@ -694,6 +694,10 @@ fn what_is_wrong_with_a_mapping_is_told_by_its_key() {
             "mappings.agent.cpu.unit: must be one of percent, ratio, bytes, gb, not \"furlong\" (file)",
         ),
         (
+            "{ max = 'c', avg = 'c', min = 'c', unit = 'ratio', split = { field = 'n', how = 'most' } }",
+            "mappings.agent.cpu.split.how: must be one of sum, mean, max, not \"most\" (file)",
+        ),
+        (
             "{ max = 'c', avg = 'c', min = 'c', unit = 'ratio', split = { field = 'n' } }",
             "mappings.agent.cpu.split.how: must be mean or max for a unit of percent or ratio: shares do not add up (-)",
         ),
@@ -702,8 +706,7 @@ fn what_is_wrong_with_a_mapping_is_told_by_its_key() {
             "mappings.agent.cpu.total: goes with a unit of bytes or gb only: a share says nothing of a capacity (file)",
         ),
     ] {
-        let lines = of(&format!("{good}cpu = {cpu}"));
-        assert_eq!(lines.first().map(String::as_str), Some(line));
+        assert_eq!(of(&format!("{good}cpu = {cpu}")), [line]);
     }
     let whole = format!("[mappings.agent]\n{good}cpu = {{ max = 'c', avg = 'c', min = 'c', unit = 'ratio' }}");
     assert!(load(&whole, &[]).is_ok());

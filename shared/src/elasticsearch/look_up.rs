@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::index_pattern::valid_index_pattern;
 use crate::config::EndpointKind;
 use crate::mapping::{
     EngineError, Failures, FieldTypes, FieldTypesError, Grouping, KEYWORD_SUFFIX, Mapping, Metric, NameField,
-    check_answer, count_body, read_count,
+    check_answer, count_body, last_body, read_count, read_last,
 };
 use crate::window::Window;
 
@@ -196,6 +197,32 @@ impl Endpoint {
     ) -> Result<u64, SearchError> {
         let answer = self.ask(index_pattern, &count_body(mapping, window), SHORT_ANSWER_BYTES).await?;
         Ok(read_count(&answer)?)
+    }
+
+    /// When the last document of a host was, of all those before the end of the window; `None`: it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError`], and then nothing may be concluded about the host.
+    pub async fn last_document(
+        &self,
+        index_pattern: &str,
+        mapping: &Mapping,
+        window: Window,
+        host: &str,
+    ) -> Result<Option<DateTime<Utc>>, SearchError> {
+        let asked = async {
+            let known = self.known_for(index_pattern, mapping, window, host).await?;
+            let mut last = None;
+            for host_field in &known.types.hosts {
+                let body = last_body(mapping, host_field, window, host);
+                let answer = self.ask(index_pattern, &body, SHORT_ANSWER_BYTES).await?;
+                last = last.max(read_last(host_field, &answer)?);
+            }
+            Ok(last)
+        };
+        let presentable = |error: SearchError| error.map_reason(|reason| self.presentable(Some(index_pattern), reason));
+        asked.await.map_err(presentable)
     }
 
     /// The types of the fields by which a group is searched; its names too.

@@ -34,8 +34,9 @@ const BYTES_OF_ALL: usize = 256 << 10;
 /// Bytes of an answer for each host: some 25 numbers with their names, a quarter of it in practice.
 const BYTES_OF_HOST: usize = 4 << 10;
 
-/// Bytes of an answer for one part of a host in one slice of time, such as a mount point: two numbers and a long name.
-const BYTES_OF_PART: usize = 200;
+/// Bytes of an answer for one part of a host in one slice of time, such as a mount point: two numbers, the
+/// times of its documents, and a long name.
+const BYTES_OF_PART: usize = 450;
 
 /// Parts of one host in one slice of time that an answer has room for, such as the mount points of a host with many
 /// containers.
@@ -265,6 +266,6 @@ impl Endpoint {
             took_ms = took_ms.max(answer.took_ms);
             shards = shards.saturating_add(answer.shards);
         }
-        Ok(SearchAnswer { readings: found.readings(mapping), took_ms, shards })
+        Ok(SearchAnswer { readings: found.readings(mapping, window), took_ms, shards })
     }
 }

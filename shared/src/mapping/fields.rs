@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::read::is_cut;
-use super::{Mapping, Metric, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT};
+use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT};
 
 /// Suffix of the sub-field that dynamic mapping puts beside a `text` field.
 pub const KEYWORD_SUFFIX: &str = ".keyword";
@@ -59,6 +59,8 @@ pub struct Shapes {
     pub plain: bool,
     /// As roll-ups below the field of the mapping.
     pub roll_up: bool,
+    /// As a sum over cores, with their number beside it.
+    pub per_core: bool,
 }
 
 /// How a field that can be grouped by stands in the indices.
@@ -251,6 +253,15 @@ enum Role {
     Part,
 }
 
+/// One of two ways to read a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// By its own three fields.
+    Own,
+    /// By the sum over cores and their number.
+    PerCore,
+}
+
 /// The fields of a mapping, each with its key and role, in the order in which they are checked.
 fn fields_of(mapping: &Mapping) -> Vec<(String, &str, Role)> {
     let mut fields = vec![
@@ -280,7 +291,7 @@ impl FieldTypes {
         let split = |metric| mapping.metric(metric).split.as_ref().map(|split| split.field.clone());
         Self {
             hosts: HostField::only(mapping.host_field.clone(), HostKind::Keyword),
-            shapes: [Shapes { plain: true, roll_up: false }; 3],
+            shapes: [Shapes { plain: true, roll_up: false, per_core: false }; 3],
             splits: Metric::ALL.map(split),
             interval: IntervalKey::Fixed,
             doubt: None,
@@ -295,7 +306,10 @@ impl FieldTypes {
     /// Every shape that the mapping allows, since nobody says which there are: what is asked for and not there
     /// comes back empty.
     pub fn of_any_shape(mapping: &Mapping, hosts: Vec<HostField>) -> Self {
-        let shapes = |metric| Shapes { plain: true, roll_up: mapping.metric(metric).roll_up_field().is_some() };
+        let shapes = |metric| {
+            let fields = mapping.metric(metric);
+            Shapes { plain: true, roll_up: fields.roll_up_field().is_some(), per_core: fields.per_core.is_some() }
+        };
         Self { hosts, shapes: Metric::ALL.map(shapes), ..Self::unresolved(mapping) }
     }
 
@@ -379,18 +393,21 @@ impl FieldTypes {
     fn resolve(mapping: &Mapping, answer: &CapsAnswer) -> Result<Self, FieldTypesError> {
         let mut types = Self::unresolved(mapping);
         for (key, field, role) in fields_of(mapping) {
-            if role != Role::Name {
+            if role != Role::Name && !answer.may_lack(mapping, &key, field) {
                 answer.check(&key, field, role)?;
             }
         }
         types.hosts = answer.grouping("host_field", &mapping.host_field)?.host_fields(&mapping.host_field);
         for metric in Metric::ALL {
             let fields = mapping.metric(metric);
+            let shapes = &mut types.shapes[metric as usize];
             if let Some(field) = fields.roll_up_field() {
-                let has = |kind: &str| answer.types_of(field).iter().any(|(found, _)| *found == kind);
-                let roll_up = has("object");
-                let plain = answer.types_of(field).iter().any(|(kind, _)| *kind != "object");
-                types.shapes[metric as usize] = Shapes { plain, roll_up };
+                shapes.roll_up = answer.types_of(field).iter().any(|(kind, _)| *kind == "object");
+                shapes.plain = answer.types_of(field).iter().any(|(kind, _)| *kind != "object");
+            }
+            if fields.per_core.is_some() {
+                shapes.per_core = answer.has_all(fields, Reading::PerCore);
+                shapes.plain &= answer.has_all(fields, Reading::Own);
             }
             if let Some(split) = &fields.split {
                 let key = format!("{}.split.field", metric.key());
@@ -411,7 +428,11 @@ impl FieldTypes {
         let answer = CapsAnswer::read(answer)?;
         let describe = |(key, field, role): (String, &str, Role)| {
             let types = answer.types_of(field);
-            let checked = answer.by_types(|answer| answer.check(&key, field, role), |(), _| ());
+            let checked = if answer.may_lack(mapping, &key, field) {
+                Ok(())
+            } else {
+                answer.by_types(|answer| answer.check(&key, field, role), |(), _| ())
+            };
             let reason = checked.err().map(|error| error.to_string());
             FieldUse {
                 key,
@@ -504,6 +525,29 @@ impl CapsAnswer {
             .filter(|(kind, _)| *kind != "unmapped")
             .map(|(kind, caps)| (kind.as_str(), caps))
             .collect()
+    }
+
+    /// Whether all fields of one way to read a metric stand in some index.
+    fn has_all(&self, fields: &MetricFields, reading: Reading) -> bool {
+        let in_some_index = |field: &str| !self.types_of(field).is_empty();
+        match (reading, &fields.per_core) {
+            (Reading::Own, _) => [&fields.max, &fields.avg, &fields.min].into_iter().all(|field| in_some_index(field)),
+            (Reading::PerCore, Some(per_core)) => in_some_index(&per_core.field) && in_some_index(&per_core.cores),
+            (Reading::PerCore, None) => false,
+        }
+    }
+
+    /// Whether no index has the field and none needs to: the metric can be read in the other way.
+    fn may_lack(&self, mapping: &Mapping, key: &str, field: &str) -> bool {
+        let Some((metric, name)) = key.split_once('.') else { return false };
+        let Some(metric) = Metric::ALL.into_iter().find(|known| known.key() == metric) else { return false };
+        let fields = mapping.metric(metric);
+        let other = match name {
+            "max" | "avg" | "min" => Reading::PerCore,
+            "per_core.field" | "per_core.cores" => Reading::Own,
+            _ => return false,
+        };
+        self.types_of(field).is_empty() && self.has_all(fields, other)
     }
 
     fn check(&self, key: &str, field: &str, role: Role) -> Result<(), FieldTypesError> {
@@ -852,8 +896,8 @@ mod tests {
     fn numbers_and_roll_ups_go_together_if_no_roll_up_lacks_a_number() {
         let names = ["value_max", "value_min", "value_avg", "zabbix_value_count"];
         let types = read(&mixed_cpu(&names)).expect("usable");
-        assert_eq!(types.shapes(Metric::Cpu), Shapes { plain: true, roll_up: true });
-        assert_eq!(types.shapes(Metric::Disk), Shapes { plain: true, roll_up: false });
+        assert_eq!(types.shapes(Metric::Cpu), Shapes { plain: true, roll_up: true, per_core: false });
+        assert_eq!(types.shapes(Metric::Disk), Shapes { plain: true, roll_up: false, per_core: false });
         for lacking in 0..names.len() {
             let mut names = names.to_vec();
             names.remove(lacking);

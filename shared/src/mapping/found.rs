@@ -1,13 +1,13 @@
 //! What was found of a host, put together from all indices, shapes and slices.
 //!
-//! Owns the arithmetic: how plain numbers and roll-ups make one maximum, average and minimum, and how the parts
-//! of a split make the value of a slice. It knows no JSON (`read` does) and judges no value (`values` does).
+//! Owns the arithmetic: how plain numbers and roll-ups make one maximum, average and minimum; that of a split is
+//! `fetches`'. It knows no JSON (`read` does) and judges no value (`values` does).
 
-#![expect(clippy::cast_precision_loss, reason = "counts of documents and slices are far below 2^52")]
+use std::collections::HashMap;
 
-use std::collections::{BTreeMap, HashMap};
-
-use super::{Combine, Mapping, Metric, MetricFields};
+use super::fetches::{Extremes, OverSlices, PartsBySlice, over_slices};
+use super::{FieldsSeen, Mapping, Metric, MetricFields};
+use crate::window::Window;
 
 /// Maximum, average and minimum of one metric, in the unit of its field or in percent.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -45,6 +45,11 @@ pub struct HostReading {
     pub memory_share: Share,
     /// Of the disk space there is.
     pub disk_share: Share,
+    /// The slices behind the maximum and the minimum of a disk that is the sum of its parts.
+    pub disk_slices: Option<Extremes>,
+    /// Which fields of the mapping held a number.
+    #[serde(skip)]
+    pub seen: FieldsSeen,
 }
 
 impl HostReading {
@@ -82,14 +87,6 @@ impl Weighed {
     }
 }
 
-/// The average of one part in one slice, over so many documents.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Part {
-    pub(super) used: f64,
-    pub(super) total: Option<f64>,
-    pub(super) documents: u64,
-}
-
 /// What was found of one metric.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct MetricFound {
@@ -99,8 +96,8 @@ pub(super) struct MetricFound {
     pub(super) percent: Vec<Weighed>,
     /// The capacity.
     pub(super) total: Option<f64>,
-    /// Parts by slice (its first millisecond) and name.
-    pub(super) slices: BTreeMap<i64, BTreeMap<String, Part>>,
+    /// Of a split.
+    pub(super) slices: PartsBySlice,
 }
 
 /// What was found of one host.
@@ -128,20 +125,27 @@ impl Found {
         }
     }
 
-    /// One reading a host that has documents.
-    pub fn readings(&self, mapping: &Mapping) -> HashMap<String, HostReading> {
+    /// One reading a host that has documents in the window that was searched.
+    pub fn readings(&self, mapping: &Mapping, window: Window) -> HashMap<String, HostReading> {
         let with_documents = self.hosts.iter().filter(|(_, found)| found.documents > 0);
-        with_documents.map(|(host, found)| (host.clone(), found.reading(mapping))).collect()
+        with_documents.map(|(host, found)| (host.clone(), found.reading(mapping, window))).collect()
     }
 }
 
 impl HostFound {
-    fn reading(&self, mapping: &Mapping) -> HostReading {
-        let [cpu, memory, disk] = &self.metrics;
-        let (cpu, _) = cpu.result(mapping.metric(Metric::Cpu));
-        let (memory, memory_share) = memory.result(mapping.metric(Metric::Memory));
-        let (disk, disk_share) = disk.result(mapping.metric(Metric::Disk));
-        HostReading { data_point_count: self.documents, cpu, memory, disk, memory_share, disk_share }
+    fn reading(&self, mapping: &Mapping, window: Window) -> HostReading {
+        let of = |metric: Metric| self.metrics[metric as usize].result(mapping.metric(metric), window);
+        let (cpu, memory, disk) = (of(Metric::Cpu), of(Metric::Memory), of(Metric::Disk));
+        HostReading {
+            data_point_count: self.documents,
+            cpu: cpu.stats,
+            memory: memory.stats,
+            disk: disk.stats,
+            memory_share: memory.share,
+            disk_share: disk.share,
+            disk_slices: disk.extremes,
+            seen: FieldsSeen::of(&self.metrics),
+        }
     }
 }
 
@@ -158,29 +162,16 @@ impl MetricFound {
         }
     }
 
-    fn result(&self, fields: &MetricFields) -> (Option<Stats>, Share) {
+    fn result(&self, fields: &MetricFields, window: Window) -> OverSlices {
         if let Some(split) = &fields.split {
-            return over_slices(&self.slices, split.how, fields.total.is_some());
+            return over_slices(&self.slices, split.how, fields.total.is_some(), window);
         }
         let percent = fields.percent.as_ref().and_then(|share| {
             let factor = if share.unit == super::Unit::Ratio { 100.0 } else { 1.0 };
             let Stats { max, avg, min } = together(&self.percent)?;
             Some(Stats { max: max * factor, avg: avg * factor, min: min * factor })
         });
-        (together(&self.shapes), Share { percent, total: self.total })
-    }
-}
-
-impl Part {
-    /// The mean over the documents of both.
-    fn with(self, other: Self) -> Self {
-        let (own, others) = (self.documents as f64, other.documents as f64);
-        let mean = |a: f64, b: f64| (a * own + b * others) / (own + others);
-        Self {
-            used: mean(self.used, other.used),
-            total: self.total.zip(other.total).map(|(a, b)| mean(a, b)),
-            documents: self.documents + other.documents,
-        }
+        OverSlices { stats: together(&self.shapes), share: Share { percent, total: self.total }, extremes: None }
     }
 }
 
@@ -203,79 +194,35 @@ fn together(shapes: &[Weighed]) -> Option<Stats> {
 }
 
 /// What is no number stays none, so that its host fails for it.
-fn max_of(a: f64, b: f64) -> f64 {
+pub(super) fn max_of(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+pub(super) fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(max_of(a, b)),
         (one, None) | (None, one) => one,
     }
 }
 
-fn over_slices(
-    slices: &BTreeMap<i64, BTreeMap<String, Part>>,
-    how: Combine,
-    has_total: bool,
-) -> (Option<Stats>, Share) {
-    let mut values = Vec::with_capacity(slices.len());
-    let (mut percents, mut total) = (Vec::new(), None);
-    for parts in slices.values().filter(|parts| !parts.is_empty()) {
-        let value = combined(how, parts.values().map(|part| part.used));
-        values.push(value);
-        // A part without a capacity leaves that of the whole unknown.
-        let totals: Option<Vec<f64>> = parts.values().map(|part| part.total).collect();
-        if let Some(totals) = totals.filter(|_| has_total) {
-            let of_slice = combined(how, totals.into_iter());
-            total = larger(total, Some(of_slice));
-            if of_slice > 0.0 {
-                percents.push(value / of_slice * 100.0);
-            }
-        }
-    }
-    (of_values(&values), Share { percent: of_values(&percents), total })
-}
-
-fn combined(how: Combine, values: impl Iterator<Item = f64>) -> f64 {
-    let values: Vec<f64> = values.collect();
-    match how {
-        Combine::Sum => values.iter().sum(),
-        Combine::Mean => values.iter().sum::<f64>() / values.len() as f64,
-        Combine::Max => values.into_iter().fold(f64::NEG_INFINITY, max_of),
-    }
-}
-
-fn of_values(values: &[f64]) -> Option<Stats> {
-    if values.is_empty() {
-        return None;
-    }
-    Some(Stats {
-        max: values.iter().copied().fold(f64::NEG_INFINITY, max_of),
-        avg: values.iter().sum::<f64>() / values.len() as f64,
-        min: -values.iter().map(|value| -value).fold(f64::NEG_INFINITY, max_of),
-    })
-}
-
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "lists of a test are short")]
 mod tests {
     use super::*;
+    use crate::mapping::fetches::Part;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn weighed(max: f64, avg: f64, min: f64, weight: f64) -> Weighed {
         Weighed { max: Some(max), avg: Some(avg), min: Some(min), weight }
     }
 
-    fn part(used: f64, total: impl Into<Option<f64>>, documents: u64) -> Part {
-        Part { used, total: total.into(), documents }
-    }
-
-    fn slices(parts: &[(i64, &str, Part)]) -> BTreeMap<i64, BTreeMap<String, Part>> {
-        let mut slices: BTreeMap<i64, BTreeMap<String, Part>> = BTreeMap::new();
-        for (slice, name, part) in parts {
-            slices.entry(*slice).or_default().insert((*name).to_owned(), *part);
+    fn of_list(values: &[f64]) -> Stats {
+        Stats {
+            max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            avg: values.iter().sum::<f64>() / values.len() as f64,
+            min: values.iter().copied().fold(f64::INFINITY, f64::min),
         }
-        slices
     }
 
     #[test]
@@ -293,44 +240,19 @@ mod tests {
     }
 
     #[test]
-    fn the_disk_is_the_sum_over_mount_points_slice_by_slice() {
-        let slices = slices(&[
-            (0, "/", part(10.0, 20.0, 6)),
-            (0, "/data", part(30.0, 80.0, 6)),
-            (60, "/", part(15.0, 20.0, 6)),
-            (60, "/data", part(45.0, 80.0, 1)),
-        ]);
-        let (stats, share) = over_slices(&slices, Combine::Sum, true);
-        assert_eq!(stats, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
-        assert_eq!(share.percent, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
-        assert_eq!(share.total, Some(100.0));
-        let (stats, _) = over_slices(&slices, Combine::Mean, false);
-        assert_eq!(stats, Some(Stats { max: 30.0, avg: 25.0, min: 20.0 }));
-        let (stats, share) = over_slices(&slices, Combine::Max, false);
-        assert_eq!((stats, share), (Some(Stats { max: 45.0, avg: 37.5, min: 30.0 }), Share::default()));
-    }
-
-    #[test]
-    fn a_part_without_a_capacity_leaves_that_slice_without_a_percentage() {
-        let some =
-            slices(&[(0, "/", part(10.0, None, 1)), (0, "/a", part(1.0, 2.0, 1)), (1, "/", part(10.0, 40.0, 1))]);
-        let (stats, share) = over_slices(&some, Combine::Sum, true);
-        assert_eq!(stats, Some(Stats { max: 11.0, avg: 10.5, min: 10.0 }));
-        assert_eq!(share.percent, Some(Stats { max: 25.0, avg: 25.0, min: 25.0 }));
-        let none = slices(&[(0, "/", part(10.0, 0.0, 1))]);
-        assert_eq!(over_slices(&none, Combine::Sum, true).1, Share { percent: None, total: Some(0.0) });
-    }
-
-    #[test]
     fn a_part_that_two_searches_found_is_averaged_and_not_added() {
-        let found = |used, documents| {
-            let mut host = HostFound { documents, ..HostFound::default() };
-            host.metrics[2].slices = slices(&[(0, "/", part(used, 100.0, documents))]);
+        let found = |used, documents: u32| {
+            let (total, documents, samples) = (Some(100.0), f64::from(documents), u64::from(documents));
+            let part = Part { used, total, samples, documents, first_ms: 0.0, last_ms: 59_000.0 };
+            let mut host = HostFound { documents: samples, ..HostFound::default() };
+            host.metrics[2].slices = BTreeMap::from([(0, BTreeMap::from([("/".to_owned(), part)]))]);
             Found { hosts: HashMap::from([("h".to_owned(), host)]) }
         };
         let mut all = found(10.0, 1);
         all.add(found(40.0, 2));
-        let reading = all.readings(&Mapping::metricbeat())["h"];
+        let minute = |ms| chrono::DateTime::from_timestamp_millis(ms).expect("a time");
+        let window = Window { from: minute(0), to: minute(60_000) };
+        let reading = all.readings(&Mapping::metricbeat(), window)["h"];
         assert_eq!(reading.data_point_count, 3);
         assert_eq!(reading.disk, Some(Stats { max: 30.0, avg: 30.0, min: 30.0 }));
     }
@@ -341,10 +263,10 @@ mod tests {
             lists in prop::collection::vec(prop::collection::vec(0.0..1e9_f64, 1..20), 1..6),
         ) {
             let shapes: Vec<Weighed> = lists.iter().map(|list| {
-                let Stats { max, avg, min } = of_values(list).expect("values");
+                let Stats { max, avg, min } = of_list(list);
                 weighed(max, avg, min, list.len() as f64)
             }).collect();
-            let all = of_values(&lists.concat()).expect("values");
+            let all = of_list(&lists.concat());
             let found = together(&shapes).expect("values");
             prop_assert_eq!((found.max, found.min), (all.max, all.min));
             prop_assert!((found.avg - all.avg).abs() <= 1e-9 * all.avg.abs(), "{} {}", found.avg, all.avg);

@@ -127,7 +127,11 @@ pub fn group_body(
         "query": query(mapping, window, group.map(in_group), &host_field.except),
         "aggs": {
             HOSTS: hosts,
-            DOCUMENTS: {"filter": {"exists": {"field": host_field.field}}},
+            // Not the engine's own count: a document may say that it stands for several (`_doc_count`).
+            DOCUMENTS: {
+                "filter": {"exists": {"field": host_field.field}},
+                "aggs": {DOCUMENTS: {"value_count": {"field": mapping.time_field}}},
+            },
             ADDRESSES: {"value_count": {"field": host_field.field}},
         },
     })
@@ -146,9 +150,10 @@ pub fn read_group(
 ) -> Result<GroupPage, Refusal> {
     let malformed = |part: &str| Refusal::Malformed { reason: format!("aggregations.{part} is missing or ill-typed") };
     let aggregations = read_aggregations(body, Some(host_field))?;
-    let count = |name: &str, key: &str| aggregations.get(name).and_then(|count| count.get(key)).and_then(Value::as_u64);
-    let documents = count(DOCUMENTS, "doc_count").ok_or_else(|| malformed("documents.doc_count"))?;
-    let addresses = count(ADDRESSES, "value").ok_or_else(|| malformed("addresses.value"))?;
+    let value = |count: Option<&Value>| count.and_then(|count| count.get("value")).and_then(Value::as_u64);
+    let documents = value(aggregations.get(DOCUMENTS).and_then(|filter| filter.get(DOCUMENTS)));
+    let documents = documents.ok_or_else(|| malformed("documents.documents.value"))?;
+    let addresses = value(aggregations.get(ADDRESSES)).ok_or_else(|| malformed("addresses.value"))?;
     let hosts = aggregations.get(HOSTS).ok_or_else(|| malformed("hosts"))?;
     let buckets = hosts.get("buckets").and_then(Value::as_array).ok_or_else(|| malformed("hosts.buckets"))?;
     let mut members = Vec::with_capacity(buckets.len());
@@ -358,7 +363,7 @@ mod tests {
         let answer = json!({
             "took": 1, "timed_out": false, "_shards": {"total": 1, "successful": 1, "failed": 0},
             "aggregations": {
-                "documents": {"doc_count": 2}, "addresses": {"value": 2},
+                "documents": {"doc_count": 12, "documents": {"value": 2}}, "addresses": {"value": 2},
                 "hosts": {"after_key": {"host": "10.0.0.2"}, "buckets": [
                     {"key": {"host": "10.0.0.1"}, "doc_count": 1, "names": {"buckets": [{"key": "a", "doc_count": 1}]}},
                     {"key": {"host": "10.0.0.2"}, "doc_count": 1, "names": {"buckets": []}},

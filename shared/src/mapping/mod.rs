@@ -5,12 +5,16 @@
 //! pure: no connection, no clock, no configuration file; `elasticsearch` does the talking. Nothing here
 //! knows tasks, executions or tables.
 
+#[cfg(test)]
+mod disk_properties;
 mod engine_error;
+mod fetches;
 mod fields;
 mod found;
 mod group;
 mod plan;
 mod read;
+mod seen;
 mod slices;
 mod values;
 
@@ -20,37 +24,47 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 pub use engine_error::{Cause, EngineError, REASON_MAX_CHARS, bounded};
+pub use fetches::{Extremes, SliceSum};
 pub use fields::{
     Doubt, FieldTypes, FieldTypesError, FieldUse, Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField, Shapes,
 };
 pub use found::{Found, HostReading, Share, Stats};
 pub use group::{GroupCursor, GroupHost, GroupHosts, GroupMember, GroupPage, MAX_GROUP_HOSTS, group_body, read_group};
-pub use plan::{MAX_HOSTS, PlanError, count_body, max_hosts, search_body};
-pub use read::{Answer, Failures, Refusal, check_answer, read_answer, read_count};
+pub use plan::{MAX_HOSTS, PlanError, count_body, last_body, max_hosts, search_body};
+pub use read::{Answer, Failures, Refusal, check_answer, read_answer, read_count, read_last};
+pub use seen::FieldsSeen;
 pub use slices::{MAX_BUCKETS, Slices};
 pub use values::{BadValue, Capacity, HostValues, MAX_GB, MAX_PERCENT, host_values};
 
-/// File systems that hold no data of their own: in memory, of the kernel, layers over others, read-only images,
-/// or of another host. `metricbeat` documents of them are skipped.
-pub const METRICBEAT_SKIPPED_FILE_SYSTEMS: [&str; 31] = [
+/// File systems that are no disk of the host: in memory, of the kernel, layers over others, read-only images, optical
+/// media, and what belongs to another host. `metricbeat` documents of them are skipped. A `*` stands for any end.
+pub const METRICBEAT_SKIPPED_FILE_SYSTEMS: [&str; 42] = [
+    "9p",
+    "afpfs",
+    "afs",
     "autofs",
     "binfmt_misc",
     "bpf",
+    "cdfs",
+    "ceph",
     "cgroup",
     "cgroup2",
+    "cifs",
     "configfs",
     "debugfs",
     "devfs",
     "devpts",
     "devtmpfs",
     "efivarfs",
-    "fuse.gvfsd-fuse",
-    "fuse.lxcfs",
-    "fuse.portal",
+    "fuse.*",
     "fusectl",
+    "glusterfs",
     "hugetlbfs",
     "iso9660",
+    "lustre",
     "mqueue",
+    "ncpfs",
+    "nfs*",
     "nsfs",
     "overlay",
     "overlayfs",
@@ -60,11 +74,17 @@ pub const METRICBEAT_SKIPPED_FILE_SYSTEMS: [&str; 31] = [
     "rootfs",
     "rpc_pipefs",
     "securityfs",
+    "smb*",
     "squashfs",
     "sysfs",
     "tmpfs",
     "tracefs",
+    "udf",
+    "webdav",
 ];
+
+/// Most values that a mapping may skip: a search holds each up to three times.
+const MAX_SKIPPED: usize = 500;
 
 /// Longest field name that a mapping may hold, in characters.
 const MAX_FIELD_CHARS: usize = 255;
@@ -171,9 +191,9 @@ pub struct ShareField {
 
 /// A metric that is measured part by part, a document a part.
 ///
-/// The window is cut into [`Slices`]. Within a slice the samples of a part are averaged, so that none counts
-/// twice however often it was sampled; the parts then make one value; over the slices' values maximum,
-/// average and minimum are taken.
+/// The window is cut into [`Slices`]. The value of a slice is the sum of all its documents ÷ the number of fetches in
+/// it (how often the most frequent part was seen); or, as [`Combine`] says, the mean of the parts' means or the largest
+/// of them. Over the slices' values maximum and minimum are taken, and the average over time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
@@ -182,6 +202,26 @@ pub struct Split {
     /// How the parts make one value.
     #[serde(default)]
     pub how: Combine,
+}
+
+/// Where documents that lack the fields of a metric have it as a sum over cores instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerCore {
+    /// Field with the sum, in the unit of the metric.
+    pub field: String,
+    /// Field with the number of cores.
+    pub cores: String,
+}
+
+/// Documents that are no matter of the mapping, by what one of their fields holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skip {
+    /// The field: a text or keyword.
+    pub field: String,
+    /// What is skipped there, in lower case, in upper case or as written here; a `*` at the end stands for any end.
+    pub values: Vec<String>,
 }
 
 /// The fields of one metric. The three may be the same field.
@@ -211,6 +251,9 @@ pub struct MetricFields {
     /// How the metric is split into parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
+    /// What to read of documents that have none of the three fields; of `cpu` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_core: Option<PerCore>,
 }
 
 /// Below the field of a roll-up: its largest value.
@@ -235,6 +278,7 @@ impl MetricFields {
             unit,
             percent: None,
             split: None,
+            per_core: None,
         }
     }
 
@@ -256,6 +300,9 @@ impl MetricFields {
             .chain(self.weight.as_deref().map(|field| ("weight", field)))
             .chain(self.total.as_deref().map(|field| ("total", field)))
             .chain(self.percent.as_ref().map(|share| ("percent.field", share.field.as_str())))
+            .chain(self.per_core.iter().flat_map(|per_core| {
+                [("per_core.field", per_core.field.as_str()), ("per_core.cores", per_core.cores.as_str())]
+            }))
     }
 }
 
@@ -285,6 +332,9 @@ pub struct Mapping {
     /// counted either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<serde_json::Value>,
+    /// Documents that are not read, and not counted either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<Skip>,
 }
 
 /// A mapping that cannot be used: which key, and why.
@@ -317,13 +367,15 @@ impl Mapping {
             memory: MetricFields::single("available_memory", Unit::Gb),
             disk: MetricFields::single("total_disk_space_all", Unit::Gb),
             filter: None,
+            skip: None,
         }
     }
 
     /// The built-in `metricbeat` mapping (Elastic Common Schema): a document a metricset.
     ///
-    /// The share of memory in use is the source's own, GB come from its bytes. The disk is the sum over the
-    /// mount points that keep data, and its percentage the sum in use ÷ the sum there is. A host belongs to the
+    /// The load of a processor is the share of all its cores; before Metricbeat 7.7 that is the sum over the cores ÷
+    /// their number. The share of memory in use is the source's own, GB come from its bytes. The disk is the sum over
+    /// the mount points that keep data, and its percentage the sum in use ÷ the sum there is. A host belongs to the
     /// groups that its `tags` name.
     pub fn metricbeat() -> Self {
         let share = ShareField { field: "system.memory.actual.used.pct".to_owned(), unit: Unit::Ratio };
@@ -333,7 +385,13 @@ impl Mapping {
             host_field: "host.ip".to_owned(),
             host_name_field: Some("host.name".to_owned()),
             group_field: Some("tags".to_owned()),
-            cpu: MetricFields::single("system.cpu.total.norm.pct", Unit::Ratio),
+            cpu: MetricFields {
+                per_core: Some(PerCore {
+                    field: "system.cpu.total.pct".to_owned(),
+                    cores: "system.cpu.cores".to_owned(),
+                }),
+                ..MetricFields::single("system.cpu.total.norm.pct", Unit::Ratio)
+            },
             memory: MetricFields {
                 total: Some("system.memory.total".to_owned()),
                 percent: Some(share),
@@ -344,9 +402,11 @@ impl Mapping {
                 split: Some(mounts),
                 ..MetricFields::single("system.filesystem.used.bytes", Unit::Bytes)
             },
-            filter: Some(serde_json::json!({
-                "bool": {"must_not": [{"terms": {"system.filesystem.type": METRICBEAT_SKIPPED_FILE_SYSTEMS}}]}
-            })),
+            filter: None,
+            skip: Some(Skip {
+                field: "system.filesystem.type".to_owned(),
+                values: METRICBEAT_SKIPPED_FILE_SYSTEMS.map(str::to_owned).to_vec(),
+            }),
         }
     }
 
@@ -394,6 +454,9 @@ impl Mapping {
         for metric in Metric::ALL {
             check_metric(metric, self.metric(metric))?;
         }
+        if let Some(skip) = &self.skip {
+            check_skip(skip)?;
+        }
         match &self.filter {
             None => Ok(()),
             Some(serde_json::Value::Object(query)) if query.len() == 1 => Ok(()),
@@ -405,6 +468,19 @@ impl Mapping {
     }
 }
 
+fn check_skip(skip: &Skip) -> Result<(), MappingError> {
+    check_field("skip.field", &skip.field)?;
+    let is_bad = |value: &String| {
+        let text = value.strip_suffix('*').unwrap_or(value);
+        text.is_empty() || text.contains('*') || value.chars().count() > MAX_FIELD_CHARS
+    };
+    if skip.values.is_empty() || skip.values.len() > MAX_SKIPPED || skip.values.iter().any(is_bad) {
+        let reason = format!("must be 1 to {MAX_SKIPPED} texts of 1 to 255 characters, with * at the end of one only");
+        return Err(MappingError::new("skip.values", reason));
+    }
+    Ok(())
+}
+
 fn check_metric(metric: Metric, fields: &MetricFields) -> Result<(), MappingError> {
     let key = metric.key();
     for (name, field) in fields.numbers() {
@@ -414,6 +490,14 @@ fn check_metric(metric: Metric, fields: &MetricFields) -> Result<(), MappingErro
     let is_share = |unit| matches!(unit, Unit::Percent | Unit::Ratio);
     if metric == Metric::Cpu && !is_share(fields.unit) {
         return error("unit", "must be percent or ratio");
+    }
+    if let Some(per_core) = &fields.per_core {
+        if metric != Metric::Cpu {
+            return error("per_core", "goes with cpu only");
+        }
+        if fields.split.is_some() || per_core.field == per_core.cores {
+            return error("per_core", "needs two fields of their own, and no split beside it");
+        }
     }
     if fields.total.is_some() && is_share(fields.unit) {
         return error("total", "goes with a unit of bytes or gb only: a share says nothing of a capacity");
@@ -530,6 +614,14 @@ mod tests {
             ("/memory/weight", json!(""), "memory.weight"),
             ("/memory/total", json!("a,b"), "memory.total"),
             ("/cpu/split", json!({"field": "core", "how": "mean"}), "cpu.split"),
+            ("/cpu/per_core", json!({"field": "c.sum", "cores": "c.sum"}), "cpu.per_core"),
+            ("/cpu/per_core", json!({"field": "c.sum", "cores": "c*"}), "cpu.per_core.cores"),
+            ("/memory/per_core", json!({"field": "c.sum", "cores": "c.count"}), "memory.per_core"),
+            ("/skip", json!({"field": "", "values": ["tmpfs"]}), "skip.field"),
+            ("/skip", json!({"field": "kind", "values": []}), "skip.values"),
+            ("/skip", json!({"field": "kind", "values": ["*"]}), "skip.values"),
+            ("/skip", json!({"field": "kind", "values": ["n*fs"]}), "skip.values"),
+            ("/skip", json!({"field": "kind", "values": vec!["x"; 501]}), "skip.values"),
             ("/disk/split", json!({"field": "a..b"}), "disk.split.field"),
         ] {
             let mut json = custom();

@@ -3,12 +3,15 @@
 //! Owns the shape of the question; `read` owns that of the answer, and both take the names of the
 //! aggregations from here. Sends nothing.
 
+use std::collections::BTreeSet;
+
+use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
-use super::slices::{hosts_within_buckets, parts_within_buckets};
+use super::slices::{MAX_CORE_NUMBERS, hosts_within_buckets, parts_within_buckets};
 use super::{
     FieldTypes, HostField, HostKind, Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN,
-    ROLL_UP_WEIGHT, Slices,
+    ROLL_UP_WEIGHT, Skip, Slices,
 };
 use crate::host::HostIp;
 use crate::window::Window;
@@ -22,14 +25,20 @@ pub const MAX_HOSTS: usize = 65_536 / HostIp::MAX_SPELLINGS;
 pub(super) const HOSTS: &str = "hosts";
 /// Name of the aggregation that counts all documents.
 pub(super) const DOCUMENTS: &str = "documents";
+/// Name of the aggregation that finds the last document.
+pub(super) const LAST: &str = "last";
 /// Name of the aggregation over slices, below that of a split.
 pub(super) const SLICES: &str = "slices";
 /// Name of the aggregation over the parts of a slice.
 pub(super) const PARTS: &str = "parts";
 /// Name of the average of a part.
 pub(super) const USED: &str = "used";
+/// Name of the times of the documents of a part.
+pub(super) const TIME: &str = "time";
 /// Name of the average capacity of a part.
 pub(super) const TOTAL: &str = "total";
+/// Name of the aggregation over numbers of cores.
+pub(super) const CORES: &str = "cores";
 /// Name of a weighted average, below its filter.
 pub(super) const MEAN: &str = "mean";
 /// Name of the sum of its weights.
@@ -52,7 +61,7 @@ pub enum PlanError {
 }
 
 /// Most hosts that one search may ask for: [`MAX_HOSTS`], or what stays within
-/// [`MAX_BUCKETS`](super::MAX_BUCKETS) where a metric is split.
+/// [`MAX_BUCKETS`](super::MAX_BUCKETS) where a host is more than one.
 pub fn max_hosts(mapping: &Mapping, window: Window) -> usize {
     let within_buckets = hosts_within_buckets(mapping, window).and_then(|hosts| usize::try_from(hosts).ok());
     within_buckets.map_or(MAX_HOSTS, |hosts| hosts.min(MAX_HOSTS))
@@ -128,6 +137,20 @@ pub fn count_body(mapping: &Mapping, window: Window) -> Value {
     })
 }
 
+/// The body that asks when the last document of a host was, of those before the end of the window.
+pub fn last_body(mapping: &Mapping, host_field: &HostField, window: Window, host: &str) -> Value {
+    let ever = Window { from: DateTime::UNIX_EPOCH, to: window.to };
+    let terms = match host_field.kind {
+        HostKind::Ip => vec![host.to_owned()],
+        HostKind::Keyword | HostKind::Unknown => spelled(&[host.to_owned()]),
+    };
+    json!({
+        "size": 0,
+        "query": query(mapping, ever, [json!({"terms": {&host_field.field: terms}})], &host_field.except),
+        "aggs": {LAST: {"max": {"field": mapping.time_field}}},
+    })
+}
+
 /// The documents of the window and the mapping that also match `filters` and stand in none of `except`.
 pub(super) fn query(
     mapping: &Mapping,
@@ -143,10 +166,24 @@ pub(super) fn query(
     all.extend(filters);
     all.extend(mapping.filter.clone());
     let mut query = json!({"filter": all});
+    let mut none: Vec<Value> = mapping.skip.iter().flat_map(skipped).collect();
     if !except.is_empty() {
-        query["must_not"] = json!([{"terms": {"_index": except}}]);
+        none.push(json!({"terms": {"_index": except}}));
+    }
+    if !none.is_empty() {
+        query["must_not"] = Value::Array(none);
     }
     json!({"bool": query})
+}
+
+/// Queries for what is skipped. A keyword is compared by its bytes, so each value is asked for in both cases.
+fn skipped(skip: &Skip) -> Vec<Value> {
+    let cases = |value: &String| BTreeSet::from([value.clone(), value.to_lowercase(), value.to_uppercase()]);
+    let all: BTreeSet<String> = skip.values.iter().flat_map(cases).collect();
+    let (prefixes, whole): (Vec<String>, Vec<String>) = all.into_iter().partition(|value| value.ends_with('*'));
+    let terms = (!whole.is_empty()).then(|| json!({"terms": {&skip.field: whole}}));
+    let prefix = |value: String| json!({"prefix": {&skip.field: value.trim_end_matches('*')}});
+    terms.into_iter().chain(prefixes.into_iter().map(prefix)).collect()
 }
 
 fn add_metric(aggs: &mut Map<String, Value>, types: &FieldTypes, metric: Metric, fields: &MetricFields) {
@@ -165,6 +202,21 @@ fn add_metric(aggs: &mut Map<String, Value>, types: &FieldTypes, metric: Metric,
         add("roll_up_min", json!({"min": {"field": format!("{field}.{ROLL_UP_MIN}")}}));
         let (avg, weight) = (format!("{field}.{ROLL_UP_AVG}"), format!("{field}.{ROLL_UP_WEIGHT}"));
         add("roll_up_avg", weighted(&avg, &weight));
+    }
+    if shapes.per_core
+        && let Some(per_core) = &fields.per_core
+    {
+        let none_of = [&fields.max, &fields.avg, &fields.min].map(|field| json!({"exists": {"field": field}}));
+        add(
+            "per_core",
+            json!({
+                "filter": {"bool": {"filter": [{"exists": {"field": per_core.field}}], "must_not": none_of}},
+                "aggs": {CORES: {
+                    "terms": {"field": per_core.cores, "size": MAX_CORE_NUMBERS},
+                    "aggs": {USED: {"stats": {"field": per_core.field}}},
+                }},
+            }),
+        );
     }
     if !shapes.plain {
         return;
@@ -203,7 +255,10 @@ fn slices(
     parts: u64,
 ) -> Value {
     let slices = Slices::of(window);
-    let mut of_part = json!({USED: {"avg": {"field": fields.max}}});
+    let mut of_part = json!({
+        USED: {"avg": {"field": fields.max}},
+        TIME: {"stats": {"field": mapping.time_field}},
+    });
     if let Some(total) = &fields.total {
         of_part[TOTAL] = json!({"avg": {"field": total}});
     }
@@ -225,7 +280,6 @@ fn slices(
 mod tests {
     use super::*;
     use crate::mapping::Unit;
-    use chrono::DateTime;
 
     fn types(mapping: &Mapping) -> FieldTypes {
         FieldTypes::unresolved(mapping)
@@ -293,7 +347,7 @@ mod tests {
 
     #[test]
     fn no_hosts_and_too_many_hosts_are_refused() {
-        for (mapping, most) in [(Mapping::zabbix(), MAX_HOSTS), (Mapping::metricbeat(), 99)] {
+        for (mapping, most) in [(Mapping::zabbix(), MAX_HOSTS), (Mapping::metricbeat(), 97)] {
             assert_eq!(max_hosts(&mapping, window()), most);
             assert!(body_of(&mapping, &vec![String::new(); most]).is_ok());
             let more = vec![String::new(); most + 1];
@@ -343,9 +397,10 @@ mod tests {
                         "field": "@timestamp", "fixed_interval": "3600s", "offset": "+800000ms", "min_doc_count": 1,
                     },
                     "aggs": {"parts": {
-                        "terms": {"field": "system.filesystem.mount_point", "size": 2_082},
+                        "terms": {"field": "system.filesystem.mount_point", "size": 2_081},
                         "aggs": {
                             "used": {"avg": {"field": "system.filesystem.used.bytes"}},
+                            "time": {"stats": {"field": "@timestamp"}},
                             "total": {"avg": {"field": "system.filesystem.total"}},
                         },
                     }},

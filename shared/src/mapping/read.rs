@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{self, Write as _};
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::engine_error::{Cause, EngineError, bounded};
-use super::found::{Found, HostFound, MetricFound, Part, Weighed};
-use super::plan::{DOCUMENTS, SLICES, TOTAL, USED, part_name};
+use super::fetches::Part;
+use super::found::{Found, HostFound, MetricFound, Weighed};
+use super::plan::{DOCUMENTS, LAST, SLICES, TIME, TOTAL, USED, part_name};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 use crate::host::HostIp;
 
@@ -285,6 +287,19 @@ pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
     documents.and_then(Value::as_u64).ok_or_else(|| malformed("aggregations.documents.doc_count is missing"))
 }
 
+/// Reads the answer to a [`last_body`](super::last_body): when the last document of the host was; `None`: it has none.
+///
+/// # Errors
+///
+/// As [`read_answer`].
+pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<Utc>>, Refusal> {
+    let aggregations = read_aggregations(body, Some(host_field))?;
+    let last = aggregations.get(LAST).and_then(|last| last.get("value"));
+    let last = last.ok_or_else(|| malformed("aggregations.last.value is missing"))?;
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of a date")]
+    Ok(last.as_f64().and_then(|ms| DateTime::from_timestamp_millis(ms as i64)))
+}
+
 /// The aggregations of a whole answer, as a tree: for the short answers that are not about a list of hosts.
 pub(super) fn read_aggregations(body: &[u8], host_field: Option<&HostField>) -> Result<Map<String, Value>, Refusal> {
     read_whole::<Map<String, Value>>(body, host_field)?.aggregations.ok_or_else(|| malformed("aggregations is missing"))
@@ -519,6 +534,33 @@ struct Agg {
     mean: Single,
     weight: Single,
     slices: Option<SliceList>,
+    cores: Option<Terms<CoresBucket>>,
+}
+
+/// The documents of a host that have the same number of cores.
+#[derive(Deserialize)]
+struct CoresBucket {
+    key: f64,
+    used: Range,
+}
+
+/// What a `stats` aggregation says below another one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Range {
+    max: Number,
+    avg: Number,
+    min: Number,
+    count: Number,
+}
+
+/// The times of some documents, in milliseconds.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Times {
+    count: u64,
+    min: Number,
+    max: Number,
 }
 
 #[derive(Default, Deserialize)]
@@ -546,6 +588,8 @@ struct PartBucket {
     used: Single,
     #[serde(default)]
     total: Single,
+    #[serde(default)]
+    time: Times,
 }
 
 /// What a part is named by: a text, or a whole number.
@@ -591,6 +635,17 @@ enum Number {
     /// The null that stands where no document had one.
     Unknown,
     Known(f64),
+}
+
+impl Number {
+    /// The number, `None` where no document had one; `part` names what is missing.
+    fn known(self, part: impl Fn() -> String) -> Result<Option<f64>, Defect> {
+        match self {
+            Self::Missing => Err(Defect::Missing(part())),
+            Self::Unknown => Ok(None),
+            Self::Known(number) => Ok(Some(number)),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Number {
@@ -686,11 +741,7 @@ impl Defect {
 
 /// The number that `read` finds in an aggregation, `None` where no document had one.
 fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, Defect> {
-    match bucket.agg(name).map_or(Number::Missing, read) {
-        Number::Missing => Err(Defect::Missing(name.to_owned())),
-        Number::Unknown => Ok(None),
-        Number::Known(number) => Ok(Some(number)),
-    }
+    bucket.agg(name).map_or(Number::Missing, read).known(|| name.to_owned())
 }
 
 /// What a `stats` aggregation says.
@@ -736,6 +787,9 @@ fn read_metric(
         let (avg, weight) = weighted("roll_up_avg")?;
         found.shapes.push(Weighed { max: value("roll_up_max")?, avg, min: value("roll_up_min")?, weight });
     }
+    if shapes.per_core && fields.per_core.is_some() {
+        found.shapes.extend(read_per_core(bucket, metric)?);
+    }
     if !shapes.plain {
         return Ok(found);
     }
@@ -753,17 +807,34 @@ fn read_metric(
     Ok(found)
 }
 
+/// What documents with a sum over cores say, for each number of cores.
+fn read_per_core(bucket: &HostBucket, metric: Metric) -> Result<Vec<Weighed>, Defect> {
+    let name = part_name(metric, "per_core");
+    let numbers = bucket.agg(&name).and_then(|agg| agg.cores.as_ref()).ok_or_else(|| Defect::Missing(name.clone()))?;
+    let mut shapes = Vec::new();
+    for CoresBucket { key: cores, used } in numbers.whole_list().map_err(Defect::Refusal)? {
+        let known = |number: Number| number.known(|| format!("{name}.{USED}"));
+        let share = |number: Number| Ok(known(number)?.map(|value| value / cores));
+        // A processor without cores says nothing.
+        if *cores > 0.0 {
+            let weight = known(used.count)?.unwrap_or_default();
+            shapes.push(Weighed { max: share(used.max)?, avg: share(used.avg)?, min: share(used.min)?, weight });
+        }
+    }
+    Ok(shapes)
+}
+
 fn read_slice(slice: &SliceBucket, fields: &MetricFields, name: &str, found: &mut MetricFound) -> Result<(), Defect> {
     let own = found.slices.entry(slice.key).or_default();
     for part in slice.parts.whole_list().map_err(Defect::Refusal)? {
-        let value = |single: &Single, key: &str| match single.value {
-            Number::Missing => Err(Defect::Missing(format!("{name}.{key}"))),
-            Number::Unknown => Ok(None),
-            Number::Known(number) => Ok(Some(number)),
-        };
-        let total = if fields.total.is_some() { value(&part.total, TOTAL)? } else { None };
-        if let Some(used) = value(&part.used, USED)? {
-            own.insert(part.key.0.clone(), Part { used, total, documents: part.doc_count });
+        let value = |number: Number, key: &str| number.known(|| format!("{name}.{key}"));
+        let total = if fields.total.is_some() { value(part.total.value, TOTAL)? } else { None };
+        let used = value(part.used.value, USED)?;
+        let (first_ms, last_ms) = (value(part.time.min, TIME)?, value(part.time.max, TIME)?);
+        if let (Some(used), Some(first_ms), Some(last_ms), samples @ 1..) = (used, first_ms, last_ms, part.time.count) {
+            #[expect(clippy::cast_precision_loss, reason = "counts of documents are far below 2^52")]
+            let documents = part.doc_count as f64;
+            own.insert(part.key.0.clone(), Part { used, total, samples, documents, first_ms, last_ms });
         }
     }
     Ok(())
@@ -780,7 +851,8 @@ fn malformed(reason: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{HostKind, HostReading, Share, Stats};
+    use crate::mapping::{Extremes, HostKind, HostReading, Share, SliceSum, Stats};
+    use crate::window::Window;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -792,6 +864,12 @@ mod tests {
         FieldTypes::unresolved(&Mapping::zabbix())
     }
 
+    /// Five hours from the epoch on, in slices of 5 minutes.
+    fn window() -> Window {
+        let time = |ms| chrono::DateTime::from_timestamp_millis(ms).expect("a time");
+        Window { from: time(0), to: time(5 * 3_600_000) }
+    }
+
     /// What is left of an answer once its parts are put together.
     #[derive(Debug, PartialEq)]
     struct Taken {
@@ -801,7 +879,7 @@ mod tests {
 
     fn read_with(mapping: &Mapping, types: &FieldTypes, hosts: &[String], body: &str) -> Result<Taken, Refusal> {
         let answer = read_answer(mapping, types, &types.hosts[0], hosts, body.as_bytes())?;
-        Ok(Taken { took_ms: answer.took_ms, readings: answer.found.readings(mapping) })
+        Ok(Taken { took_ms: answer.took_ms, readings: answer.found.readings(mapping, window()) })
     }
 
     fn read(answer: &Value) -> Result<Taken, Refusal> {
@@ -854,6 +932,8 @@ mod tests {
                 disk: None,
                 memory_share: Share::default(),
                 disk_share: Share::default(),
+                disk_slices: None,
+                seen: answer.readings["10.0.0.1"].seen,
             }
         );
     }
@@ -1083,8 +1163,14 @@ mod tests {
     }
 
     fn metricbeat(parts: &Value) -> Value {
-        let part = |mount: &str, used: f64, total: f64| json!({"key": mount, "doc_count": 6, "used": {"value": used}, "total": {"value": total}});
-        let slice = |key: u64, parts: Value| {
+        let part = |key: u64, mount: &str, used: f64, total: f64| {
+            json!({
+                "key": mount, "doc_count": 6, "used": {"value": used}, "total": {"value": total},
+                "time": {"count": 6, "min": key + 10_000, "max": key + 60_000},
+            })
+        };
+        let slice = |key: u64, parts: [(&str, f64, f64); 2]| {
+            let parts = parts.map(|(mount, used, total)| part(key, mount, used, total));
             json!({"key": key, "doc_count": 12, "parts": {
                 "doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": parts,
             }})
@@ -1096,8 +1182,8 @@ mod tests {
                 "cpu": stats(0.5, 0.25, 0.1),
                 "memory": stats(3e9, 2e9, 1e9), "memory_total": {"value": 4e9}, "memory_percent": stats(0.75, 0.5, 0.25),
                 "disk_slices": {"doc_count": 24, "slices": {"buckets": [
-                    slice(0, json!([part("/", 10.0, 20.0), part("/data", 30.0, 80.0)])),
-                    slice(3_600_000, json!([part("/", 20.0, 20.0), part("/data", 40.0, 80.0)])),
+                    slice(0, [("/", 10.0, 20.0), ("/data", 30.0, 80.0)]),
+                    slice(3_600_000, [("/", 20.0, 20.0), ("/data", 40.0, 80.0)]),
                 ]}},
             }]),
         );
@@ -1124,6 +1210,9 @@ mod tests {
         assert_eq!(reading.disk, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
         assert_eq!(reading.disk_share.percent, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
         assert_eq!(reading.disk_share.total, Some(100.0));
+        let max = SliceSum { begin_ms: 3_600_000, sum: 360.0, fetches: 6.0, quotient: 60.0 };
+        let min = SliceSum { begin_ms: 0, sum: 240.0, fetches: 6.0, quotient: 40.0 };
+        assert_eq!(reading.disk_slices, Some(Extremes { max, min }));
     }
 
     #[test]

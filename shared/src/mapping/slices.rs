@@ -19,6 +19,9 @@ const LENGTHS_S: [u64; 5] = [10, 60, 300, 3_600, 86_400];
 /// has room for more.
 const EXPECTED_PARTS: u64 = 20;
 
+/// Most numbers of cores of one host in a window, where it is read by them; a host with more fails.
+pub(super) const MAX_CORE_NUMBERS: u64 = 8;
+
 /// The slices of a window. The first begins with it; the last may be shorter than the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slices {
@@ -50,19 +53,22 @@ fn slices_of_host(mapping: &Mapping, window: Window) -> u64 {
     Slices::of(window).count * splits as u64
 }
 
-/// Most hosts in one search that leave room for [`EXPECTED_PARTS`] within [`MAX_BUCKETS`]; `None`: the mapping has
-/// no split, so that a host is one bucket.
+/// Buckets of a host beside those of slices: its own, and one a number of cores.
+fn other_buckets(mapping: &Mapping) -> u64 {
+    if mapping.cpu.per_core.is_some() { 1 + MAX_CORE_NUMBERS } else { 1 }
+}
+
+/// Most hosts in one search that leave room for [`EXPECTED_PARTS`] within [`MAX_BUCKETS`]; `None`: a host is one bucket.
 pub(super) fn hosts_within_buckets(mapping: &Mapping, window: Window) -> Option<u64> {
-    match slices_of_host(mapping, window) {
-        0 => None,
-        slices => Some((MAX_BUCKETS / (1 + slices * (1 + EXPECTED_PARTS))).max(1)),
-    }
+    let of_host = other_buckets(mapping) + slices_of_host(mapping, window) * (1 + EXPECTED_PARTS);
+    (of_host > 1).then(|| (MAX_BUCKETS / of_host).max(1))
 }
 
 /// Most parts of one host and slice in a search of so many hosts, at least 1, so that it stays within [`MAX_BUCKETS`].
 pub(super) fn parts_within_buckets(mapping: &Mapping, window: Window, hosts: usize) -> u64 {
     let of_host = MAX_BUCKETS / (hosts.max(1) as u64);
-    (of_host.saturating_sub(1) / slices_of_host(mapping, window).max(1)).saturating_sub(1).max(1)
+    let of_slices = of_host.saturating_sub(other_buckets(mapping));
+    (of_slices / slices_of_host(mapping, window).max(1)).saturating_sub(1).max(1)
 }
 
 #[cfg(test)]
@@ -101,11 +107,11 @@ mod tests {
     fn batches_shrink_with_the_number_of_slices() {
         let metricbeat = Mapping::metricbeat();
         assert_eq!(hosts_within_buckets(&Mapping::zabbix(), window("30d")), None);
-        assert_eq!(hosts_within_buckets(&metricbeat, window("24h")), Some(99));
-        assert_eq!(hosts_within_buckets(&metricbeat, window("30d")), Some(79));
+        assert_eq!(hosts_within_buckets(&metricbeat, window("24h")), Some(97));
+        assert_eq!(hosts_within_buckets(&metricbeat, window("30d")), Some(78));
         assert_eq!(hosts_within_buckets(&metricbeat, window("366d")), Some(6));
-        assert_eq!(parts_within_buckets(&metricbeat, window("24h"), 99), 20);
-        assert_eq!(parts_within_buckets(&metricbeat, window("24h"), 1), 2_082);
+        assert_eq!(parts_within_buckets(&metricbeat, window("24h"), 97), 20);
+        assert_eq!(parts_within_buckets(&metricbeat, window("24h"), 1), 2_081);
     }
 
     proptest! {
@@ -116,7 +122,7 @@ mod tests {
             let hosts = (most * share / 100).max(1);
             let parts = parts_within_buckets(&mapping, window, usize::try_from(hosts).expect("small"));
             prop_assert!(parts >= EXPECTED_PARTS, "{} {}", hosts, parts);
-            prop_assert!(hosts * (1 + Slices::of(window).count * (1 + parts)) <= MAX_BUCKETS);
+            prop_assert!(hosts * (9 + Slices::of(window).count * (1 + parts)) <= MAX_BUCKETS);
         }
     }
 }

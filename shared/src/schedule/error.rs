@@ -5,8 +5,8 @@ const MAX_QUOTED: usize = 60;
 
 /// A schedule expression, or a time zone, that hostsync cannot take.
 ///
-/// [`Display`](std::fmt::Display) is one sentence that names the field, the value and what is
-/// allowed instead; it stands alone and has no source. It quotes at most 60 characters of the input
+/// [`Display`](std::fmt::Display) names the field, the value and what is allowed instead, in one sentence,
+/// or in one for each field that is wrong; it stands alone and has no source. It quotes at most 60 characters of the input
 /// at a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -24,6 +24,12 @@ impl ScheduleError {
     /// Something is wrong with the expression as a whole.
     pub(super) fn whole(message: impl Into<String>) -> Self {
         Self { field: None, message: message.into() }
+    }
+
+    /// Several things are wrong; the first one's field is the one at fault.
+    pub(super) fn all(errors: Vec<Self>) -> Self {
+        let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        Self { message: messages.join("; "), field: errors.first().and_then(|error| error.field) }
     }
 
     /// The part at fault: `second`, `minute`, `hour`, `day-of-month`, `month`, `day-of-week`,

@@ -152,12 +152,20 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, ScheduleError> {
         )));
     };
 
-    let seconds = parse_field(&SECOND, second)?;
-    let minutes = parse_field(&MINUTE, minute)?;
-    let hours = parse_field(&HOUR, hour)?;
-    let days_of_month = parse_field(&DAY_OF_MONTH, date)?;
-    let months = parse_field(&MONTH, month)?;
-    let days_of_week = parse_field(&DAY_OF_WEEK, weekday)?;
+    let mut wrong = Vec::new();
+    let mut read = |kind, text| parse_field(kind, text).map_err(|error| wrong.push(error)).ok();
+    let read = (
+        read(&SECOND, second),
+        read(&MINUTE, minute),
+        read(&HOUR, hour),
+        read(&DAY_OF_MONTH, date),
+        read(&MONTH, month),
+        read(&DAY_OF_WEEK, weekday),
+    );
+    let (Some(seconds), Some(minutes), Some(hours), Some(days_of_month), Some(months), Some(days_of_week)) = read
+    else {
+        return Err(ScheduleError::all(wrong));
+    };
     let fields = Fields {
         seconds: seconds.values,
         minutes: minutes.values,

@@ -1,7 +1,7 @@
 //! Schedules: a cron expression and a time zone → the instants at which a task fires.
 //!
-//! Owns the meaning of `cron_expression` and of `time_zone`. Pure: no clock, no I/O, no randomness;
-//! whoever asks passes the instant. Must not know what a fire does.
+//! Owns the meaning of `cron_expression` and of `time_zone`. Pure: no clock, no randomness, no I/O
+//! but for the rules of zones, read once; whoever asks passes the instant. Must not know what a fire does.
 //!
 //! # Notation
 //!
@@ -42,6 +42,7 @@ mod every;
 mod expression;
 mod wall_clock;
 mod warn;
+mod zone_rules;
 
 use std::iter;
 
@@ -49,6 +50,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 pub use error::ScheduleError;
+pub use zone_rules::{ZoneRules, date_in};
 
 use calendar::Calendar;
 use error::quote;

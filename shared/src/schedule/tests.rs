@@ -499,6 +499,21 @@ mod refusals {
     }
 
     #[test]
+    fn every_wrong_field_is_named() {
+        for (expression, signs) in [
+            ("0 0 25 * * FUNDAY", vec!["the hour \"25\"", "0 to 23", "\"FUNDAY\"", "SUN to SAT"]),
+            ("99 0 0 * * *", vec!["the second \"99\""]),
+            ("61 60 24 32 13 8", vec!["\"61\"", "\"60\"", "\"24\"", "\"32\"", "\"13\"", "the day-of-week \"8\""]),
+            ("1,,2 5-1 * * *", vec!["empty list element", "runs backwards"]),
+        ] {
+            let (field, message) = refusal(expression);
+            assert!(field.is_some(), "{expression}");
+            assert!(signs.iter().all(|sign| message.contains(sign)), "{message}");
+        }
+        assert_eq!(refusal("0 0 25 * * FUNDAY").0, Some("hour"));
+    }
+
+    #[test]
     fn an_interval_is_refused_in_its_own_words() {
         for expression in ["@every", "@every ", "@every 0s", "@every -1h", "@every soon"] {
             let (field, message) = refusal(expression);

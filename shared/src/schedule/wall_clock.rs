@@ -4,13 +4,14 @@
 //! whole seconds, readings as if the wall clock ran on UTC. Asks the zone for offsets at instants
 //! only, which has one answer always, never the other way round.
 
-use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
+
+use super::zone_rules::offset_at;
 
 /// Seconds in a day. No change of a civil clock moves it by more than about this.
 pub(super) const DAY: i64 = 86_400;
 
-/// Widest stretch that [`Stretch::of`] may be asked for. In the zone data (2025b) two changes of
+/// Widest stretch that [`Stretch::of`] may be asked for. In the zone data (2025b and 2026f) two changes of
 /// offset in one zone are never closer than 6.9 days, so a stretch of 6 holds at most one, and the
 /// offsets at its ends tell whether it does.
 const MAX_STRETCH: i64 = 6 * DAY;
@@ -92,13 +93,6 @@ pub(super) fn first_instant_reaching(zone: Tz, reading: i64) -> i64 {
     }
 }
 
-/// Seconds east of UTC at `instant`.
-fn offset_at(zone: Tz, instant: i64) -> i64 {
-    // Callers stay between 1969 and 2101, where every second is an instant.
-    let instant = DateTime::from_timestamp(instant, 0).unwrap_or_default();
-    zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +136,7 @@ mod tests {
 
     #[test]
     fn no_zone_changes_twice_within_the_widest_stretch() {
-        // The bound that `Stretch` rests on, checked on the zone data that is linked in, for the
+        // The bound that `Stretch` rests on, checked on the zone data in force, for the
         // years that tasks live in. Two changes within half a day that cancel out would go unseen.
         const STEP: i64 = 43_200;
         let from = reading(2000, 1, 1, 0, 0, 0);

@@ -879,6 +879,35 @@ pub fn warnings_of(stored: Option<&str>) -> Vec<String> {
     serde_json::from_str(stored).unwrap_or_else(|_| vec![stored.to_owned()])
 }
 
+/// Adds to the fields of the mapping that some document of a run had, as bits. Locks its row: the last lock of a batch's
+/// transaction.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn add_fields_seen(connection: &mut MySqlConnection, id: ExecutionId, bits: u32) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE es_sync_execution_log SET fields_seen = COALESCE(fields_seen, 0) | ?
+         WHERE id = ? AND (fields_seen IS NULL OR (fields_seen | ?) <> fields_seen)",
+        bits,
+        id.0,
+        bits,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The fields that some document of a run had, as bits; 0: there was no document.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn fields_seen(connection: &mut MySqlConnection, id: ExecutionId) -> Result<u32, sqlx::Error> {
+    let bits = sqlx::query_scalar!("SELECT fields_seen FROM es_sync_execution_log WHERE id = ?", id.0);
+    Ok(bits.fetch_optional(connection).await?.flatten().unwrap_or_default())
+}
+
 /// Sets the one closing status of a run, if it has none. An unprepared run gets the totals inserted so far and a lease
 /// that nobody holds, so that its preparer finds itself replaced. Must run with the run's row locked by
 /// [`lock_running`].

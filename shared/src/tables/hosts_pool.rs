@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use sqlx::MySqlConnection;
 
 use super::ROWS_PER_STATEMENT;
+use super::cmdb_clock::CmdbNow;
 use super::text_statement::TextStatement;
 use crate::host::{HostIp, address_key};
 
@@ -208,11 +209,13 @@ pub async fn add(connection: &mut MySqlConnection, hosts: &[NewPoolHost]) -> Res
     if hosts.is_empty() {
         return Ok(());
     }
+    let now = CmdbNow::of(connection, "hosts_pool").await?;
     let mut statement =
         TextStatement::new("INSERT INTO hosts_pool (host_ip, host_name, is_deleted, create_time, update_time) ");
     statement.rows(hosts, |row, host| {
         let name: String = host.host_name.chars().take(MAX_HOST_NAME_CHARS).collect();
-        row.value(&host.host_ip).value(name).sql("0").sql("CURRENT_TIMESTAMP").sql("CURRENT_TIMESTAMP");
+        row.value(&host.host_ip).value(name).sql("0");
+        row.value(now.for_column("create_time")).value(now.for_column("update_time"));
     });
     statement.execute(connection).await?;
     Ok(())

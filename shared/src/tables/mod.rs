@@ -6,6 +6,7 @@
 
 pub mod agenda;
 pub mod attempts;
+mod cmdb_clock;
 pub mod details;
 pub mod diagnosis;
 pub mod doubts;

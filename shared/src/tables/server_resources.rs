@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use sqlx::{MySqlConnection, QueryBuilder, Row as _};
 
 use super::ROWS_PER_STATEMENT;
+use super::cmdb_clock::CmdbNow;
 use super::hosts_pool::PoolHost;
 use super::text_statement::TextStatement;
 use crate::host::{HostIp, address_key};
@@ -119,6 +120,10 @@ pub async fn upsert(
     rows: &[ServerResource],
 ) -> Result<HashMap<String, Values>, sqlx::Error> {
     let mut previous = HashMap::new();
+    if rows.is_empty() {
+        return Ok(previous);
+    }
+    let now = CmdbNow::of(connection, "server_resources").await?;
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let ips: Vec<&str> = chunk.iter().map(|row| row.ip.as_str()).collect();
         let existing = existing_rows(connection, mon_date, &ips).await?;
@@ -128,8 +133,8 @@ pub async fn upsert(
             previous.insert(address, values);
         }
         let (known, new): (Vec<_>, Vec<_>) = chunk.iter().partition(|row| ids.contains_key(&address_key(&row.ip)));
-        write(connection, mon_date, &known, Some(&ids)).await?;
-        write(connection, mon_date, &new, None).await?;
+        write(connection, (mon_date, &now), &known, Some(&ids)).await?;
+        write(connection, (mon_date, &now), &new, None).await?;
     }
     Ok(previous)
 }
@@ -183,7 +188,7 @@ async fn existing_rows(
 
 async fn write(
     connection: &mut MySqlConnection,
-    mon_date: NaiveDate,
+    (mon_date, now): (NaiveDate, &CmdbNow),
     rows: &[&ServerResource],
     ids: Option<&HashMap<String, u64>>,
 ) -> Result<(), sqlx::Error> {
@@ -207,7 +212,7 @@ async fn write(
         for value in row.values() {
             values.value(value);
         }
-        values.sql("UTC_TIMESTAMP()").sql("UTC_TIMESTAMP()").sql("0");
+        values.value(now.for_column("create_time")).value(now.for_column("update_time")).sql("0");
     });
     statement.sql(" ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), ");
     for column in VALUE_COLUMNS {

@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use sqlx::mysql::{MySqlQueryResult, MySqlRow};
 use sqlx::{AssertSqlSafe, FromRow, MySqlConnection};
 
@@ -89,9 +89,15 @@ impl Literal for NaiveDate {
     }
 }
 
-impl Literal for DateTime<Utc> {
+impl Literal for NaiveDateTime {
     fn write(&self, sql: &mut String) {
         let _ = write!(sql, "TIMESTAMP'{}'", self.format("%Y-%m-%d %H:%M:%S%.6f"));
+    }
+}
+
+impl Literal for DateTime<Utc> {
+    fn write(&self, sql: &mut String) {
+        self.naive_utc().write(sql);
     }
 }
 

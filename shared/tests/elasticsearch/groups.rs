@@ -1,5 +1,6 @@
 //! The hosts of a group, found page by page.
 
+use chrono::TimeDelta;
 use hostsync_shared::elasticsearch::{GROUP_PAGE, SearchError};
 use hostsync_shared::mapping::{GroupHosts, Mapping};
 use serde_json::{Value, json};
@@ -112,6 +113,36 @@ async fn a_host_with_many_addresses_is_found_once_by_its_own() {
         assert_eq!(hosts.hosts[0].other_ips.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2001:db8::1"]);
         let nobody = endpoint.group_hosts(&index, &Mapping::metricbeat(), window_of_a_day(), "none", 2).await;
         assert_eq!(nobody.expect("hosts"), GroupHosts::default());
+    }
+}
+
+#[tokio::test]
+async fn documents_that_stand_for_several_make_no_host_of_each_address() {
+    let indices = Indices::new();
+    let index = indices.named("downsampled");
+    let beat = |minute: i64, ips: &[&str], name: &str, stands_for: u64| {
+        json!({
+            "@timestamp": (start() + TimeDelta::minutes(minute)).to_rfc3339(), "tags": ["db"],
+            "host": {"ip": ips, "name": name}, "_doc_count": stands_for,
+            "system": {
+                "cpu": {"total": {"norm": {"pct": 0.5}}},
+                "memory": {"total": 1, "actual": {"used": {"pct": 0.5, "bytes": 1}}},
+                "filesystem": {"mount_point": "/", "type": "xfs", "total": 2, "used": {"bytes": 1}},
+            },
+        })
+    };
+    let documents = (0..4).flat_map(|minute| {
+        [
+            beat(minute, &["172.18.0.1", "192.168.0.1", "192.168.1.1"], "one", 6),
+            beat(minute, &["172.18.0.1", "192.168.0.2", "192.168.1.2"], "two", 100),
+        ]
+    });
+    indices.add(&index, documents).await;
+    let proxy = QueryProxy::start().await;
+    for endpoint in [real(), proxy.endpoint()] {
+        let hosts = endpoint.group_hosts(&index, &Mapping::metricbeat(), window_of_a_day(), "db", 2).await;
+        let hosts = hosts.expect("hosts");
+        assert_eq!(found(&hosts), [("192.168.0.1".to_owned(), Some("one")), ("192.168.0.2".to_owned(), Some("two"))]);
     }
 }
 

@@ -71,7 +71,7 @@ fn documents() -> Vec<Value> {
         cpu(&IPS, at(2), 0.75),
         memory(&IPS, at(1), 4.0, 0.25),
         memory(&IPS, at(2), 8.0, 0.5),
-        // First hour: / twice, which is one mount point with a mean of 20 GB.
+        // First hour: / twice, /data in one of the two fetches.
         disk(&IPS, at(1), "/", "ext4", 10.0, 50.0),
         disk(&IPS, at(2), "/", "ext4", 30.0, 50.0),
         disk(&IPS, at(2), "/data", "xfs", 100.0, 150.0),
@@ -93,13 +93,14 @@ fn check(reading: &hostsync_shared::mapping::HostReading) {
     assert_eq!(reading.data_point_count, 11, "documents of the file systems that are skipped do not count");
     assert_close(reading.cpu, Stats { max: 0.75, avg: 0.5, min: 0.25 });
     assert_close(reading.memory, Stats { max: 8.0 * GB, avg: 6.0 * GB, min: 4.0 * GB });
-    assert_close(reading.disk, Stats { max: 160.0 * GB, avg: 320.0 / 3.0 * GB, min: 40.0 * GB });
+    // 140 of two fetches; 160 of one; 40 of one.
+    assert_close(reading.disk, Stats { max: 160.0 * GB, avg: 90.0 * GB, min: 40.0 * GB });
     assert_close(reading.memory_share.percent, Stats { max: 50.0, avg: 37.5, min: 25.0 });
-    assert_close(reading.disk_share.percent, Stats { max: 80.0, avg: 160.0 / 3.0, min: 20.0 });
+    assert_close(reading.disk_share.percent, Stats { max: 80.0, avg: 52.0, min: 20.0 });
     let values = host_values(&Mapping::metricbeat(), reading, &Capacity::default()).expect("values");
     assert_eq!((values.cpu_load, values.used_memory_gb, values.used_disk_gb), (Some(75.0), Some(8.0), Some(160.0)));
     assert_close(values.mem_percent, Stats { max: 50.0, avg: 37.5, min: 25.0 });
-    assert_close(values.disk_percent, Stats { max: 80.0, avg: 160.0 / 3.0, min: 20.0 });
+    assert_close(values.disk_percent, Stats { max: 80.0, avg: 52.0, min: 20.0 });
 }
 
 #[tokio::test]
@@ -114,6 +115,127 @@ async fn ratios_bytes_totals_and_mount_points_are_read_as_computed_by_hand() {
             endpoint.search(&index, &Mapping::metricbeat(), window_of_a_day(), &hosts).await.expect("an answer");
         assert_eq!(answer.readings.keys().collect::<Vec<_>>(), ["10.0.0.1"], "no address that nobody asked for");
         check(&answer.readings["10.0.0.1"]);
+    }
+}
+
+fn hours(hours: i64) -> Window {
+    Window { from: start(), to: start() + TimeDelta::hours(hours) }
+}
+
+#[tokio::test]
+async fn a_volume_with_an_ever_new_mount_point_is_counted_once() {
+    let indices = Indices::new();
+    let index = indices.create("renamed", &properties()).await;
+    let fetch = |minute: i64| {
+        let at = start() + TimeDelta::minutes(minute);
+        let volume = format!("/var/lib/volumes/{}", minute / 10);
+        [disk(&IPS, at, "/", "ext4", 20.0, 100.0), disk(&IPS, at, &volume, "xfs", 50.0, 100.0)]
+    };
+    indices.add(&index, (0..24 * 60).step_by(2).flat_map(fetch)).await;
+    for range in [1, 24, 30 * 24] {
+        let answer = real().search(&index, &Mapping::metricbeat(), hours(range), &texts(["10.0.0.1"])).await;
+        let reading = answer.expect("an answer").readings["10.0.0.1"];
+        assert_close(reading.disk, expected(&[70.0 * GB]));
+        assert_close(reading.disk_share.percent, expected(&[35.0]));
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_on_both_sides_of_a_border_is_whole() {
+    let indices = Indices::new();
+    let index = indices.create("border", &properties()).await;
+    // The window begins 0.123 s after a full second; so do its slices.
+    let fetch = |minute: i64| {
+        let at = start() + TimeDelta::minutes(minute) - TimeDelta::milliseconds(250);
+        let late = at + TimeDelta::milliseconds(500);
+        [disk(&IPS, at, "/", "ext4", 20.0, 100.0), disk(&IPS, late, "/data", "xfs", 300.0, 400.0)]
+    };
+    indices.add(&index, (-2..=24 * 60).flat_map(fetch)).await;
+    for range in [TimeDelta::minutes(5), TimeDelta::minutes(30), TimeDelta::hours(1), TimeDelta::hours(24)] {
+        let window = Window { from: start(), to: start() + range };
+        let answer = real().search(&index, &Mapping::metricbeat(), window, &texts(["10.0.0.1"])).await;
+        let reading = answer.expect("an answer").readings["10.0.0.1"];
+        assert_close(reading.disk, expected(&[320.0 * GB]));
+        assert_close(reading.disk_share.percent, expected(&[64.0]));
+        let slice = reading.disk_slices.expect("slices").max;
+        assert!((slice.sum / slice.fetches - slice.quotient).abs() < 1.0, "{slice:?}");
+    }
+}
+
+#[tokio::test]
+async fn optical_and_network_file_systems_are_no_disk_of_the_host() {
+    let indices = Indices::new();
+    let index = indices.create("optical", &properties()).await;
+    let at = start() + TimeDelta::minutes(1);
+    let mount = |kind: &str| disk(&IPS, at, &format!("/mnt/{kind}"), kind, 1_000.0, 1_000.0);
+    let skipped =
+        ["iso9660", "udf", "UDF", "CDFS", "nfs", "nfs4", "cifs", "CIFS", "smb3", "smbfs", "fuse.sshfs", "tmpfs"];
+    let kept = [disk(&IPS, at, "/", "ext4", 10.0, 20.0), disk(&IPS, at, "C:", "NTFS", 10.0, 20.0)];
+    let windows = [disk(&IPS, at, "/win", "fuseblk", 10.0, 60.0)];
+    indices.add(&index, skipped.map(mount).into_iter().chain(kept).chain(windows)).await;
+    let dynamic = indices.named("optical-dynamic");
+    indices.add(&dynamic, skipped.map(mount).into_iter().chain([cpu(&IPS, at, 0.5), memory(&IPS, at, 1.0, 0.5)])).await;
+    let proxy = QueryProxy::start().await;
+    for endpoint in [real(), proxy.endpoint()] {
+        let search = async |index: &str| {
+            let answer = endpoint.search(index, &Mapping::metricbeat(), hours(24), &texts(["10.0.0.1"])).await;
+            answer.expect("an answer").readings["10.0.0.1"]
+        };
+        let reading = search(&index).await;
+        assert_eq!(reading.data_point_count, 3);
+        assert_close(reading.disk, expected(&[30.0 * GB]));
+        assert_eq!(reading.disk_share.total, Some(100.0 * GB));
+        let dynamic = search(&dynamic).await;
+        assert_eq!((dynamic.data_point_count, dynamic.disk), (2, None), "text fields are skipped by too");
+    }
+}
+
+#[tokio::test]
+async fn the_load_before_metricbeat_7_7_is_the_sum_over_cores_by_their_number() {
+    let indices = Indices::new();
+    let index = indices.named("old-beat");
+    let old = |ips: &[&str], minute: i64, pct: f64, cores: u64| {
+        of_host(ips, start() + TimeDelta::minutes(minute), &json!({"cpu": {"cores": cores, "total": {"pct": pct}}}))
+    };
+    let at = start() + TimeDelta::minutes(1);
+    let others = [memory(&IPS, at, 1.0, 0.5), disk(&IPS, at, "/", "ext4", 10.0, 20.0)];
+    // One host with four cores, then with eight; its neighbour never says how many it has.
+    let loads = [old(&IPS, 1, 1.0, 4), old(&IPS, 2, 3.0, 4), old(&IPS, 3, 4.0, 8)];
+    let half = of_host(&["10.0.0.3"], at, &json!({"cpu": {"total": {"pct": 2.0}}}));
+    indices.add(&index, loads.into_iter().chain(others).chain([half])).await;
+    let proxy = QueryProxy::start().await;
+    let hosts = texts(["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    for endpoint in [real(), proxy.endpoint()] {
+        let answer = endpoint.search(&index, &Mapping::metricbeat(), hours(24), &hosts).await.expect("an answer");
+        assert_close(answer.readings["10.0.0.1"].cpu, Stats { max: 0.75, avg: 0.5, min: 0.25 });
+        assert_eq!(answer.readings["10.0.0.3"].cpu, None);
+        let missing = answer.readings["10.0.0.3"].seen.missing(&Mapping::metricbeat());
+        assert!(missing[0].contains("\"system.cpu.total.norm.pct\""), "{missing:?}");
+    }
+    // Documents of a newer Metricbeat have both, and say the share themselves.
+    let new = |ips: &[&str], ratio: f64| {
+        of_host(ips, at, &json!({"cpu": {"cores": 4, "total": {"pct": 0.1, "norm": {"pct": ratio}}}}))
+    };
+    indices.add(&index, [new(&["10.0.0.2"], 0.9), new(&IPS, 0.5)]).await;
+    let answer = real().search(&index, &Mapping::metricbeat(), hours(23), &hosts).await.expect("an answer");
+    assert_close(answer.readings["10.0.0.2"].cpu, expected(&[0.9]));
+    assert_close(answer.readings["10.0.0.1"].cpu, Stats { max: 0.75, avg: 0.5, min: 0.25 });
+}
+
+#[tokio::test]
+async fn a_host_without_data_is_told_when_its_last_document_was() {
+    let indices = Indices::new();
+    let index = indices.create("last", &properties()).await;
+    let last = start() - TimeDelta::days(9);
+    let of_mount = |at: DateTime<Utc>, kind: &str| disk(&IPS, at, "/", kind, 10.0, 20.0);
+    indices
+        .add(&index, [of_mount(last - TimeDelta::days(1), "ext4"), of_mount(last, "ext4"), of_mount(start(), "tmpfs")])
+        .await;
+    let proxy = QueryProxy::start().await;
+    for endpoint in [real(), proxy.endpoint()] {
+        let ask = async |host: &str| endpoint.last_document(&index, &Mapping::metricbeat(), hours(1), host).await;
+        assert_eq!(ask("10.0.0.1").await.expect("an answer"), Some(last));
+        assert_eq!(ask("10.0.0.9").await.expect("an answer"), None);
     }
 }
 

@@ -195,6 +195,7 @@ async fn a_mapping_of_ones_own_with_separate_fields_and_a_filter_is_followed() {
         memory: single("memory_bytes", Unit::Bytes),
         disk: single("disk", Unit::Gb),
         filter: Some(json!({"term": {"kind.keyword": "host"}})),
+        skip: None,
     };
     mapping.validate().expect("a valid mapping");
     let answer = real().search(&index, &mapping, window_of_a_day(), &texts(["10.0.0.1"])).await.expect("an answer");
