@@ -220,9 +220,7 @@ mod tests {
 
     fn found(memory: Option<f64>) -> ProbedHost {
         let memory = memory.map(|gb| Stats { max: gb, avg: gb, min: gb });
-        let none = Share::default();
-        let reading =
-            HostReading { data_point_count: 1, cpu: None, memory, disk: None, memory_share: none, disk_share: none };
+        let reading = HostReading { data_point_count: 1, memory, ..HostReading::default() };
         ProbedHost { host_ip: "10.0.0.1".to_owned(), reading: Some(reading) }
     }
 

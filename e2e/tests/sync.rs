@@ -10,7 +10,11 @@ use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::{Extent, Family, SampleHost, SampleIndex};
 use hostsync_e2e::gate::Gate;
+use hostsync_e2e::own_mariadb::OwnMariadb;
 use hostsync_e2e::service;
+use hostsync_shared::database;
+use hostsync_shared::tables::hosts_pool::{self, NewPoolHost};
+use hostsync_shared::tables::server_resources::{self, Percent, ServerResource};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -533,6 +537,15 @@ async fn a_host_is_its_value_in_the_list_the_pool_the_documents_and_the_cmdbs_ro
             .execute(&bed.pool)
             .await
             .expect("a row");
+async fn a_field_that_no_document_has_is_a_warning_of_the_run() {
+    on_bed("fields", async |bed| {
+        let hosts: Vec<SampleHost> = (0..3).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        let at = (Utc::now() - Span::hours(1)).to_rfc3339();
+        let document = |host: SampleHost, memory: Value| json!({"@timestamp": at, "hostIp": host.ip(), "cpu": 5.0, "available_memory": memory});
+        for host in &hosts {
+            bed.index.put(&document(*host, Value::Null)).await.expect("a document");
+        }
         let config = || bed.config(&[]).expect("a configuration");
         let api = service::api(config()).await.expect("an API");
         let worker = service::worker(config()).await.expect("a worker");
@@ -581,8 +594,70 @@ async fn a_host_is_its_value_in_the_list_the_pool_the_documents_and_the_cmdbs_ro
         assert_eq!(log["success_count"], 3, "{log}");
         let told = "2001:db8:66::c stands in hosts_pool as \"2001:db8:66::c\" and as \"2001:0db8:0066::000c\"; the older row counts";
         assert_eq!(log["warnings"], json!([told]));
+        let log = run(&client, &hosts, &json!({})).await;
+        assert_eq!(log["success_count"], 3, "{log}");
+        let warnings: Vec<&str> = log["warnings"].as_array().expect("warnings").iter().filter_map(Value::as_str).collect();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("\"available_memory\" (memory.max, memory.avg, memory.min"), "{warnings:?}");
+        assert!(warnings[1].contains("\"total_disk_space_all\""), "{warnings:?}");
+
+        // One document of one host has it, and a run that finds nothing at all has nothing to say.
+        bed.index.put(&document(hosts[1], json!(1.0))).await.expect("a document");
+        let log = run(&client, &hosts, &json!({})).await;
+        assert_eq!(log["warnings"].as_array().map(Vec::len), Some(1), "{log}");
+        let log = run(&client, &[SampleHost(9)], &json!({})).await;
+        assert!(log["warnings"].as_array().is_none_or(Vec::is_empty), "{log}");
         worker.stop().await.expect("a quiet end");
         api.stop().await.expect("a quiet end");
     })
     .await;
+}
+
+#[tokio::test]
+async fn times_in_the_cmdb_are_those_of_its_own_clock() {
+    let server = OwnMariadb::start("cmdb").await.expect("a server of its own");
+    let url = format!("mysql://root@{}/cmdb", server.address);
+    database::migrate(&url).await.expect("migrated");
+    let pool = database::connect_lazy(&url, 2).expect("a pool");
+    let day = NaiveDate::from_ymd_opt(2026, 1, 31).expect("a day");
+    // Both columns as the CMDB's own schema has them, then one of either type.
+    let either = "ALTER TABLE server_resources MODIFY update_time TIMESTAMP NULL";
+    let other = "ALTER TABLE hosts_pool MODIFY create_time TIMESTAMP NULL";
+    for (nth, (zone, alters)) in
+        [("+08:00", vec![]), ("-03:30", vec![either, other]), ("SYSTEM", vec![])].into_iter().enumerate()
+    {
+        sqlx::query("SET GLOBAL time_zone = ?").bind(zone).execute(&server.admin).await.expect("a zone");
+        for alter in alters {
+            sqlx::query(alter).execute(&server.admin).await.expect("altered");
+        }
+        let ip = format!("10.1.0.{nth}");
+        let mut connection = pool.acquire().await.expect("a connection");
+        let host = NewPoolHost { host_ip: ip.clone(), host_name: String::new() };
+        hosts_pool::add(&mut connection, &[host]).await.expect("added");
+        let none = Percent::default();
+        let row = ServerResource {
+            pool_id: u32::try_from(nth).expect("small") + 1,
+            ip,
+            used_memory: None,
+            used_disk: None,
+            cpu_load: Some(1.0),
+            cpu: none,
+            mem: none,
+            disk: none,
+        };
+        // Twice: inserted, then overwritten.
+        for _ in 0..2 {
+            server_resources::upsert(&mut connection, day, std::slice::from_ref(&row)).await.expect("written");
+        }
+        let mut cmdb = server.admin.acquire().await.expect("a connection");
+        sqlx::query("SET time_zone = @@GLOBAL.time_zone").execute(&mut *cmdb).await.expect("the CMDB's zone");
+        for table in ["hosts_pool", "server_resources"] {
+            let sql = format!(
+                "SELECT ABS(TIMESTAMPDIFF(SECOND, create_time, NOW())), ABS(TIMESTAMPDIFF(SECOND, update_time, NOW()))
+                 FROM {table} ORDER BY id DESC LIMIT 1"
+            );
+            let off: (i64, i64) = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *cmdb).await.expect("a row");
+            assert!(off.0 < 600 && off.1 < 600, "{table} is off by {off:?} s where the server is in {zone}");
+        }
+    }
 }

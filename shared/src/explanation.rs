@@ -139,18 +139,13 @@ fn put_host(value: &mut Value, host_ip: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{FieldsSeen, Grouping, Share};
+    use crate::mapping::Grouping;
 
     fn reading() -> HostReading {
         HostReading {
             data_point_count: 288,
             cpu: Some(Stats { max: 50.5, avg: 20.25, min: f64::INFINITY }),
-            memory: None,
-            disk: None,
-            memory_share: Share::default(),
-            disk_share: Share::default(),
-            disk_slices: None,
-            seen: FieldsSeen::default(),
+            ..HostReading::default()
         }
     }
 

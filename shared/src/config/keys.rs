@@ -56,7 +56,7 @@ pub const KEYS: &[Key] = &[
     unset("elasticsearch.endpoints.<name>.bearer_token_file", "a file that holds it"),
     unset("elasticsearch.endpoints.<name>.ca_file", "PEM file of the authority that signed its certificate"),
     key("elasticsearch.endpoints.<name>.timeout", "30s", "of one search, 1s to 10m"),
-    unset("mappings.<name>", "how to read documents, a table; zabbix, metricbeat are built in"),
+    unset("mappings.<name>", "how to read documents, what to skip: a table; built in: zabbix, metricbeat"),
     key("scheduler.listen", "127.0.0.1:8891", "address of /healthz, /readyz and /metrics"),
     key("scheduler.time_zone", "UTC", "IANA name; zone of tasks that name none"),
     key("scheduler.retention", "90d", "finished executions older than this are pruned, 1d to 3650d"),

@@ -31,7 +31,7 @@ pub struct Share {
 }
 
 /// What a whole answer says of one host that has data.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct HostReading {
     /// Documents of this host in the window, at least 1 and exact.
     pub data_point_count: u64,

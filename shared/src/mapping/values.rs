@@ -330,7 +330,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::{FieldsSeen, MetricFields};
+    use crate::mapping::MetricFields;
     use proptest::prelude::*;
 
     const NO_CAPACITY: Capacity = Capacity { ram_gb: None, disk_gb: None };
@@ -341,17 +341,7 @@ mod tests {
     }
 
     fn reading(cpu: Option<Stats>, memory: Option<Stats>, disk: Option<Stats>) -> HostReading {
-        let none = Share::default();
-        HostReading {
-            data_point_count: 288,
-            cpu,
-            memory,
-            disk,
-            memory_share: none,
-            disk_share: none,
-            disk_slices: None,
-            seen: FieldsSeen::default(),
-        }
+        HostReading { data_point_count: 288, cpu, memory, disk, ..HostReading::default() }
     }
 
     fn mapping(cpu: Unit, memory: Unit, disk: Unit) -> Mapping {
