@@ -209,7 +209,7 @@ fn purpose_of(mapping: &Mapping, key: &str) -> Purpose {
 mod tests {
     use std::collections::BTreeSet;
 
-    use hostsync_shared::mapping::{FieldTypes, Share, Stats};
+    use hostsync_shared::mapping::{FieldTypes, Stats};
     use hostsync_shared::tables::server_resources::VALUE_COLUMNS;
 
     use super::*;

@@ -185,7 +185,10 @@ impl Config {
         let mut mappings = raw.mappings;
         for (name, mapping) in &mappings {
             reader.check_name(&["mappings", name]);
-            if let Err(error) = mapping.validate() {
+            // What was wrong there has been left out: a second report would be about its default.
+            if !reader.has_problem_below(&["mappings", name])
+                && let Err(error) = mapping.validate()
+            {
                 let key: Vec<&str> = ["mappings", name].into_iter().chain(error.key.split('.')).collect();
                 reader.report(&key, error.reason);
             }

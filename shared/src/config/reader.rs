@@ -34,6 +34,12 @@ impl Reader<'_> {
         self.problems.iter().any(|problem| problem.key == key)
     }
 
+    /// Whether a problem below a key has been reported.
+    pub(super) fn has_problem_below(&self, key: &[&str]) -> bool {
+        let prefix = format!("{}.", key.join("."));
+        self.problems.iter().any(|problem| problem.key.starts_with(&prefix))
+    }
+
     /// Checks a name that the user chose, the last level of `key`. The environment can only give names in
     /// lower case and without two underscores in a row, so there are no others.
     pub(super) fn check_name(&mut self, key: &[&str]) {

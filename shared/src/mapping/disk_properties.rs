@@ -197,6 +197,22 @@ fn a_fetch_on_both_sides_of_a_border_is_whole_in_every_window() {
 }
 
 #[test]
+fn a_slow_fetch_of_many_mounts_is_whole_wherever_it_is_cut() {
+    let mounts = [("/", 20.0, 100.0), ("/a", 100.0, 400.0), ("/b", 30.0, 50.0), ("/c", 50.0, 50.0)];
+    let slots = mounts.map(|(name, used, total)| steady(name, used, total));
+    for range in ["5m", "15m", "30m", "8h", "24h"] {
+        for phase_ms in (0..60_000).step_by(4_300) {
+            // 4.5 s from the first document to the last, some seconds early or late.
+            let collector = Collector { phase_ms, jitter_ms: 2_000, gap_ms: 1_500, ..Collector::every(60) };
+            let reading = read(&slots, collector, window(range));
+            let what = format!("{range} {collector:?}");
+            assert_close(reading.disk, flat(200.0), &what);
+            assert_eq!(reading.disk_share.total, Some(600.0), "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_mount_that_lives_for_half_a_slice_counts_half() {
     let slots =
         [steady("/", 20.0, 100.0), vec![(600, "/usb".to_owned(), 60.0, 60.0), (2_400, String::new(), 0.0, 0.0)]];

@@ -216,9 +216,9 @@ async fn the_load_before_metricbeat_7_7_is_the_sum_over_cores_by_their_number() 
     let new = |ips: &[&str], ratio: f64| {
         of_host(ips, at, &json!({"cpu": {"cores": 4, "total": {"pct": 0.1, "norm": {"pct": ratio}}}}))
     };
-    indices.add(&index, [new(&["10.0.0.2"], 0.9), new(&IPS, 0.5)]).await;
+    indices.add(&index, [new(&["10.0.0.2"], 0.875), new(&IPS, 0.5)]).await;
     let answer = real().search(&index, &Mapping::metricbeat(), hours(23), &hosts).await.expect("an answer");
-    assert_close(answer.readings["10.0.0.2"].cpu, expected(&[0.9]));
+    assert_close(answer.readings["10.0.0.2"].cpu, expected(&[0.875]));
     assert_close(answer.readings["10.0.0.1"].cpu, Stats { max: 0.75, avg: 0.5, min: 0.25 });
 }
 
