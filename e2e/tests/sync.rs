@@ -537,15 +537,6 @@ async fn a_host_is_its_value_in_the_list_the_pool_the_documents_and_the_cmdbs_ro
             .execute(&bed.pool)
             .await
             .expect("a row");
-async fn a_field_that_no_document_has_is_a_warning_of_the_run() {
-    on_bed("fields", async |bed| {
-        let hosts: Vec<SampleHost> = (0..3).map(SampleHost).collect();
-        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
-        let at = (Utc::now() - Span::hours(1)).to_rfc3339();
-        let document = |host: SampleHost, memory: Value| json!({"@timestamp": at, "hostIp": host.ip(), "cpu": 5.0, "available_memory": memory});
-        for host in &hosts {
-            bed.index.put(&document(*host, Value::Null)).await.expect("a document");
-        }
         let config = || bed.config(&[]).expect("a configuration");
         let api = service::api(config()).await.expect("an API");
         let worker = service::worker(config()).await.expect("a worker");
@@ -594,6 +585,28 @@ async fn a_field_that_no_document_has_is_a_warning_of_the_run() {
         assert_eq!(log["success_count"], 3, "{log}");
         let told = "2001:db8:66::c stands in hosts_pool as \"2001:db8:66::c\" and as \"2001:0db8:0066::000c\"; the older row counts";
         assert_eq!(log["warnings"], json!([told]));
+        worker.stop().await.expect("a quiet end");
+        api.stop().await.expect("a quiet end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_field_that_no_document_has_is_a_warning_of_the_run() {
+    on_bed("fields", async |bed| {
+        let hosts: Vec<SampleHost> = (0..3).map(SampleHost).collect();
+        bed.add_to_pool(hosts.iter().copied()).await.expect("a pool");
+        let at = (Utc::now() - Span::hours(1)).to_rfc3339();
+        let document = |host: SampleHost, memory: Value| json!({"@timestamp": at, "hostIp": host.ip(), "cpu": 5.0, "available_memory": memory});
+        for host in &hosts {
+            bed.index.put(&document(*host, Value::Null)).await.expect("a document");
+        }
+        let config = || bed.config(&[]).expect("a configuration");
+        let api = service::api(config()).await.expect("an API");
+        let worker = service::worker(config()).await.expect("a worker");
+        let client = Client::new(&api.url());
+        client.wait_until_ready(LIMIT).await.expect("ready");
+
         let log = run(&client, &hosts, &json!({})).await;
         assert_eq!(log["success_count"], 3, "{log}");
         let warnings: Vec<&str> = log["warnings"].as_array().expect("warnings").iter().filter_map(Value::as_str).collect();
