@@ -211,9 +211,9 @@ impl Endpoint {
 
     /// What the flags of a field foretold, where the engine's refusal names it.
     fn doubted(types: &FieldTypes, error: SearchError) -> SearchError {
-        let reason = match &error {
-            SearchError::Refused { reason, kind: RefusalKind::Other } | SearchError::Incomplete { reason } => reason,
-            _ => return error,
+        let (SearchError::Refused { reason, kind: RefusalKind::Other } | SearchError::Incomplete { reason }) = &error
+        else {
+            return error;
         };
         match types.doubt() {
             Some(doubt) if reason.contains(&format!("[{}", doubt.field)) => SearchError::Refused {

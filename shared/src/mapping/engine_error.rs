@@ -56,7 +56,9 @@ pub struct EngineError {
     own: Said,
     root: Said,
     deepest: (usize, Said),
-    signs: Signs,
+    /// What most of all is asked for, anywhere in it.
+    cause: Cause,
+    is_blocked: bool,
     text_fields: BTreeSet<String>,
     /// The index of a failed shard.
     pub index: Option<String>,
@@ -66,14 +68,6 @@ pub struct EngineError {
 struct Said {
     kind: Option<String>,
     reason: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Signs {
-    too_large: bool,
-    busy: bool,
-    away: bool,
-    blocked: bool,
 }
 
 impl EngineError {
@@ -90,12 +84,7 @@ impl EngineError {
 
     /// What it asks for.
     pub fn cause(&self) -> Cause {
-        match self.signs {
-            Signs { too_large: true, .. } => Cause::TooLarge,
-            Signs { away: true, .. } | Signs { blocked: true, .. } => Cause::Away,
-            Signs { busy: true, .. } => Cause::Busy,
-            _ => Cause::Other,
-        }
+        self.cause
     }
 
     /// Whether it names a type of its own, as every error of an engine does.
@@ -105,7 +94,7 @@ impl EngineError {
 
     /// Whether an index or the cluster is blocked, by a person or by the engine itself.
     pub fn is_blocked(&self) -> bool {
-        self.signs.blocked
+        self.is_blocked
     }
 
     /// Whether it says that `field` is a text there, which cannot be grouped by.
@@ -122,7 +111,7 @@ impl EngineError {
 
     fn look_at(&mut self, text: &str) {
         const TOO_LARGE: [&str; 4] = ["max_terms_count", "max_clause_count", "maxClauseCount", MORE_THAN_ONE_WEIGHT];
-        self.signs.too_large |= TOO_LARGE.iter().any(|sign| text.contains(sign));
+        self.ask_for(Cause::TooLarge, TOO_LARGE.iter().any(|sign| text.contains(sign)));
         let fields = text.split(FIELDDATA).skip(1).filter_map(|rest| rest.split(']').next());
         for field in fields {
             if self.text_fields.len() < MAX_TEXT_FIELDS {
@@ -135,14 +124,19 @@ impl EngineError {
     fn look_at_type(&mut self, kind: &str, reason: &str, durability: Option<&str>) {
         const TOO_LARGE: [&str; 4] =
             ["too_many_buckets", "too_many_clauses", "too_many_nested_clauses", "task_cancelled"];
-        self.signs.too_large |= TOO_LARGE.iter().any(|sign| kind.contains(sign));
-        self.signs.busy |= kind.contains("rejected_execution");
-        self.signs.away |= kind.contains("no_shard_available");
-        self.signs.blocked |= kind.contains("cluster_block");
+        self.ask_for(Cause::TooLarge, TOO_LARGE.iter().any(|sign| kind.contains(sign)));
+        self.ask_for(Cause::Busy, kind.contains("rejected_execution"));
+        self.is_blocked |= kind.contains("cluster_block");
+        self.ask_for(Cause::Away, self.is_blocked || kind.contains("no_shard_available"));
         if kind.contains("circuit_breaking") {
             let is_own = wanted_by_this_search(reason, durability);
-            self.signs.too_large |= is_own;
-            self.signs.busy |= !is_own;
+            self.ask_for(if is_own { Cause::TooLarge } else { Cause::Busy }, true);
+        }
+    }
+
+    fn ask_for(&mut self, cause: Cause, is_so: bool) {
+        if is_so {
+            self.cause = self.cause.max(cause);
         }
     }
 }
@@ -305,10 +299,8 @@ impl EngineError {
 
     /// What stands in the `reason` of this one.
     fn take_in(&mut self, inner: Self) {
-        self.signs.too_large |= inner.signs.too_large;
-        self.signs.busy |= inner.signs.busy;
-        self.signs.away |= inner.signs.away;
-        self.signs.blocked |= inner.signs.blocked;
+        self.cause = self.cause.max(inner.cause);
+        self.is_blocked |= inner.is_blocked;
         self.text_fields.extend(inner.text_fields);
         if inner.root.sentence().is_some() {
             self.root = inner.root;

@@ -263,7 +263,7 @@ pub fn read_answer(
 ) -> Result<Answer, Refusal> {
     let raw = read_whole::<OfHosts>(body, Some(host_field))?;
     let aggregations = raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
-    let found = read_hosts(mapping, types, &Asked::new(hosts), aggregations.hosts)?;
+    let found = read_hosts(mapping, types, &Asked::new(hosts), &aggregations.hosts)?;
     Ok(Answer { took_ms: raw.took, shards: raw.shards.total, found })
 }
 
@@ -693,7 +693,7 @@ fn read_hosts(
     mapping: &Mapping,
     types: &FieldTypes,
     asked: &Asked<'_>,
-    hosts: Terms<HostBucket>,
+    hosts: &Terms<HostBucket>,
 ) -> Result<Found, Refusal> {
     let buckets = hosts.whole_list()?;
     let mut found = Found::default();

@@ -453,6 +453,7 @@ fn number(count: u64) -> f64 {
 }
 
 impl Inner {
+    #[allow(clippy::too_many_lines, reason = "a list of instruments")]
     fn new(registry: prometheus::Registry, provider: SdkMeterProvider) -> Self {
         let meter = provider.meter("hostsync");
         let counter = |name, description| meter.u64_counter(name).with_description(description).build();
