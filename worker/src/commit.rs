@@ -289,7 +289,7 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
             Ok(true) => {}
             Ok(false) => tell(bench, &BTreeSet::from([execution]), &reason).await,
             Err(error) => {
-                tracing::warn!(execution_id = %execution, error = %causes(&error), "a run could not be failed")
+                tracing::warn!(execution_id = %execution, error = %causes(&error), "a run could not be failed");
             }
         }
     }
