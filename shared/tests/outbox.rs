@@ -9,7 +9,7 @@ use hostsync_e2e::documents::SampleHost;
 use hostsync_shared::closing::{close_execution, close_pending, close_unless_busy};
 use hostsync_shared::database;
 use hostsync_shared::execution::{
-    ClosingCause, Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger,
+    ClosingCause, Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
 };
 use hostsync_shared::host::HostIp;
 use hostsync_shared::loops::Loops;
