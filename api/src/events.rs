@@ -45,8 +45,8 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn of(log: ExecutionLog) -> Self {
-        Self { outcome: Outcome::from(&log), duration_ms: log.duration_ms }
+    fn of(log: &ExecutionLog) -> Self {
+        Self { outcome: Outcome::from(log), duration_ms: log.duration_ms }
     }
 
     /// The id of the event that tells this: the same state has the same id, whoever looks.
@@ -168,7 +168,7 @@ pub(crate) async fn watch(
     last_id: Option<String>,
 ) -> Result<Watch, ApiError> {
     let seat = api.watchers.seats.take(caller).ok_or(ApiError::TooManyStreams)?;
-    let first = Seen::of(get(api, id).await?);
+    let first = Seen::of(&get(api, id).await?);
     if first.outcome.has_ended() && last_id.as_deref() == Some(&first.event_id()) {
         return Ok(Watch::Over);
     }
@@ -222,7 +222,7 @@ async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
         };
         match log.await {
             Ok(Some(log)) => {
-                let seen = Seen::of(log);
+                let seen = Seen::of(&log);
                 let has_ended = seen.outcome.has_ended();
                 sender.send_if_modified(|state| {
                     let is_new = state.as_ref() != Some(&seen);

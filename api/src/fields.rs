@@ -382,15 +382,15 @@ impl<'de, const KEEPS_LISTS: bool> Visitor<'de> for Kept<KEEPS_LISTS> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self, A::Error> {
         let mut items = Vec::new();
-        if !KEEPS_LISTS {
-            while access.next_element::<IgnoredAny>()?.is_some() {}
-        } else {
+        if KEEPS_LISTS {
             while let Some(Kept::<false>(item)) = access.next_element()? {
                 if items.len() == MAX_ITEMS {
                     return Err(A::Error::custom(format_args!("a list of more than {MAX_ITEMS} items")));
                 }
                 items.push(item);
             }
+        } else {
+            while access.next_element::<IgnoredAny>()?.is_some() {}
         }
         Ok(Self(Value::Array(items)))
     }

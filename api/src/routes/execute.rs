@@ -238,6 +238,7 @@ pub(crate) struct RunAccepted {
     pending_count: Option<u64>,
     /// Why it failed or was skipped, or the reason of one of its failed hosts; null when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(clippy::option_option, reason = "absent without a wait, null without an error")]
     error_message: Option<Option<String>>,
     /// Why it does not go on; empty when it does.
     #[serde(skip_serializing_if = "Option::is_none")]

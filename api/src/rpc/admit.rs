@@ -127,10 +127,8 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     let (mut parts, body) = request.into_parts();
     let limit_bytes = call.limit_bytes();
     let read = async {
-        let mut permit = match call.brings_hosts {
-            true => Some(EnqueuePermit::take(&api, &parts.headers, limit_bytes).await?),
-            false => None,
-        };
+        let mut permit =
+            if call.brings_hosts { Some(EnqueuePermit::take(&api, &parts.headers, limit_bytes).await?) } else { None };
         let request = Request::from_parts(parts.clone(), body);
         let bytes = read_body(&api, request, limit_bytes + FRAME_HEADER_BYTES).await.map_err(|error| match error {
             ApiError::TooLarge { .. } => ApiError::TooLarge { what: "the request", limit_bytes },
