@@ -275,7 +275,7 @@ async fn read_json(api: &Api, request: Request, limit_bytes: usize) -> Result<Js
     let json = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
     serde_json::from_slice(json).map_err(|error| {
         let what = match error.classify() {
-            serde_json::error::Category::Data => "it must be one JSON object",
+            serde_json::error::Category::Data => "it must be one JSON object within bounds, each field given once",
             _ => "it is not JSON",
         };
         ApiError::MalformedBody(format!("{what} ({error})"))
