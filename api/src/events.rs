@@ -287,7 +287,7 @@ mod tests {
         Seen { outcome, duration_ms: None }
     }
 
-    async fn watcher(last_id: Option<&str>) -> (watch::Sender<Option<Seen>>, Watcher) {
+    fn watcher(last_id: Option<&str>) -> (watch::Sender<Option<Seen>>, Watcher) {
         let (sender, states) = watch::channel(Some(seen("running", 1)));
         let seat = Seats::default().take(caller(Role::Viewer, 1)).expect("a seat");
         (sender, Watcher { states, last_id: last_id.map(str::to_owned), is_over: false, _seat: seat })
@@ -342,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watcher_hears_each_change_and_the_end_once() {
-        let (sender, mut watcher) = watcher(None).await;
+        let (sender, mut watcher) = watcher(None);
         assert_eq!(watcher.next().await.map(|(id, _)| id).as_deref(), Some("running.3.1.0.0.0.0.2"));
         sender.send_replace(Some(seen("running", 1)));
         sender.send_replace(Some(seen("running", 2)));
@@ -355,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watcher_hears_why_nothing_moves() {
-        let (sender, mut watcher) = watcher(Some("running.3.1.0.0.0.0.2")).await;
+        let (sender, mut watcher) = watcher(Some("running.3.1.0.0.0.0.2"));
         let mut waiting = seen("running", 1);
         waiting.outcome.waiting_for = "the endpoint is closed".to_owned();
         sender.send_replace(Some(waiting));
@@ -367,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watcher_that_comes_back_hears_only_what_has_changed() {
-        let (sender, mut watcher) = watcher(Some("running.3.1.0.0.0.0.2")).await;
+        let (sender, mut watcher) = watcher(Some("running.3.1.0.0.0.0.2"));
         sender.send_replace(Some(seen("running", 2)));
         assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.success_count), Some(2));
         drop(sender);
