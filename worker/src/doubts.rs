@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use hostsync_shared::causes::causes;
 use hostsync_shared::closing::close_execution;
 use hostsync_shared::database;
 use hostsync_shared::elasticsearch::{RefusalKind, SearchError};
@@ -48,7 +49,7 @@ impl Sources {
         while stop.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
             let Some(answered) = stop.run_until_cancelled(self.answer_standing(&mut looked)).await else { return };
             if let Err(error) = answered {
-                tracing::debug!(error = %error, "doubts could not be answered");
+                tracing::debug!(error = %causes(&error), "doubts could not be answered");
             }
         }
     }
