@@ -615,12 +615,12 @@ pub async fn list(
                 CAST(data_point_count AS SIGNED) AS data_point_count, attempts, created_at, finished_at
          FROM es_sync_execution_detail",
     );
-    // Keys in whose order the rows come, so that a page reads what it shows: of one status by the key on it, else by that on the
-    // run. Left to itself the server may walk the primary key through other runs.
-    query.push(if filter.status.is_some() && filter.host_ips.is_empty() {
-        " FORCE INDEX (idx_execution_status)"
-    } else {
-        " IGNORE INDEX (PRIMARY)"
+    // The key in whose order the rows come, so that a page reads what it shows: of one status that on it, else that on the run
+    // (whose name is another's to choose in an adopted table). Left to itself the server may sort the run, or walk others.
+    query.push(match (filter.status, filter.host_ips.is_empty()) {
+        (Some(_), true) => " FORCE INDEX (idx_execution_status)",
+        (None, true) => " IGNORE INDEX (PRIMARY, uk_execution_host, idx_execution_retry, idx_execution_status)",
+        (_, false) => " IGNORE INDEX (PRIMARY)",
     });
     query.push(" WHERE execution_id = ").push_bind(execution.0);
     if filter.after > 0 {
