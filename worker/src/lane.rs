@@ -20,7 +20,7 @@ use hostsync_shared::queue::{
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::tables::executions::RunScope;
 use hostsync_shared::window::Window;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::batch::{Batch, Delivered, Workbench, process};
 use crate::commit::{Unfinished, leave_open, until_the_database_answers};
@@ -105,6 +105,7 @@ pub(crate) struct Lane {
     pub(crate) database: DatabaseWatch,
     pub(crate) turns: Turns,
     pub(crate) shutdown: Shutdown,
+    burying: Arc<Mutex<()>>,
     slots: Arc<Semaphore>,
     slot_freed: Arc<Notify>,
     held: Arc<AtomicUsize>,
@@ -133,6 +134,7 @@ impl Lane {
             database,
             turns,
             shutdown,
+            burying: Arc::default(),
             slots: Arc::new(Semaphore::new(settings.slots)),
             slot_freed: Arc::default(),
             held: Arc::default(),
@@ -208,7 +210,7 @@ impl Lane {
         let job = match received.job {
             Ok(job) => job,
             Err(reason) => {
-                self.bury(&received.body, &reason.to_string(), received.acker, held);
+                self.bury(received.body, reason.to_string(), received.acker, held);
                 return;
             }
         };
@@ -282,12 +284,14 @@ impl Lane {
     }
 
     /// A message that is no job goes to the dead letters with its reason; it is acked once it is there.
-    fn bury(&self, body: &[u8], reason: &str, acker: Acker, held: Held) {
+    /// One after the other, since such a message may be large and is copied on its way out.
+    fn bury(&self, body: Vec<u8>, reason: String, acker: Acker, held: Held) {
         tracing::error!(reason, "a message that is no job goes to the dead letters: {reason}");
         let publisher = self.publisher.clone();
-        let (body, reason) = (body.to_vec(), reason.to_owned());
+        let burying = Arc::clone(&self.burying);
         self.shutdown.spawn("dead letter", async move {
             let _held = held;
+            let _turn = burying.lock().await;
             match publisher.publish_dead_letter(&body, &reason).await {
                 Ok(()) => {
                     Metrics::global().dead_letter();
