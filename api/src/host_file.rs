@@ -104,13 +104,14 @@ pub(crate) fn parse_host_file(content: &[u8]) -> Result<HostFile, HostFileError>
 
 /// The file in UTF-8: editors and shells of Windows save UTF-16. What is no character becomes U+FFFD.
 fn decoded(content: &[u8]) -> Cow<'_, [u8]> {
-    let (unit, rest): (fn([u8; 2]) -> u16, &[u8]) = match content {
-        [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
-        [0xfe, 0xff, rest @ ..] => (u16::from_be_bytes, rest),
+    let (is_little_endian, rest) = match content {
+        [0xff, 0xfe, rest @ ..] => (true, rest),
+        [0xfe, 0xff, rest @ ..] => (false, rest),
         _ => return Cow::Borrowed(content),
     };
     let (pairs, odd) = rest.as_chunks::<2>();
-    let mut text: String = char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
+    let unit = |pair: &[u8; 2]| if is_little_endian { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) };
+    let mut text: String = char::decode_utf16(pairs.iter().map(unit))
         .map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER))
         .collect();
     text.extend(odd.iter().map(|_| char::REPLACEMENT_CHARACTER));

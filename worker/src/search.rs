@@ -29,6 +29,10 @@ const MOST_IN_VAIN: usize = 100;
 
 /// What the source said of one host.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every host has a reading: boxing it would cost each an allocation"
+)]
 pub(crate) enum Found {
     /// It has documents.
     Reading(HostReading),

@@ -46,6 +46,10 @@ pub(crate) struct Told<'a> {
 
 /// What a job came to before the database was asked.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every host has a reading: boxing it would cost each an allocation"
+)]
 pub(crate) enum Outcome {
     /// The source answered or failed.
     Found(Found),

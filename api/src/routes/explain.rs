@@ -417,7 +417,8 @@ mod tests {
 
     #[test]
     fn a_search_that_was_two_at_once_shows_both_bodies() {
-        let [text, keyword] = ["hostIp.keyword", "hostIp"].map(|field| json!({"terms": {field: ["10.0.0.1"]}}));
+        let [text, keyword] =
+            ["hostIp.keyword", "hostIp"].map(|field| json!({"terms": {field: ["10.0.0.1", "::ffff:10.0.0.1"]}}));
         let kept = r#"[{"terms": {"hostIp.keyword": ["{host_ip}"]}}, {"terms": {"hostIp": ["{host_ip}"]}}]"#;
         assert_eq!(bodies_shown(Some(kept)), (Some(text.clone()), Some(keyword)));
         assert_eq!(bodies_shown(Some(r#"{"terms": {"hostIp.keyword": ["{host_ip}"]}}"#)), (Some(text), None));

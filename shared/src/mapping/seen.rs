@@ -80,7 +80,7 @@ impl FieldsSeen {
         let beside = fields.split.as_ref().map(|split| format!(" beside \"{}\"", split.field)).unwrap_or_default();
         let sentence = |(field, keys): (&String, Vec<String>)| {
             let otherwise = match &fields.per_core {
-                Some(other) if keys.iter().any(|key| key.ends_with(".max")) => {
+                Some(other) if keys.iter().any(|key| key.rsplit('.').next() == Some("max")) => {
                     format!(", nor in \"{}\" beside \"{}\"", other.field, other.cores)
                 }
                 _ => String::new(),

@@ -27,7 +27,7 @@ impl ScheduleError {
     }
 
     /// Several things are wrong; the first one's field is the one at fault.
-    pub(super) fn all(errors: Vec<Self>) -> Self {
+    pub(super) fn all(errors: &[Self]) -> Self {
         let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
         Self { message: messages.join("; "), field: errors.first().and_then(|error| error.field) }
     }

@@ -164,7 +164,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, ScheduleError> {
     );
     let (Some(seconds), Some(minutes), Some(hours), Some(days_of_month), Some(months), Some(days_of_week)) = read
     else {
-        return Err(ScheduleError::all(wrong));
+        return Err(ScheduleError::all(&wrong));
     };
     let fields = Fields {
         seconds: seconds.values,

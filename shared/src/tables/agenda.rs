@@ -9,6 +9,7 @@ use sqlx::MySqlConnection;
 
 /// What there is to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "one answer for each sweep")]
 pub struct Agenda {
     /// Time until the next fire, zero when one is due; `None`: no task is enabled.
     pub next_fire: Option<Duration>,
@@ -27,6 +28,7 @@ pub struct Agenda {
 }
 
 #[derive(sqlx::FromRow)]
+#[allow(clippy::struct_excessive_bools, reason = "one answer for each sweep")]
 struct AgendaRow {
     next_fire_ms: Option<i64>,
     publish_bulk: bool,

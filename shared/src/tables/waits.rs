@@ -10,6 +10,7 @@ use crate::execution::{ExecutionId, JobQueue, WaitKind};
 
 /// A running execution that shows no sign of life, or of which somebody has said that it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of one another")]
 pub struct SilentRun {
     /// The run.
     pub id: ExecutionId,
@@ -40,6 +41,7 @@ pub struct SilentRun {
 }
 
 #[derive(sqlx::FromRow)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of one another")]
 struct SilentRow {
     id: u64,
     queue: String,

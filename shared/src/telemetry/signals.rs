@@ -14,6 +14,10 @@ pub(super) struct Signals {
 
 impl Signals {
     /// As the variables of this process say.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the standard names belong to the SDK, which reads its own from the environment too"
+    )]
     pub(super) fn of_process() -> Self {
         Self::read(|name| std::env::var(name).ok())
     }
