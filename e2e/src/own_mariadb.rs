@@ -46,6 +46,8 @@ impl OwnMariadb {
         let port = free_port()?;
         let file = |option: &str, name: &str| format!("--{option}={}", data.path().join(name).display());
         let server = command("mariadbd", data.path())?
+            // Not the machine's: a server that starts empties it of the temporary tables of all others.
+            .arg(file("tmpdir", ""))
             .args([datadir.as_str(), &file("socket", "socket"), &file("pid-file", "pid"), &format!("--port={port}")])
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"])
             .stdout(Stdio::null())

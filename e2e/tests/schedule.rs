@@ -333,7 +333,7 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
 async fn a_run_whose_row_is_held_holds_up_no_other() {
     on_bed("held", async |bed| {
         let (api, client) = api(&bed).await;
-        let hosts = [SampleHost(0).ip().to_string()];
+        let hosts = [SampleHost(0).ip()];
         let first = client.execute("held", &hosts, "1h").await.expect("accepted");
         let second = client.execute("free", &hosts, "1h").await.expect("accepted");
         // Beyond the deadline of a day.
@@ -361,7 +361,7 @@ async fn what_a_run_waits_for_is_told_until_it_moves() {
         bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
         let (api, client) = api(&bed).await;
         let scheduler = scheduler(&bed).await;
-        let run = client.execute("waits", &[SampleHost(0).ip().to_string()], "1h").await.expect("accepted");
+        let run = client.execute("waits", &[SampleHost(0).ip()], "1h").await.expect("accepted");
         let told = wait_for("a word", LIMIT, async || {
             Ok(client.execution(run).await?["waiting_for"].as_str().filter(|text| !text.is_empty()).map(str::to_owned))
         })

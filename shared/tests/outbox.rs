@@ -426,7 +426,7 @@ async fn a_wrong_password_is_told_in_the_words_of_the_broker() {
         let watch = watch_broker(Publisher::new(settings), readiness.clone(), Loops::new(), shutdown.clone());
         let watching = tokio::spawn(watch);
         let message = || readiness.body().checks[RABBITMQ].message.clone();
-        wait_for("the broker has refused", Duration::from_secs(60), async || {
+        wait_for("the broker has refused", Duration::from_mins(1), async || {
             Ok(message().contains("ACCESS_REFUSED").then_some(()))
         })
         .await

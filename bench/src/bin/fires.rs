@@ -3,6 +3,8 @@
 //! Runs whole schedulers on the development servers (`HOSTSYNC_DEV_*_URL`) in a database of its own, over an empty pool, so
 //! that the fires are measured and not what the runs do.
 
+#![allow(clippy::print_stdout, reason = "what it measured is its output")]
+
 use std::time::Duration;
 
 use anyhow::Context;

@@ -3,6 +3,8 @@
 //! Runs the services one after the other on a database server of its own and the development servers
 //! (`HOSTSYNC_DEV_*_URL`).
 
+#![allow(clippy::print_stdout, reason = "what it measured is its output")]
+
 use std::time::Duration;
 
 use anyhow::Context;

@@ -39,8 +39,9 @@ mariadb_prepare() {
 mariadb_start() {
     local user=()
     [[ $EUID -ne 0 ]] || user=(--user=root)
+    # A temporary folder of its own: a MariaDB that starts empties it of the temporary tables of all others.
     # The socket's path is relative to the data directory: an absolute one may exceed the 107 bytes that Linux allows.
-    launch "$1" mariadbd --no-defaults "${user[@]}" --datadir="$DEV/data/$1/data" \
+    launch "$1" mariadbd --no-defaults "${user[@]}" --datadir="$DEV/data/$1/data" --tmpdir="$DEV/data/$1" \
         --socket=mariadb.sock --pid-file=mariadb.pid --port="$(port_of "$1")" "${DATABASE_FLAGS[@]}"
 }
 

@@ -63,7 +63,7 @@ mysql_start() {
     # What the early 8.0 offers of TLS is too old for the clients of today.
     [[ $(suite_of "$1") ]] || tls=(--skip-ssl)
     mysql_program "$1"
-    launch "$1" "${program[@]}" --datadir="$DEV/data/$1/data" --init-file="$DEV/data/$1/init.sql" --mysqlx=OFF "${tls[@]}" \
+    launch "$1" "${program[@]}" --datadir="$DEV/data/$1/data" --tmpdir="$DEV/data/$1" --init-file="$DEV/data/$1/init.sql" --mysqlx=OFF "${tls[@]}" \
         --binlog-expire-logs-seconds=86400 --socket=mysql.sock --pid-file=mysql.pid --port="$(port_of "$1")" "${DATABASE_FLAGS[@]}"
 }
 

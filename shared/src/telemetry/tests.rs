@@ -158,6 +158,7 @@ async fn metrics_arrive_at_a_collector() {
 
 /// Runs itself as a process of its own, whose environment says what is sent and how.
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the variables are what is tested")]
 async fn the_standard_variables_say_which_signals_are_sent_and_whether_they_are_compressed() {
     const COLLECTOR: &str = "HOSTSYNC_TEST_COLLECTOR";
     if let Ok(endpoint) = std::env::var(COLLECTOR) {
