@@ -271,7 +271,8 @@ async fn shapes_that_do_not_go_together_are_refused_and_not_read_in_part() {
 #[tokio::test]
 async fn more_hosts_than_the_index_takes_are_too_large() {
     let indices = Indices::new();
-    let settings = json!({"number_of_replicas": 0, "max_terms_count": 2});
+    // Two addresses, each in two spellings.
+    let settings = json!({"number_of_replicas": 0, "max_terms_count": 4});
     let index = indices.create_with("strict", &settings, &zabbix_properties(&keyword_host())).await;
     indices.add(&index, [document("10.0.0.1", start(), 10.0, 1.0, 1.0)]).await;
     let (endpoint, mapping) = (real(), Mapping::zabbix());
