@@ -552,7 +552,7 @@ fn endless_page(request: &Request) -> ResponseTemplate {
         (0..size).map(|n| json!({"key": {"host": address(n)}, "doc_count": 1, "names": {"buckets": []}})).collect();
     let mut answer = whole();
     answer["aggregations"] = json!({
-        "documents": {"doc_count": size}, "addresses": {"value": size},
+        "documents": {"doc_count": size, "documents": {"value": size}}, "addresses": {"value": size},
         "hosts": {"after_key": {"host": address(size - 1)}, "buckets": buckets},
     });
     ResponseTemplate::new(200).set_body_json(answer)

@@ -401,7 +401,8 @@ mod tests {
             assert_eq!(searched.made.len(), 1);
             assert!(hosts(count).iter().all(|host| matches!(searched.found[host], Found::Unavailable(_))));
             let probe: Value = serde_json::from_str(&searched.outage.expect("an outage").probe).expect("JSON");
-            assert_eq!(probe.pointer("/aggs/hosts/terms/include"), Some(&json!(hosts(count))));
+            let asked = probe.pointer("/aggs/hosts/terms/include").and_then(Value::as_array).expect("hosts");
+            assert!(hosts(count).iter().all(|host| asked.contains(&json!(host))), "{probe}");
         }
     }
 

@@ -104,9 +104,10 @@ impl Endpoint {
         match asked.await {
             Ok(None) => Ok(()),
             Ok(Some(index)) => Err(because(&format!("nothing is found by it in {index}, since it is not indexed"))),
-            Err(SearchError::Refused { reason, kind: RefusalKind::Other }) => Err(because(&reason)),
-            // In some of the indices only.
-            Err(SearchError::Incomplete { reason }) if reason.contains(&format!("[{}", doubt.field)) => {
+            // Incomplete: in some of the indices only. What is not about this field is told as it is.
+            Err(SearchError::Refused { reason, kind: RefusalKind::Other } | SearchError::Incomplete { reason })
+                if reason.contains(&format!("[{}", doubt.field)) =>
+            {
                 Err(because(&reason))
             }
             Err(error) => Err(error),
