@@ -157,7 +157,7 @@ impl<'de> Deserialize<'de> for Details {
     }
 }
 
-/// The failed shards that an answer names, at most [`MAX_FAILURES`] of them.
+/// The failed shards that an answer names, at most `MAX_FAILURES` of them.
 #[derive(Debug, Default)]
 pub struct Failures {
     kept: Vec<EngineError>,

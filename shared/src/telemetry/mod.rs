@@ -68,7 +68,7 @@ pub struct TelemetryGuard {
 ///
 /// `is_terminal` says whether standard error is one: text in colours there, else JSON, unless the
 /// configuration says which. The standard `OTEL_*` variables are honoured as the SDK does (sampler, limits, headers,
-/// compression, resource attributes, service name), and as [`signals`] says where it leaves that to us; the endpoint and
+/// compression, resource attributes, service name), and as `signals` says where it leaves that to us; the endpoint and
 /// the protocol come from the configuration alone.
 /// Whatever the sampler, the spans of failed work are sent (`keep_errors`).
 ///
