@@ -24,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -147,12 +147,18 @@ sqlx-check: tools
 openapi-check: up
 	$(call run,--test it,,document::)
 
-# What cannot be had today is left out, with a line that says so.
-test-newest: ## run what depends on the database or the broker on the newest MySQL and RabbitMQ
+# What cannot be had today is left out, with a line that says so. The whole of it, on each server: make test-servers.
+test-newest: ## run whole runs on the newest MySQL and RabbitMQ, and redeliveries on the newest RabbitMQ
 	@db=mysql-9.7 broker=rabbitmq-4.3; \
 	deploy/dev/servers fetch $$db || { db=mysql; echo "skipped: mysql-9.7; instead of it: mysql"; }; \
 	deploy/dev/servers fetch $$broker || { broker=rabbitmq; echo "skipped: rabbitmq-4.3; instead of it: rabbitmq"; }; \
-	$(MAKE) test-database DB=$$db BROKER=$$broker
+	$(MAKE) test-runs DB=$$db BROKER=$$broker && $(MAKE) test-redelivery BROKER=$$broker
+
+test-runs: up
+	$(WITH_SERVERS) cargo test --workspace --test sync
+
+test-redelivery: up
+	$(WITH_SERVERS) cargo test --workspace --test redelivery
 
 # Every change waits for it: whoever adds what takes long moves something else to ci-full.
 ci: ## everything that .ci/run does: all checks, all tests, and what depends on the servers on the newest ones too

@@ -85,7 +85,9 @@ pub(crate) async fn detail(
     submitted: Submitted<DetailQuery>,
 ) -> Result<(ExecutionLog, Vec<ExecutionDetail>, Option<String>), ApiError> {
     let query = submitted.checked()?;
-    let host_ips = query.host_ip.as_deref().map(spellings).transpose()?.unwrap_or_default();
+    // What fits no column is no host of any run, and no row has an empty address.
+    let named = |host_ip: &str| spellings(host_ip).unwrap_or_else(|_| vec![String::new()]);
+    let host_ips = query.host_ip.as_deref().map(named).unwrap_or_default();
     let filter = DetailFilter { status: query.status, host_ips, after: query.page.after.unwrap_or(0) };
     let (log, mut rows) = within_bound(async {
         let mut connection = api.connection().await?;
