@@ -13,6 +13,7 @@
 pub mod bed;
 pub mod client;
 pub mod documents;
+pub mod fleet;
 pub mod gate;
 pub mod once;
 pub mod own_mariadb;

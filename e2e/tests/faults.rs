@@ -9,39 +9,15 @@ use chrono::TimeDelta;
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::fleet::Fleet;
 use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service::{self, Service};
+use hostsync_shared::queue::{DeadLetters, QueueSettings};
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-/// The three services over one configuration.
-struct Fleet {
-    services: Vec<Service>,
-    client: Client,
-}
-
-impl Fleet {
-    async fn start(bed: &Bed, more: &[(&str, &str)]) -> Self {
-        let config = || bed.config(more).expect("a configuration");
-        let services = vec![
-            service::api(config()).await.expect("an API"),
-            service::scheduler(config()).await.expect("a scheduler"),
-            service::worker(config()).await.expect("a worker"),
-        ];
-        let client = Client::new(&services[0].url());
-        client.wait_until_ready(LIMIT).await.expect("ready");
-        Self { services, client }
-    }
-
-    async fn stop(self) {
-        for service in self.services {
-            service.stop().await.expect("a quiet end");
-        }
-    }
-}
 
 fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
     hosts.map(|n| SampleHost(n).ip()).collect()
@@ -262,7 +238,8 @@ async fn a_message_that_is_no_job_or_of_a_later_version_goes_to_the_dead_letters
         let api = format!("{}/api", bed.servers.management_url);
         // The second as a later release might write it, with everything that this one knows.
         let later = r#"{"v":2,"execution_id":1,"detail_id":1,"host_ip":"10.0.0.1","attempt":1,"more":true}"#;
-        for payload in ["hello", later] {
+        let long = "x".repeat(100_000);
+        for payload in ["hello", later, &long] {
             let publish = json!({
                 "properties": {"delivery_mode": 2}, "routing_key": "manual", "payload": payload,
                 "payload_encoding": "string",
@@ -287,16 +264,26 @@ async fn a_message_that_is_no_job_or_of_a_later_version_goes_to_the_dead_letters
         let dead = wait_for("the dead letters", LIMIT, async || {
             let url = format!("{api}/queues/%2F/{}.dead.v1/get", bed.name);
             let messages: Value = http.post(url).json(&get).send().await?.json().await?;
-            Ok(messages.as_array().filter(|messages| messages.len() >= 2).cloned())
+            Ok(messages.as_array().filter(|messages| messages.len() >= 3).cloned())
         })
         .await
-        .expect("two dead letters");
+        .expect("three dead letters");
         let reason_of = |payload: &str| {
             let letter = dead.iter().find(|letter| letter["payload"] == payload).expect("its dead letter");
             letter["properties"]["headers"]["x-hostsync-reason"].as_str().expect("a reason").to_owned()
         };
         assert!(reason_of("hello").starts_with("not a job"), "{dead:?}");
         assert_eq!(reason_of(later), "job message of version 2, this release reads version 1");
+        // One that is too long is not copied: the broker keeps it whole, and why it is no job is seen by whoever looks.
+        assert!(dead.iter().any(|letter| letter["payload"] == long.as_str()));
+        let config = bed.config(&[]).expect("a configuration");
+        let settings = QueueSettings::configured(&config.rabbitmq, "test").expect("settings");
+        let letters = DeadLetters::open(&settings).await.expect("opened");
+        let mut reasons = Vec::new();
+        while let Some(letter) = letters.take().await.expect("taken") {
+            reasons.push(letter.reason);
+        }
+        assert!(reasons.contains(&"not a job: 100000 bytes, at most 4096".to_owned()), "{reasons:?}");
         fleet.stop().await;
     })
     .await;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
+use hostsync_e2e::client::wait_for;
 use hostsync_e2e::documents::SampleHost;
+use hostsync_e2e::fleet::Fleet;
 use hostsync_e2e::gate::Gate;
 use hostsync_e2e::own_mariadb::OwnMariadb;
-use hostsync_e2e::service::{self, Service};
 use hostsync_shared::database;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,36 +19,11 @@ use sqlx::AssertSqlSafe;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// An API and a worker, and a scheduler where retries are to come.
-struct Fleet {
-    services: Vec<Service>,
-    client: Client,
-}
-
-impl Fleet {
-    async fn start(bed: &Bed, hosts: u32) -> Self {
-        bed.add_to_pool((0..hosts).map(SampleHost)).await.expect("a pool");
-        bed.index_last_day((0..hosts).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
-        Self::over(bed, &[]).await
-    }
-
-    async fn over(bed: &Bed, more: &[(&str, &str)]) -> Self {
-        let config = || bed.config(more).expect("a configuration");
-        let services = vec![
-            service::api(config()).await.expect("an API"),
-            service::scheduler(config()).await.expect("a scheduler"),
-            service::worker(config()).await.expect("a worker"),
-        ];
-        let client = Client::new(&services[0].url());
-        client.wait_until_ready(LIMIT).await.expect("ready");
-        Self { services, client }
-    }
-
-    async fn stop(self) {
-        for service in self.services {
-            service.stop().await.expect("a quiet end");
-        }
-    }
+/// A fleet, and hosts with documents.
+async fn fleet_of(bed: &Bed, hosts: u32) -> Fleet {
+    bed.add_to_pool((0..hosts).map(SampleHost)).await.expect("a pool");
+    bed.index_last_day((0..hosts).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+    Fleet::start(bed, &[]).await
 }
 
 fn ip(n: u32) -> String {
@@ -95,7 +70,7 @@ async fn make_the_next_attempt_the_last(bed: &Bed) {
 #[tokio::test]
 async fn hosts_that_the_database_refuses_spend_their_attempts_with_its_words_and_neighbours_go_on() {
     on_bed("refusals", async |bed| {
-        let fleet = Fleet::start(&bed, 12).await;
+        let fleet = fleet_of(&bed, 12).await;
         // Numbers that stand in some list and numbers that nobody listed, of errors by the server and by a trigger.
         let numbers = [1644, 5678, 3001, 1526, 1366, 1406, 1142, 65_000];
         let cases: Vec<String> = (0_u32..)
@@ -144,7 +119,7 @@ async fn hosts_that_the_database_refuses_spend_their_attempts_with_its_words_and
 #[tokio::test]
 async fn a_partition_that_is_missing_is_told_and_ends_every_host_by_itself() {
     on_bed("partition", async |bed| {
-        let fleet = Fleet::start(&bed, 3).await;
+        let fleet = fleet_of(&bed, 3).await;
         // A partitioned table has no foreign keys, and its unique keys hold what it is partitioned by.
         run(
             &bed,
@@ -171,7 +146,7 @@ async fn a_partition_that_is_missing_is_told_and_ends_every_host_by_itself() {
 #[tokio::test]
 async fn a_row_that_the_cmdb_locks_for_long_holds_up_its_own_host_alone() {
     on_bed("row_lock", async |bed| {
-        let fleet = Fleet::start(&bed, 6).await;
+        let fleet = fleet_of(&bed, 6).await;
         let first = fleet.client.execute("first", &ips(0..6), "6h").await.expect("accepted");
         fleet.client.wait_for_end(first, LIMIT).await.expect("an end");
         let mut cmdb = bed.pool.begin().await.expect("a transaction");
@@ -200,7 +175,7 @@ async fn a_row_that_the_cmdb_locks_for_long_holds_up_its_own_host_alone() {
 #[tokio::test]
 async fn a_table_that_is_locked_as_a_whole_is_told_and_the_run_goes_on_when_it_is_free() {
     on_bed("table_lock", async |bed| {
-        let fleet = Fleet::start(&bed, 3).await;
+        let fleet = fleet_of(&bed, 3).await;
         let mut backup = bed.pool.acquire().await.expect("a connection").detach();
         sqlx::raw_sql("LOCK TABLES server_resources READ").execute(&mut backup).await.expect("a lock");
         let id = fleet.client.execute("locked", &ips(0..3), "6h").await.expect("accepted");
@@ -223,7 +198,7 @@ async fn a_table_that_is_locked_as_a_whole_is_told_and_the_run_goes_on_when_it_i
 #[tokio::test]
 async fn what_only_explains_an_outcome_never_costs_it() {
     on_bed("unexplained", async |bed| {
-        let fleet = Fleet::start(&bed, 4).await;
+        let fleet = fleet_of(&bed, 4).await;
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
         for table in ["es_sync_search", "es_sync_attempt"] {
             run(&bed, format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW {signal}")).await;
@@ -248,7 +223,7 @@ async fn what_only_explains_an_outcome_never_costs_it() {
 #[tokio::test]
 async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_many_rounds() {
     on_bed("unrecorded", async |bed| {
-        let fleet = Fleet::start(&bed, 4).await;
+        let fleet = fleet_of(&bed, 4).await;
         let ip = ip(0);
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
         // No outcome and no clock, but what ends the run is taken.
@@ -303,7 +278,7 @@ async fn a_primary_that_was_demoted_and_lives_on_is_left_for_the_new_one() {
         let gate = Gate::to(&old.address).await.expect("a door");
         let url = format!("mysql://root@{}/{}", gate.address(), bed.name);
         database::migrate(&url).await.expect("migrated");
-        let fleet = Fleet::over(&bed, &[("HOSTSYNC_DATABASE__URL", &url)]).await;
+        let fleet = Fleet::start(&bed, &[("HOSTSYNC_DATABASE__URL", &url)]).await;
         let readyz = async || {
             let answer = reqwest::get(format!("{}/readyz", fleet.services[0].url())).await?;
             Ok::<_, anyhow::Error>((answer.status().as_u16(), answer.text().await?))

@@ -8,8 +8,9 @@ use chrono::TimeDelta;
 use hostsync_e2e::bed::{Bed, on_bed};
 use hostsync_e2e::client::{Client, wait_for};
 use hostsync_e2e::documents::{SampleHost, SampleIndex};
+use hostsync_e2e::fleet::Fleet;
 use hostsync_e2e::gate::Gate;
-use hostsync_e2e::service::{self, Service};
+use hostsync_e2e::service;
 use reqwest::Method;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path_regex};
@@ -23,52 +24,24 @@ fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
     hosts.map(|n| SampleHost(n).ip()).collect()
 }
 
-/// An API and a scheduler over one configuration, and a worker over each of some others.
-struct Fleet {
-    client: Client,
-    services: Vec<Service>,
+/// Runs the hosts by another endpoint or index pattern than the default ones.
+async fn execute(client: &Client, source: &Value, hosts: &[String]) -> u64 {
+    let mut body = json!({"task_name": "troubled", "host_ip_list": hosts, "query_time_range": "6h"});
+    for (key, value) in source.as_object().expect("an object") {
+        body[key] = value.clone();
+    }
+    let answer = client.ok(Method::POST, "/es-sync-execute", Some(&body)).await.expect("accepted");
+    answer["execution_id"].as_u64().expect("an id")
 }
 
-impl Fleet {
-    async fn start(bed: &Bed, more: &[(&str, &str)], workers: &[&[(&str, &str)]]) -> Self {
-        let config = |more: &[(&str, &str)]| bed.config(more).expect("a configuration");
-        let mut services = vec![
-            service::api(config(more)).await.expect("an API"),
-            service::scheduler(config(more)).await.expect("a scheduler"),
-        ];
-        for more in workers {
-            services.push(service::worker(config(more)).await.expect("a worker"));
-        }
-        let client = Client::new(&services[0].url());
-        client.wait_until_ready(LIMIT).await.expect("ready");
-        Self { client, services }
-    }
-
-    /// Runs the hosts by another endpoint or index pattern than the default ones.
-    async fn execute(&self, source: &Value, hosts: &[String]) -> u64 {
-        let mut body = json!({"task_name": "troubled", "host_ip_list": hosts, "query_time_range": "6h"});
-        for (key, value) in source.as_object().expect("an object") {
-            body[key] = value.clone();
-        }
-        let answer = self.client.ok(Method::POST, "/es-sync-execute", Some(&body)).await.expect("accepted");
-        answer["execution_id"].as_u64().expect("an id")
-    }
-
-    /// Until a run says what it waits for in these words.
-    async fn waits_for(&self, id: u64, words: &str) {
-        wait_for(&format!("execution {id} to wait for {words}"), LIMIT, async || {
-            let log = self.client.execution(id).await?;
-            Ok(log["waiting_for"].as_str().is_some_and(|told| told.contains(words)).then_some(()))
-        })
-        .await
-        .expect("told");
-    }
-
-    async fn stop(self) {
-        for service in self.services {
-            service.stop().await.expect("a quiet end");
-        }
-    }
+/// Until a run says what it waits for in these words.
+async fn until_it_waits_for(client: &Client, id: u64, words: &str) {
+    wait_for(&format!("execution {id} to wait for {words}"), LIMIT, async || {
+        let log = client.execution(id).await?;
+        Ok(log["waiting_for"].as_str().is_some_and(|told| told.contains(words)).then_some(()))
+    })
+    .await
+    .expect("told");
 }
 
 /// Changes the settings of an index.
@@ -96,7 +69,7 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
         let troubled = SampleIndex::create(&bed.servers.elasticsearch_url, &other).await.expect("an index");
         let (from, to) = (chrono::Utc::now() - TimeDelta::days(1), chrono::Utc::now() + TimeDelta::hours(1));
         troubled.fill((0..6).map(SampleHost), from, to, TimeDelta::hours(1), |_| {}).await.expect("documents");
-        let fleet = Fleet::start(&bed, &[], &[&[]]).await;
+        let fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
         let pattern = json!({"es_index_pattern": other});
         for (trouble, over, words) in [
             (json!({"index.blocks.read": true}), json!({"index.blocks.read": null}), "blocked for reading"),
@@ -115,10 +88,10 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
                     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
                 }
             }
-            let waits = fleet.execute(&pattern, &ips(0..6)).await;
-            fleet.waits_for(waits, words).await;
+            let waits = execute(&fleet.client, &pattern, &ips(0..6)).await;
+            until_it_waits_for(&fleet.client, waits, words).await;
             for _ in 0..3 {
-                let healthy = fleet.execute(&json!({}), &ips(0..6)).await;
+                let healthy = execute(&fleet.client, &json!({}), &ips(0..6)).await;
                 let log = fleet.client.wait_for_end(healthy, LIMIT).await.expect("an end");
                 assert_eq!((&log["success_count"], &log["warnings"]), (&json!(6), &json!([])), "{log}");
             }
@@ -157,9 +130,9 @@ async fn a_breaker_that_others_tripped_costs_a_few_searches_and_no_attempt() {
         let searches = searches.mount_as_scoped(&server).await;
         let url = server.uri();
         let more = [(DEFAULT_URL, url.as_str())];
-        let fleet = Fleet::start(&bed, &more, &[&more]).await;
-        let id = fleet.execute(&json!({}), &ips(0..40)).await;
-        fleet.waits_for(id, "Data too large").await;
+        let fleet = Fleet::with_workers(&bed, &more, &[&more]).await;
+        let id = execute(&fleet.client, &json!({}), &ips(0..40)).await;
+        until_it_waits_for(&fleet.client, id, "Data too large").await;
         // A probe has found it so as well.
         wait_for("a probe", LIMIT, async || Ok((searches.received_requests().await.len() >= 2).then_some(())))
             .await
@@ -189,10 +162,10 @@ async fn an_index_that_is_closed_between_two_runs_is_told() {
         let second = SampleIndex::create(&bed.servers.elasticsearch_url, &other).await.expect("an index");
         let (from, to) = (chrono::Utc::now() - TimeDelta::days(1), chrono::Utc::now() + TimeDelta::hours(1));
         second.fill((2..4).map(SampleHost), from, to, TimeDelta::hours(1), |_| {}).await.expect("documents");
-        let fleet = Fleet::start(&bed, &[], &[&[]]).await;
+        let fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
         let pattern = json!({"es_index_pattern": format!("{}*", bed.index.name)});
         let run = async || {
-            let id = fleet.execute(&pattern, &ips(0..4)).await;
+            let id = execute(&fleet.client, &pattern, &ips(0..4)).await;
             fleet.client.wait_for_end(id, LIMIT).await.expect("an end")
         };
         let log = run().await;
@@ -228,10 +201,10 @@ async fn an_endpoint_that_no_worker_knows_is_told_and_ends_its_runs_unless_one_l
         bed.add_to_pool((0..20).map(SampleHost)).await.expect("a pool");
         bed.index_last_day((0..20).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
         let more = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__LATER__URL", bed.servers.elasticsearch_url.as_str())];
-        let mut fleet = Fleet::start(&bed, &more, &[&[]]).await;
+        let mut fleet = Fleet::with_workers(&bed, &more, &[&[]]).await;
         let later = json!({"es_endpoint": "later"});
-        let ends = fleet.execute(&later, &ips(0..20)).await;
-        fleet.waits_for(ends, "the endpoint \"later\" is not configured in the workers").await;
+        let ends = execute(&fleet.client, &later, &ips(0..20)).await;
+        until_it_waits_for(&fleet.client, ends, "the endpoint \"later\" is not configured in the workers").await;
         // Five minutes, without the wait.
         let passed =
             "UPDATE es_sync_doubt SET since = since - INTERVAL 301 SECOND, seen_at = seen_at - INTERVAL 11 SECOND";
@@ -241,8 +214,8 @@ async fn an_endpoint_that_no_worker_knows_is_told_and_ends_its_runs_unless_one_l
         let reason = log["error_message"].as_str().expect("a reason");
         assert!(reason.contains("add elasticsearch.endpoints.later"), "{reason}");
 
-        let goes_on = fleet.execute(&later, &ips(0..20)).await;
-        fleet.waits_for(goes_on, "the endpoint \"later\"").await;
+        let goes_on = execute(&fleet.client, &later, &ips(0..20)).await;
+        until_it_waits_for(&fleet.client, goes_on, "the endpoint \"later\"").await;
         fleet.services.pop().expect("the worker").stop().await.expect("a quiet end");
         fleet.services.push(service::worker(bed.config(&more).expect("a configuration")).await.expect("a worker"));
         let log = fleet.client.wait_for_end(goes_on, LIMIT).await.expect("an end");
@@ -265,15 +238,15 @@ async fn refused_credentials_end_a_run_only_if_no_process_has_better_ones() {
         gate.refuse(Some(401));
         // Two workers that still have what was revoked, and one that was restarted already.
         let revoked = [(DEFAULT_URL, old.as_str())];
-        let mut fleet = Fleet::start(&bed, &[], &[&revoked, &revoked, &[]]).await;
+        let mut fleet = Fleet::with_workers(&bed, &[], &[&revoked, &revoked, &[]]).await;
         for _ in 0..2 {
-            let id = fleet.execute(&json!({}), &ips(0..6)).await;
+            let id = execute(&fleet.client, &json!({}), &ips(0..6)).await;
             let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
             assert_eq!(log["success_count"], 6, "{log}");
         }
         fleet.services.pop().expect("the good one").stop().await.expect("a quiet end");
-        let id = fleet.execute(&json!({}), &ips(0..20)).await;
-        fleet.waits_for(id, "did not accept the credentials").await;
+        let id = execute(&fleet.client, &json!({}), &ips(0..20)).await;
+        until_it_waits_for(&fleet.client, id, "did not accept the credentials").await;
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(20)), "{log}");
         assert!(log["error_message"].as_str().is_some_and(|reason| reason.contains("HTTP 401")), "{log}");

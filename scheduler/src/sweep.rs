@@ -56,22 +56,31 @@ const LONGEST_REPAIR_PAUSE: TimeDelta = TimeDelta::hours(1);
 /// Starts every sweep.
 pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>, deadline: Duration) {
     let deadline = TimeDelta::from_std(deadline).unwrap_or(TimeDelta::MAX);
-    when_called(scheduler, "publish sweep", |calls| &calls.publish_bulk, |it| publish(it, JobQueue::Bulk));
-    when_called(scheduler, "manual sweep", |calls| &calls.publish_manual, |it| publish(it, JobQueue::Manual));
-    when_called(scheduler, "retry sweep", |calls| &calls.retry, publish_due);
-    when_called(scheduler, "closing sweep", |calls| &calls.close, close_closing);
-    when_called(scheduler, "waiting sweep", |calls| &calls.start, start_waiting);
-    when_called(scheduler, "statistics sweep", |calls| &calls.roll_up, roll_up_ended);
-    every(scheduler, "repair sweep", SLOW, repair_stalled);
-    every(scheduler, "deadline sweep", SLOW, move |scheduler| close_overdue(scheduler, deadline));
-    every(scheduler, "waits sweep", waits::EVERY, waits::tell);
+    sweep(scheduler, "publish sweep", Begin::Called(|calls| &calls.publish_bulk), |it| publish(it, JobQueue::Bulk));
+    sweep(scheduler, "manual sweep", Begin::Called(|calls| &calls.publish_manual), |it| publish(it, JobQueue::Manual));
+    sweep(scheduler, "retry sweep", Begin::Called(|calls| &calls.retry), publish_due);
+    sweep(scheduler, "closing sweep", Begin::Called(|calls| &calls.close), close_closing);
+    sweep(scheduler, "waiting sweep", Begin::Called(|calls| &calls.start), start_waiting);
+    sweep(scheduler, "statistics sweep", Begin::Called(|calls| &calls.roll_up), roll_up_ended);
+    sweep(scheduler, "repair sweep", Begin::After(SLOW), repair_stalled);
+    sweep(scheduler, "deadline sweep", Begin::After(SLOW), move |scheduler| close_overdue(scheduler, deadline));
+    sweep(scheduler, "waits sweep", Begin::After(waits::EVERY), waits::tell);
 }
 
-/// Runs a sweep each time that it is called.
-fn when_called<F>(
+/// What begins the next round of a sweep.
+#[derive(Clone, Copy)]
+enum Begin {
+    /// It is called.
+    Called(fn(&Calls) -> &Notify),
+    /// So much time since the last round; the first one comes at once.
+    After(Duration),
+}
+
+/// Runs a sweep round by round until the shutdown begins.
+fn sweep<F>(
     scheduler: &Arc<Scheduler>,
     name: &'static str,
-    call: fn(&Calls) -> &Notify,
+    begin: Begin,
     sweep: impl Fn(Arc<Scheduler>) -> F + Send + 'static,
 ) where
     F: Future<Output = Result<(), OutboxError>> + Send + 'static,
@@ -79,34 +88,23 @@ fn when_called<F>(
     let owner = Arc::clone(scheduler);
     let turns = scheduler.loops.begin(name, LIMIT_OF_SWEEPS);
     scheduler.shutdown.spawn_essential(name, async move {
+        let mut pause = Duration::ZERO;
         loop {
+            let begun = async {
+                match begin {
+                    Begin::Called(call) => turns.waiting_for(call(&owner.calls).notified()).await,
+                    Begin::After(_) => tokio::time::sleep(pause).await,
+                }
+            };
             tokio::select! {
-                () = turns.waiting_for(call(&owner.calls).notified()) => {}
+                biased;
                 () = owner.shutdown.stopping() => return,
+                () = begun => {}
             }
-            round(&owner, name, sweep(Arc::clone(&owner))).await;
-        }
-    });
-}
-
-/// Runs a sweep again and again.
-fn every<F>(
-    scheduler: &Arc<Scheduler>,
-    name: &'static str,
-    pause: Duration,
-    sweep: impl Fn(Arc<Scheduler>) -> F + Send + 'static,
-) where
-    F: Future<Output = Result<(), OutboxError>> + Send + 'static,
-{
-    let owner = Arc::clone(scheduler);
-    let turns = scheduler.loops.begin(name, LIMIT_OF_SWEEPS);
-    scheduler.shutdown.spawn_essential(name, async move {
-        while !owner.shutdown.is_stopping() {
             turns.turned();
             round(&owner, name, sweep(Arc::clone(&owner))).await;
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = owner.shutdown.stopping() => {}
+            if let Begin::After(after) = begin {
+                pause = after;
             }
         }
     });

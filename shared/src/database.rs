@@ -36,6 +36,12 @@ const LOCK_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pool closes idle connections before the server does.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a connection is looked at, at most, before it is used again.
+const LOOK_PERIOD: Duration = Duration::from_secs(5);
+
+/// Longest use of a connection during which a look that became due is still caught up with.
+const LONGEST_SHORT_USE: Duration = Duration::from_millis(200);
+
 /// Longest wait for a free connection before the caller hears that the database is busy or away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,10 +87,10 @@ fn failed(error: &sqlx::Error) -> &'static str {
     }
 }
 
-/// A pool that connects when first used, so that a service starts while the database is down. A connection is looked at
-/// before it is used again: one that is dead, or whose server has become read-only since (a primary that was demoted and
-/// lives on), is closed, and another is made by the name, which may lead to the new primary by then. That costs what a
-/// ping does. A fresh connection is used wherever it leads, so that reading goes on while there is no primary at all.
+/// A pool that connects when first used, so that a service starts while the database is down. Every five seconds a
+/// connection is looked at before it is used again: one that is dead, or whose server has become read-only since (a primary
+/// that was demoted and lives on), is closed, and another is made by the name, which may lead to the new primary by then. A
+/// fresh connection is used wherever it leads, so that reading goes on while there is no primary at all.
 ///
 /// # Errors
 ///
@@ -97,9 +103,11 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
         .idle_timeout(POOL_IDLE_TIMEOUT)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
-        .before_acquire(move |connection, _| {
+        .before_acquire(move |connection, since| {
             let look = Arc::clone(&look);
-            Box::pin(async move { leads_to_a_primary(connection, &look).await })
+            Box::pin(async move {
+                Ok(!is_look_due(since.age, since.idle_for) || leads_to_a_primary(connection, &look).await?)
+            })
         })
         .after_connect(|connection, _| {
             Box::pin(async move {
@@ -148,6 +156,12 @@ async fn bound_waits_for_tables(connection: &mut MySqlConnection) -> Result<(), 
     let statement = format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT_TIMEOUT.as_secs());
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
+}
+
+/// Whether a multiple of the period in a connection's life was reached while it was idle, or in a short use before.
+fn is_look_due(age: Duration, idle_for: Duration) -> bool {
+    let since_multiple = age.as_nanos() % LOOK_PERIOD.as_nanos();
+    age >= LOOK_PERIOD && since_multiple <= (idle_for + LONGEST_SHORT_USE).as_nanos()
 }
 
 /// What is asked of a connection before it is used again. `USE` makes the server look at the rights on the database anew:
@@ -408,7 +422,23 @@ pub(crate) fn fault_of_number(number: u16) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Refused, fault_of_number, is_supported, lock_name};
+    use std::time::Duration;
+
+    use super::{Fault, Refused, fault_of_number, is_look_due, is_supported, lock_name};
+
+    #[test]
+    fn a_connection_is_looked_at_once_in_five_seconds_however_often_it_is_used() {
+        let looks = |pause: u64, used: u64| {
+            let next = |at: &u64| Some(at + pause + used);
+            let taken = std::iter::successors(Some(pause), next).take_while(|at| *at < 60_000);
+            let is_due = |at: &u64| is_look_due(Duration::from_millis(*at), Duration::from_millis(pause));
+            taken.filter(is_due).count()
+        };
+        // Idle and used for so many ms, again and again for a minute; the first five seconds need no look.
+        assert_eq!(looks(6_000, 10), 9, "each time: none came sooner");
+        assert_eq!([looks(1_000, 10), looks(400, 100), looks(10, 190)], [13, 13, 11]);
+        assert!(looks(1, 1_999) >= 2, "a long use hides a multiple, not all of them");
+    }
 
     #[test]
     fn a_release_waits_for_the_migration_of_the_one_before_it() {

@@ -316,19 +316,19 @@ async fn a_run_whose_row_somebody_holds_is_left_alone() {
         // Each would wait for five seconds and fail.
         assert_eq!(outbox.claim_and_carry_on(id).await.expect("an answer"), CarriedOn::Replaced);
         assert!(!close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("an answer"));
-        drop(held);
+        held.rollback().await.expect("let go");
         assert!(close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("closed"));
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
         drop(connection);
         let held = hold("SELECT id FROM es_sync_execution_log FOR UPDATE").await;
         assert_eq!(close_pending(&pool, &run, DetailId(0)).await.expect("an answer"), None);
-        drop(held);
+        held.rollback().await.expect("let go");
         // Of the hosts too, only those are left that somebody holds.
         let held = hold("SELECT id FROM es_sync_execution_detail ORDER BY id LIMIT 1 FOR UPDATE").await;
         let last = close_pending(&pool, &run, DetailId(0)).await.expect("closed").expect("more");
         assert_eq!(close_pending(&pool, &run, last).await.expect("an answer"), None);
-        drop(held);
+        held.rollback().await.expect("let go");
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.failed_count, log.pending_count), (3, 1));
@@ -597,7 +597,18 @@ async fn few_failed_hosts_among_many_are_found_without_a_walk() {
         assert_eq!(details::failed_hosts(&mut connection, id, 0, 200).await.expect("rows").len(), 3);
         let read = rows_read(&mut connection).await;
         assert!(read < 50, "{read} rows read");
-        // A page of all hosts and a chunk of the pool read what they show, too.
+        // Later pages, a page of all hosts and a chunk of the pool read what they show, too.
+        let middle: u64 = sqlx::query_scalar("SELECT MIN(id) + 10000 FROM es_sync_execution_detail")
+            .fetch_one(&mut *connection)
+            .await
+            .expect("an id");
+        for (status, hosts) in [(Some(SyncStatus::Failed), 3), (Some(SyncStatus::Success), 100), (None, 100)] {
+            sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
+            let page = details::DetailFilter { status, after: middle, ..details::DetailFilter::default() };
+            assert_eq!(details::list(&mut connection, id, &page, 100).await.expect("rows").len(), hosts);
+            let read = rows_read(&mut connection).await;
+            assert!(read < 250, "{read} rows read for a later page of {status:?}");
+        }
         sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
         let all = details::DetailFilter::default();
         assert_eq!(details::list(&mut connection, id, &all, 100).await.expect("rows").len(), 100);

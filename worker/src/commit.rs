@@ -7,6 +7,7 @@
 //! fails once.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use hostsync_shared::causes::causes;
@@ -199,7 +200,17 @@ pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, s
     call(bench, executions, PATIENCE, work).await
 }
 
-async fn call<T, F: Future<Output = Result<T, sqlx::Error>>>(
+/// On the heap: a batch makes many calls, and its own future would be as large as all of them together.
+fn call<'a, T: 'a, F: Future<Output = Result<T, sqlx::Error>> + 'a>(
+    bench: &'a Workbench,
+    executions: &'a BTreeSet<ExecutionId>,
+    patience: Patience,
+    work: impl Fn() -> F + 'a,
+) -> Pin<Box<impl Future<Output = Result<T, Unfinished>> + 'a>> {
+    Box::pin(persevere(bench, executions, patience, work))
+}
+
+async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
     bench: &Workbench,
     executions: &BTreeSet<ExecutionId>,
     patience: Patience,

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sources::Sources;
 
-/// How often doubts are read.
-const REFRESH: Duration = Duration::from_secs(1);
+/// How often doubts are read: several times before one is believed.
+const REFRESH: Duration = Duration::from_secs(3);
 
 /// Longest wait for the database, which may hang.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(10);

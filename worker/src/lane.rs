@@ -15,12 +15,13 @@ use hostsync_shared::loops::Turns;
 use hostsync_shared::metrics::Metrics;
 use hostsync_shared::operations::Readiness;
 use hostsync_shared::queue::{
-    Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, ack_all, give_back, reject,
+    Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, UnreadableJob, ack_all, give_back, refuse,
+    reject,
 };
 use hostsync_shared::shutdown::Shutdown;
 use hostsync_shared::tables::executions::RunScope;
 use hostsync_shared::window::Window;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::batch::{Batch, Delivered, Workbench, process};
 use crate::commit::{Unfinished, leave_open, until_the_database_answers};
@@ -105,7 +106,6 @@ pub(crate) struct Lane {
     pub(crate) database: DatabaseWatch,
     pub(crate) turns: Turns,
     pub(crate) shutdown: Shutdown,
-    burying: Arc<Mutex<()>>,
     slots: Arc<Semaphore>,
     slot_freed: Arc<Notify>,
     held: Arc<AtomicUsize>,
@@ -134,7 +134,6 @@ impl Lane {
             database,
             turns,
             shutdown,
-            burying: Arc::default(),
             slots: Arc::new(Semaphore::new(settings.slots)),
             slot_freed: Arc::default(),
             held: Arc::default(),
@@ -210,7 +209,7 @@ impl Lane {
         let job = match received.job {
             Ok(job) => job,
             Err(reason) => {
-                self.bury(received.body, reason.to_string(), received.acker, held);
+                self.bury(received.body, reason, received.acker, held);
                 return;
             }
         };
@@ -283,15 +282,18 @@ impl Lane {
         });
     }
 
-    /// A message that is no job goes to the dead letters with its reason; it is acked once it is there.
-    /// One after the other, since such a message may be large and is copied on its way out.
-    fn bury(&self, body: Vec<u8>, reason: String, acker: Acker, held: Held) {
-        tracing::error!(reason, "a message that is no job goes to the dead letters: {reason}");
+    /// A message that is no job goes to the dead letters with its reason; it is acked once it is there. One that is too long
+    /// was not kept: the broker moves it.
+    fn bury(&self, body: Vec<u8>, reason: UnreadableJob, acker: Acker, held: Held) {
+        tracing::error!(%reason, "a message that is no job goes to the dead letters: {reason}");
         let publisher = self.publisher.clone();
-        let burying = Arc::clone(&self.burying);
         self.shutdown.spawn("dead letter", async move {
             let _held = held;
-            let _turn = burying.lock().await;
+            if matches!(reason, UnreadableJob::TooLong { .. }) {
+                Metrics::global().dead_letter();
+                return refuse(acker).await;
+            }
+            let reason = reason.to_string();
             match publisher.publish_dead_letter(&body, &reason).await {
                 Ok(()) => {
                     Metrics::global().dead_letter();

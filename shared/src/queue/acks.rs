@@ -94,6 +94,14 @@ pub async fn reject(ackers: Vec<Acker>) {
     forget(&ackers);
 }
 
+/// Has the broker put a delivery among the dead letters itself, as it is.
+pub async fn refuse(acker: Acker) {
+    if acker.inner.reject(BasicRejectOptions { requeue: false }).await.is_err() {
+        tracing::debug!("a refusal did not reach the broker; the message will come again");
+    }
+    forget(&[acker]);
+}
+
 fn forget(ackers: &[Acker]) {
     for acker in ackers {
         acker.outstanding.forget(&[acker.tag]);

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
+use tokio::sync::mpsc;
 
-use super::acks::{Acker, Outstanding};
-use super::job::{Job, UnreadableJob};
+use super::acks::Acker;
+use super::job::{Job, MAX_BYTES, UnreadableJob};
 use super::published_at;
 use super::{QueueError, QueueSettings, bounded, close, connect, look_at};
 use crate::execution::JobQueue;
@@ -26,15 +27,14 @@ const STUCK_ROUNDS: u32 = 3;
 
 /// A consumer of one queue, with its connection.
 pub struct JobConsumer {
-    // The stream ends when the connection is dropped.
+    // Deliveries end when the connection is dropped.
     connection: Connection,
     channel: Channel,
-    consumer: Consumer,
+    tag: ShortString,
+    /// At most as many as the prefetch.
+    deliveries: mpsc::UnboundedReceiver<Result<Received, lapin::Error>>,
     queue: String,
     silent_rounds: u32,
-    /// Of the channel as it is since its last recovery.
-    outstanding: Arc<Outstanding>,
-    last_tag: u64,
 }
 
 /// A delivery. It is acked after the commit of its outcome, never before.
@@ -42,13 +42,13 @@ pub struct JobConsumer {
 pub struct Received {
     /// The job, or why it is none.
     pub job: Result<Job, UnreadableJob>,
-    /// The raw message.
+    /// The raw message; empty where it is too long for a job.
     pub body: Vec<u8>,
     /// Whether this message was delivered before, to whomever.
     pub redelivered: bool,
     /// How long ago it was published, for a first delivery whose publisher said when.
     pub on_its_way: Option<Duration>,
-    /// Trace context of the publisher.
+    /// Trace context of the publisher; empty where the headers are too long.
     pub headers: BTreeMap<String, String>,
     /// To ack or give back.
     pub acker: Acker,
@@ -75,15 +75,10 @@ impl JobConsumer {
             ),
         )
         .await?;
-        Ok(Self {
-            connection,
-            channel,
-            consumer,
-            queue: name,
-            silent_rounds: 0,
-            outstanding: Arc::default(),
-            last_tag: 0,
-        })
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let tag = consumer.tag();
+        tokio::spawn(take_at_once(consumer, sender));
+        Ok(Self { connection, channel, tag, deliveries, queue: name, silent_rounds: 0 })
     }
 
     /// The next delivery. `in_hand` is how many deliveries the caller holds unacknowledged: while it holds some, silence
@@ -94,10 +89,10 @@ impl JobConsumer {
     /// The consumer is dead: drop it and connect anew.
     pub async fn next(&mut self, in_hand: impl Fn() -> usize) -> Result<Received, QueueError> {
         loop {
-            match tokio::time::timeout(WATCHDOG, self.consumer.next()).await {
-                Ok(Some(Ok(delivery))) => {
+            match tokio::time::timeout(WATCHDOG, self.deliveries.recv()).await {
+                Ok(Some(Ok(received))) => {
                     self.silent_rounds = 0;
-                    return Ok(self.receive(delivery));
+                    return Ok(received);
                 }
                 Ok(Some(Err(source))) => {
                     return Err(QueueError::Broker { doing: "delivering", source: Box::new(source) });
@@ -106,16 +101,6 @@ impl JobConsumer {
                 Err(_) => self.check_alive(in_hand()).await?,
             }
         }
-    }
-
-    fn receive(&mut self, delivery: lapin::message::Delivery) -> Received {
-        // Tags count up within a channel: one that does not is of a channel that was opened anew.
-        if delivery.delivery_tag <= self.last_tag {
-            self.outstanding = Arc::default();
-        }
-        self.last_tag = delivery.delivery_tag;
-        let acker = Acker::new(delivery.acker.clone(), delivery.delivery_tag, &self.outstanding);
-        Received::new(delivery, acker)
     }
 
     async fn check_alive(&mut self, in_hand: usize) -> Result<(), QueueError> {
@@ -137,11 +122,8 @@ impl JobConsumer {
     ///
     /// The broker's.
     pub async fn cancel(&self) -> Result<(), QueueError> {
-        bounded(
-            "cancelling the consumer",
-            self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()),
-        )
-        .await
+        bounded("cancelling the consumer", self.channel.basic_cancel(self.tag.clone(), BasicCancelOptions::default()))
+            .await
     }
 
     /// Closes the channel, then the connection; the broker gives unacknowledged deliveries to others.
@@ -151,6 +133,28 @@ impl JobConsumer {
     /// The broker's.
     pub async fn close(self) -> Result<(), QueueError> {
         close(&self.channel, &self.connection).await
+    }
+}
+
+/// Takes deliveries from the client library as they come, whatever the lane waits for, and keeps of each what a job needs:
+/// the broker bounds those on their way by their number alone, and a message may have any length.
+async fn take_at_once(mut consumer: Consumer, deliveries: mpsc::UnboundedSender<Result<Received, lapin::Error>>) {
+    // Of the channel as it is since its last recovery.
+    let mut outstanding = Arc::default();
+    let mut last_tag = 0;
+    while let Some(delivery) = consumer.next().await {
+        let received = delivery.map(|delivery| {
+            // Tags count up within a channel: one that does not is of a channel that was opened anew.
+            if delivery.delivery_tag <= last_tag {
+                outstanding = Arc::default();
+            }
+            last_tag = delivery.delivery_tag;
+            let acker = Acker::new(delivery.acker.clone(), delivery.delivery_tag, &outstanding);
+            Received::new(delivery, acker)
+        });
+        if deliveries.send(received).is_err() {
+            return;
+        }
     }
 }
 
@@ -167,8 +171,12 @@ impl Received {
                 }
             }
         }
+        if headers.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() > MAX_BYTES {
+            headers.clear();
+        }
         let job = Job::decode(&delivery.data);
-        Self { job, body: delivery.data, redelivered, on_its_way, headers, acker }
+        let body = if matches!(job, Err(UnreadableJob::TooLong { .. })) { Vec::new() } else { delivery.data };
+        Self { job, body, redelivered, on_its_way, headers, acker }
     }
 }
 

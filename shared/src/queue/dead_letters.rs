@@ -118,16 +118,19 @@ impl DeadLetters {
     }
 
     fn read(&self, delivery: Delivery) -> DeadLetter {
-        let reason = match (text(&delivery, "x-hostsync-reason"), text(&delivery, "x-first-death-reason")) {
-            (Some(reason), _) => reason,
-            (None, Some(reason)) => format!("given up by the broker: {reason}"),
-            (None, None) => "it says no reason: somebody else published it there".to_owned(),
+        let job = Job::decode(&delivery.data);
+        let reason = match (text(&delivery, "x-hostsync-reason"), text(&delivery, "x-first-death-reason"), &job) {
+            (Some(reason), _, _) => reason,
+            // A worker refused it without a word.
+            (None, Some(death), Err(reason)) if death == "rejected" => reason.to_string(),
+            (None, Some(death), _) => format!("given up by the broker: {death}"),
+            (None, None, _) => "it says no reason: somebody else published it there".to_owned(),
         };
         let died_in = text(&delivery, "x-first-death-queue");
         let is_manual = died_in.is_some_and(|name| name == self.topology.queue(JobQueue::Manual));
         DeadLetter {
             reason,
-            job: Job::decode(&delivery.data),
+            job,
             body: delivery.data.clone(),
             queue: if is_manual { JobQueue::Manual } else { JobQueue::Bulk },
             delivery,

@@ -15,8 +15,8 @@ use crate::execution::{DetailId, ExecutionId};
 /// The version that this release writes and reads.
 const VERSION: u8 = 1;
 
-/// Longest message read, in bytes; ours have about a hundred.
-const MAX_BYTES: usize = 4_096;
+/// Longest message read, and the longest headers, in bytes; ours have about a hundred.
+pub(super) const MAX_BYTES: usize = 4_096;
 
 /// One host of one execution, at one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +53,12 @@ struct Wire {
 /// Why a message is no job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableJob {
+    /// Longer than any job.
+    #[error("not a job: {bytes} bytes, at most {MAX_BYTES}")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
     /// Not a JSON object of the expected fields.
     #[error("not a job: {0}")]
     Malformed(String),
@@ -82,7 +88,7 @@ impl Job {
     /// The message is no job that this release can read: it goes to the dead letters with this reason.
     pub fn decode(bytes: &[u8]) -> Result<Self, UnreadableJob> {
         if bytes.len() > MAX_BYTES {
-            return Err(UnreadableJob::Malformed(format!("{} bytes, at most {MAX_BYTES}", bytes.len())));
+            return Err(UnreadableJob::TooLong { bytes: bytes.len() });
         }
         let malformed = |error: serde_json::Error| UnreadableJob::Malformed(error.to_string());
         let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
@@ -164,7 +170,7 @@ mod tests {
     fn what_is_no_job_says_why() {
         assert!(matches!(Job::decode(b"hello"), Err(UnreadableJob::Malformed(_))));
         assert!(matches!(Job::decode(br#"{"v":1}"#), Err(UnreadableJob::Malformed(_))));
-        assert!(matches!(Job::decode(&vec![b' '; MAX_BYTES + 1]), Err(UnreadableJob::Malformed(_))));
+        assert_eq!(Job::decode(&vec![b' '; MAX_BYTES + 1]), Err(UnreadableJob::TooLong { bytes: MAX_BYTES + 1 }));
         assert_eq!(Job::decode(br#"{"v":2,"host":"x"}"#), Err(UnreadableJob::Version(2)));
         let never =
             br#"{"v":1,"execution_id":1,"detail_id":1,"host_ip":"x","attempt":1,"window_to":9223372036854775807}"#;

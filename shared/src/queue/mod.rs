@@ -21,7 +21,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Queue};
 
-pub use acks::{Acker, ack_all, give_back, reject};
+pub use acks::{Acker, ack_all, give_back, refuse, reject};
 pub use consumer::{JobConsumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use inspect::{Broker, Declared, Depth, Permission};

@@ -1433,6 +1433,7 @@ pub async fn list(
     if let Some(before) = filter.before {
         query.push(" AND id < ").push_bind(before.0);
     }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+    // Of the table: sorted by the cast of the same name, every row would be read.
+    query.push(" ORDER BY es_sync_execution_log.id DESC LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
 }
