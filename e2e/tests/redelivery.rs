@@ -177,7 +177,9 @@ async fn a_count_whose_commit_got_no_answer_is_known_by_its_writer() {
             .execute(&bed.pool)
             .await
             .expect("a count");
-        let (gate, url) = Gate::before(&bed.database_url()).await.expect("a door");
+        // Else a server that has a certificate, as MySQL makes itself one, lets nobody at the door read.
+        let readable = format!("{}?ssl-mode=disabled", bed.database_url());
+        let (gate, url) = Gate::before(&readable).await.expect("a door");
         gate.lose_answer_to("SET begun = begun + 1", 1);
         let through = [("HOSTSYNC_DATABASE__URL", url.as_str())];
         let worker = service::worker(bed.config(&through).expect("a configuration")).await.expect("a worker");
