@@ -6,8 +6,8 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use hostsync_shared::config::{ApiConfig, Auth};
-use hostsync_shared::secret::Secret;
+use hostsync_model::secret::Secret;
+use hostsync_service::config::{ApiConfig, Auth};
 use subtle::ConstantTimeEq as _;
 
 use crate::error::ApiError;

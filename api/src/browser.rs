@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use hostsync_shared::connections::Ends;
+use hostsync_service::connections::Ends;
 
 use crate::error::ApiError;
 use crate::state::Api;

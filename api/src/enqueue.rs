@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use hostsync_shared::causes::causes;
-use hostsync_shared::database;
-use hostsync_shared::defaults::Source;
-use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
-use hostsync_shared::host::HostIp;
-use hostsync_shared::outbox::CarriedOn;
-use hostsync_shared::schedule::date_in;
-use hostsync_shared::tables::details;
-use hostsync_shared::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
-use hostsync_shared::telemetry;
-use hostsync_shared::window::{TimeRange, Window};
+use hostsync_metrics::spans;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
+use hostsync_model::host::HostIp;
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_schedule::date_in;
+use hostsync_service::defaults::Source;
+use hostsync_store::database;
+use hostsync_store::outbox::CarriedOn;
+use hostsync_store::tables::details;
+use hostsync_store::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
 use serde::{Deserialize, Serialize};
 use sqlx::{MySql, MySqlConnection, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
@@ -285,7 +285,7 @@ pub(crate) fn check_run(
 /// An idempotency key that came with another body, the database.
 pub(crate) async fn enqueue(api: &Api, order: Order, key: Option<IdempotencyKey>) -> Result<Enqueued, ApiError> {
     let token = LeaseToken::new();
-    let trace_context = telemetry::current_trace_headers().remove("traceparent");
+    let trace_context = spans::current_trace_headers().remove("traceparent");
     let store = |transaction| store_hosts(transaction, api, &order, token, trace_context.as_deref());
     accept(api, key, order.wait, token, store).await
 }

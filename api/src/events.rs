@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hostsync_shared::causes::causes;
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::tables::executions::{self, ExecutionLog};
+use hostsync_model::causes::causes;
+use hostsync_model::execution::ExecutionId;
+use hostsync_store::tables::executions::{self, ExecutionLog};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

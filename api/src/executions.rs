@@ -4,10 +4,10 @@
 //! counters stand on the execution's row. Knows no transport.
 
 use chrono::{DateTime, Utc};
-use hostsync_shared::closing;
-use hostsync_shared::execution::{ClosingCause, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
-use hostsync_shared::tables::details::{self, DetailFilter, ExecutionDetail, HostOutcome};
-use hostsync_shared::tables::executions::{self, ExecutionLog, LogFilter};
+use hostsync_model::execution::{ClosingCause, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
+use hostsync_store::closing;
+use hostsync_store::tables::details::{self, DetailFilter, ExecutionDetail, HostOutcome};
+use hostsync_store::tables::executions::{self, ExecutionLog, LogFilter};
 
 use crate::error::ApiError;
 use crate::fields::Submitted;

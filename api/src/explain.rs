@@ -5,14 +5,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use hostsync_shared::defaults::Source;
-use hostsync_shared::execution::{DetailId, ExecutionId, SyncStatus};
-use hostsync_shared::explanation::Explanation;
-use hostsync_shared::tables::attempts::{self, Attempt};
-use hostsync_shared::tables::details::{self, ExplainedDetail};
-use hostsync_shared::tables::executions::{self, ExecutionLog};
-use hostsync_shared::tables::searches::{self, Search, SearchId};
-use hostsync_shared::window::Window;
+use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
+use hostsync_model::window::Window;
+use hostsync_service::defaults::Source;
+use hostsync_store::explanation::Explanation;
+use hostsync_store::tables::attempts::{self, Attempt};
+use hostsync_store::tables::details::{self, ExplainedDetail};
+use hostsync_store::tables::executions::{self, ExecutionLog};
+use hostsync_store::tables::searches::{self, Search, SearchId};
 
 use crate::error::ApiError;
 use crate::hosts::spellings;

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
-use hostsync_shared::execution::UnknownWord;
+use hostsync_model::execution::UnknownWord;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -403,7 +403,7 @@ impl<'de, const KEEPS_LISTS: bool> Visitor<'de> for Kept<KEEPS_LISTS> {
 
 #[cfg(test)]
 mod tests {
-    use hostsync_shared::execution::SyncStatus;
+    use hostsync_model::execution::SyncStatus;
 
     use super::*;
 

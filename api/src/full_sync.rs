@@ -5,16 +5,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hostsync_shared::database::{self, Fault, Refused};
-use hostsync_shared::defaults::Source;
-use hostsync_shared::denied::Denied;
-use hostsync_shared::elasticsearch::{GROUP_PAGE, RefusalKind, SearchError};
-use hostsync_shared::execution::Trigger;
-use hostsync_shared::host::HostIp;
-use hostsync_shared::mapping::GroupHost;
-use hostsync_shared::tables::ROWS_PER_STATEMENT;
-use hostsync_shared::tables::hosts_pool::{self, NewPoolHost};
-use hostsync_shared::window::Window;
+use hostsync_mapping::GroupHost;
+use hostsync_model::execution::Trigger;
+use hostsync_model::host::HostIp;
+use hostsync_model::window::Window;
+use hostsync_service::defaults::Source;
+use hostsync_source::{GROUP_PAGE, RefusalKind, SearchError};
+use hostsync_store::database::{self, Fault, Refused};
+use hostsync_store::denied::Denied;
+use hostsync_store::tables::ROWS_PER_STATEMENT;
+use hostsync_store::tables::hosts_pool::{self, NewPoolHost};
 use sqlx::MySqlConnection;
 
 use crate::enqueue::{self, Enqueued, RunFields, repeated, wait_of};

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use hostsync_shared::host::{HostIp, visible};
+use hostsync_model::host::{HostIp, visible};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

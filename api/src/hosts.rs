@@ -3,11 +3,11 @@
 //! Owns the bounds of both. Knows no transport.
 
 use chrono::{Days, NaiveDate};
-use hostsync_shared::database;
-use hostsync_shared::host::HostIp;
-use hostsync_shared::tables::details::{self, HostResult};
-use hostsync_shared::tables::hosts_pool::{self, PoolEntry};
-use hostsync_shared::tables::server_resources::{self, HostDay};
+use hostsync_model::host::HostIp;
+use hostsync_store::database;
+use hostsync_store::tables::details::{self, HostResult};
+use hostsync_store::tables::hosts_pool::{self, PoolEntry};
+use hostsync_store::tables::server_resources::{self, HostDay};
 
 use crate::error::ApiError;
 use crate::fields::{Problems, Submitted};

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use hostsync_shared::causes::causes;
-use hostsync_shared::tables::idempotency_keys::{self, KeyRef};
+use hostsync_model::causes::causes;
+use hostsync_store::tables::idempotency_keys::{self, KeyRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hostsync_api::operate::dead_letters::{self, MAX_LETTERS};
 use hostsync_api::operate::executions;
-use hostsync_shared::config::{CommonArgs, Config, Service, help_table};
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::healthcheck::healthcheck;
-use hostsync_shared::process::{self, EXIT_CONFIGURATION, Surroundings};
-use hostsync_shared::telemetry;
+use hostsync_model::execution::ExecutionId;
+use hostsync_service::config::{CommonArgs, Config, Service, help_table};
+use hostsync_service::healthcheck::healthcheck;
+use hostsync_service::process::{self, EXIT_CONFIGURATION, Surroundings};
+use hostsync_service::telemetry;
 
 /// Manages tasks, enqueues by hand, aggregates the execution logs.
 #[derive(Debug, Parser)]

@@ -13,8 +13,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use hostsync_shared::causes::causes;
-use hostsync_shared::telemetry;
+use hostsync_metrics::spans;
+use hostsync_model::causes::causes;
 use tracing::Instrument as _;
 
 use crate::error::{ApiError, Fault};
@@ -51,7 +51,7 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
         route,
         status = tracing::field::Empty,
     );
-    telemetry::set_parent(&span, &trace_headers(request.headers()));
+    spans::set_parent(&span, &trace_headers(request.headers()));
 
     async {
         let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
@@ -67,7 +67,7 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
         let fault = response.extensions().get::<Fault>().map(|fault| causes(fault.0.as_ref().as_ref()).to_string());
         match fault {
             Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
-                telemetry::set_failed(&tracing::Span::current(), error.as_str());
+                spans::set_failed(&tracing::Span::current(), error.as_str());
                 tracing::warn!(status = status.as_u16(), duration_ms, error, "{method} {route}: the database failed");
             }
             Some(error) => {
@@ -113,8 +113,8 @@ pub(crate) fn trace_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 mod tests {
     use axum::routing::get;
     use axum::{Router, middleware};
-    use hostsync_shared::config::Config;
-    use hostsync_shared::shutdown::Shutdown;
+    use hostsync_service::config::Config;
+    use hostsync_service::shutdown::Shutdown;
     use std::future::IntoFuture as _;
 
     use tokio::net::TcpListener;

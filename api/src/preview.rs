@@ -4,8 +4,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use hostsync_shared::database;
-use hostsync_shared::schedule::CronSchedule;
+use hostsync_schedule::CronSchedule;
+use hostsync_store::database;
 
 use crate::error::ApiError;
 use crate::fields::Submitted;

@@ -7,16 +7,16 @@
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use hostsync_shared::database;
-use hostsync_shared::defaults::Source;
-use hostsync_shared::elasticsearch::{Probe, ProbedHost};
-use hostsync_shared::execution::SyncStatus;
-use hostsync_shared::host::{HostIp, address_key};
-use hostsync_shared::mapping::{Capacity, HostReading, Mapping, Metric, Unit, host_values};
-use hostsync_shared::schedule::date_in;
-use hostsync_shared::tables::hosts_pool::{self, PoolHost};
-use hostsync_shared::tables::server_resources::{self, ServerResource, Values};
-use hostsync_shared::window::{TimeRange, Window};
+use hostsync_mapping::{Capacity, HostReading, Mapping, Metric, Unit, host_values};
+use hostsync_model::execution::SyncStatus;
+use hostsync_model::host::{HostIp, address_key};
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_schedule::date_in;
+use hostsync_service::defaults::Source;
+use hostsync_source::{Probe, ProbedHost};
+use hostsync_store::database;
+use hostsync_store::tables::hosts_pool::{self, PoolHost};
+use hostsync_store::tables::server_resources::{self, ServerResource, Values};
 
 use crate::error::ApiError;
 use crate::fields::{Problems, Submitted};
@@ -127,7 +127,7 @@ pub(crate) async fn probe(api: &Api, submitted: Submitted<ProbeQuery>) -> Result
 }
 
 fn host_of(text: Option<&str>, problems: &mut Problems) -> Option<HostIp> {
-    text?.parse().map_err(|error: hostsync_shared::host::HostIpError| problems.add("host_ip", error.to_string())).ok()
+    text?.parse().map_err(|error: hostsync_model::host::HostIpError| problems.add("host_ip", error.to_string())).ok()
 }
 
 /// What a worker would make of what was found, with what the pool and the day's row say.
@@ -209,8 +209,8 @@ fn purpose_of(mapping: &Mapping, key: &str) -> Purpose {
 mod tests {
     use std::collections::BTreeSet;
 
-    use hostsync_shared::mapping::{FieldTypes, Stats};
-    use hostsync_shared::tables::server_resources::VALUE_COLUMNS;
+    use hostsync_mapping::{FieldTypes, Stats};
+    use hostsync_store::tables::server_resources::VALUE_COLUMNS;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! Owns when requests may reach it: once its schema has been checked. How the database and the broker are watched is
 //! `shared::startup`'s matter, as for the other services.
 
-use hostsync_shared::startup;
+use hostsync_service::startup;
 
 use crate::state::Api;
 

@@ -5,10 +5,10 @@
 //! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
 
 use chrono::TimeDelta;
-use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
-use hostsync_shared::outbox::{PrepareError, Prepared, prepare_chunk};
-use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution};
-use hostsync_shared::telemetry;
+use hostsync_metrics::spans;
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
+use hostsync_store::outbox::{PrepareError, Prepared, prepare_chunk};
+use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
 use sqlx::{MySql, Transaction};
 
 use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, repeated, wait_of};
@@ -38,7 +38,7 @@ pub(crate) async fn retry_execution(
         return Ok(run);
     }
     let token = LeaseToken::new();
-    let trace_context = telemetry::current_trace_headers().remove("traceparent");
+    let trace_context = spans::current_trace_headers().remove("traceparent");
     accept(api, key, wait, token, |transaction| store(transaction, id, token, trace_context.as_deref())).await
 }
 
@@ -64,7 +64,7 @@ async fn store(
     };
     if first.trigger == Trigger::Retry.as_str()
         && run.scope.mon_date
-            < hostsync_shared::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
+            < hostsync_store::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
     {
         return Err(ApiError::NothingToRetry(
             of,

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use hostsync_shared::config::{Config, ElasticsearchConfig};
-use hostsync_shared::defaults::Source;
-use hostsync_shared::elasticsearch::{Endpoint, EndpointError, EndpointSettings, valid_index_pattern};
-use hostsync_shared::mapping::Mapping;
-use hostsync_shared::window::TimeRange;
+use hostsync_mapping::Mapping;
+use hostsync_model::window::TimeRange;
+use hostsync_service::config::{Config, ElasticsearchConfig};
+use hostsync_service::defaults::Source;
+use hostsync_source::{Endpoint, EndpointError, EndpointSettings, valid_index_pattern};
 
 use crate::fields::{Problems, quoted};
 

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hostsync_shared::config::Config;
-use hostsync_shared::database::{self, SchemaError};
-use hostsync_shared::defaults::Defaults;
-use hostsync_shared::denied::Denied;
-use hostsync_shared::loops::Loops;
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::operations::{Need, Readiness};
-use hostsync_shared::outbox::Outbox;
-use hostsync_shared::queue::{Publisher, QueueSettings};
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::startup::{DATABASE, RABBITMQ};
+use hostsync_metrics::Metrics;
+use hostsync_metrics::loops::Loops;
+use hostsync_queue::Publisher;
+use hostsync_service::config::Config;
+use hostsync_service::defaults::Defaults;
+use hostsync_service::operations::{Need, Readiness};
+use hostsync_service::shutdown::Shutdown;
+use hostsync_service::startup::{DATABASE, RABBITMQ};
+use hostsync_store::database::{self, SchemaError};
+use hostsync_store::denied::Denied;
+use hostsync_store::outbox::Outbox;
 use rand::RngExt as _;
 use sqlx::mysql::MySql;
 use sqlx::pool::PoolConnection;
@@ -108,7 +108,7 @@ impl Api {
     /// A URL that is missing or is none.
     pub(crate) fn new(config: &Config, shutdown: Shutdown) -> anyhow::Result<Self> {
         let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)?;
-        let publisher = Publisher::new(QueueSettings::configured(&config.rabbitmq, "hostsync-api")?);
+        let publisher = Publisher::new(config.rabbitmq.settings("hostsync-api")?);
         let sources = Sources::new(config)?;
         // Half of the connections stay for reads and for changes of tasks.
         let part = |of: usize| (config.database.max_connections as usize / of).max(1);

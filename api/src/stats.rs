@@ -7,10 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
-use hostsync_shared::database;
-use hostsync_shared::execution::{TaskId, UnknownWord};
-use hostsync_shared::statistics::percentile_ms;
-use hostsync_shared::tables::statistics::{self, DurationStep, FailingHost, HourSums, SeenError};
+use hostsync_model::execution::{TaskId, UnknownWord};
+use hostsync_store::database;
+use hostsync_store::statistics::percentile_ms;
+use hostsync_store::tables::statistics::{self, DurationStep, FailingHost, HourSums, SeenError};
 
 use crate::error::ApiError;
 use crate::fields::Submitted;

@@ -4,13 +4,13 @@
 //! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
 //! same. Its window ends now. This process holds the first lease, prepares and publishes. Knows no transport.
 
-use hostsync_shared::database;
-use hostsync_shared::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_shared::schedule::date_in;
-use hostsync_shared::tables::executions::{self, LeaseToken, NewExecution, Scope};
-use hostsync_shared::tables::tasks::{self, Task};
-use hostsync_shared::telemetry;
-use hostsync_shared::window::{TimeRange, Window};
+use hostsync_metrics::spans;
+use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_schedule::date_in;
+use hostsync_store::database;
+use hostsync_store::tables::executions::{self, LeaseToken, NewExecution, Scope};
+use hostsync_store::tables::tasks::{self, Task};
 use sqlx::{MySql, Transaction};
 
 use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, repeated, wait_of};
@@ -42,7 +42,7 @@ pub(crate) async fn execute_task(
         return Ok(run);
     }
     let token = LeaseToken::new();
-    let trace_context = telemetry::current_trace_headers().remove("traceparent");
+    let trace_context = spans::current_trace_headers().remove("traceparent");
     accept(api, key, wait, token, |transaction| store(transaction, api, id, token, trace_context.as_deref())).await
 }
 

@@ -4,12 +4,12 @@
 //! the database's clock alone says when "now" is. Knows no transport: REST and RPC call the same functions.
 
 use chrono::{DateTime, Utc};
-use hostsync_shared::catch_up::CatchUpWindow;
-use hostsync_shared::database;
-use hostsync_shared::execution::{OverlapPolicy, TaskId};
-use hostsync_shared::schedule::CronSchedule;
-use hostsync_shared::tables::executions;
-use hostsync_shared::tables::tasks::{self, Task, TaskFilter, TaskView};
+use hostsync_model::catch_up::CatchUpWindow;
+use hostsync_model::execution::{OverlapPolicy, TaskId};
+use hostsync_schedule::CronSchedule;
+use hostsync_store::database;
+use hostsync_store::tables::executions;
+use hostsync_store::tables::tasks::{self, Task, TaskFilter, TaskView};
 
 use crate::error::ApiError;
 use crate::fields::{Problems, Submitted, quoted};

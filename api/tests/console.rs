@@ -9,9 +9,9 @@ mod harness;
 
 use std::time::Duration;
 
-use hostsync_shared::execution::{ExecutionId, SyncStatus};
-use hostsync_shared::explanation::{Explanation, Raw};
-use hostsync_shared::tables::searches::{self, NewSearch, SearchId};
+use hostsync_model::execution::{ExecutionId, SyncStatus};
+use hostsync_store::explanation::{Explanation, Raw};
+use hostsync_store::tables::searches::{self, NewSearch, SearchId};
 use serde_json::json;
 use tokio::process::Command;
 

@@ -9,7 +9,7 @@ mod harness;
 
 use std::time::Duration;
 
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use tokio::process::Command;
 
 use crate::harness::{OPERATOR, VIEWER, with_server};

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, TimeDelta, Timelike as _, Utc};
 use clap::Parser;
-use hostsync_e2e::bed::Bed;
-use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::{Family, SampleHost, SampleIndex};
-use hostsync_e2e::process::binary;
-use hostsync_shared::config::{Config, Service};
-use hostsync_shared::database::SchemaError;
+use hostsync_service::config::{Config, Service};
+use hostsync_store::database::SchemaError;
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::Client;
+use hostsync_testing::documents::{Family, SampleHost, SampleIndex};
+use hostsync_testing::process::binary;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use hostsync_e2e::documents::{Expected, Extent, Family, SampleHost};
+use hostsync_testing::documents::{Expected, Extent, Family, SampleHost};
 use sqlx::MySqlPool;
 
 /// Relative difference that sums in another order may make.

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hostsync_e2e::process::start_detached;
+use hostsync_testing::process::start_detached;
 
 /// Longest wait for services to be ready, and for their end after SIGTERM.
 const READY_WITHIN: Duration = Duration::from_secs(30);

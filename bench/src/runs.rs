@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use hostsync_e2e::client::Client;
+use hostsync_testing::client::Client;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;

@@ -4,7 +4,7 @@
 //! when all of it is visible: a run that was interrupted leaves an index without a note, which is written anew.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_e2e::documents::{SampleHost, SampleIndex, times};
+use hostsync_testing::documents::{SampleHost, SampleIndex, times};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{MySqlPool, QueryBuilder};

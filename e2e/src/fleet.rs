@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::client::Client;
 use crate::service::{self, Service};
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::Client;
 
 /// Longest wait for an API to be ready.
 const LIMIT: Duration = Duration::from_mins(2);

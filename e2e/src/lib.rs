@@ -1,7 +1,4 @@
-//! Real servers, sample data and whole services, for the end-to-end tests, the demonstration and the benchmark.
-//!
-//! Nothing here is part of the product. The servers are those that `make up` starts; each [`bed::Bed`] has its own
-//! database, queues and index on them.
+//! Whole services, for the end-to-end tests, the demonstration and the benchmark. Nothing here is part of the product.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,17 +7,8 @@
     reason = "test equipment: it reads the environment and the clock, and counts in small numbers"
 )]
 
-pub mod bed;
-pub mod client;
-pub mod documents;
 pub mod fleet;
-pub mod gate;
-pub mod once;
-pub mod own_mariadb;
-pub mod ports;
-pub mod process;
 pub mod prometheus;
 pub mod runbook;
-pub mod servers;
 pub mod service;
 pub mod watched;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_shared::config::Config;
-use hostsync_shared::shutdown::Shutdown;
+use hostsync_service::config::Config;
+use hostsync_service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::TimeDelta;
 
-use crate::bed::Bed;
-use crate::client::{Client, wait_for};
-use crate::documents::SampleHost;
-use crate::ports::free_port;
-use crate::process::{Process, binary, run_command};
 use crate::prometheus::{INTERVAL, Prometheus, Target, rules};
 use crate::runbook::Section;
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::ports::free_port;
+use hostsync_testing::process::{Process, binary, run_command};
 
 /// What every duration of the rules is divided by: 5 minutes become 30 s, and 15 minutes 90 s.
 const FACTOR: u64 = 10;

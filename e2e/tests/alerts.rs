@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use hostsync_e2e::bed::on_bed;
-use hostsync_e2e::client::wait_for;
-use hostsync_e2e::gate::Gate;
 use hostsync_e2e::watched::{LIMIT, Watched};
+use hostsync_testing::bed::on_bed;
+use hostsync_testing::client::wait_for;
+use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
 

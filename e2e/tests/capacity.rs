@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::on_bed;
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::service;
+use hostsync_testing::bed::on_bed;
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 const LIMIT: Duration = Duration::from_mins(1);

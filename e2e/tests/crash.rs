@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::once::assert_each_host_once;
-use hostsync_e2e::process::Process;
 use hostsync_e2e::service;
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
+use hostsync_testing::once::assert_each_host_once;
+use hostsync_testing::process::Process;
 use serde_json::Value;
 
 /// Leases run for 30 s; a run that lost its publisher waits for that.

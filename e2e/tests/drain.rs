@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::once::{assert_each_host_once, assert_no_attempt_spent};
-use hostsync_e2e::process::Process;
 use hostsync_e2e::service;
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
+use hostsync_testing::once::{assert_each_host_once, assert_no_attempt_spent};
+use hostsync_testing::process::Process;
 
 const LIMIT: Duration = Duration::from_mins(2);
 

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::fleet::Fleet;
-use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service::{self, Service};
-use hostsync_shared::queue::{DeadLetters, QueueSettings};
+use hostsync_queue::DeadLetters;
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -277,7 +277,7 @@ async fn a_message_that_is_no_job_or_of_a_later_version_goes_to_the_dead_letters
         // One that is too long is not copied: the broker keeps it whole, and why it is no job is seen by whoever looks.
         assert!(dead.iter().any(|letter| letter["payload"] == long.as_str()));
         let config = bed.config(&[]).expect("a configuration");
-        let settings = QueueSettings::configured(&config.rabbitmq, "test").expect("settings");
+        let settings = config.rabbitmq.settings("test").expect("settings");
         let letters = DeadLetters::open(&settings).await.expect("opened");
         let mut reasons = Vec::new();
         while let Some(letter) = letters.take().await.expect("taken") {
@@ -337,7 +337,7 @@ async fn services_start_while_the_database_is_down_and_go_on_when_it_comes() {
         }
         let request = reqwest::Client::new()
             .get(format!("{}/api/cmdb/v1/es-sync-tasks", api.url()))
-            .bearer_auth(hostsync_e2e::bed::OPERATOR_TOKEN);
+            .bearer_auth(hostsync_testing::bed::OPERATOR_TOKEN);
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), 503);
         assert!(answer.headers().contains_key("retry-after"));

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use hostsync_e2e::bed::{Bed, OPERATOR_TOKEN, on_bed};
-use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service::{self, Service};
+use hostsync_testing::bed::{Bed, OPERATOR_TOKEN, on_bed};
+use hostsync_testing::client::Client;
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;

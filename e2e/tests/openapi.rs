@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::{Bed, OPERATOR_TOKEN, on_bed};
-use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::service;
+use hostsync_testing::bed::{Bed, OPERATOR_TOKEN, on_bed};
+use hostsync_testing::client::Client;
+use hostsync_testing::documents::SampleHost;
 use tokio::process::Command;
 
 /// Hosts in the pool, each with documents of the last day.

@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::process::Process;
 use hostsync_e2e::service;
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, give_back, reject};
+use hostsync_model::execution::JobQueue;
+use hostsync_queue::{Job, JobConsumer, OutgoingJob, Publisher, QueueSettings, Topology, give_back, reject};
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
+use hostsync_testing::process::Process;
 
 const LIMIT: Duration = Duration::from_mins(1);
 

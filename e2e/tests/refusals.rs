@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::wait_for;
-use hostsync_e2e::documents::SampleHost;
 use hostsync_e2e::fleet::Fleet;
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::own_mariadb::OwnMariadb;
-use hostsync_shared::database;
+use hostsync_store::database;
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::wait_for;
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
+use hostsync_testing::own_mariadb::OwnMariadb;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;

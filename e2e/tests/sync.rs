@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Duration as Span, NaiveDate, TimeDelta, Utc};
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::{Extent, Family, SampleHost, SampleIndex};
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::own_mariadb::OwnMariadb;
 use hostsync_e2e::service;
-use hostsync_shared::database;
-use hostsync_shared::tables::hosts_pool::{self, NewPoolHost};
-use hostsync_shared::tables::server_resources::{self, Percent, ServerResource};
+use hostsync_store::database;
+use hostsync_store::tables::hosts_pool::{self, NewPoolHost};
+use hostsync_store::tables::server_resources::{self, Percent, ServerResource};
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::{Extent, Family, SampleHost, SampleIndex};
+use hostsync_testing::gate::Gate;
+use hostsync_testing::own_mariadb::OwnMariadb;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::process::{Process, binary, run_command};
 use hostsync_e2e::service;
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
+use hostsync_testing::process::{Process, binary, run_command};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const LIMIT: Duration = Duration::from_secs(90);

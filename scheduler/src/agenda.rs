@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostsync_shared::causes::causes;
-use hostsync_shared::database;
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::loops::LIMIT;
-use hostsync_shared::tables::agenda;
+use hostsync_metrics::loops::LIMIT;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::JobQueue;
+use hostsync_store::database;
+use hostsync_store::tables::agenda;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_shared::catch_up::CatchUpWindow;
-use hostsync_shared::causes::causes;
-use hostsync_shared::database::{self, Fault, Refused};
-use hostsync_shared::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_shared::loops::{LIMIT, Turns};
-use hostsync_shared::metrics::{FireOutcome, Metrics};
-use hostsync_shared::schedule::{CronSchedule, date_in};
-use hostsync_shared::tables::executions::{self, NewExecution, Scope, Unended};
-use hostsync_shared::tables::tasks::{self, Fired, Task};
-use hostsync_shared::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
-use hostsync_shared::telemetry;
-use hostsync_shared::window::{TimeRange, Window};
+use hostsync_metrics::loops::{LIMIT, Turns};
+use hostsync_metrics::spans;
+use hostsync_metrics::{FireOutcome, Metrics};
+use hostsync_model::catch_up::CatchUpWindow;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_schedule::{CronSchedule, date_in};
+use hostsync_store::database::{self, Fault, Refused};
+use hostsync_store::tables::executions::{self, NewExecution, Scope, Unended};
+use hostsync_store::tables::tasks::{self, Fired, Task};
+use hostsync_store::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
 use sqlx::MySqlConnection;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -168,7 +168,7 @@ async fn fire_in_parts(scheduler: &Scheduler, ids: Vec<TaskId>, put_off: &mut Pu
             Err(error) => {
                 for id in part {
                     let span = tracing::info_span!("fire", task_id = %id);
-                    telemetry::set_failed(&span, causes(&error).to_string());
+                    spans::set_failed(&span, causes(&error).to_string());
                     span.in_scope(|| {
                         tracing::error!(
                             task_id = %id, error = %causes(&error),
@@ -337,9 +337,7 @@ fn plan_rows<'a>(
         status,
         reason,
         scope: scope(scheduler, task, &schedule, scheduled_for),
-        trace_context: span
-            .as_ref()
-            .and_then(|span| span.in_scope(telemetry::current_trace_headers).remove("traceparent")),
+        trace_context: span.as_ref().and_then(|span| span.in_scope(spans::current_trace_headers).remove("traceparent")),
         span,
     };
     let skipped = |(scheduled_for, reason)| row(scheduled_for, ExecutionStatus::Skipped, Some(reason), None);

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use hostsync_shared::causes::causes;
-use hostsync_shared::database;
-use hostsync_shared::execution::{JobQueue, TaskId};
-use hostsync_shared::loops::LIMIT;
-use hostsync_shared::metrics::{Metrics, QueueName};
-use hostsync_shared::schedule::CronSchedule;
-use hostsync_shared::tables::executions;
-use hostsync_shared::tables::tasks::{self, LastResult};
+use hostsync_metrics::loops::LIMIT;
+use hostsync_metrics::{Metrics, QueueName};
+use hostsync_model::causes::causes;
+use hostsync_model::execution::{JobQueue, TaskId};
+use hostsync_schedule::CronSchedule;
+use hostsync_store::database;
+use hostsync_store::tables::executions;
+use hostsync_store::tables::tasks::{self, LastResult};
 
 use crate::Scheduler;
 

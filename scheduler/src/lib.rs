@@ -18,17 +18,18 @@ mod waits;
 use std::sync::Arc;
 
 use anyhow::Context;
-use hostsync_shared::config::Config;
-use hostsync_shared::defaults::Defaults;
-use hostsync_shared::endpoint_watch::{EndpointWatch, SELDOM};
-use hostsync_shared::loops::{LIMIT, Loops};
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::operations::{self, Need, Readiness};
-use hostsync_shared::outbox::Outbox;
-use hostsync_shared::queue::{Publisher, QueueSettings};
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::startup::{DATABASE, RABBITMQ};
-use hostsync_shared::{database, startup};
+use hostsync_metrics::Metrics;
+use hostsync_metrics::loops::{LIMIT, Loops};
+use hostsync_queue::Publisher;
+use hostsync_service::config::Config;
+use hostsync_service::defaults::Defaults;
+use hostsync_service::endpoint_watch::{EndpointWatch, SELDOM};
+use hostsync_service::operations::{self, Need, Readiness};
+use hostsync_service::shutdown::Shutdown;
+use hostsync_service::startup;
+use hostsync_service::startup::{DATABASE, RABBITMQ};
+use hostsync_store::database;
+use hostsync_store::outbox::Outbox;
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 
@@ -73,7 +74,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
 
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
         .context("database.url cannot be used")?;
-    let publisher = Publisher::new(QueueSettings::configured(&config.rabbitmq, "hostsync-scheduler")?);
+    let publisher = Publisher::new(config.rabbitmq.settings("hostsync-scheduler")?);
     let endpoints = EndpointWatch::new(pool.clone(), &config.elasticsearch).context("an endpoint cannot be used")?;
     shutdown.spawn_essential(
         "broker watch",

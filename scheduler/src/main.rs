@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hostsync_shared::config::{CommonArgs, Service, help_table};
-use hostsync_shared::healthcheck::healthcheck;
-use hostsync_shared::process::{self, Surroundings};
+use hostsync_service::config::{CommonArgs, Service, help_table};
+use hostsync_service::healthcheck::healthcheck;
+use hostsync_service::process::{self, Surroundings};
 
 /// Turns cron schedules into executions and publishes one job a host to RabbitMQ.
 #[derive(Debug, Parser)]

@@ -5,7 +5,7 @@
 //! others are recorded, over a hundred in a row in one row.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_shared::schedule::CronSchedule;
+use hostsync_schedule::CronSchedule;
 
 /// Fires that are recorded, not run, up to this many get a row each; more get one row together.
 const ROWS_A_REASON: usize = 100;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hostsync_shared::causes::causes;
-use hostsync_shared::database;
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::loops::LIMIT_OF_SWEEPS;
-use hostsync_shared::tables::{
+use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::ExecutionId;
+use hostsync_store::database;
+use hostsync_store::tables::{
     attempts, details, executions, idempotency_keys, newest_window, scheduler_shifts, searches, statistics,
 };
 use sqlx::MySqlConnection;

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::outbox::OutboxError;
-use hostsync_shared::statistics::{Failures, duration_step};
-use hostsync_shared::tables::{details, statistics};
+use hostsync_model::execution::ExecutionId;
+use hostsync_store::outbox::OutboxError;
+use hostsync_store::statistics::{Failures, duration_step};
+use hostsync_store::tables::{details, statistics};
 
 use crate::Scheduler;
 use crate::sweep::only_this_run;

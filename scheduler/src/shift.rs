@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostsync_shared::causes::causes;
-use hostsync_shared::database;
-use hostsync_shared::loops::LIMIT;
-use hostsync_shared::tables::scheduler_shifts::{self, ShiftId};
+use hostsync_metrics::loops::LIMIT;
+use hostsync_model::causes::causes;
+use hostsync_store::database;
+use hostsync_store::tables::scheduler_shifts::{self, ShiftId};
 
 use crate::Scheduler;
 

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::stream::{self, TryStreamExt as _};
-use hostsync_shared::causes::causes;
-use hostsync_shared::closing::{close_pending, close_unless_busy};
-use hostsync_shared::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, TaskId};
-use hostsync_shared::loops::LIMIT_OF_SWEEPS;
-use hostsync_shared::outbox::{CarriedOn, OutboxError};
-use hostsync_shared::tables::executions::{self, Closing, Due, LeaseToken, Stalled};
-use hostsync_shared::tables::{endpoint_state, tasks};
+use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, TaskId};
+use hostsync_store::closing::{close_pending, close_unless_busy};
+use hostsync_store::outbox::{CarriedOn, OutboxError};
+use hostsync_store::tables::executions::{self, Closing, Due, LeaseToken, Stalled};
+use hostsync_store::tables::{endpoint_state, tasks};
 use tokio::sync::Notify;
 
 use crate::Scheduler;
@@ -341,7 +341,7 @@ fn repair_after(run: &Stalled, is_behind_others: bool) -> TimeDelta {
 
 #[cfg(test)]
 mod tests {
-    use hostsync_shared::execution::JobQueue;
+    use hostsync_model::execution::JobQueue;
 
     use super::*;
 

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostsync_shared::causes::causes;
-use hostsync_shared::execution::{ExecutionId, JobQueue, WaitKind};
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::outbox::OutboxError;
-use hostsync_shared::queue::Depth;
-use hostsync_shared::tables::endpoint_state::{self, Closed};
-use hostsync_shared::tables::waits::{self, SilentRun};
+use hostsync_metrics::Metrics;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::{ExecutionId, JobQueue, WaitKind};
+use hostsync_queue::Depth;
+use hostsync_store::outbox::OutboxError;
+use hostsync_store::tables::endpoint_state::{self, Closed};
+use hostsync_store::tables::waits::{self, SilentRun};
 
 use crate::Scheduler;
 use crate::sweep::only_this_run;
@@ -112,7 +112,7 @@ async fn look_around(scheduler: &Scheduler) -> Result<Seen, OutboxError> {
         }
         Ok(())
     };
-    let asked: Result<(), hostsync_shared::queue::QueueError> = asked.await;
+    let asked: Result<(), hostsync_queue::QueueError> = asked.await;
     Ok(Seen {
         closed: closed.into_iter().map(|closed| (closed.endpoint.clone(), closed)).collect(),
         queues: asked.map(|()| queues).map_err(|error| causes(&error).to_string()),

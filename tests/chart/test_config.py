@@ -56,7 +56,7 @@ def test_the_api_gets_its_endpoints_whole(tmp_path):
 
 def test_every_key_but_secrets_can_be_said(full):
     """What keys.rs lists stands in the file, or comes by a variable of the pod."""
-    listed = set(re.findall(r'(?:key|unset)\(\s*"([^"]+)"', (ROOT / "shared/src/config/keys.rs").read_text()))
+    listed = set(re.findall(r'(?:key|unset)\(\s*"([^"]+)"', (ROOT / "shared/service/src/config/keys.rs").read_text()))
     toml = tomllib.loads(full.one("ConfigMap", FULLNAME)["data"]["hostsync.toml"])
     given = {f"{section}.{key}" for section, keys in toml.items() for key in keys}
     given |= {f"elasticsearch.endpoints.<name>.{key}" for endpoint in toml["elasticsearch"]["endpoints"].values() for key in endpoint}

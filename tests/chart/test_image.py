@@ -55,7 +55,7 @@ def test_nothing_starts_before_what_it_needs():
 
 
 def test_the_worker_may_finish_what_it_has_begun():
-    [grace] = re.findall(r'key\("worker.shutdown_grace", "(\d+)s"', (ROOT / "shared/src/config/keys.rs").read_text())
+    [grace] = re.findall(r'key\("worker.shutdown_grace", "(\d+)s"', (ROOT / "shared/service/src/config/keys.rs").read_text())
     assert int(COMPOSE["worker"]["stop_grace_period"].removesuffix("s")) >= int(grace) + 10
 
 

@@ -124,8 +124,8 @@ def seconds(pattern, path):
 
 
 def test_a_pod_is_killed_only_after_its_process_has_ended_by_itself(rendered):
-    last_wait = seconds(r"const LAST_WAIT: Duration = Duration::from_secs\((\d+)\)", "shared/src/shutdown.rs")
-    fixed = seconds(r"const SHUTDOWN_GRACE: Duration = Duration::from_secs\((\d+)\)", "shared/src/process.rs")
+    last_wait = seconds(r"const LAST_WAIT: Duration = Duration::from_secs\((\d+)\)", "shared/service/src/shutdown.rs")
+    fixed = seconds(r"const SHUTDOWN_GRACE: Duration = Duration::from_secs\((\d+)\)", "shared/service/src/process.rs")
     toml = rendered.one("ConfigMap", FULLNAME)["data"]["hostsync.toml"]
     worker = int(re.search(r'shutdown_grace = "(\d+)s"', toml)[1])
     for component, grace in (("scheduler", fixed), ("api", fixed), ("worker", worker)):

@@ -10,10 +10,10 @@ WORKER = f"{FULLNAME}-worker"
 
 
 def queues(prefix):
-    """The names of the job queues as shared/src/queue/topology.rs makes them."""
-    topology = (ROOT / "shared/src/queue/topology.rs").read_text()
+    """The names of the job queues as shared/queue/src/topology.rs makes them."""
+    topology = (ROOT / "shared/queue/src/topology.rs").read_text()
     [form] = re.findall(r'pub fn queue\(.*?format!\("([^"]*)"', topology, re.DOTALL)
-    [variants] = re.findall(r"^    JobQueue \{(.*?)^    \}", (ROOT / "shared/src/execution.rs").read_text(), re.DOTALL | re.MULTILINE)
+    [variants] = re.findall(r"^    JobQueue \{(.*?)^    \}", (ROOT / "shared/model/src/execution.rs").read_text(), re.DOTALL | re.MULTILINE)
     kinds = re.findall(r'= "(\w+)"', variants)
     assert len(kinds) == 2
     return {form.replace("{}", prefix, 1).replace("{}", kind) for kind in kinds}

@@ -1,5 +1,5 @@
 // Command robfig-table prints what robfig/cron v3 makes of many expressions, for the test
-// shared/tests/schedule_robfig.rs to compare with.
+// shared/schedule/tests/schedule_robfig.rs to compare with.
 //
 // The output is the same on every run: a fixed seed, and the time zone data linked in.
 package main

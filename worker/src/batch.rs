@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hostsync_shared::closing::close_execution;
-use hostsync_shared::execution::{ClosingCause, DetailId};
-use hostsync_shared::host::{HostIp, address_key};
-use hostsync_shared::metrics::{Metrics, ReasonClass};
-use hostsync_shared::queue::{Acker, Job, ack_all, give_back};
-use hostsync_shared::tables::details::BatchToken;
-use hostsync_shared::tables::executions::{self, RunScope};
-use hostsync_shared::telemetry;
+use hostsync_metrics::spans;
+use hostsync_metrics::{Metrics, ReasonClass};
+use hostsync_model::execution::{ClosingCause, DetailId};
+use hostsync_model::host::{HostIp, address_key};
+use hostsync_queue::{Acker, Job, ack_all, give_back};
+use hostsync_store::closing::close_execution;
+use hostsync_store::tables::details::BatchToken;
+use hostsync_store::tables::executions::{self, RunScope};
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -74,7 +74,7 @@ pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<Delivered> {
     );
     let causes: BTreeSet<&BTreeMap<String, String>> =
         batch.deliveries.iter().map(|delivered| &delivered.headers).filter(|headers| !headers.is_empty()).collect();
-    telemetry::follow(&span, causes);
+    spans::follow(&span, causes);
     async {
         let Batch { scope, deliveries, solo } = batch;
         let token = BatchToken::random();
@@ -218,7 +218,7 @@ fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
 
 /// The whole run fails once, instead of every host five times.
 pub(crate) async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Unfinished> {
-    telemetry::set_failed(&tracing::Span::current(), reason);
+    spans::set_failed(&tracing::Span::current(), reason);
     for execution in executions_of(jobs) {
         let close = || close_execution(&bench.pool, execution, ClosingCause::Refused, reason);
         if until_the_database_answers(bench, &BTreeSet::from([execution]), close).await? {

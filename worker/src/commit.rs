@@ -10,14 +10,14 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use hostsync_shared::causes::causes;
-use hostsync_shared::closing::close_execution;
-use hostsync_shared::database::{self, Fault, fault};
-use hostsync_shared::execution::{ClosingCause, ExecutionId, SyncStatus};
-use hostsync_shared::metrics::{Metrics, ReasonClass, WriteOutcome};
-use hostsync_shared::queue::Job;
-use hostsync_shared::tables::executions::{self, RunScope};
-use hostsync_shared::telemetry;
+use hostsync_metrics::spans;
+use hostsync_metrics::{Metrics, ReasonClass, WriteOutcome};
+use hostsync_model::causes::causes;
+use hostsync_model::execution::{ClosingCause, ExecutionId, SyncStatus};
+use hostsync_queue::Job;
+use hostsync_store::closing::close_execution;
+use hostsync_store::database::{self, Fault, fault};
+use hostsync_store::tables::executions::{self, RunScope};
 use tracing::Instrument;
 
 use crate::attempt::MAX_ATTEMPTS;
@@ -177,7 +177,7 @@ async fn write(
         if let Err(error) = &result
             && fault(error) != Fault::Conflict
         {
-            telemetry::set_failed(&span, causes(error).to_string());
+            spans::set_failed(&span, causes(error).to_string());
         }
         result
     };
@@ -325,7 +325,7 @@ fn report(written: &Written) {
         metrics.retries_scheduled(*reason, *count);
     }
     if failed > 0 {
-        telemetry::set_failed(&tracing::Span::current(), format!("{failed} hosts failed or spent an attempt"));
+        spans::set_failed(&tracing::Span::current(), format!("{failed} hosts failed or spent an attempt"));
     }
     metrics.retries_scheduled(ReasonClass::Source, written.deferred);
     metrics.deliveries_dropped(written.dropped as u64);

@@ -12,11 +12,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use hostsync_shared::causes::causes;
-use hostsync_shared::database;
-use hostsync_shared::execution::DetailId;
-use hostsync_shared::queue::Job;
-use hostsync_shared::tables::details::{self, BatchToken};
+use hostsync_model::causes::causes;
+use hostsync_model::execution::DetailId;
+use hostsync_queue::Job;
+use hostsync_store::database;
+use hostsync_store::tables::details::{self, BatchToken};
 
 use crate::batch::{Delivered, Workbench};
 use crate::commit::{Unfinished, executions_of, until_the_database_answers};

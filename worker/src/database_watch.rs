@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use hostsync_shared::loops::Loops;
-use hostsync_shared::operations::Readiness;
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::startup;
+use hostsync_metrics::loops::Loops;
+use hostsync_service::operations::Readiness;
+use hostsync_service::shutdown::Shutdown;
+use hostsync_service::startup;
 use sqlx::MySqlPool;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use hostsync_shared::causes::causes;
-use hostsync_shared::closing::close_execution;
-use hostsync_shared::database;
-use hostsync_shared::elasticsearch::{RefusalKind, SearchError};
-use hostsync_shared::execution::ClosingCause;
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::tables::doubts::{self, Doubt, DoubtKind, Subject};
-use hostsync_shared::tables::executions::{self, Names};
+use hostsync_metrics::Metrics;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::ClosingCause;
+use hostsync_source::{RefusalKind, SearchError};
+use hostsync_store::closing::close_execution;
+use hostsync_store::database;
+use hostsync_store::tables::doubts::{self, Doubt, DoubtKind, Subject};
+use hostsync_store::tables::executions::{self, Names};
 use tokio_util::sync::CancellationToken;
 
 use crate::sources::Sources;

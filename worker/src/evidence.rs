@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::tables::executions::Scope;
-use hostsync_shared::tables::searches::{NewSearch, SearchId};
+use hostsync_model::execution::ExecutionId;
+use hostsync_store::tables::executions::Scope;
+use hostsync_store::tables::searches::{NewSearch, SearchId};
 
 /// A search that was made.
 #[derive(Debug, Clone)]

@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
-use hostsync_shared::causes::causes;
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::loops::Turns;
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::operations::Readiness;
-use hostsync_shared::queue::{
+use hostsync_metrics::Metrics;
+use hostsync_metrics::loops::Turns;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::JobQueue;
+use hostsync_model::window::Window;
+use hostsync_queue::{
     Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, UnreadableJob, ack_all, give_back, refuse,
     reject,
 };
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::tables::executions::RunScope;
-use hostsync_shared::window::Window;
+use hostsync_service::operations::Readiness;
+use hostsync_service::shutdown::Shutdown;
+use hostsync_store::tables::executions::RunScope;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::batch::{Batch, Delivered, Workbench, process};

@@ -23,15 +23,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_shared::config::Config;
-use hostsync_shared::database;
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::loops::{LIMIT, Loops};
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::operations::{self, Need, Readiness};
-use hostsync_shared::queue::{Publisher, QueueSettings};
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::startup;
+use hostsync_metrics::Metrics;
+use hostsync_metrics::loops::{LIMIT, Loops};
+use hostsync_model::execution::JobQueue;
+use hostsync_queue::Publisher;
+use hostsync_service::config::Config;
+use hostsync_service::operations::{self, Need, Readiness};
+use hostsync_service::shutdown::Shutdown;
+use hostsync_service::startup;
+use hostsync_store::database;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +78,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
         .context("database.url cannot be used")?;
     let sources = Sources::new(pool.clone(), &config)?;
-    let queue = QueueSettings::configured(&config.rabbitmq, "hostsync-worker")?;
+    let queue = config.rabbitmq.settings("hostsync-worker")?;
     if !startup::wait_for_database(&pool, &readiness, &loops, &shutdown).await? {
         return Ok(());
     }

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hostsync_shared::config::{CommonArgs, Service, help_table};
-use hostsync_shared::healthcheck::healthcheck;
-use hostsync_shared::process::{self, Surroundings};
+use hostsync_service::config::{CommonArgs, Service, help_table};
+use hostsync_service::healthcheck::healthcheck;
+use hostsync_service::process::{self, Surroundings};
 
 /// Takes jobs from RabbitMQ, reads the load of hundreds of hosts with one search, and writes it to the CMDB.
 #[derive(Debug, Parser)]

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use hostsync_shared::database;
-use hostsync_shared::elasticsearch::{Endpoint, IndexState};
-use hostsync_shared::mapping::Mapping;
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::tables::pattern_state;
+use hostsync_mapping::Mapping;
+use hostsync_metrics::Metrics;
+use hostsync_source::{Endpoint, IndexState};
+use hostsync_store::database;
+use hostsync_store::tables::pattern_state;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use sqlx::MySqlPool;

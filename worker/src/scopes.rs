@@ -6,9 +6,9 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::queue::Job;
-use hostsync_shared::tables::executions::{self, RunScope};
+use hostsync_model::execution::ExecutionId;
+use hostsync_queue::Job;
+use hostsync_store::tables::executions::{self, RunScope};
 use lru::LruCache;
 use sqlx::MySqlPool;
 

@@ -7,12 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostsync_shared::elasticsearch::{Asked, Endpoint, RefusalKind, SearchError};
-use hostsync_shared::explanation::kept_body;
-use hostsync_shared::mapping::{FieldTypes, HostReading, Mapping, max_hosts};
-use hostsync_shared::metrics::{Metrics, ReasonClass, SearchOutcome};
-use hostsync_shared::tables::searches::SearchId;
-use hostsync_shared::window::Window;
+use hostsync_mapping::{FieldTypes, HostReading, Mapping, max_hosts};
+use hostsync_metrics::{Metrics, ReasonClass, SearchOutcome};
+use hostsync_model::window::Window;
+use hostsync_source::{Asked, Endpoint, RefusalKind, SearchError};
+use hostsync_store::explanation::kept_body;
+use hostsync_store::tables::searches::SearchId;
 
 use crate::evidence::{Made, Said};
 
@@ -272,8 +272,8 @@ fn give_way(mut searched: Searched, unanswered: Parts, outage: Outage) -> Search
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, TimeDelta};
-    use hostsync_shared::config::EndpointKind;
-    use hostsync_shared::elasticsearch::{Auth, EndpointSettings};
+    use hostsync_source::EndpointKind;
+    use hostsync_source::{Auth, EndpointSettings};
     use serde_json::{Value, json};
     use wiremock::matchers::{method, path_regex};
     use wiremock::{Mock, MockServer, Request, ResponseTemplate};

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hostsync_shared::config::Config;
-use hostsync_shared::elasticsearch::Endpoint;
-use hostsync_shared::endpoint_watch::{EndpointWatch, OFTEN};
-use hostsync_shared::loops::Turns;
-use hostsync_shared::mapping::Mapping;
-use hostsync_shared::tables::doubts::{DoubtKind, Subject};
+use hostsync_mapping::Mapping;
+use hostsync_metrics::loops::Turns;
+use hostsync_service::config::Config;
+use hostsync_service::endpoint_watch::{EndpointWatch, OFTEN};
+use hostsync_source::Endpoint;
+use hostsync_store::tables::doubts::{DoubtKind, Subject};
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use hostsync_shared::elasticsearch::{Endpoint, RefusalKind};
-use hostsync_shared::execution::ExecutionId;
-use hostsync_shared::mapping::Mapping;
-use hostsync_shared::queue::Job;
-use hostsync_shared::tables::doubts::{DoubtKind, Subject};
-use hostsync_shared::tables::executions::{self, RunScope};
+use hostsync_mapping::Mapping;
+use hostsync_model::execution::ExecutionId;
+use hostsync_queue::Job;
+use hostsync_source::{Endpoint, RefusalKind};
+use hostsync_store::tables::doubts::{DoubtKind, Subject};
+use hostsync_store::tables::executions::{self, RunScope};
 
 use crate::batch::{Workbench, fail_executions, resolve_all};
 use crate::commit::{Unfinished, commit, executions_of, until_the_database_answers};

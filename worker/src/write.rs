@@ -6,19 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use hostsync_shared::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus};
-use hostsync_shared::explanation::Explanation;
-use hostsync_shared::host::address_key;
-use hostsync_shared::mapping::{Capacity, FieldsSeen, HostValues, Mapping, host_values};
-use hostsync_shared::metrics::ReasonClass;
-use hostsync_shared::queue::Job;
-use hostsync_shared::tables::attempts::{self, FailedAttempt};
-use hostsync_shared::tables::details::{self, Finished, Measured, Open};
-use hostsync_shared::tables::executions::{self, Counted, RunScope};
-use hostsync_shared::tables::hosts_pool::{self, PoolHost};
-use hostsync_shared::tables::newest_window;
-use hostsync_shared::tables::searches::{self, SearchId};
-use hostsync_shared::tables::server_resources::{self, ServerResource};
+use hostsync_mapping::{Capacity, FieldsSeen, HostValues, Mapping, host_values};
+use hostsync_metrics::ReasonClass;
+use hostsync_model::execution::{Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus};
+use hostsync_model::host::address_key;
+use hostsync_queue::Job;
+use hostsync_store::explanation::Explanation;
+use hostsync_store::tables::attempts::{self, FailedAttempt};
+use hostsync_store::tables::details::{self, Finished, Measured, Open};
+use hostsync_store::tables::executions::{self, Counted, RunScope};
+use hostsync_store::tables::hosts_pool::{self, PoolHost};
+use hostsync_store::tables::newest_window;
+use hostsync_store::tables::searches::{self, SearchId};
+use hostsync_store::tables::server_resources::{self, ServerResource};
 use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::attempt::{ELSEWHERE_PAUSE_MS, Next, OUTAGE_PAUSE_MS, after_failed_attempt};

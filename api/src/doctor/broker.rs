@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hostsync_shared::config::{Config, place_of};
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::queue::{
-    Broker, Declared, Depth, MAX_JOBS, Permission, QueueError, QueueSettings, Refusal, Topology,
-};
-use hostsync_shared::tested::Tested;
+use hostsync_model::execution::JobQueue;
+use hostsync_queue::{Broker, Declared, Depth, MAX_JOBS, Permission, QueueError, Refusal, Topology};
+use hostsync_service::config::{Config, place_of};
+use hostsync_service::tested::Tested;
 
 use super::{Check, untested, within};
 
@@ -19,7 +17,7 @@ pub(super) struct Examined {
 
 pub(super) async fn examine(config: &Config) -> Examined {
     let mut examined = Examined { checks: Vec::new(), depths: BTreeMap::new() };
-    let settings = QueueSettings::configured(&config.rabbitmq, "hostsync-api doctor");
+    let settings = config.rabbitmq.settings("hostsync-api doctor");
     let (place, settings) = match config.rabbitmq.url().and_then(|url| Ok((place_of(url), settings?))) {
         Ok(known) => known,
         Err(error) => {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hostsync_shared::config::{Auth, Config};
-use hostsync_shared::schedule::ZoneRules;
+use hostsync_schedule::ZoneRules;
+use hostsync_service::config::{Auth, Config};
 
 use super::Check;
 

@@ -1,12 +1,12 @@
 //! The database: the way to it, its version and ours, what we may do there, the CMDB's tables, its clock.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_shared::config::{Config, place_of};
-use hostsync_shared::database::{self, SchemaError};
-use hostsync_shared::denied::{Denied, RIGHTS_OF_SERVICES, grant};
-use hostsync_shared::tables::diagnosis::{self, Right, Server, Tried, USES};
-use hostsync_shared::tables::schema::{self, OurTables};
-use hostsync_shared::tested::Tested;
+use hostsync_service::config::{Config, place_of};
+use hostsync_service::tested::Tested;
+use hostsync_store::database::{self, SchemaError};
+use hostsync_store::denied::{Denied, RIGHTS_OF_SERVICES, grant};
+use hostsync_store::tables::diagnosis::{self, Right, Server, Tried, USES};
+use hostsync_store::tables::schema::{self, OurTables};
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::tables::{self, Standing};

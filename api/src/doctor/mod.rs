@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use hostsync_shared::config::Config;
-use hostsync_shared::tested::Tested;
+use hostsync_service::config::Config;
+use hostsync_service::tested::Tested;
 
 pub use report::{Check, Level, Report};
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use hostsync_shared::config::{Config, DEFAULT_INDEX_PATTERN, EndpointConfig};
-use hostsync_shared::elasticsearch::{Endpoint, EndpointSettings, Probe, Product};
-use hostsync_shared::mapping::Mapping;
-use hostsync_shared::tested::Tested;
-use hostsync_shared::window::{TimeRange, Window};
+use hostsync_mapping::Mapping;
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_service::config::{Config, DEFAULT_INDEX_PATTERN};
+use hostsync_service::tested::Tested;
+use hostsync_source::EndpointConfig;
+use hostsync_source::{Endpoint, EndpointSettings, Probe, Product};
 
 use super::{Check, untested};
 

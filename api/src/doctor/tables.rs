@@ -3,10 +3,10 @@
 //! A fault stops every host or a whole function; a doubt stops some hosts, or rounds what is written. What a table is
 //! refused for is said of the table, since the server would say it of each host again and again.
 
-use hostsync_shared::tables::diagnosis::{Column, POOL_WRITTEN, RESOURCE_WRITTEN};
-use hostsync_shared::tables::hosts_pool::MAX_HOST_NAME_CHARS;
-use hostsync_shared::tables::schema::OurColumn;
-use hostsync_shared::tables::server_resources::VALUE_COLUMNS;
+use hostsync_store::tables::diagnosis::{Column, POOL_WRITTEN, RESOURCE_WRITTEN};
+use hostsync_store::tables::hosts_pool::MAX_HOST_NAME_CHARS;
+use hostsync_store::tables::schema::OurColumn;
+use hostsync_store::tables::server_resources::VALUE_COLUMNS;
 
 /// Characters of the longest IPv4 and IPv6 address.
 const IPV4_CHARS: u64 = 15;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use hostsync_shared::config::Config;
-use hostsync_shared::defaults::Defaults;
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::queue::Depth;
-use hostsync_shared::tables::tasks::{self, TaskFilter};
-use hostsync_shared::tables::{diagnosis, doubts, endpoint_state, pattern_state};
+use hostsync_model::execution::JobQueue;
+use hostsync_queue::Depth;
+use hostsync_service::config::Config;
+use hostsync_service::defaults::Defaults;
+use hostsync_store::tables::tasks::{self, TaskFilter};
+use hostsync_store::tables::{diagnosis, doubts, endpoint_state, pattern_state};
 use sqlx::MySqlConnection;
 
 use super::database::failed;

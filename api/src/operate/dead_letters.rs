@@ -1,7 +1,7 @@
 //! `hostsync-api dead-letters`: looks at them, puts jobs back, drops what nobody needs.
 
-use hostsync_shared::config::Config;
-use hostsync_shared::queue::{DeadLetter, DeadLetters, QueueSettings};
+use hostsync_queue::{DeadLetter, DeadLetters};
+use hostsync_service::config::Config;
 
 use super::CONNECTION_NAME;
 
@@ -86,7 +86,7 @@ pub async fn drop(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
 }
 
 async fn open(config: &Config) -> anyhow::Result<DeadLetters> {
-    Ok(DeadLetters::open(&QueueSettings::configured(&config.rabbitmq, CONNECTION_NAME)?).await?)
+    Ok(DeadLetters::open(&config.rabbitmq.settings(CONNECTION_NAME)?).await?)
 }
 
 /// Leaves letters in the queue, and the queue. At the end: what is put in anew must not be met again.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hostsync_shared::config::Config;
-use hostsync_shared::database;
-use hostsync_shared::execution::{ExecutionId, JobQueue};
-use hostsync_shared::queue::{Broker, Declared, Depth, QueueError, QueueSettings};
-use hostsync_shared::tables::diagnosis;
-use hostsync_shared::tables::endpoint_state;
-use hostsync_shared::tables::executions::{self, LeaseToken};
+use hostsync_model::execution::{ExecutionId, JobQueue};
+use hostsync_queue::{Broker, Declared, Depth, QueueError};
+use hostsync_service::config::Config;
+use hostsync_store::database;
+use hostsync_store::tables::diagnosis;
+use hostsync_store::tables::endpoint_state;
+use hostsync_store::tables::executions::{self, LeaseToken};
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::CONNECTION_NAME;
@@ -96,7 +96,7 @@ async fn connect(config: &Config) -> anyhow::Result<MySqlConnection> {
 
 /// How full the queues are; those that cannot be looked at are left out.
 async fn depths(config: &Config) -> anyhow::Result<BTreeMap<JobQueue, Depth>> {
-    let settings = QueueSettings::configured(&config.rabbitmq, CONNECTION_NAME)?;
+    let settings = config.rabbitmq.settings(CONNECTION_NAME)?;
     let looking = async {
         let broker = Broker::connect(&settings).await?;
         let mut depths = BTreeMap::new();

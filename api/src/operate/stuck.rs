@@ -1,8 +1,8 @@
 //! Why a run stands still, and what to do. Pure.
 
-use hostsync_shared::queue::Depth;
-use hostsync_shared::tables::diagnosis::SilentRun;
-use hostsync_shared::tables::endpoint_state::Closed;
+use hostsync_queue::Depth;
+use hostsync_store::tables::diagnosis::SilentRun;
+use hostsync_store::tables::endpoint_state::Closed;
 
 /// Silence after which a run counts as standing still, in seconds.
 pub(crate) const SILENT_S: i64 = 600;
@@ -70,7 +70,7 @@ pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) ->
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use hostsync_shared::execution::{ExecutionId, JobQueue};
+    use hostsync_model::execution::{ExecutionId, JobQueue};
 
     use super::*;
 

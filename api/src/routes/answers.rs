@@ -1,7 +1,7 @@
 //! What the answers of several routes share: the plain body, and the schemas of closed sets.
 
 use axum::Json;
-use hostsync_shared::execution::{ExecutionStatus, OverlapPolicy, SyncStatus, Trigger};
+use hostsync_model::execution::{ExecutionStatus, OverlapPolicy, SyncStatus, Trigger};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_shared::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
-use hostsync_shared::tables::details::ExecutionDetail;
-use hostsync_shared::tables::executions::ExecutionLog;
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
+use hostsync_store::tables::details::ExecutionDetail;
+use hostsync_store::tables::executions::ExecutionLog;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use chrono::DateTime;
-use hostsync_shared::execution::{ExecutionId, SyncStatus};
-use hostsync_shared::explanation::{Raw, Slice, Triple, bodies_for};
-use hostsync_shared::tables::searches::Search;
-use hostsync_shared::tables::server_resources::Values;
+use hostsync_model::execution::{ExecutionId, SyncStatus};
+use hostsync_store::explanation::{Raw, Slice, Triple, bodies_for};
+use hostsync_store::tables::searches::Search;
+use hostsync_store::tables::server_resources::Values;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
-use hostsync_shared::tables::details::HostResult;
-use hostsync_shared::tables::hosts_pool::PoolEntry;
-use hostsync_shared::tables::server_resources::HostDay;
+use hostsync_store::tables::details::HostResult;
+use hostsync_store::tables::hosts_pool::PoolEntry;
+use hostsync_store::tables::server_resources::HostDay;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;

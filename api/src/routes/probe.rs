@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
-use hostsync_shared::elasticsearch::{Probe, Product};
-use hostsync_shared::explanation::Raw;
-use hostsync_shared::mapping::{FieldUse, Share, Stats, Unit};
+use hostsync_mapping::{FieldUse, Share, Stats, Unit};
+use hostsync_source::{Probe, Product};
+use hostsync_store::explanation::Raw;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_shared::execution::{ExecutionId, TaskId};
+use hostsync_model::execution::{ExecutionId, TaskId};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

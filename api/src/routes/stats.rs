@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_shared::execution::TaskId;
-use hostsync_shared::tables::statistics::{FailingHost, SeenError};
+use hostsync_model::execution::TaskId;
+use hostsync_store::tables::statistics::{FailingHost, SeenError};
 use serde::Serialize;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_shared::execution::{OverlapPolicy, TaskId};
-use hostsync_shared::tables::tasks::TaskView;
+use hostsync_model::execution::{OverlapPolicy, TaskId};
+use hostsync_store::tables::tasks::TaskView;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;

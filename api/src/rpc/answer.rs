@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use hostsync_shared::causes::causes;
+use hostsync_model::causes::causes;
 use prost::Message;
 use tonic::Status;
 
@@ -141,7 +141,7 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use hostsync_shared::execution::TaskId;
+    use hostsync_model::execution::TaskId;
     use tonic::Code;
 
     use super::*;

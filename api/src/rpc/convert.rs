@@ -2,9 +2,9 @@
 //!
 //! An empty text is an absent field, as it is in a query string: proto3 does not tell them apart.
 
-use hostsync_shared::tables::details::ExecutionDetail;
-use hostsync_shared::tables::executions::ExecutionLog;
-use hostsync_shared::tables::tasks::TaskView;
+use hostsync_store::tables::details::ExecutionDetail;
+use hostsync_store::tables::executions::ExecutionLog;
+use hostsync_store::tables::tasks::TaskView;
 use serde_json::{Map, Value};
 
 use super::proto::{EsSyncExecutionDetail, EsSyncExecutionLog, EsSyncTask};

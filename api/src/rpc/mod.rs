@@ -27,7 +27,7 @@ mod proto {
 use std::time::Duration;
 
 use axum::middleware;
-use hostsync_shared::connections::Server;
+use hostsync_service::connections::Server;
 use tokio::net::TcpListener;
 use tonic::server::NamedService;
 use tonic::service::Routes;

@@ -12,8 +12,8 @@ use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt as _;
-use hostsync_shared::metrics::Metrics;
-use hostsync_shared::telemetry;
+use hostsync_metrics::Metrics;
+use hostsync_metrics::spans;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
@@ -63,7 +63,7 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
         method,
         code = tracing::field::Empty,
     );
-    telemetry::set_parent(&span, &trace_headers(request.headers()));
+    spans::set_parent(&span, &trace_headers(request.headers()));
     let counting =
         Counting { metrics: api.metrics.clone(), method: method.clone(), began: Instant::now(), code: GIVEN_UP };
 
@@ -84,7 +84,7 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
         let fault = status.and_then(|status| status.source()).map(ToString::to_string);
         match fault {
             Some(error) if code == name(Code::Unavailable) => {
-                telemetry::set_failed(&tracing::Span::current(), error.as_str());
+                spans::set_failed(&tracing::Span::current(), error.as_str());
                 tracing::warn!(code, duration_ms, error, "{method}: the database failed");
             }
             Some(error) => tracing::error!(code, duration_ms, error, "{method} failed"),

@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use hostsync_shared::causes::causes;
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::causes::causes;
+use hostsync_model::execution::SyncStatus;
 use tokio::time::Instant;
 
 use super::admit::Admission;

@@ -1,6 +1,6 @@
 //! The eleven calls, each a few lines over the function that REST calls too.
 
-use hostsync_shared::execution::{ExecutionId, TaskId};
+use hostsync_model::execution::{ExecutionId, TaskId};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::admit::Admission;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use hostsync_shared::execution::{DetailId, ExecutionId, JobQueue};
-use hostsync_shared::queue::{Job, OutgoingJob, Topology};
+use hostsync_model::execution::{DetailId, ExecutionId, JobQueue};
+use hostsync_queue::{Job, OutgoingJob, Topology};
 use reqwest::Method;
 use serde_json::{Value, json};
 use wiremock::matchers::any;
@@ -93,7 +93,7 @@ impl Bed<'_> {
     /// What each table that hostsync writes holds, to compare.
     async fn rows(&self) -> Vec<(String, i64)> {
         let mut rows = Vec::new();
-        for used in hostsync_shared::tables::diagnosis::USES {
+        for used in hostsync_store::tables::diagnosis::USES {
             let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {}", used.table));
             let count = sqlx::query_scalar(sql).fetch_one(&self.ground.pool).await.expect("counted");
             rows.push((used.table.to_owned(), count));
@@ -211,7 +211,7 @@ async fn a_right_that_is_missing_is_told_as_the_grant_that_gives_it() {
     with_bed(async |bed| {
         let (name, user) = (&bed.ground.name, format!("u{:x}", rand::random::<u32>()));
         bed.execute(&format!("CREATE USER '{user}'@'%'")).await;
-        for used in hostsync_shared::tables::diagnosis::USES {
+        for used in hostsync_store::tables::diagnosis::USES {
             bed.execute(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.{} TO '{user}'@'%'", used.table))
                 .await;
         }
@@ -404,7 +404,7 @@ async fn a_source_is_told_by_what_is_wrong_with_it() {
         said.only("source default", "fail", "hs-test-no-such-index", "elasticsearch.default_index_pattern");
 
         // Nobody chose the default pattern, so it is no mistake of anybody's: what the source has is told.
-        let pattern = hostsync_shared::config::DEFAULT_INDEX_PATTERN;
+        let pattern = hostsync_service::config::DEFAULT_INDEX_PATTERN;
         let said = bed.doctor(&[(PATTERN, pattern)]).await;
         said.only("source default", "warn", pattern, "the source has ");
         said.only("source default", "warn", pattern, "set elasticsearch.default_index_pattern = ");

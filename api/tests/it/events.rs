@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use hostsync_shared::execution::{JobQueue, SyncStatus};
+use hostsync_model::execution::{JobQueue, SyncStatus};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Looking at runs, and cancelling one.
 
-use hostsync_shared::execution::{ExecutionId, SyncStatus};
-use hostsync_shared::tables::executions;
+use hostsync_model::execution::{ExecutionId, SyncStatus};
+use hostsync_store::tables::executions;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, with_server};
@@ -210,9 +210,9 @@ async fn a_cancelled_run_is_closing_and_an_ended_one_cannot_be_cancelled() {
         let body = server.post(&path, &Value::Null).await.ok();
         assert_eq!(body["message"], format!("execution {id} was being ended already"));
         // As the schedulers' sweep does it.
-        let mut after = hostsync_shared::execution::DetailId(0);
+        let mut after = hostsync_model::execution::DetailId(0);
         while let Some(last) =
-            hostsync_shared::closing::close_pending(&server.ground.pool, &closing[0], after).await.expect("closed")
+            hostsync_store::closing::close_pending(&server.ground.pool, &closing[0], after).await.expect("closed")
         {
             after = last;
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
-use hostsync_shared::config::{Config, Service};
-use hostsync_shared::database;
-use hostsync_shared::execution::{Counts, ExecutionId, JobQueue, SyncStatus};
-use hostsync_shared::queue::{Publisher, QueueSettings, Topology};
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::tables::details::{self, Finished, Measured};
-use hostsync_shared::tables::executions;
+use hostsync_model::execution::{Counts, ExecutionId, JobQueue, SyncStatus};
+use hostsync_queue::{Publisher, QueueSettings, Topology};
+use hostsync_service::config::{Config, Service};
+use hostsync_service::shutdown::Shutdown;
+use hostsync_store::database;
+use hostsync_store::tables::details::{self, Finished, Measured};
+use hostsync_store::tables::executions;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -346,7 +346,7 @@ impl Server {
             let filter = details::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
             let rows = details::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
             finished.push(Finished {
-                id: hostsync_shared::execution::DetailId(rows[0].id),
+                id: hostsync_model::execution::DetailId(rows[0].id),
                 execution_id,
                 host_ip: (*host_ip).to_owned(),
                 host_name: Some(format!("name of {host_ip}")),

@@ -1,6 +1,6 @@
 //! One host over all executions.
 
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, clock, with_server};

@@ -1,7 +1,7 @@
 //! The same enqueue sent twice is one.
 
 use futures_util::future::join_all;
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 

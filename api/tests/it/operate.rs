@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hostsync_shared::execution::{DetailId, ExecutionId, JobQueue};
-use hostsync_shared::outbox::Outbox;
-use hostsync_shared::queue::{Job, JobConsumer, OutgoingJob, Topology};
-use hostsync_shared::shutdown::Shutdown;
-use hostsync_shared::tables::executions::{self, LeaseToken};
+use hostsync_model::execution::{DetailId, ExecutionId, JobQueue};
+use hostsync_queue::{Job, JobConsumer, OutgoingJob, Topology};
+use hostsync_service::shutdown::Shutdown;
+use hostsync_store::outbox::Outbox;
+use hostsync_store::tables::executions::{self, LeaseToken};
 
 use reqwest::Method;
 use serde_json::json;

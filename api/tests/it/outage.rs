@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hostsync_shared::execution::JobQueue;
-use hostsync_shared::shutdown::Shutdown;
+use hostsync_model::execution::JobQueue;
+use hostsync_service::shutdown::Shutdown;
 use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpListener;

@@ -69,7 +69,7 @@ async fn every_row_that_stood_at_the_start_is_shown_once_whatever_comes_meanwhil
 
 #[tokio::test]
 async fn a_page_of_hosts_holds_while_other_runs_get_theirs_and_outcomes_come_in() {
-    use hostsync_shared::execution::SyncStatus;
+    use hostsync_model::execution::SyncStatus;
 
     with_server(async |server| {
         let hosts: Vec<String> = (0..40).map(|n| format!("10.0.0.{n}")).collect();

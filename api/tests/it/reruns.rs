@@ -1,7 +1,7 @@
 //! A task executed by hand, and an execution retried.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use hostsync_shared::execution::{JobQueue, SyncStatus};
+use hostsync_model::execution::{JobQueue, SyncStatus};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use hostsync_shared::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
-use hostsync_shared::statistics::duration_step;
-use hostsync_shared::tables::statistics::{self, Ended, ErrorCount};
+use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
+use hostsync_store::statistics::duration_step;
+use hostsync_store::tables::statistics::{self, Ended, ErrorCount};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, with_server};

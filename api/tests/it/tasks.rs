@@ -1,9 +1,9 @@
 //! Tasks: what is stored, what changing one does to its schedule.
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
-use hostsync_shared::execution::{ExecutionStatus, JobQueue, TaskId, Trigger};
-use hostsync_shared::tables::executions::{self, NewExecution, Scope};
-use hostsync_shared::window::{TimeRange, Window};
+use hostsync_model::execution::{ExecutionStatus, JobQueue, TaskId, Trigger};
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_store::tables::executions::{self, NewExecution, Scope};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, clock, with_server};

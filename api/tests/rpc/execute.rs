@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use serde_json::json;
 use tokio::time::Instant;
 use tonic::Code;

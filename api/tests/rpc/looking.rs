@@ -1,6 +1,6 @@
 //! Executions by gRPC.
 
-use hostsync_shared::execution::SyncStatus;
+use hostsync_model::execution::SyncStatus;
 use serde_json::json;
 
 use crate::client::{client, op, proto};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_e2e::bed::Bed;
+use hostsync_testing::bed::Bed;
 use serde::Deserialize;
 
 use super::play::Played;

@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use hostsync_e2e::bed::Bed;
-use hostsync_e2e::client::Client;
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
-use hostsync_shared::config::{Config, Service, WorkerConfig};
+use hostsync_service::config::{Config, Service, WorkerConfig};
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::Client;
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -132,7 +132,7 @@ impl Theatre {
             .context("the development servers cannot be used; their logs are in .dev/log")?;
         bed.remove_queues().await?;
         let (from, to) = (now() - chrono::TimeDelta::days(1), now() + AHEAD);
-        let total = args.hosts as usize * hostsync_e2e::documents::times(from, to, DOCUMENTS_EVERY).count();
+        let total = args.hosts as usize * hostsync_testing::documents::times(from, to, DOCUMENTS_EVERY).count();
         let mut progress = Progress::start("documents", total);
         let hosts = (0..args.hosts).map(SampleHost);
         bed.index.fill(hosts, from, to, DOCUMENTS_EVERY, |written| progress.set(written, total, "")).await?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hostsync_e2e::client::Client;
+use hostsync_testing::client::Client;
 use reqwest::Method;
 use serde_json::json;
 

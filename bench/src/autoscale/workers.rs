@@ -5,7 +5,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_e2e::process::start_detached;
+use hostsync_testing::process::start_detached;
 
 use crate::fleet::{Ports, end, last_lines, listen, tell_to_end};
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use hostsync_e2e::bed::Bed;
-use hostsync_e2e::client::wait_for;
 use hostsync_e2e::service;
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::wait_for;
 use sqlx::AssertSqlSafe;
 
 /// Longest wait for all fires.

@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_e2e::bed::Bed;
-use hostsync_e2e::own_mariadb::OwnMariadb;
 use hostsync_e2e::service::{self, Service};
-use hostsync_shared::database;
+use hostsync_store::database;
+use hostsync_testing::bed::Bed;
+use hostsync_testing::own_mariadb::OwnMariadb;
 
 /// From the start of a service until it is at rest.
 const SETTLING: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use hostsync_shared::database::{Fault, fault};
+use hostsync_store::database::{Fault, fault};
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::{Connection, MySqlConnection};

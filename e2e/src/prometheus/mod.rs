@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::client::wait_for;
-use crate::ports::free_port;
+use hostsync_testing::client::wait_for;
+use hostsync_testing::ports::free_port;
 
 /// Pause between two scrapes, and between two evaluations of the rules.
 pub const INTERVAL: Duration = Duration::from_secs(1);

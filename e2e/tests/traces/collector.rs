@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use hostsync_e2e::client::wait_for;
-use hostsync_e2e::ports::free_port;
+use hostsync_testing::client::wait_for;
+use hostsync_testing::ports::free_port;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use collector::{Collector, Span};
-use hostsync_e2e::bed::{Bed, on_bed};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
 use hostsync_e2e::service;
+use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
 use services::Service;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use hostsync_e2e::bed::Bed;
-use hostsync_e2e::client::Client;
-use hostsync_e2e::process::Process;
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::Client;
+use hostsync_testing::process::Process;
 use serde_json::Value;
 use tempfile::TempDir;
 

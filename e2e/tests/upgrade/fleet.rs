@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostsync_e2e::bed::Bed;
-use hostsync_e2e::client::Client;
-use hostsync_e2e::ports::free_port;
-use hostsync_e2e::process::{self, Process};
+use hostsync_testing::bed::Bed;
+use hostsync_testing::client::Client;
+use hostsync_testing::ports::free_port;
+use hostsync_testing::process::{self, Process};
 
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 

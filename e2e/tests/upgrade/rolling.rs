@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_e2e::bed::{Bed, on_bed_without_schema};
-use hostsync_e2e::client::{Client, wait_for};
-use hostsync_e2e::documents::SampleHost;
-use hostsync_e2e::gate::Gate;
-use hostsync_e2e::once::{assert_each_host_once, assert_no_attempt_spent};
-use hostsync_e2e::process;
+use hostsync_testing::bed::{Bed, on_bed_without_schema};
+use hostsync_testing::client::{Client, wait_for};
+use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
+use hostsync_testing::once::{assert_each_host_once, assert_no_attempt_spent};
+use hostsync_testing::process;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hostsync_e2e::bed::{Bed, on_bed_without_schema};
+use hostsync_testing::bed::{Bed, on_bed_without_schema};
 
 use crate::fleet::Release;
 

@@ -1,0 +1,324 @@
+//! Disks over time, held against a truth that is known second by second.
+//!
+//! Documents are simulated, aggregated as an engine would, and read by the code that reads an engine's answer.
+
+use std::collections::BTreeMap;
+
+use chrono::DateTime;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{FieldTypes, HostReading, Mapping, Slices, Stats, read_answer};
+use hostsync_model::window::{TimeRange, Window};
+
+const HOST: &str = "10.0.0.1";
+
+/// A place that one mount at a time stands in: changes with their second, name, used and total. An empty name is none.
+type Slot = Vec<(i64, String, f64, f64)>;
+
+/// How a collector fetches.
+#[derive(Debug, Clone, Copy)]
+struct Collector {
+    period_ms: i64,
+    /// First fetch after the begin of the window; there are some before it too.
+    phase_ms: i64,
+    jitter_ms: i64,
+    /// From one document of a fetch to the next.
+    gap_ms: i64,
+    /// Stands in each document as `_doc_count`.
+    doc_count: u64,
+}
+
+impl Collector {
+    fn every(period_s: i64) -> Self {
+        Self { period_ms: period_s * 1_000, phase_ms: 0, jitter_ms: 0, gap_ms: 0, doc_count: 1 }
+    }
+
+    /// A repeatable number between -`jitter_ms` and `jitter_ms`.
+    fn jitter(self, fetch: i64) -> i64 {
+        let mixed = fetch.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 33;
+        mixed.rem_euclid(2 * self.jitter_ms + 1) - self.jitter_ms
+    }
+}
+
+fn window(range: &str) -> Window {
+    let to = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+    Window::ending_at(to, &range.parse::<TimeRange>().expect("a range"))
+}
+
+/// What stands in a slot at a second, counted from the begin of the window.
+fn at(slot: &Slot, second: i64) -> Option<&(i64, String, f64, f64)> {
+    let next = slot.partition_point(|(begin, ..)| *begin <= second);
+    slot.get(next.checked_sub(1)?).filter(|(_, name, ..)| !name.is_empty())
+}
+
+#[derive(Default)]
+struct Bucket {
+    samples: u64,
+    used: f64,
+    total: f64,
+    first: i64,
+    last: i64,
+}
+
+/// The answer of an engine to a search for this host in this window.
+fn answer(slots: &[Slot], collector: Collector, window: Window) -> Value {
+    let (from, to) = (window.from.timestamp_millis(), window.to.timestamp_millis());
+    let slice_ms = i64::try_from(Slices::of(window).seconds * 1_000).expect("small");
+    let mut buckets: BTreeMap<i64, BTreeMap<&str, Bucket>> = BTreeMap::new();
+    let mut documents = 0;
+    for fetch in -2..=(to - from) / collector.period_ms + 2 {
+        let begin = collector.phase_ms + fetch * collector.period_ms + collector.jitter(fetch);
+        for (time, slot) in (0..).map(|nth| begin + nth * collector.gap_ms).zip(slots) {
+            let Some((_, name, used, total)) = at(slot, time.div_euclid(1_000)) else { continue };
+            if !(0..to - from).contains(&time) {
+                continue;
+            }
+            documents += 1;
+            let bucket = buckets.entry(time / slice_ms).or_default().entry(name).or_default();
+            (bucket.first, bucket.last) =
+                if bucket.samples == 0 { (time, time) } else { (bucket.first.min(time), bucket.last.max(time)) };
+            (bucket.samples, bucket.used, bucket.total) =
+                (bucket.samples + 1, bucket.used + used, bucket.total + total);
+        }
+    }
+    let part = |(name, bucket): (&&str, &Bucket)| {
+        #[expect(clippy::cast_precision_loss, reason = "few documents")]
+        let samples = bucket.samples as f64;
+        json!({
+            "key": name, "doc_count": bucket.samples * collector.doc_count,
+            "used": {"value": bucket.used / samples}, "total": {"value": bucket.total / samples},
+            "time": {"count": bucket.samples, "min": from + bucket.first, "max": from + bucket.last},
+        })
+    };
+    let slices: Vec<Value> = buckets
+        .iter()
+        .map(|(slice, parts)| {
+            json!({"key": from + slice * slice_ms, "parts": {
+                "doc_count_error_upper_bound": 0, "sum_other_doc_count": 0,
+                "buckets": parts.iter().map(part).collect::<Vec<_>>(),
+            }})
+        })
+        .collect();
+    let none = json!({"count": 0, "min": null, "max": null, "avg": null});
+    json!({
+        "took": 1, "timed_out": false, "_shards": {"total": 1, "successful": 1, "failed": 0},
+        "aggregations": {"hosts": {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": [{
+            "key": HOST, "doc_count": documents,
+            "cpu": none, "memory": none, "memory_percent": none, "memory_total": {"value": null},
+            "disk_slices": {"slices": {"buckets": slices}},
+        }]}},
+    })
+}
+
+fn read(slots: &[Slot], collector: Collector, window: Window) -> HostReading {
+    let (mapping, hosts) = (Mapping::metricbeat(), [HOST.to_owned()]);
+    let types = FieldTypes::unresolved(&mapping);
+    let body = answer(slots, collector, window).to_string();
+    let answer = read_answer(&mapping, &types, &types.hosts[0], &hosts, body.as_bytes()).expect("a whole answer");
+    answer.found.readings(&mapping, window)[HOST]
+}
+
+/// The mean of what is in use over seconds from the begin of the window: as if each were looked at, in one step for
+/// those between two changes.
+#[expect(clippy::cast_precision_loss, reason = "seconds of a month")]
+fn mean_used(slots: &[Slot], from: i64, to: i64) -> f64 {
+    let of_slot = |slot: &Slot| {
+        let changes = slot.iter().map(|(begin, ..)| *begin).filter(|begin| (from + 1..to).contains(begin));
+        let mut begin = from;
+        let mut sum = 0.0;
+        for end in changes.chain([to]) {
+            sum += at(slot, begin).map_or(0.0, |(_, _, used, _)| *used) * (end - begin) as f64;
+            begin = end;
+        }
+        sum
+    };
+    slots.iter().map(of_slot).sum::<f64>() / (to - from) as f64
+}
+
+fn truth(slots: &[Slot], window: Window) -> Stats {
+    let length = (window.to - window.from).num_seconds();
+    let slice = i64::try_from(Slices::of(window).seconds).expect("small");
+    let begins = (0..length).step_by(usize::try_from(slice).expect("small"));
+    let means: Vec<f64> = begins.map(|begin| mean_used(slots, begin, (begin + slice).min(length))).collect();
+    Stats {
+        max: means.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        avg: mean_used(slots, 0, length),
+        min: means.iter().copied().fold(f64::INFINITY, f64::min),
+    }
+}
+
+fn steady(name: &str, used: f64, total: f64) -> Slot {
+    vec![(i64::MIN, name.to_owned(), used, total)]
+}
+
+/// A volume whose mount point has a new name every so many seconds.
+fn renamed(every_s: i64, used: f64, total: f64) -> Slot {
+    (-1..31 * 86_400 / every_s).map(|nth| (nth * every_s, format!("/v{nth}"), used, total)).collect()
+}
+
+fn flat(value: f64) -> Stats {
+    Stats { max: value, avg: value, min: value }
+}
+
+fn assert_close(found: Option<Stats>, expected: Stats, what: &str) {
+    let found = found.expect(what);
+    for (found, expected) in [(found.max, expected.max), (found.avg, expected.avg), (found.min, expected.min)] {
+        assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{what}: {found} is not {expected}");
+    }
+}
+
+#[test]
+fn a_volume_with_an_ever_new_mount_point_is_counted_once_in_every_window() {
+    let slots = [steady("/", 20.0, 100.0), renamed(600, 50.0, 100.0)];
+    for range in ["30m", "1h", "24h", "30d"] {
+        for period_s in [10, 60, 300] {
+            let reading = read(&slots, Collector::every(period_s), window(range));
+            assert_close(reading.disk, flat(70.0), range);
+            assert_close(reading.disk_share.percent, flat(35.0), range);
+            assert_eq!(reading.disk_share.total, Some(200.0), "{range}");
+        }
+    }
+}
+
+#[test]
+fn a_fetch_on_both_sides_of_a_border_is_whole_in_every_window() {
+    let slots = [steady("/", 20.0, 100.0), steady("/data", 300.0, 400.0)];
+    for range in ["2m", "5m", "16m", "17m", "30m", "1h", "100m", "8h", "24h", "4d", "30d"] {
+        // A document before each full minute, another after it: borders of slices, and of the window.
+        for (phase_ms, jitter_ms) in [(59_750, 0), (59_750, 300), (59_999, 100), (0, 0), (59_500, 0), (30_000, 2_000)] {
+            let collector = Collector { phase_ms, jitter_ms, gap_ms: 500, ..Collector::every(60) };
+            let reading = read(&slots, collector, window(range));
+            let what = format!("{range} {collector:?}");
+            assert_close(reading.disk, flat(320.0), &what);
+            assert_close(reading.disk_share.percent, flat(64.0), &what);
+        }
+    }
+}
+
+#[test]
+fn a_slow_fetch_of_many_mounts_is_whole_wherever_it_is_cut() {
+    let mounts = [("/", 20.0, 100.0), ("/a", 100.0, 400.0), ("/b", 30.0, 50.0), ("/c", 50.0, 50.0)];
+    let slots = mounts.map(|(name, used, total)| steady(name, used, total));
+    for range in ["5m", "15m", "30m", "8h", "24h"] {
+        for phase_ms in (0..60_000).step_by(4_300) {
+            // 4.5 s from the first document to the last, some seconds early or late.
+            let collector = Collector { phase_ms, jitter_ms: 2_000, gap_ms: 1_500, ..Collector::every(60) };
+            let reading = read(&slots, collector, window(range));
+            let what = format!("{range} {collector:?}");
+            assert_close(reading.disk, flat(200.0), &what);
+            assert_eq!(reading.disk_share.total, Some(600.0), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_mount_that_lives_for_half_a_slice_counts_half() {
+    let slots =
+        [steady("/", 20.0, 100.0), vec![(600, "/usb".to_owned(), 60.0, 60.0), (2_400, String::new(), 0.0, 0.0)]];
+    let reading = read(&slots, Collector::every(60), window("24h"));
+    let extremes = reading.disk_slices.expect("slices");
+    assert_eq!(
+        (extremes.max.sum, extremes.max.fetches, extremes.max.quotient),
+        (60.0 * 20.0 + 30.0 * 60.0, 60.0, 50.0)
+    );
+    assert_eq!(extremes.max.begin_ms, window("24h").from.timestamp_millis());
+    assert_eq!((extremes.min.sum, extremes.min.fetches, extremes.min.quotient), (60.0 * 20.0, 60.0, 20.0));
+    assert_close(reading.disk, Stats { max: 50.0, avg: 20.0 + 30.0 / 24.0, min: 20.0 }, "half a slice");
+}
+
+#[test]
+fn a_document_that_stands_for_several_counts_as_many() {
+    let slots = [steady("/", 20.0, 100.0), renamed(7_200, 50.0, 100.0)];
+    let reading = read(&slots, Collector { doc_count: 6, ..Collector::every(60) }, window("24h"));
+    assert_close(reading.disk, flat(70.0), "six each");
+    assert!((reading.disk_slices.expect("slices").max.fetches - 360.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_last_slice_weighs_what_it_has_of_the_window() {
+    // 100 minutes in slices of one, and 9 hours and a quarter in slices of an hour.
+    let minutes = 9 * 60 + 15;
+    let slots = [steady("/", 10.0, 100.0), vec![(9 * 3_600, "/late".to_owned(), 40.0, 100.0)]];
+    let reading = read(&slots, Collector::every(60), window(&format!("{minutes}m")));
+    let avg = 10.0 + 40.0 * 15.0 / f64::from(minutes);
+    assert_close(reading.disk, Stats { max: 50.0, avg, min: 10.0 }, "a quarter of an hour");
+}
+
+/// A host whose mounts come and go, with its collector.
+#[derive(Debug, Clone)]
+struct Simulated {
+    range: &'static str,
+    collector: Collector,
+    slots: Vec<Slot>,
+    /// By how much what is in use changes, over all changes.
+    changed: f64,
+}
+
+fn simulated() -> impl Strategy<Value = Simulated> {
+    let range = prop::sample::select(vec!["30m", "45m", "1h", "100m", "7h", "24h", "25h", "4d", "30d"]);
+    let period_s = prop::sample::select(vec![10_i64, 17, 30, 60, 90, 300]);
+    let sizes = prop::collection::vec((5.0..40.0_f64, 1.0..3.0_f64), 3);
+    let changes = prop::collection::vec((0..3_usize, 1.0..4.0_f64), 0..12);
+    (range, period_s, 0..1_000_i64, 0..=100_i64, 0..=700_i64, 0_i64..50, sizes, changes).prop_map(
+        |(range, period_s, phase, jitter, gap_ms, rename_periods, sizes, changes)| {
+            let window = window(range);
+            let length = (window.to - window.from).num_seconds();
+            let slice = i64::try_from(Slices::of(window).seconds).expect("small");
+            // What sampling can tell: a state lasts for a whole slice with a fetch in it, or a slice has so many fetches
+            // that one more or less is no matter.
+            let hold = if slice >= 100 * period_s { slice } else { 2 * slice + 3 * period_s };
+            let mut slots = vec![steady("/", 100.0, 250.0)];
+            if rename_periods >= 3 {
+                slots.push(renamed((rename_periods * period_s).max(length / 1_000), 50.0, 100.0));
+            }
+            let coming = slots.len();
+            slots.extend(sizes.iter().map(|_| Slot::new()));
+            let (mut second, mut changed) = (0, 0.0);
+            for (nth, factor) in changes {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "days in seconds")]
+                let pause = (hold as f64 * factor) as i64;
+                second += pause;
+                if second + hold > length {
+                    break;
+                }
+                let (used, share) = sizes[nth];
+                let slot = &mut slots[coming + nth];
+                let is_there = slot.last().is_some_and(|(_, name, ..)| !name.is_empty());
+                let name = if is_there { String::new() } else { format!("/m{nth}") };
+                slot.push((second, name, used, used * share));
+                changed += used;
+            }
+            let period_ms = period_s * 1_000;
+            let collector = Collector {
+                period_ms,
+                phase_ms: period_ms * phase / 1_000,
+                jitter_ms: period_ms * jitter / 1_000,
+                gap_ms,
+                doc_count: 1,
+            };
+            Simulated { range, collector, slots, changed }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn disks_are_within_two_percent_of_the_truth_and_never_more_than_there_was(host in simulated()) {
+        let window = window(host.range);
+        let truth = truth(&host.slots, window);
+        let found = read(&host.slots, host.collector, window).disk.expect("a disk");
+        prop_assert!((found.max - truth.max).abs() <= 0.02 * truth.max, "{found:?} {truth:?}");
+        prop_assert!((found.min - truth.min).abs() <= 0.02 * truth.min, "{found:?} {truth:?}");
+        // A change is seen at the next fetch: up to a period late.
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of a month")]
+        let late = host.changed * host.collector.period_ms as f64 / (window.to - window.from).num_milliseconds() as f64;
+        prop_assert!((found.avg - truth.avg).abs() <= 0.02 * truth.avg + late, "{found:?} {truth:?}");
+        let seconds = (window.to - window.from).num_seconds();
+        let changes = host.slots.iter().flatten().map(|(second, ..)| *second).filter(|second| (0..seconds).contains(second));
+        let most = changes.chain([0]).map(|second| mean_used(&host.slots, second, second + 1)).fold(0.0, f64::max);
+        prop_assert!(found.max <= most * (1.0 + 1e-9), "{found:?} {most}");
+    }
+}

@@ -1,0 +1,1358 @@
+//! What the answer to a search says of each host, or why it is no answer.
+//!
+//! Owns the rule that an answer which is not whole is none: stopped early, shards or clusters missing, a
+//! list cut short, a part absent or of another type. What passes here may be taken to the letter: a host
+//! that is absent has no data. It converts no unit and judges no value; `values` does.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::{self, Write as _};
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::engine_error::{Cause, EngineError, bounded};
+use super::fetches::Part;
+use super::found::{Found, HostFound, MetricFound, Weighed};
+use super::plan::{DOCUMENTS, LAST, SLICES, TIME, TOTAL, USED, part_name};
+use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
+use hostsync_model::host::HostIp;
+
+/// Longest description of a malformed answer, in characters.
+const MALFORMED_MAX_CHARS: usize = 300;
+
+/// Failed shards of one answer that are kept; the engines name one an index and reason. Of further ones the number is.
+const MAX_FAILURES: usize = 1_000;
+
+/// Remote clusters of one answer that are kept; of further ones nothing is.
+const MAX_CLUSTERS: usize = 100;
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Milliseconds that the search engine took, by its own account.
+    pub took_ms: u64,
+    /// Shards that were searched.
+    pub shards: u64,
+    /// What was found of the hosts that have data, by the text that they were asked for with. The others have
+    /// none in the indices that this search reads.
+    pub found: Found,
+}
+
+/// Why an answer is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It covers a part of the documents only.
+    #[error("the answer is not whole: {reason}")]
+    Partial {
+        /// Which part is missing, and the first reason given for it.
+        reason: String,
+        /// What the failures behind it ask for.
+        cause: Cause,
+    },
+    /// It covers a part of the hosts only: to be split.
+    #[error("the list of hosts in the answer was cut short: {reason}")]
+    Truncated {
+        /// How that shows.
+        reason: String,
+    },
+    /// Nothing was searched at all, since no index matches the pattern. Fatal: it says nothing of any host.
+    #[error("no index matches the pattern")]
+    NoShards,
+    /// It ends in the middle: the connection or whoever stands between broke it off.
+    #[error("the answer ends in the middle: {reason}")]
+    Cut {
+        /// Where.
+        reason: String,
+    },
+    /// It is not what a search engine gives.
+    #[error("the answer is malformed: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "A: Deserialize<'de>")]
+struct RawAnswer<A> {
+    took: u64,
+    timed_out: bool,
+    #[serde(default)]
+    is_partial: Option<bool>,
+    #[serde(default)]
+    is_running: Option<bool>,
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    #[serde(default, rename = "_clusters")]
+    clusters: Option<Clusters>,
+    #[serde(default)]
+    aggregations: Option<A>,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    total: u64,
+    successful: u64,
+    failed: u64,
+    #[serde(default)]
+    failures: Failures,
+}
+
+/// Elasticsearch 7 and `OpenSearch` give the first three, Elasticsearch 8.8 and newer all of them.
+#[derive(Deserialize)]
+struct Clusters {
+    total: u64,
+    successful: u64,
+    #[serde(default)]
+    skipped: u64,
+    #[serde(default)]
+    partial: u64,
+    #[serde(default)]
+    failed: u64,
+    #[serde(default)]
+    running: u64,
+    #[serde(default)]
+    details: Details,
+}
+
+#[derive(Deserialize)]
+struct ClusterDetail {
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    timed_out: Option<bool>,
+    #[serde(default)]
+    failures: Failures,
+}
+
+/// The clusters of an answer by their alias, at most [`MAX_CLUSTERS`].
+#[derive(Default)]
+struct Details(BTreeMap<String, ClusterDetail>);
+
+impl<'de> Deserialize<'de> for Details {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kept;
+        impl<'de> Visitor<'de> for Kept {
+            type Value = Details;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with an entry a cluster")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Details, M::Error> {
+                let mut details = BTreeMap::new();
+                while let Some(alias) = map.next_key::<String>()? {
+                    if details.len() < MAX_CLUSTERS {
+                        details.insert(alias, map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Details(details))
+            }
+        }
+        deserializer.deserialize_map(Kept)
+    }
+}
+
+/// The failed shards that an answer names, at most `MAX_FAILURES` of them.
+#[derive(Debug, Default)]
+pub struct Failures {
+    kept: Vec<EngineError>,
+    more: usize,
+}
+
+impl Failures {
+    /// Those of an answer, or of an error that names them; none if it is neither.
+    pub fn read(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default, rename = "_shards")]
+            shards: Option<OfShards>,
+            #[serde(default)]
+            error: Option<OfError>,
+        }
+        #[derive(Deserialize)]
+        struct OfShards {
+            #[serde(default)]
+            failures: Failures,
+        }
+        #[derive(Deserialize)]
+        struct OfError {
+            #[serde(default)]
+            failed_shards: Failures,
+        }
+        match serde_json::from_slice(body) {
+            Ok(Named { shards: Some(OfShards { failures }), .. }) => failures,
+            Ok(Named { error: Some(OfError { failed_shards }), .. }) => failed_shards,
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Whether there are some, all of them are known, and each is as told.
+    pub fn all(&self, is: impl Fn(&EngineError) -> bool) -> bool {
+        !self.is_empty() && self.more == 0 && self.kept.iter().all(is)
+    }
+
+    /// The indices that they name.
+    pub fn indices(&self) -> impl Iterator<Item = &str> {
+        self.kept.iter().filter_map(|failure| failure.index.as_deref())
+    }
+
+    /// The text of the first, the cause of all: one overloaded shard among others decides.
+    fn reason(&self) -> (String, Cause) {
+        let text = self.kept.first().map(EngineError::text).unwrap_or_default();
+        (text, self.kept.iter().map(EngineError::cause).max().unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Failures {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kept;
+        impl<'de> Visitor<'de> for Kept {
+            type Value = Failures;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of failed shards")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Failures, S::Error> {
+                let mut failures = Failures::default();
+                while failures.kept.len() < MAX_FAILURES {
+                    let Some(failure) = list.next_element()? else { return Ok(failures) };
+                    failures.kept.push(failure);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    failures.more += 1;
+                }
+                Ok(failures)
+            }
+
+            fn visit_unit<E>(self) -> Result<Failures, E> {
+                Ok(Failures::default())
+            }
+        }
+        deserializer.deserialize_any(Kept)
+    }
+}
+
+/// Reads the answer to a [`search_body`](super::search_body) of the same mapping, types, field and hosts.
+///
+/// Whether the answer is whole is checked before whether anything was searched: a pattern whose only
+/// cluster was skipped shows zero shards too. `_shards.skipped` is no defect (shards that cannot hold
+/// the window), but `successful` below `total` is one even if `failed` is 0: shards without a node to
+/// live on are in neither count. The shards of indices that another field reads may fail, if they do so because
+/// this field is a text there.
+///
+/// # Errors
+///
+/// [`Refusal`], and then nothing may be concluded about any host.
+pub fn read_answer(
+    mapping: &Mapping,
+    types: &FieldTypes,
+    host_field: &HostField,
+    hosts: &[String],
+    body: &[u8],
+) -> Result<Answer, Refusal> {
+    let raw = read_whole::<OfHosts>(body, Some(host_field))?;
+    let aggregations = raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
+    let found = read_hosts(mapping, types, &Asked::new(hosts), &aggregations.hosts)?;
+    Ok(Answer { took_ms: raw.took, shards: raw.shards.total, found })
+}
+
+/// Whether an answer is whole, whatever was asked for.
+///
+/// # Errors
+///
+/// [`Refusal`].
+pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
+    read_whole::<IgnoredAny>(body, None).map(|_| ())
+}
+
+/// Reads the answer to a [`count_body`](super::count_body): how many documents there are.
+///
+/// # Errors
+///
+/// As [`read_answer`].
+pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
+    let aggregations = read_aggregations(body, None)?;
+    let documents = aggregations.get(DOCUMENTS).and_then(|documents| documents.get("doc_count"));
+    documents.and_then(Value::as_u64).ok_or_else(|| malformed("aggregations.documents.doc_count is missing"))
+}
+
+/// Reads the answer to a [`last_body`](super::last_body): when the last document of the host was; `None`: it has none.
+///
+/// # Errors
+///
+/// As [`read_answer`].
+pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<Utc>>, Refusal> {
+    let aggregations = read_aggregations(body, Some(host_field))?;
+    let last = aggregations.get(LAST).and_then(|last| last.get("value"));
+    let last = last.ok_or_else(|| malformed("aggregations.last.value is missing"))?;
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of a date")]
+    Ok(last.as_f64().and_then(|ms| DateTime::from_timestamp_millis(ms as i64)))
+}
+
+/// The aggregations of a whole answer, as a tree: for the short answers that are not about a list of hosts.
+pub(super) fn read_aggregations(body: &[u8], host_field: Option<&HostField>) -> Result<Map<String, Value>, Refusal> {
+    read_whole::<Map<String, Value>>(body, host_field)?.aggregations.ok_or_else(|| malformed("aggregations is missing"))
+}
+
+fn read_whole<'a, A: Deserialize<'a>>(body: &'a [u8], host_field: Option<&HostField>) -> Result<RawAnswer<A>, Refusal> {
+    let mut raw: RawAnswer<A> = serde_json::from_slice(body).map_err(|error| {
+        let reason = bounded(&error.to_string(), MALFORMED_MAX_CHARS);
+        if is_cut(&error, body) { Refusal::Cut { reason } } else { Refusal::Malformed { reason } }
+    })?;
+    if let Some(host_field) = host_field {
+        raw.forgive_shards_that_another_field_reads(host_field);
+    }
+    check_whole(&raw)?;
+    if raw.shards.total == 0 {
+        return Err(Refusal::NoShards);
+    }
+    Ok(raw)
+}
+
+/// Whether a text is no JSON only because it ends too early, if in the middle of a number.
+pub(super) fn is_cut(error: &serde_json::Error, body: &[u8]) -> bool {
+    let last_line = body.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let lines = body.split(|byte| *byte == b'\n').count();
+    error.is_eof() || error.is_syntax() && error.line() == lines && error.column() >= last_line.len()
+}
+
+impl<A> RawAnswer<A> {
+    /// The engines name a failure once an index and reason, so if each that is named is forgiven, all are.
+    fn forgive_shards_that_another_field_reads(&mut self, host_field: &HostField) {
+        let is_read_otherwise = |failure: &EngineError| {
+            failure.index.as_ref().is_some_and(|index| host_field.except.contains(index))
+                && failure.is_text_without_keyword(&host_field.field)
+        };
+        let shards = &mut self.shards;
+        if shards.failed == 0 || !shards.failures.all(is_read_otherwise) {
+            return;
+        }
+        shards.successful = shards.successful.saturating_add(shards.failed);
+        shards.failed = 0;
+        shards.failures = Failures::default();
+        // Elasticsearch 8.8 and newer call the clusters of such shards partial.
+        let Some(clusters) = &mut self.clusters else { return };
+        for detail in clusters.details.0.values_mut() {
+            let is_forgiven = detail.failures.all(is_read_otherwise)
+                && detail.timed_out != Some(true)
+                && detail.status.as_deref() == Some("partial");
+            if is_forgiven {
+                detail.status = Some("successful".to_owned());
+                clusters.partial = clusters.partial.saturating_sub(1);
+                clusters.successful = clusters.successful.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn check_whole<A>(raw: &RawAnswer<A>) -> Result<(), Refusal> {
+    if raw.timed_out {
+        return Err(partial("the search engine stopped at its own time limit (timed_out)"));
+    }
+    if let Some(clusters) = &raw.clusters {
+        check_clusters(clusters)?;
+    }
+    check_shards(&raw.shards)?;
+    // Not `terminated_early`: it is about `terminate_after`, which we never ask for, and OpenSearch 3 also says it of whole
+    // answers, when an index knew the sums without going through its documents.
+    for (flag, name) in [(raw.is_partial, "is_partial"), (raw.is_running, "is_running")] {
+        if flag == Some(true) {
+            return Err(partial(&format!("the search engine says so itself ({name})")));
+        }
+    }
+    Ok(())
+}
+
+fn check_clusters(clusters: &Clusters) -> Result<(), Refusal> {
+    let Clusters { total, successful, skipped, partial, failed, running, details } = clusters;
+    let culprit = details.0.iter().find(|(_, detail)| {
+        detail.status.as_deref().is_some_and(|status| status != "successful") || detail.timed_out == Some(true)
+    });
+    let none_missing = [skipped, partial, failed, running].into_iter().all(|clusters| *clusters == 0);
+    if culprit.is_none() && successful >= total && none_missing {
+        return Ok(());
+    }
+    let mut reason = format!(
+        "of {total} clusters {successful} answered in full \
+         ({skipped} skipped, {partial} partial, {failed} failed, {running} running)"
+    );
+    let mut cause = Cause::Other;
+    if let Some((alias, detail)) = culprit {
+        let alias = if alias == "(local)" { "the local cluster" } else { alias.as_str() };
+        let _ = write!(reason, "; {alias}");
+        if !detail.failures.is_empty() {
+            let (text, of_failures) = detail.failures.reason();
+            let _ = write!(reason, ": {text}");
+            cause = of_failures;
+        }
+    }
+    Err(Refusal::Partial { reason, cause })
+}
+
+fn check_shards(shards: &Shards) -> Result<(), Refusal> {
+    let Shards { total, successful, failed, failures } = shards;
+    if *failed == 0 && failures.is_empty() && successful >= total {
+        return Ok(());
+    }
+    if failures.is_empty() {
+        let missing = total.saturating_sub(*successful);
+        let reason =
+            format!("{missing} of {total} shards did not answer ({failed} failed), as when no node holds them");
+        // Shards that nobody holds are in neither count, as while they are assigned after a restart.
+        let cause = if *failed == 0 { Cause::Away } else { Cause::Other };
+        return Err(Refusal::Partial { reason, cause });
+    }
+    let (text, cause) = failures.reason();
+    Err(Refusal::Partial { reason: format!("{failed} of {total} shards failed: {text}"), cause })
+}
+
+/// The hosts that were asked for, found again by the key of a bucket: by the very text, else, since documents and an `ip`
+/// field have their own form of it, by the address.
+struct Asked<'a> {
+    texts: HashMap<&'a str, &'a String>,
+    addresses: HashMap<HostIp, &'a String>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(hosts: &'a [String]) -> Self {
+        Self {
+            texts: hosts.iter().map(|host| (host.as_str(), host)).collect(),
+            addresses: hosts.iter().filter_map(|host| Some((host.parse().ok()?, host))).collect(),
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<&'a String> {
+        self.texts.get(key).copied().or_else(|| self.addresses.get(&key.parse().ok()?).copied())
+    }
+}
+
+/// The aggregations of a search over hosts.
+#[derive(Deserialize)]
+struct OfHosts {
+    hosts: Terms<HostBucket>,
+}
+
+/// A `terms` aggregation.
+#[derive(Deserialize)]
+struct Terms<B> {
+    doc_count_error_upper_bound: i64,
+    sum_other_doc_count: i64,
+    buckets: Vec<B>,
+}
+
+impl<B> Terms<B> {
+    /// The buckets, if they are all that there are.
+    fn whole_list(&self) -> Result<&[B], Refusal> {
+        let Self { doc_count_error_upper_bound, sum_other_doc_count, buckets } = self;
+        for (name, documents) in [
+            ("doc_count_error_upper_bound", *doc_count_error_upper_bound),
+            ("sum_other_doc_count", *sum_other_doc_count),
+        ] {
+            if documents != 0 {
+                return Err(Refusal::Truncated { reason: format!("{name} is {documents}") });
+            }
+        }
+        Ok(buckets)
+    }
+}
+
+/// One host.
+struct HostBucket {
+    key: String,
+    doc_count: u64,
+    /// What was asked below it, by name; each once.
+    aggs: Vec<(String, Agg)>,
+}
+
+impl HostBucket {
+    fn agg(&self, name: &str) -> Option<&Agg> {
+        self.aggs.iter().find(|(known, _)| known == name).map(|(_, agg)| agg)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostBucket {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = HostBucket;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a bucket of a host")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<HostBucket, M::Error> {
+                let (mut key, mut doc_count, mut aggs) = (None, None, Vec::<(String, Agg)>::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "key" => key = Some(map.next_value()?),
+                        "doc_count" => doc_count = Some(map.next_value()?),
+                        _ if Metric::ALL.iter().any(|metric| name.starts_with(metric.key())) => {
+                            let agg = map.next_value()?;
+                            // A name that comes again takes no more room.
+                            match aggs.iter_mut().find(|(known, _)| *known == name) {
+                                Some((_, known)) => *known = agg,
+                                None => aggs.push((name, agg)),
+                            }
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                let missing = |field| serde::de::Error::missing_field(field);
+                Ok(HostBucket {
+                    key: key.ok_or_else(|| missing("key"))?,
+                    doc_count: doc_count.ok_or_else(|| missing("doc_count"))?,
+                    aggs,
+                })
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
+}
+
+/// Whatever is asked of a metric, below the bucket of a host: each kind of aggregation fills some of these.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Agg {
+    value: Number,
+    max: Number,
+    avg: Number,
+    min: Number,
+    count: Number,
+    mean: Single,
+    weight: Single,
+    slices: Option<SliceList>,
+    cores: Option<Terms<CoresBucket>>,
+}
+
+/// The documents of a host that have the same number of cores.
+#[derive(Deserialize)]
+struct CoresBucket {
+    key: f64,
+    used: Range,
+}
+
+/// What a `stats` aggregation says below another one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Range {
+    max: Number,
+    avg: Number,
+    min: Number,
+    count: Number,
+}
+
+/// The times of some documents, in milliseconds.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Times {
+    count: u64,
+    min: Number,
+    max: Number,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Single {
+    value: Number,
+}
+
+#[derive(Deserialize)]
+struct SliceList {
+    buckets: Vec<SliceBucket>,
+}
+
+#[derive(Deserialize)]
+struct SliceBucket {
+    key: i64,
+    parts: Terms<PartBucket>,
+}
+
+#[derive(Deserialize)]
+struct PartBucket {
+    key: PartKey,
+    doc_count: u64,
+    #[serde(default)]
+    used: Single,
+    #[serde(default)]
+    total: Single,
+    #[serde(default)]
+    time: Times,
+}
+
+/// What a part is named by: a text, or a whole number.
+struct PartKey(String);
+
+impl<'de> Deserialize<'de> for PartKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = PartKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a part")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<PartKey, E> {
+                Ok(PartKey(text.to_owned()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<PartKey, E> {
+                Ok(PartKey(number.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<PartKey, E> {
+                Ok(PartKey(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<PartKey, E> {
+                Ok(PartKey(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+/// A number as an answer has it. What JSON has no number for comes as a text; it is kept as it is, so that its host fails
+/// for it and is not taken for unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum Number {
+    /// Nothing stands there.
+    #[default]
+    Missing,
+    /// The null that stands where no document had one.
+    Unknown,
+    Known(f64),
+}
+
+impl Number {
+    /// The number, `None` where no document had one; `part` names what is missing.
+    fn known(self, part: impl Fn() -> String) -> Result<Option<f64>, Defect> {
+        match self {
+            Self::Missing => Err(Defect::Missing(part())),
+            Self::Unknown => Ok(None),
+            Self::Known(number) => Ok(Some(number)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Number, E> {
+                Ok(Number::Unknown)
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
+                Ok(Number::Known(number))
+            }
+
+            #[allow(clippy::cast_precision_loss, reason = "a measured value; JSON itself has no more")]
+            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
+                Ok(Number::Known(number as f64))
+            }
+
+            #[allow(clippy::cast_precision_loss, reason = "a measured value; JSON itself has no more")]
+            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
+                Ok(Number::Known(number as f64))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
+                match text {
+                    "NaN" => Ok(Number::Known(f64::NAN)),
+                    "Infinity" => Ok(Number::Known(f64::INFINITY)),
+                    "-Infinity" => Ok(Number::Known(f64::NEG_INFINITY)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+fn read_hosts(
+    mapping: &Mapping,
+    types: &FieldTypes,
+    asked: &Asked<'_>,
+    hosts: &Terms<HostBucket>,
+) -> Result<Found, Refusal> {
+    let buckets = hosts.whole_list()?;
+    let mut found = Found::default();
+    let mut keys = HashSet::with_capacity(buckets.len());
+    for bucket in buckets {
+        let key = &bucket.key;
+        let Some(host) = asked.find(key) else { continue };
+        if !keys.insert(key.as_str()) {
+            return Err(malformed(&format!("{key} has two buckets")));
+        }
+        if bucket.doc_count == 0 {
+            continue;
+        }
+        let documents = bucket.doc_count;
+        let mut metrics: [MetricFound; 3] = Default::default();
+        for (found, metric) in metrics.iter_mut().zip(Metric::ALL) {
+            *found =
+                read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
+        }
+        // Two spellings of one host are two buckets over different documents.
+        found.add(Found { hosts: HashMap::from([(host.clone(), HostFound { documents, metrics })]) });
+    }
+    Ok(found)
+}
+
+/// What is wrong with the bucket of a host.
+enum Defect {
+    /// This part is missing.
+    Missing(String),
+    /// Another defect, complete.
+    Refusal(Refusal),
+}
+
+impl Defect {
+    fn of_host(self, host: &str) -> Refusal {
+        match self {
+            Self::Missing(part) => malformed(&format!("in the bucket of {host}, {part} is missing")),
+            Self::Refusal(Refusal::Truncated { reason }) => {
+                Refusal::Truncated { reason: format!("{host} has more parts than there was room for ({reason})") }
+            }
+            Self::Refusal(refusal) => refusal,
+        }
+    }
+}
+
+/// The number that `read` finds in an aggregation, `None` where no document had one.
+fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, Defect> {
+    bucket.agg(name).map_or(Number::Missing, read).known(|| name.to_owned())
+}
+
+/// What a `stats` aggregation says.
+fn stats(bucket: &HostBucket, name: &str) -> Result<Weighed, Defect> {
+    Ok(Weighed {
+        max: number(bucket, name, |agg| agg.max)?,
+        avg: number(bucket, name, |agg| agg.avg)?,
+        min: number(bucket, name, |agg| agg.min)?,
+        weight: number(bucket, name, |agg| agg.count)?.unwrap_or_default(),
+    })
+}
+
+fn read_metric(
+    bucket: &HostBucket,
+    types: &FieldTypes,
+    metric: Metric,
+    fields: &MetricFields,
+) -> Result<MetricFound, Defect> {
+    let mut found = MetricFound::default();
+    let part = |statistic: &str| part_name(metric, statistic);
+    if fields.split.is_some() && types.split_field(metric).is_some() {
+        let name = part(SLICES);
+        let slices = bucket.agg(&name).and_then(|agg| agg.slices.as_ref());
+        for slice in &slices.ok_or_else(|| Defect::Missing(name.clone()))?.buckets {
+            read_slice(slice, fields, &name, &mut found)?;
+        }
+        return Ok(found);
+    }
+    let value = |statistic: &str| number(bucket, &part(statistic), |agg| agg.value);
+    if fields.total.is_some() {
+        found.total = value(TOTAL)?;
+    }
+    if fields.percent.is_some() {
+        found.percent.push(stats(bucket, &part("percent"))?);
+    }
+    let weighted = |statistic: &str| -> Result<(Option<f64>, f64), Defect> {
+        let name = part(statistic);
+        let weight = number(bucket, &name, |agg| agg.weight.value)?.unwrap_or_default();
+        Ok((number(bucket, &name, |agg| agg.mean.value)?, weight))
+    };
+    let shapes = types.shapes(metric);
+    if shapes.roll_up && fields.roll_up_field().is_some() {
+        let (avg, weight) = weighted("roll_up_avg")?;
+        found.shapes.push(Weighed { max: value("roll_up_max")?, avg, min: value("roll_up_min")?, weight });
+    }
+    if shapes.per_core && fields.per_core.is_some() {
+        found.shapes.extend(read_per_core(bucket, metric)?);
+    }
+    if !shapes.plain {
+        return Ok(found);
+    }
+    found.shapes.push(if fields.shared_field().is_some() && fields.weight.is_none() {
+        stats(bucket, metric.key())?
+    } else {
+        let (avg, weight) = if fields.weight.is_some() {
+            weighted("avg")?
+        } else {
+            let Weighed { avg, weight, .. } = stats(bucket, &part("avg"))?;
+            (avg, weight)
+        };
+        Weighed { max: value("max")?, avg, min: value("min")?, weight }
+    });
+    Ok(found)
+}
+
+/// What documents with a sum over cores say, for each number of cores.
+fn read_per_core(bucket: &HostBucket, metric: Metric) -> Result<Vec<Weighed>, Defect> {
+    let name = part_name(metric, "per_core");
+    let numbers = bucket.agg(&name).and_then(|agg| agg.cores.as_ref()).ok_or_else(|| Defect::Missing(name.clone()))?;
+    let mut shapes = Vec::new();
+    for CoresBucket { key: cores, used } in numbers.whole_list().map_err(Defect::Refusal)? {
+        let known = |number: Number| number.known(|| format!("{name}.{USED}"));
+        let share = |number: Number| Ok(known(number)?.map(|value| value / cores));
+        // A processor without cores says nothing.
+        if *cores > 0.0 {
+            let weight = known(used.count)?.unwrap_or_default();
+            shapes.push(Weighed { max: share(used.max)?, avg: share(used.avg)?, min: share(used.min)?, weight });
+        }
+    }
+    Ok(shapes)
+}
+
+fn read_slice(slice: &SliceBucket, fields: &MetricFields, name: &str, found: &mut MetricFound) -> Result<(), Defect> {
+    let own = found.slices.entry(slice.key).or_default();
+    for part in slice.parts.whole_list().map_err(Defect::Refusal)? {
+        let value = |number: Number, key: &str| number.known(|| format!("{name}.{key}"));
+        let total = if fields.total.is_some() { value(part.total.value, TOTAL)? } else { None };
+        let used = value(part.used.value, USED)?;
+        let (first_ms, last_ms) = (value(part.time.min, TIME)?, value(part.time.max, TIME)?);
+        if let (Some(used), Some(first_ms), Some(last_ms), samples @ 1..) = (used, first_ms, last_ms, part.time.count) {
+            #[expect(clippy::cast_precision_loss, reason = "counts of documents are far below 2^52")]
+            let documents = part.doc_count as f64;
+            own.insert(part.key.0.clone(), Part { used, total, samples, documents, first_ms, last_ms });
+        }
+    }
+    Ok(())
+}
+
+fn partial(reason: &str) -> Refusal {
+    Refusal::Partial { reason: reason.to_owned(), cause: Cause::Other }
+}
+
+fn malformed(reason: &str) -> Refusal {
+    Refusal::Malformed { reason: bounded(reason, MALFORMED_MAX_CHARS) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Extremes, HostKind, HostReading, Share, SliceSum, Stats};
+    use hostsync_model::window::Window;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn hosts() -> Vec<String> {
+        vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()]
+    }
+
+    fn types() -> FieldTypes {
+        FieldTypes::unresolved(&Mapping::zabbix())
+    }
+
+    /// Five hours from the epoch on, in slices of 5 minutes.
+    fn window() -> Window {
+        let time = |ms| chrono::DateTime::from_timestamp_millis(ms).expect("a time");
+        Window { from: time(0), to: time(5 * 3_600_000) }
+    }
+
+    /// What is left of an answer once its parts are put together.
+    #[derive(Debug, PartialEq)]
+    struct Taken {
+        took_ms: u64,
+        readings: HashMap<String, HostReading>,
+    }
+
+    fn read_with(mapping: &Mapping, types: &FieldTypes, hosts: &[String], body: &str) -> Result<Taken, Refusal> {
+        let answer = read_answer(mapping, types, &types.hosts[0], hosts, body.as_bytes())?;
+        Ok(Taken { took_ms: answer.took_ms, readings: answer.found.readings(mapping, window()) })
+    }
+
+    fn read(answer: &Value) -> Result<Taken, Refusal> {
+        read_with(&Mapping::zabbix(), &types(), &hosts(), &answer.to_string())
+    }
+
+    fn stats(max: f64, avg: f64, min: f64) -> Value {
+        json!({"count": 3, "min": min, "max": max, "avg": avg, "sum": avg * 3.0})
+    }
+
+    fn bucket(host: &str) -> Value {
+        json!({
+            "key": host, "doc_count": 12_345,
+            "cpu": stats(90.0, 50.5, 1.0),
+            "memory": stats(8.0, 4.0, 2.0),
+            "disk": {"count": 0, "min": null, "max": null, "avg": null, "sum": 0.0},
+        })
+    }
+
+    fn whole() -> Value {
+        json!({
+            "took": 7, "timed_out": false,
+            "_shards": {"total": 5, "successful": 5, "skipped": 4, "failed": 0},
+            "hits": {"max_score": null, "hits": []},
+            "aggregations": {"hosts": {
+                "doc_count_error_upper_bound": 0, "sum_other_doc_count": 0,
+                "buckets": [bucket("10.0.0.1")],
+            }},
+        })
+    }
+
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut answer = whole();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        answer.pointer_mut(parent).expect("a parent")[key] = value;
+        answer
+    }
+
+    #[test]
+    fn a_whole_answer_gives_the_hosts_that_have_data() {
+        let answer = read(&whole()).expect("whole");
+        assert_eq!(answer.took_ms, 7);
+        assert_eq!(answer.readings.len(), 1);
+        assert_eq!(
+            answer.readings["10.0.0.1"],
+            HostReading {
+                data_point_count: 12_345,
+                cpu: Some(Stats { max: 90.0, avg: 50.5, min: 1.0 }),
+                memory: Some(Stats { max: 8.0, avg: 4.0, min: 2.0 }),
+                disk: None,
+                memory_share: Share::default(),
+                disk_share: Share::default(),
+                disk_slices: None,
+                seen: answer.readings["10.0.0.1"].seen,
+            }
+        );
+    }
+
+    #[test]
+    fn skipped_shards_and_clusters_that_all_answered_are_no_defect() {
+        let answer = with("/_clusters", json!({"total": 2, "successful": 2, "skipped": 0}));
+        assert!(read(&answer).is_ok());
+    }
+
+    #[test]
+    fn an_answer_for_which_the_engine_needed_no_look_at_each_document_is_whole() {
+        assert!(read(&with("/terminated_early", json!(true))).is_ok());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_refused() {
+        let failure = json!({"shard": 1, "reason": {"type": "some_exception", "reason": "broken"}});
+        for (answer, sign) in [
+            (with("/timed_out", json!(true)), "timed_out"),
+            (with("/is_partial", json!(true)), "is_partial"),
+            (with("/is_running", json!(true)), "is_running"),
+            (
+                with("/_shards", json!({"total": 5, "successful": 4, "failed": 1, "failures": [failure]})),
+                "1 of 5 shards failed: some_exception: broken",
+            ),
+            (with("/_shards/failed", json!(1)), "(1 failed)"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 1})), "1 skipped"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "partial": 1})), "1 partial"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "failed": 1})), "1 failed"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "running": 1})), "1 running"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0})), "of 2 clusters 1"),
+            (
+                with(
+                    "/_clusters",
+                    json!({"total": 1, "successful": 1, "skipped": 0, "details": {
+                        "cluster1": {"status": "partial", "failures": [failure]},
+                    }}),
+                ),
+                "cluster1: some_exception: broken",
+            ),
+        ] {
+            match read(&answer) {
+                Err(Refusal::Partial { reason, cause: Cause::Other }) => {
+                    assert!(reason.contains(sign), "{reason}");
+                }
+                other => panic!("{sign}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn shards_that_nobody_holds_are_an_outage_unless_one_failed() {
+        let answer = with("/_shards/successful", json!(3));
+        let reason = "2 of 5 shards did not answer (0 failed), as when no node holds them".to_owned();
+        assert_eq!(read(&answer), Err(Refusal::Partial { reason, cause: Cause::Away }));
+        let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 1}));
+        assert!(matches!(read(&answer), Err(Refusal::Partial { cause: Cause::Other, .. })));
+    }
+
+    #[test]
+    fn an_answer_cut_anywhere_is_told_from_one_that_makes_no_sense() {
+        let whole = whole().to_string();
+        for length in 0..whole.len() {
+            let cut = read_with(&Mapping::zabbix(), &types(), &hosts(), &whole[..length]);
+            assert!(matches!(cut, Err(Refusal::Cut { .. })), "{length}: {cut:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_many_failures_keeps_a_part_of_them_and_is_not_forgiven() {
+        let failure =
+            json!({"index": "a", "reason": {"type": "x", "reason": "set fielddata=true on [hostIp] in order"}});
+        let read = |failures: usize| {
+            let failures = vec![failure.clone(); failures];
+            let shards = json!({"total": 5, "successful": 3, "failed": 2, "failures": failures});
+            let field = HostField { except: vec!["a".to_owned()], ..types().hosts[0].clone() };
+            let body = with("/_shards", shards).to_string();
+            read_answer(&Mapping::zabbix(), &types(), &field, &hosts(), body.as_bytes()).is_ok()
+        };
+        assert!(read(MAX_FAILURES) && !read(MAX_FAILURES + 1));
+    }
+
+    #[test]
+    fn failed_shards_tell_what_they_ask_for() {
+        for (kind, cause) in [
+            ("too_many_buckets_exception", Cause::TooLarge),
+            ("circuit_breaking_exception", Cause::Busy),
+            ("es_rejected_execution_exception", Cause::Busy),
+        ] {
+            let failures = json!([{"reason": {"type": "x", "reason": "y"}}, {"reason": {"type": kind, "reason": "z"}}]);
+            let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures}));
+            assert_eq!(read(&answer), Err(Refusal::Partial { reason: "2 of 5 shards failed: x: y".to_owned(), cause }));
+        }
+    }
+
+    #[test]
+    fn no_shards_is_a_wrong_pattern_unless_a_cluster_was_skipped() {
+        let mut answer = with("/_shards", json!({"total": 0, "successful": 0, "skipped": 0, "failed": 0}));
+        answer.as_object_mut().expect("an object").remove("aggregations");
+        assert_eq!(read(&answer), Err(Refusal::NoShards));
+        answer["_clusters"] = json!({"total": 1, "successful": 0, "skipped": 1});
+        assert!(matches!(read(&answer), Err(Refusal::Partial { .. })));
+    }
+
+    #[test]
+    fn a_list_cut_short_is_noticed() {
+        for count in ["sum_other_doc_count", "doc_count_error_upper_bound"] {
+            for documents in [1, -1] {
+                let answer = with(&format!("/aggregations/hosts/{count}"), json!(documents));
+                assert!(matches!(read(&answer), Err(Refusal::Truncated { .. })), "{count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_or_ill_typed_part_is_malformed() {
+        for pointer in [
+            "/took",
+            "/timed_out",
+            "/_shards",
+            "/_shards/total",
+            "/_shards/successful",
+            "/_shards/failed",
+            "/aggregations",
+            "/aggregations/hosts",
+            "/aggregations/hosts/buckets",
+            "/aggregations/hosts/sum_other_doc_count",
+            "/aggregations/hosts/doc_count_error_upper_bound",
+            "/aggregations/hosts/buckets/0/key",
+            "/aggregations/hosts/buckets/0/doc_count",
+            "/aggregations/hosts/buckets/0/cpu",
+            "/aggregations/hosts/buckets/0/memory/max",
+            "/aggregations/hosts/buckets/0/disk/avg",
+        ] {
+            let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+            let mut missing = whole();
+            let parent = missing.pointer_mut(parent).expect("a parent");
+            parent.as_object_mut().expect("an object").remove(key);
+            let mut ill_typed = whole();
+            *ill_typed.pointer_mut(pointer).expect("a part") = json!("words");
+            for answer in [missing, ill_typed] {
+                // A key that is a text is of the right type: it is a host that nobody asked for.
+                if answer.pointer("/aggregations/hosts/buckets/0/key") == Some(&json!("words")) {
+                    continue;
+                }
+                assert!(matches!(read(&answer), Err(Refusal::Malformed { .. })), "{pointer}: {answer}");
+            }
+        }
+        for body in ["null", "[]", "<html></html>", "{}"] {
+            let answer = read_with(&Mapping::zabbix(), &types(), &hosts(), body);
+            assert!(matches!(answer, Err(Refusal::Malformed { .. })), "{body}");
+        }
+        let twice = with("/aggregations/hosts/buckets", json!([bucket("10.0.0.1"), bucket("10.0.0.1")]));
+        assert!(matches!(read(&twice), Err(Refusal::Malformed { .. })));
+    }
+
+    #[test]
+    fn hosts_that_were_not_asked_for_do_not_come_back() {
+        let answer = with("/aggregations/hosts/buckets", json!([bucket("10.0.0.9"), bucket("10.0.0.2")]));
+        let answer = read(&answer).expect("whole");
+        assert_eq!(answer.readings.keys().collect::<Vec<_>>(), ["10.0.0.2"]);
+    }
+
+    #[test]
+    fn an_ip_field_gives_back_the_form_that_was_asked_for() {
+        let ip = HostField { field: "host.ip".to_owned(), kind: HostKind::Ip, except: Vec::new() };
+        let mut types = types();
+        types.hosts = vec![ip];
+        let hosts = ["::ffff:10.0.0.1".to_owned(), "2001:DB8::1".to_owned()];
+        let answer = with("/aggregations/hosts/buckets", json!([bucket("10.0.0.1"), bucket("2001:db8::1")]));
+        let answer = read_with(&Mapping::zabbix(), &types, &hosts, &answer.to_string()).expect("whole");
+        assert_eq!(answer.readings.len(), 2);
+        assert!(hosts.iter().all(|host| answer.readings.contains_key(host)));
+    }
+
+    #[test]
+    fn a_number_that_json_does_not_know_is_kept() {
+        let answer = with("/aggregations/hosts/buckets/0/cpu/avg", json!("Infinity"));
+        let cpu = read(&answer).expect("whole").readings["10.0.0.1"].cpu.expect("a metric");
+        assert!(cpu.avg.is_infinite());
+    }
+
+    #[test]
+    fn separate_statistics_are_found_again_and_known_only_together() {
+        let mut mapping = Mapping::zabbix();
+        mapping.cpu.max = "cpu_high".to_owned();
+        let mut separate = bucket("10.0.0.1");
+        separate.as_object_mut().expect("an object").remove("cpu");
+        separate["cpu_max"] = json!({"value": 9.0});
+        separate["cpu_avg"] = stats(6.0, 5.0, 4.0);
+        separate["cpu_min"] = json!({"value": 1.0});
+        let read = |bucket: &Value| {
+            let answer = with("/aggregations/hosts/buckets", json!([bucket]));
+            read_with(&mapping, &types(), &hosts(), &answer.to_string())
+        };
+        let cpu = read(&separate).expect("whole").readings["10.0.0.1"].cpu;
+        assert_eq!(cpu, Some(Stats { max: 9.0, avg: 5.0, min: 1.0 }));
+        separate["cpu_min"] = json!({"value": null});
+        assert_eq!(read(&separate).expect("whole").readings["10.0.0.1"].cpu, None);
+        separate.as_object_mut().expect("an object").remove("cpu_min");
+        assert!(matches!(read(&separate), Err(Refusal::Malformed { .. })));
+    }
+
+    #[test]
+    fn numbers_and_roll_ups_of_one_host_make_one_reading() {
+        let mapping = Mapping::zabbix();
+        let types = FieldTypes::of_any_shape(&mapping, types().hosts);
+        let mut mixed = bucket("10.0.0.1");
+        mixed["cpu"] = stats(20.0, 15.0, 10.0);
+        mixed["cpu"]["count"] = json!(2);
+        for (metric, [max, avg, min, weight]) in [
+            ("cpu", [json!(90.0), json!(65.0), json!(5.0), json!(8.0)]),
+            ("memory", [Value::Null, Value::Null, Value::Null, json!(0.0)]),
+            ("disk", [json!(50.0), json!(40.0), json!(30.0), json!(3.0)]),
+        ] {
+            mixed[format!("{metric}_roll_up_max")] = json!({"value": max});
+            mixed[format!("{metric}_roll_up_min")] = json!({"value": min});
+            mixed[format!("{metric}_roll_up_avg")] =
+                json!({"doc_count": 3, "mean": {"value": avg}, "weight": {"value": weight}});
+        }
+        let answer = with("/aggregations/hosts/buckets", json!([mixed]));
+        let reading = read_with(&mapping, &types, &hosts(), &answer.to_string()).expect("whole").readings["10.0.0.1"];
+        assert_eq!(reading.cpu, Some(Stats { max: 90.0, avg: 55.0, min: 5.0 }));
+        assert_eq!(reading.memory, Some(Stats { max: 8.0, avg: 4.0, min: 2.0 }));
+        assert_eq!(reading.disk, Some(Stats { max: 50.0, avg: 40.0, min: 30.0 }));
+    }
+
+    fn metricbeat(parts: &Value) -> Value {
+        let part = |key: u64, mount: &str, used: f64, total: f64| {
+            json!({
+                "key": mount, "doc_count": 6, "used": {"value": used}, "total": {"value": total},
+                "time": {"count": 6, "min": key + 10_000, "max": key + 60_000},
+            })
+        };
+        let slice = |key: u64, parts: [(&str, f64, f64); 2]| {
+            let parts = parts.map(|(mount, used, total)| part(key, mount, used, total));
+            json!({"key": key, "doc_count": 12, "parts": {
+                "doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": parts,
+            }})
+        };
+        let mut answer = with(
+            "/aggregations/hosts/buckets",
+            json!([{
+                "key": "10.0.0.1", "doc_count": 99,
+                "cpu": stats(0.5, 0.25, 0.1),
+                "memory": stats(3e9, 2e9, 1e9), "memory_total": {"value": 4e9}, "memory_percent": stats(0.75, 0.5, 0.25),
+                "disk_slices": {"doc_count": 24, "slices": {"buckets": [
+                    slice(0, [("/", 10.0, 20.0), ("/data", 30.0, 80.0)]),
+                    slice(3_600_000, [("/", 20.0, 20.0), ("/data", 40.0, 80.0)]),
+                ]}},
+            }]),
+        );
+        if !parts.is_null() {
+            *answer.pointer_mut("/aggregations/hosts/buckets/0/disk_slices/slices/buckets/1/parts").expect("a slice") =
+                parts.clone();
+        }
+        answer
+    }
+
+    fn read_metricbeat(answer: &Value) -> Result<HostReading, Refusal> {
+        let mapping = Mapping::metricbeat();
+        let answer = read_with(&mapping, &FieldTypes::unresolved(&mapping), &hosts(), &answer.to_string())?;
+        Ok(answer.readings["10.0.0.1"])
+    }
+
+    #[test]
+    fn shares_totals_and_parts_are_read() {
+        let reading = read_metricbeat(&metricbeat(&Value::Null)).expect("whole");
+        assert_eq!(reading.data_point_count, 99);
+        assert_eq!(reading.memory, Some(Stats { max: 3e9, avg: 2e9, min: 1e9 }));
+        let percent = Some(Stats { max: 75.0, avg: 50.0, min: 25.0 });
+        assert_eq!(reading.memory_share, Share { percent, total: Some(4e9) });
+        assert_eq!(reading.disk, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
+        assert_eq!(reading.disk_share.percent, Some(Stats { max: 60.0, avg: 50.0, min: 40.0 }));
+        assert_eq!(reading.disk_share.total, Some(100.0));
+        let max = SliceSum { begin_ms: 3_600_000, sum: 360.0, fetches: 6.0, quotient: 60.0 };
+        let min = SliceSum { begin_ms: 0, sum: 240.0, fetches: 6.0, quotient: 40.0 };
+        assert_eq!(reading.disk_slices, Some(Extremes { max, min }));
+    }
+
+    #[test]
+    fn a_list_of_parts_cut_short_is_noticed() {
+        let cut = json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 3, "buckets": []});
+        match read_metricbeat(&metricbeat(&cut)) {
+            Err(Refusal::Truncated { reason }) => assert!(reason.starts_with("10.0.0.1 has more parts"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        for broken in [json!({}), json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": [{}]})]
+        {
+            assert!(matches!(read_metricbeat(&metricbeat(&broken)), Err(Refusal::Malformed { .. })), "{broken}");
+        }
+    }
+
+    #[test]
+    fn only_shards_that_another_field_reads_may_fail_and_only_for_that_reason() {
+        let text = "Text fields are not optimised for operations [...] set fielddata=true on [hostIp] in order to";
+        let failure = |index: &str, reason: &str| json!({"shard": 0, "index": index, "reason": {"type": "illegal_argument_exception", "reason": reason}});
+        let read = |failures: Value, except: &[&str]| {
+            let field = HostField {
+                except: except.iter().map(|index| (*index).to_owned()).collect(),
+                ..types().hosts[0].clone()
+            };
+            let mut answer =
+                with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures.clone()}));
+            answer["_clusters"] = json!({"total": 1, "successful": 0, "partial": 1, "skipped": 0, "details": {
+                "(local)": {"status": "partial", "failures": failures},
+            }});
+            read_answer(&Mapping::zabbix(), &types(), &field, &hosts(), answer.to_string().as_bytes())
+        };
+        let both = json!([failure("a", text), failure("c1:b", text)]);
+        assert_eq!(read(both.clone(), &["a", "c1:b"]).expect("whole").found.hosts.len(), 1);
+        assert!(matches!(read(both.clone(), &["a"]), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(both, &[]), Err(Refusal::Partial { .. })));
+        let other = json!([failure("a", text), failure("a", "disk on fire")]);
+        assert!(matches!(read(other, &["a"]), Err(Refusal::Partial { .. })));
+        let other_field = json!([failure("a", &text.replace("hostIp", "mount"))]);
+        assert!(matches!(read(other_field, &["a"]), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(json!([]), &["a"]), Err(Refusal::Partial { .. })));
+    }
+
+    #[test]
+    fn a_count_is_read_from_a_whole_answer_only() {
+        let answer = with("/aggregations", json!({"documents": {"doc_count": 12_345}}));
+        assert_eq!(read_count(answer.to_string().as_bytes()), Ok(12_345));
+        assert!(matches!(read_count(whole().to_string().as_bytes()), Err(Refusal::Malformed { .. })));
+        let mut partial = answer;
+        partial["timed_out"] = json!(true);
+        assert!(matches!(read_count(partial.to_string().as_bytes()), Err(Refusal::Partial { .. })));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z0-9.]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z_]{1,6}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// The parser of JSON may be off by the last bits of a number.
+    fn same(a: Option<Stats>, b: Option<Stats>) -> bool {
+        let close = |a: f64, b: f64| (a - b).abs() <= 4.0 * f64::EPSILON * b.abs();
+        match (a, b) {
+            (Some(a), Some(b)) => close(a.max, b.max) && close(a.avg, b.avg) && close(a.min, b.min),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_measured_is_what_is_read(
+            documents in 1_u64..u64::MAX,
+            numbers in prop::array::uniform9(-1e12..1e12_f64),
+            unknown in prop::array::uniform3(any::<bool>()),
+        ) {
+            let metric = |index: usize| {
+                let [max, avg, min] = [numbers[3 * index], numbers[3 * index + 1], numbers[3 * index + 2]];
+                (!unknown[index]).then_some(Stats { max, avg, min })
+            };
+            let part = |index: usize| metric(index).map_or_else(
+                || json!({"count": 0, "min": null, "max": null, "avg": null, "sum": 0.0}),
+                |Stats { max, avg, min }| stats(max, avg, min),
+            );
+            let bucket = json!({
+                "key": "10.0.0.2", "doc_count": documents, "cpu": part(0), "memory": part(1), "disk": part(2),
+            });
+            let answer = read(&with("/aggregations/hosts/buckets", json!([bucket]))).expect("whole");
+            let reading = answer.readings["10.0.0.2"];
+            prop_assert_eq!(reading.data_point_count, documents);
+            for (index, part) in [reading.cpu, reading.memory, reading.disk].into_iter().enumerate() {
+                prop_assert!(same(part, metric(index)), "{:?} {:?}", part, metric(index));
+            }
+        }
+
+        #[test]
+        fn no_answer_makes_the_reader_panic_or_lets_a_stranger_in(
+            pointer in prop::sample::select(vec![
+                "/took", "/timed_out", "/_shards", "/_shards/failures", "/_clusters", "/aggregations",
+                "/aggregations/hosts", "/aggregations/hosts/buckets", "/aggregations/hosts/buckets/0",
+                "/aggregations/hosts/buckets/0/cpu", "/aggregations/hosts/buckets/0/cpu/max",
+            ]),
+            value in any_json(),
+        ) {
+            let mut answer = with("/_clusters", json!({"total": 1, "successful": 1}));
+            answer["_shards"]["failures"] = json!([]);
+            *answer.pointer_mut(pointer).expect("a part") = value;
+            if let Ok(answer) = read(&answer) {
+                prop_assert!(answer.readings.keys().all(|host| hosts().contains(host)));
+            }
+        }
+
+        #[test]
+        fn any_defect_of_shards_or_clusters_is_refused(
+            total in 1_u64..100, successful in 0_u64..100, failed in 0_u64..100, skipped in 0_u64..100,
+            clusters in prop::option::of(prop::array::uniform6(0_u64..3)),
+        ) {
+            let mut answer = with("/_shards", json!({
+                "total": total, "successful": successful, "failed": failed, "skipped": skipped,
+            }));
+            let mut defect = failed > 0 || successful < total;
+            if let Some([total, successful, skipped, partial, failed, running]) = clusters {
+                answer["_clusters"] = json!({
+                    "total": total, "successful": successful, "skipped": skipped,
+                    "partial": partial, "failed": failed, "running": running,
+                });
+                defect |= successful < total || skipped + partial + failed + running > 0;
+            }
+            let refused = matches!(read(&answer), Err(Refusal::Partial { .. }));
+            prop_assert_eq!(refused, defect);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a task or a request uses that leaves its source or its zone open: the answers of the configuration.
+//!
+//! Pure. Checks nothing: whether what is named is configured is the API's matter when it is said, the worker's when it is
+//! used.
+
+use chrono_tz::Tz;
+
+use crate::config::{Config, ElasticsearchConfig};
+use hostsync_schedule::{CronSchedule, ScheduleError, parse_time_zone};
+
+/// What a run reads, each by its own name: nothing is left to a default any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Name of an endpoint.
+    pub es_endpoint: String,
+    /// Index pattern.
+    pub es_index_pattern: String,
+    /// Name of a mapping.
+    pub mapping: String,
+}
+
+/// The configuration's answers.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    elasticsearch: ElasticsearchConfig,
+    time_zone: Tz,
+}
+
+impl From<&Config> for Defaults {
+    fn from(config: &Config) -> Self {
+        Self { elasticsearch: config.elasticsearch.clone(), time_zone: config.scheduler.time_zone }
+    }
+}
+
+impl Defaults {
+    /// The source that is meant; what is empty is the default's. An endpoint may be named by its exact URL, as tasks of the
+    /// program before hostsync do; where this process has no endpoint of that name or URL, the text stays.
+    pub fn source(&self, es_endpoint: &str, es_index_pattern: &str, mapping: &str) -> Source {
+        let or = |given: &str, default: &str| if given.is_empty() { default.to_owned() } else { given.to_owned() };
+        let es_endpoint = match self.elasticsearch.endpoint_named(es_endpoint) {
+            Some((name, _)) => name.to_owned(),
+            None => or(es_endpoint, &self.elasticsearch.default_endpoint),
+        };
+        Source {
+            es_endpoint,
+            es_index_pattern: or(es_index_pattern, &self.elasticsearch.default_index_pattern),
+            mapping: or(mapping, &self.elasticsearch.default_mapping),
+        }
+    }
+
+    /// The zone of a run without a task.
+    pub fn time_zone(&self) -> Tz {
+        self.time_zone
+    }
+
+    /// The zone of a name; the default where it is empty.
+    ///
+    /// # Errors
+    ///
+    /// No such zone.
+    pub fn zone_named(&self, name: &str) -> Result<Tz, ScheduleError> {
+        if name.is_empty() { Ok(self.time_zone) } else { parse_time_zone(name) }
+    }
+
+    /// The schedule of an expression in the zone of a name.
+    ///
+    /// # Errors
+    ///
+    /// No such zone, or an expression that cannot be read.
+    pub fn schedule(&self, cron_expression: &str, time_zone: &str) -> Result<CronSchedule, ScheduleError> {
+        CronSchedule::parse(cron_expression, self.zone_named(time_zone)?)
+    }
+
+    /// The zone whose date a run of a task writes for: that of its expression, else the task's, else the default. Rows that
+    /// the API did not write may hold anything.
+    pub fn zone_of_task(&self, cron_expression: &str, time_zone: &str) -> Tz {
+        let zone = self.zone_named(time_zone).unwrap_or(self.time_zone);
+        CronSchedule::parse(cron_expression, zone).map_or(zone, |schedule| schedule.time_zone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://search.example/";
+
+    fn defaults() -> Defaults {
+        let variables = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__OTHER__URL", URL)];
+        Defaults::from(&Config::load(None, variables).expect("a configuration"))
+    }
+
+    #[test]
+    fn what_is_named_beats_the_default() {
+        let source = defaults().source("", "other-*", "");
+        assert_eq!((source.es_index_pattern.as_str(), source.mapping.as_str()), ("other-*", "zabbix"));
+        assert_eq!(source.es_endpoint, "default");
+        assert_eq!(defaults().source(URL, "", "").es_endpoint, "other");
+        assert_eq!(defaults().source("elsewhere", "", "").es_endpoint, "elsewhere", "another process may know it");
+    }
+
+    #[test]
+    fn the_zone_of_the_expression_beats_the_tasks_and_that_the_default() {
+        let defaults = defaults();
+        assert_eq!(defaults.zone_of_task("@daily", "Asia/Shanghai"), Tz::Asia__Shanghai);
+        assert_eq!(defaults.zone_of_task("TZ=Europe/Berlin @daily", "Asia/Shanghai"), Tz::Europe__Berlin);
+        assert_eq!(defaults.zone_of_task("whenever", ""), Tz::UTC);
+        assert_eq!(defaults.zone_of_task("whenever", "Nowhere/Land"), Tz::UTC);
+    }
+}

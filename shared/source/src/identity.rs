@@ -1,0 +1,179 @@
+//! Who answers at an endpoint, and what follows from it.
+//!
+//! Owns the question (`GET /`, remembered for minutes) and what differs between the engines that hostsync reads:
+//! nothing here is configured. A query proxy is not asked: what it stands for may change behind it.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::endpoint::Endpoint;
+use super::error::SearchError;
+use crate::EndpointKind;
+
+/// How long an answer stands: a cluster that is upgraded is known for what it is after it.
+const REMEMBERED_FOR: Duration = Duration::from_mins(5);
+
+/// Oldest release of Elasticsearch that is read.
+const OLDEST_ELASTICSEARCH: u32 = 7;
+
+/// A search engine by its maker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// Elasticsearch.
+    Elasticsearch,
+    /// `OpenSearch`.
+    OpenSearch,
+}
+
+/// A search engine and its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Which one.
+    pub product: Product,
+    /// Such as `7.10.2`.
+    pub version: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct KnownIdentity(Mutex<Option<(Option<Identity>, Instant)>>);
+
+impl KnownIdentity {
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[derive(Deserialize)]
+struct Root {
+    version: Version,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    number: String,
+    #[serde(default)]
+    distribution: Option<String>,
+}
+
+impl Identity {
+    fn read(answer: &[u8]) -> Option<Self> {
+        let Root { version } = serde_json::from_slice(answer).ok()?;
+        let product = match version.distribution.as_deref() {
+            Some("opensearch") => Product::OpenSearch,
+            _ => Product::Elasticsearch,
+        };
+        Some(Self { product, version: version.number })
+    }
+
+    /// Major and minor; 0 for what is no number.
+    fn release(&self) -> (u32, u32) {
+        let mut numbers = self.version.split('.').map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// Why it cannot be read, if it cannot: it is older than any that hostsync knows.
+    pub(super) fn defect(&self) -> Option<String> {
+        let is_too_old = self.product == Product::Elasticsearch && self.release() < (OLDEST_ELASTICSEARCH, 0);
+        is_too_old.then(|| format!("{self} is not supported: it must be Elasticsearch 7 or newer, or OpenSearch"))
+    }
+
+    /// Elasticsearch takes the length of a slice as `fixed_interval` since 7.2; before that there is `interval` only,
+    /// which 8 and every `OpenSearch` do not know (the engines' page on the date histogram aggregation).
+    pub(super) fn has_legacy_interval_only(&self) -> bool {
+        self.product == Product::Elasticsearch && self.release() < (7, 2)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let product = match self.product {
+            Product::Elasticsearch => "Elasticsearch",
+            Product::OpenSearch => "OpenSearch",
+        };
+        write!(f, "{product} {}", self.version)
+    }
+}
+
+impl Endpoint {
+    /// Who answers; `None`: it does not say, as a query proxy, or credentials that may search and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Outage`] or [`SearchError::TimedOut`].
+    pub(super) async fn identify(&self) -> Result<Option<Identity>, SearchError> {
+        if self.kind == EndpointKind::Proxy {
+            return Ok(None);
+        }
+        {
+            let known = self.identity.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((identity, asked)) = &*known
+                && asked.elapsed() < REMEMBERED_FOR
+            {
+                return Ok(identity.clone());
+            }
+        }
+        let identity = match self.root().await {
+            Ok(answer) => Identity::read(&answer),
+            Err(error @ (SearchError::Outage { .. } | SearchError::TimedOut { .. })) => return Err(error),
+            Err(_) => None,
+        };
+        let mut known = self.identity.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((identity.clone(), Instant::now()));
+        Ok(identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn identity(number: &str, distribution: Option<&str>) -> Identity {
+        let mut version = json!({"number": number});
+        if let Some(distribution) = distribution {
+            version["distribution"] = json!(distribution);
+        }
+        Identity::read(json!({"name": "n", "version": version}).to_string().as_bytes()).expect("an identity")
+    }
+
+    #[test]
+    fn an_engine_tells_its_maker_and_version() {
+        assert_eq!(identity("7.10.2", None).to_string(), "Elasticsearch 7.10.2");
+        assert_eq!(identity("2.19.1", Some("opensearch")).to_string(), "OpenSearch 2.19.1");
+        assert_eq!(Identity::read(b"{}"), None);
+        assert_eq!(Identity::read(b"<html>"), None);
+    }
+
+    #[test]
+    fn what_is_too_old_is_refused_and_what_is_new_is_taken() {
+        assert!(identity("6.8.23", None).defect().is_some_and(|defect| defect.starts_with("Elasticsearch 6.8.23 is")));
+        for (number, distribution) in [
+            ("7.0.0", None),
+            ("8.15.1", None),
+            ("9.1.0", None),
+            ("1.3.0", Some("opensearch")),
+            ("3.0.0", Some("opensearch")),
+        ] {
+            assert_eq!(identity(number, distribution).defect(), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_releases_of_7_take_the_old_name_of_an_interval() {
+        for (number, distribution, legacy) in [
+            ("7.0.1", None, true),
+            ("7.1.1", None, true),
+            ("7.2.0", None, false),
+            ("7.10.2", None, false),
+            ("8.0.0", None, false),
+            ("1.0.0", Some("opensearch"), false),
+        ] {
+            assert_eq!(identity(number, distribution).has_legacy_interval_only(), legacy, "{number}");
+        }
+    }
+}
