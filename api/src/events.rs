@@ -21,7 +21,7 @@ use crate::auth::Role;
 use crate::enqueue::Outcome;
 use crate::error::ApiError;
 use crate::executions::get;
-use crate::state::Api;
+use crate::state::{Api, within_bound};
 
 /// Watchers at once in this process. A caller may have as many as are left free, so that however many one takes, as many
 /// are there for the others: one alone gets a hundred, two get 66 each. Beyond its share it gets 429.
@@ -220,7 +220,7 @@ async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
             let mut connection = api.connection().await?;
             Ok::<_, ApiError>(executions::find(&mut connection, id).await?)
         };
-        match log.await {
+        match within_bound(log).await {
             Ok(Some(log)) => {
                 let seen = Seen::of(&log);
                 let has_ended = seen.outcome.has_ended();

@@ -191,8 +191,10 @@ async fn add_batch(api: &Api, batch: &[GroupHost], all: &mut Added) -> Result<()
                 Fault::Refused(Refused::Duplicate | Refused::Statement) => {
                     break (hosts, add_by_halves(&mut connection, missing, all).await?);
                 }
-                Fault::Refused(Refused::Right) => return Err(refusal(error)),
-                Fault::Refused(Refused::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => {
+                Fault::Refused(Refused::Right | Refused::Login)
+                | Fault::ConnectionLost
+                | Fault::ReadOnly
+                | Fault::Conflict => {
                     return Err(error.into());
                 }
             },

@@ -179,8 +179,11 @@ impl IdempotencyKey {
     ///
     /// The database's.
     pub(crate) async fn forget_expired(&self, api: &Api) -> Result<(), ApiError> {
-        let mut connection = api.connection().await?;
-        Ok(idempotency_keys::forget_expired(&mut connection, self.stored()).await?)
+        within_bound(async {
+            let mut connection = api.connection().await?;
+            Ok(idempotency_keys::forget_expired(&mut connection, self.stored()).await?)
+        })
+        .await
     }
 }
 

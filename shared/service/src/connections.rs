@@ -56,6 +56,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long an HTTP/2 connection stands, and what its calls have to end then: one that answers pings may yet take no answer,
+/// or watch for ever. A client that goes on opens another.
+const LIFE: Life = Life { age: Duration::from_mins(30), last_calls: Duration::from_mins(5) };
+
 /// Bytes with which a client opens HTTP/2 (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
 
@@ -83,11 +87,22 @@ pub struct Places {
     pub spare: usize,
 }
 
+/// The life of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    /// It takes no new calls after this.
+    age: Duration,
+    /// It is closed so much later, whatever is under way.
+    last_calls: Duration,
+}
+
 /// What answers on a listener.
 pub struct Server {
     protocol: Protocol,
     places: Places,
     silence: Duration,
+    /// `None`: as long as requests come.
+    life: Option<Life>,
     router: Router,
     when_full: Router,
 }
@@ -117,13 +132,13 @@ impl Place {
 impl Server {
     /// HTTP/1.1. `when_full` answers when all usual places are taken.
     pub fn http1(router: Router, when_full: Router, places: Places) -> Self {
-        Self { protocol: Protocol::Http1, places, silence: SILENCE, router, when_full }
+        Self { protocol: Protocol::Http1, places, silence: SILENCE, life: None, router, when_full }
     }
 
     /// HTTP/2 without TLS, as gRPC speaks it; without spare places.
     pub fn http2(router: Router, usual: usize) -> Self {
         let places = Places { usual, spare: 0 };
-        Self { protocol: Protocol::Http2, places, silence: SILENCE, router, when_full: Router::new() }
+        Self { protocol: Protocol::Http2, places, silence: SILENCE, life: Some(LIFE), router, when_full: Router::new() }
     }
 
     /// The same with another silence, for tests.
@@ -170,7 +185,7 @@ impl Server {
         let router = if place.is_usual { &self.router } else { &self.when_full };
         let router = TowerToHyperService::new(router.clone());
         let silence = if place.is_usual { self.silence } else { self.silence.min(SILENCE_WHEN_FULL) };
-        let (builder, protocol) = (self.builder(silence, place.is_usual), self.protocol);
+        let (builder, protocol, life) = (self.builder(silence, place.is_usual), self.protocol, self.life);
         async move {
             let _place = place;
             // A connection that is gone already.
@@ -184,11 +199,22 @@ impl Server {
             });
             let connection = builder.serve_connection(TokioIo::new(Socket::new(stream, protocol, silence)), service);
             tokio::pin!(connection);
+            let is_old = async {
+                match life {
+                    Some(life) => tokio::time::sleep(life.age).await,
+                    None => std::future::pending().await,
+                }
+            };
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stopping.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
+                }
+                () = is_old => {
+                    connection.as_mut().graceful_shutdown();
+                    let last_calls = life.map_or(Duration::ZERO, |life| life.last_calls);
+                    tokio::time::timeout(last_calls, connection).await.unwrap_or(Ok(()))
                 }
             };
             if let Err(error) = ended {
@@ -303,7 +329,8 @@ async fn throw_away(mut incoming: Incoming) {
 }
 
 /// A socket that fails where it would stand still: its client does not open HTTP/2, or does not take what it is sent. What
-/// else may stand still has a clock of hyper's: the head of a request over HTTP/1, the pings of HTTP/2.
+/// else may stand still has a clock of hyper's (the head of a request over HTTP/1, the pings of HTTP/2), or its connection an
+/// end ([`LIFE`]).
 struct Socket {
     stream: TcpStream,
     silence: Duration,

@@ -50,6 +50,7 @@ pub async fn wait_for_database(
 ) -> Result<bool, SchemaError> {
     let turns = loops.begin("database watch", LIMIT);
     let mut pause = PAUSE.0;
+    let mut told = Told::default();
     loop {
         turns.turned();
         let checked = tokio::time::timeout(LONGEST_ANSWER, database::check(pool)).await;
@@ -58,9 +59,7 @@ pub async fn wait_for_database(
                 readiness.set(DATABASE, Ok(()));
                 return Ok(true);
             }
-            Err(SchemaError::Database(error)) => {
-                readiness.set(DATABASE, Err(&unreachable_because(&error)));
-            }
+            Err(SchemaError::Database(error)) => told.say(&readiness, &error),
             Err(error) => return Err(error),
         }
         tokio::select! {
@@ -81,6 +80,7 @@ pub async fn watch_database(
     heard: impl Fn(bool) + Send + 'static,
 ) {
     let turns = loops.begin("database watch", LIMIT);
+    let mut told = Told::default();
     loop {
         turns.turned();
         show_connections(&pool);
@@ -91,9 +91,28 @@ pub async fn watch_database(
         let answered = database::within(LONGEST_ANSWER, database::takes_writes(&pool)).await;
         heard(answered.is_ok());
         match answered {
-            Ok(()) => readiness.set(DATABASE, Ok(())),
-            Err(error) => readiness.set(DATABASE, Err(&unreachable_because(&error))),
+            Ok(()) => {
+                told = Told::default();
+                readiness.set(DATABASE, Ok(()));
+            }
+            Err(error) => told.say(&readiness, &error),
         }
+    }
+}
+
+/// What the log was told last of a database that lets nobody work. It has the server's own words; `/readyz` has not, since
+/// anybody may ask, and they name the user, where it came from, and tables.
+#[derive(Default)]
+struct Told(String);
+
+impl Told {
+    fn say(&mut self, readiness: &Readiness, error: &sqlx::Error) {
+        let words = causes(error).to_string();
+        if error.as_database_error().is_some() && words != self.0 {
+            tracing::warn!(error = %causes(error), "the database refuses to let this process work");
+            self.0 = words;
+        }
+        readiness.set(DATABASE, Err(&unreachable_because(error)));
     }
 }
 
@@ -142,17 +161,19 @@ fn unreachable_because(error: &sqlx::Error) -> String {
         sqlx::Error::Tls(_) => "the TLS handshake failed; see ssl-mode and ssl-ca in database.url".to_owned(),
         sqlx::Error::PoolTimedOut => "no connection became free in time".to_owned(),
         sqlx::Error::Database(_) => {
-            let said = database::sentence(error);
+            let number = database::error_number(error).unwrap_or_default();
             match database::fault(error) {
                 Fault::ReadOnly => format!(
-                    "this server takes no writes: {said}; after a fail-over the name in database.url must lead to the new primary"
+                    "this server takes no writes (error {number}); after a fail-over the name in database.url must lead to the new primary"
                 ),
                 Fault::Refused(Refused::Login) => {
-                    format!("refused: {said}; check the user, the password and the name in database.url")
+                    format!("the user is not let in (error {number}): check the user, the password and the name in database.url")
                 }
-                Fault::Refused(Refused::Right) => format!("refused: {said}; `hostsync-api doctor` prints the grant"),
-                Fault::Refused(_) => format!("refused: {said}"),
-                Fault::ConnectionLost | Fault::Conflict => said,
+                Fault::Refused(Refused::Right) => {
+                    format!("the user lacks a right (error {number}): `hostsync-api doctor` prints the grant")
+                }
+                Fault::Refused(_) => format!("refused (error {number}): the log has the server's words"),
+                Fault::ConnectionLost | Fault::Conflict => format!("busy or away (error {number})"),
             }
         }
         _ => "does not answer".to_owned(),

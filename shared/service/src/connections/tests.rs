@@ -103,6 +103,30 @@ async fn a_client_that_takes_no_answer_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_connection_of_calls_ends_though_one_of_them_never_does() {
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let router = Router::new().route(
+        "/",
+        post(async move || {
+            begun.send(()).await.expect("awaited");
+            std::future::pending::<()>().await;
+        }),
+    );
+    let moment = Duration::from_millis(500);
+    let address =
+        served(Server { life: Some(Life { age: moment, last_calls: moment }), ..Server::http2(router, 1) }).await;
+    // The opening, empty settings, and the head of a POST of "/" with `:scheme` http and no end (RFC 9113 and RFC 7541:
+    // static entries 3, 4 and 6).
+    let mut call = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    call.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    call.extend([0, 0, 3, 1, 4, 0, 0, 0, 1, 0x83, 0x84, 0x86]);
+    let mut stream = connected(address, &call).await;
+    tokio::time::timeout(DEADLINE, has_begun.recv()).await.expect("begun in time");
+    // Sooner than a ping could miss its answer.
+    tokio::time::timeout(PING_EVERY, until_closed(&mut stream)).await.expect("closed by its age");
+}
+
+#[tokio::test]
 async fn beyond_the_places_there_is_one_answer_and_then_none() {
     let address = served(http1(Places { usual: 1, spare: 1 })).await;
     let mut first = connected(address, GET.as_bytes()).await;
