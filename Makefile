@@ -24,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: proto help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -116,6 +116,9 @@ test-console: up .dev/console/ready ## use the console in a real browser
 test-alerts: up ## make ten failures on the real services and see which alerts a real Prometheus fires
 	@deploy/dev/prometheus
 	$(call run,--test alerts,,-- --test-threads 10)
+
+proto: ## generate the code of api/proto/cmpool.proto anew
+	cargo run --quiet --manifest-path api/proto/generate/Cargo.toml
 
 check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
 

@@ -21,7 +21,7 @@ mod service;
     reason = "generated"
 )]
 mod proto {
-    include!(concat!(env!("OUT_DIR"), "/server/cmpool.rs"));
+    include!("generated/server.rs");
 }
 
 use std::time::Duration;
@@ -42,7 +42,7 @@ use crate::state::Api;
 const MAX_REQUEST_BYTES: usize = 9 * 1024 * 1024;
 
 /// The descriptors of `proto/cmpool.proto`, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cmpool.bin"));
+const DESCRIPTORS: &[u8] = include_bytes!("generated/cmpool.bin");
 
 /// Largest request to the services of health and reflection, which need no token.
 const MAX_OPEN_REQUEST_BYTES: usize = 16 * 1024;
@@ -111,8 +111,11 @@ async fn watch_health(api: Api, mut reporter: HealthReporter) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use prost::Message as _;
     use prost_types::FileDescriptorSet;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
@@ -124,6 +127,19 @@ mod tests {
         let names: Vec<&str> = service.method.iter().map(prost_types::MethodDescriptorProto::name).collect();
         let admitted: Vec<&str> = admit::CALLS.iter().map(|call| call.name).collect();
         assert_eq!(names, admitted);
+    }
+
+    #[test]
+    fn what_is_generated_is_of_the_document() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rpc/generated");
+        let digests = std::fs::read_to_string(folder.join("digests.txt")).expect("digests");
+        assert_eq!(digests.lines().count(), 4);
+        for line in digests.lines() {
+            let (expected, file) = line.split_once(' ').expect("a digest and a file");
+            let digest = Sha256::digest(std::fs::read(folder.join(file)).expect("a file"));
+            let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, expected, "{file} was changed by itself: run `make proto`");
+        }
     }
 
     /// A message as one line: number, name and type of each field.

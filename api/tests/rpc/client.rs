@@ -8,10 +8,10 @@ use tonic::{Code, Request, Status};
 
 use crate::harness::{OPERATOR, Server};
 
-/// What `build.rs` makes of `proto/cmpool.proto` for a client.
+/// What `make proto` makes of `proto/cmpool.proto` for a client.
 #[allow(dead_code, unreachable_pub, missing_docs, clippy::pedantic, reason = "generated")]
 pub(crate) mod proto {
-    include!(concat!(env!("OUT_DIR"), "/client/cmpool.rs"));
+    include!("../../src/rpc/generated/client.rs");
 }
 
 pub(crate) type Client = proto::cmpool_client::CmpoolClient<Channel>;
