@@ -261,7 +261,7 @@ pub fn read_answer(
     hosts: &[String],
     body: &[u8],
 ) -> Result<Answer, Refusal> {
-    let raw = read_whole::<OfHosts>(body, Some(host_field))?;
+    let raw = read_whole::<OfHosts>(body, |failure| host_field.is_read_otherwise(failure))?;
     let aggregations = raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
     let found = read_hosts(mapping, types, &Asked::new(hosts), &aggregations.hosts)?;
     Ok(Answer { took_ms: raw.took, shards: raw.shards.total, found })
@@ -273,7 +273,7 @@ pub fn read_answer(
 ///
 /// [`Refusal`].
 pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
-    read_whole::<IgnoredAny>(body, None).map(|_| ())
+    read_whole::<IgnoredAny>(body, |_| false).map(|_| ())
 }
 
 /// Reads the answer to a [`count_body`](super::count_body): how many documents there are.
@@ -282,7 +282,7 @@ pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
 ///
 /// As [`read_answer`].
 pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
-    let aggregations = read_aggregations(body, None)?;
+    let aggregations = read_aggregations(body, |_| false)?;
     let documents = aggregations.get(DOCUMENTS).and_then(|documents| documents.get("doc_count"));
     documents.and_then(Value::as_u64).ok_or_else(|| malformed("aggregations.documents.doc_count is missing"))
 }
@@ -293,7 +293,7 @@ pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
 ///
 /// As [`read_answer`].
 pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<Utc>>, Refusal> {
-    let aggregations = read_aggregations(body, Some(host_field))?;
+    let aggregations = read_aggregations(body, |failure| host_field.is_read_otherwise(failure))?;
     let last = aggregations.get(LAST).and_then(|last| last.get("value"));
     let last = last.ok_or_else(|| malformed("aggregations.last.value is missing"))?;
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of a date")]
@@ -301,18 +301,24 @@ pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<
 }
 
 /// The aggregations of a whole answer, as a tree: for the short answers that are not about a list of hosts.
-pub(super) fn read_aggregations(body: &[u8], host_field: Option<&HostField>) -> Result<Map<String, Value>, Refusal> {
-    read_whole::<Map<String, Value>>(body, host_field)?.aggregations.ok_or_else(|| malformed("aggregations is missing"))
+/// `is_forgiven` says which shards may fail, since another search reads them.
+pub(super) fn read_aggregations(
+    body: &[u8],
+    is_forgiven: impl Fn(&EngineError) -> bool,
+) -> Result<Map<String, Value>, Refusal> {
+    let raw = read_whole::<Map<String, Value>>(body, is_forgiven)?;
+    raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))
 }
 
-fn read_whole<'a, A: Deserialize<'a>>(body: &'a [u8], host_field: Option<&HostField>) -> Result<RawAnswer<A>, Refusal> {
+fn read_whole<'a, A: Deserialize<'a>>(
+    body: &'a [u8],
+    is_forgiven: impl Fn(&EngineError) -> bool,
+) -> Result<RawAnswer<A>, Refusal> {
     let mut raw: RawAnswer<A> = serde_json::from_slice(body).map_err(|error| {
         let reason = bounded(&error.to_string(), MALFORMED_MAX_CHARS);
         if is_cut(&error, body) { Refusal::Cut { reason } } else { Refusal::Malformed { reason } }
     })?;
-    if let Some(host_field) = host_field {
-        raw.forgive_shards_that_another_field_reads(host_field);
-    }
+    raw.forgive_shards_that_another_search_reads(is_forgiven);
     check_whole(&raw)?;
     if raw.shards.total == 0 {
         return Err(Refusal::NoShards);
@@ -327,15 +333,19 @@ pub(super) fn is_cut(error: &serde_json::Error, body: &[u8]) -> bool {
     error.is_eof() || error.is_syntax() && error.line() == lines && error.column() >= last_line.len()
 }
 
+impl HostField {
+    /// Whether a shard failed only because this field is a text there, and the other field reads it.
+    pub(super) fn is_read_otherwise(&self, failure: &EngineError) -> bool {
+        failure.index.as_ref().is_some_and(|index| self.except.contains(index))
+            && failure.is_text_without_keyword(&self.field)
+    }
+}
+
 impl<A> RawAnswer<A> {
     /// The engines name a failure once an index and reason, so if each that is named is forgiven, all are.
-    fn forgive_shards_that_another_field_reads(&mut self, host_field: &HostField) {
-        let is_read_otherwise = |failure: &EngineError| {
-            failure.index.as_ref().is_some_and(|index| host_field.except.contains(index))
-                && failure.is_text_without_keyword(&host_field.field)
-        };
+    fn forgive_shards_that_another_search_reads(&mut self, is_read_otherwise: impl Fn(&EngineError) -> bool) {
         let shards = &mut self.shards;
-        if shards.failed == 0 || !shards.failures.all(is_read_otherwise) {
+        if shards.failed == 0 || !shards.failures.all(&is_read_otherwise) {
             return;
         }
         shards.successful = shards.successful.saturating_add(shards.failed);
@@ -344,7 +354,7 @@ impl<A> RawAnswer<A> {
         // Elasticsearch 8.8 and newer call the clusters of such shards partial.
         let Some(clusters) = &mut self.clusters else { return };
         for detail in clusters.details.0.values_mut() {
-            let is_forgiven = detail.failures.all(is_read_otherwise)
+            let is_forgiven = detail.failures.all(&is_read_otherwise)
                 && detail.timed_out != Some(true)
                 && detail.status.as_deref() == Some("partial");
             if is_forgiven {
