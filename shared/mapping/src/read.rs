@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::engine_error::{Cause, EngineError, bounded};
 use super::fetches::Part;
 use super::found::{Found, HostFound, MetricFound, Weighed};
-use super::plan::{DOCUMENTS, LAST, SLICES, TIME, TOTAL, USED, part_name};
+use super::plan::{DOCUMENTS, LAST, SKIP_FIELD, SLICES, TIME, TOTAL, USED, part_name};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 use hostsync_model::host::HostIp;
 
@@ -507,7 +507,7 @@ impl<'de> Deserialize<'de> for HostBucket {
                     match name.as_str() {
                         "key" => key = Some(map.next_value()?),
                         "doc_count" => doc_count = Some(map.next_value()?),
-                        _ if Metric::ALL.iter().any(|metric| name.starts_with(metric.key())) => {
+                        _ if name == SKIP_FIELD || Metric::ALL.iter().any(|metric| name.starts_with(metric.key())) => {
                             let agg = map.next_value()?;
                             // A name that comes again takes no more room.
                             match aggs.iter_mut().find(|(known, _)| *known == name) {
@@ -543,6 +543,8 @@ struct Agg {
     count: Number,
     mean: Single,
     weight: Single,
+    weights: Single,
+    doc_count: Number,
     slices: Option<SliceList>,
     cores: Option<Terms<CoresBucket>>,
 }
@@ -723,8 +725,11 @@ fn read_hosts(
             *found =
                 read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
         }
-        // Two spellings of one host are two buckets over different documents.
-        found.add(Found { hosts: HashMap::from([(host.clone(), HostFound { documents, metrics })]) });
+        // Only a warning hangs on it, so an answer without it is an answer.
+        let has_skip_field = bucket.agg(SKIP_FIELD).is_some_and(|agg| is_some_number(agg.doc_count));
+        // Two spellings of one host are two buckets, usually over different documents.
+        let host_found = HostFound { documents, metrics, has_skip_field };
+        found.add(Found { hosts: HashMap::from([(host.clone(), host_found)]) });
     }
     Ok(found)
 }
@@ -752,6 +757,11 @@ impl Defect {
 /// The number that `read` finds in an aggregation, `None` where no document had one.
 fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, Defect> {
     bucket.agg(name).map_or(Number::Missing, read).known(|| name.to_owned())
+}
+
+/// Whether a count is there and is not 0.
+fn is_some_number(count: Number) -> bool {
+    matches!(count, Number::Known(count) if count > 0.0)
 }
 
 /// What a `stats` aggregation says.
@@ -807,6 +817,7 @@ fn read_metric(
         stats(bucket, metric.key())?
     } else {
         let (avg, weight) = if fields.weight.is_some() {
+            found.has_weights = bucket.agg(&part("avg")).is_some_and(|agg| is_some_number(agg.weights.value));
             weighted("avg")?
         } else {
             let Weighed { avg, weight, .. } = stats(bucket, &part("avg"))?;
