@@ -242,7 +242,7 @@ fn a_slow_fetch_of_many_mounts_is_whole_wherever_it_is_cut() {
 fn a_mount_that_lives_for_half_a_slice_counts_half() {
     let slots =
         [steady("/", 20.0, 100.0), vec![(600, "/usb".to_owned(), 60.0, 60.0), (2_400, String::new(), 0.0, 0.0)]];
-    let reading = read(&slots, Collector { phase_ms: 30_000, ..Collector::every(60) }, window("24h"));
+    let reading = read(&slots, Collector::every(60), window("24h"));
     let extremes = reading.disk_slices.expect("slices");
     assert_eq!(
         (extremes.max.sum, extremes.max.fetches, extremes.max.quotient),
@@ -266,8 +266,7 @@ fn the_last_slice_weighs_what_it_has_of_the_window() {
     // 100 minutes in slices of one, and 9 hours and a quarter in slices of an hour.
     let minutes = 9 * 60 + 15;
     let slots = [steady("/", 10.0, 100.0), vec![(9 * 3_600, "/late".to_owned(), 40.0, 100.0)]];
-    let collector = Collector { phase_ms: 30_000, ..Collector::every(60) };
-    let reading = read(&slots, collector, window(&format!("{minutes}m")));
+    let reading = read(&slots, Collector::every(60), window(&format!("{minutes}m")));
     let avg = 10.0 + 40.0 * 15.0 / f64::from(minutes);
     assert_close(reading.disk, Stats { max: 50.0, avg, min: 10.0 }, "a quarter of an hour");
 }
@@ -340,6 +339,21 @@ fn a_silence_counts_for_nothing() {
         let down = Some((6 * 3_600, 12 * 3_600));
         let reading = read(&slots, Collector { down, ..collector }, window);
         assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 40.0, min: 20.0 }, "a third of what is known");
+    }
+    // A host of which nothing is known before the last hour: half of it with /data, then without, fetched far more often.
+    let window = self::window("6h");
+    let slots = [
+        steady("/", 20.0, 100.0),
+        vec![(i64::MIN, "/data".to_owned(), 60.0, 100.0), (19_800, String::new(), 0.0, 0.0)],
+    ];
+    let collector = Collector { down: Some((-3_600, 18_000)), then: Some((19_800, 10_000)), ..Collector::every(300) };
+    for phase_ms in (0..300_000).step_by(17_000) {
+        let reading = read(&slots, Collector { phase_ms, ..collector }, window);
+        assert_within_two_percent(
+            reading.disk,
+            Stats { max: 80.0, avg: 50.0, min: 20.0 },
+            &format!("from {phase_ms} on"),
+        );
     }
 }
 

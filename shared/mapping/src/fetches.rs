@@ -24,6 +24,9 @@ const MAX_GAP_MS: f64 = 600_000.0;
 /// How many periods without a fetch are still no silence.
 const MAX_GAP_PERIODS: f64 = 3.0;
 
+/// How many periods after a fetch the next is sure to come, early or late.
+const NEXT_FETCH_PERIODS: f64 = 1.5;
+
 /// The documents of one part in one slice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Part {
@@ -253,7 +256,7 @@ impl Fetches {
             of_slice(self.slices.values().next(), gaps.first()),
             of_slice(self.slices.values().next_back(), gaps.last()),
         ];
-        let is_of_neighbour = |ms: f64, period_ms: f64| ms >= MAX_FETCH_MS && ms < 1.5 * period_ms;
+        let is_of_neighbour = |ms: f64, period_ms: f64| ms >= MAX_FETCH_MS && ms < NEXT_FETCH_PERIODS * period_ms;
         let (mut begins, mut ends) = (HashMap::new(), HashMap::new());
         for (name, part) in self.slices.values().flatten() {
             begins.entry(name).or_insert(part.first_ms);
@@ -289,8 +292,9 @@ impl Fetches {
     /// The time that each slice stands for, which is more than its own where others have no fetch.
     ///
     /// The time between the last fetch of one and the first of the next is parted by how rarely each side is fetched: a
-    /// fetch stands for the time of its period. Beside a silence, which no period explains, and at the border of the
-    /// window a slice stands for its own time and a period at most; the rest of a silence counts for nothing.
+    /// fetch stands for the time of its period. Where both have several fetches and adjoin, their border will do. Beside a
+    /// silence, which no period explains, a slice stands for its own time,
+    /// and the rest counts for nothing; at the border of the window too, unless the next fetch was due behind it.
     fn weights_ms(&self) -> Vec<f64> {
         let own: Vec<Option<f64>> = self.slices.values().map(own_period_ms).collect();
         let bounds: Vec<(f64, f64)> = self.slices.values().map(bounds).collect();
@@ -314,26 +318,27 @@ impl Fetches {
                 (Some(one), None) | (None, Some(one)) => (one, one),
                 (Some(left), Some(right)) => (left, right),
             };
-            let (end, begin) = (spans[nth].1, spans[nth + 1].0);
             is_silence[nth] = gap > MAX_GAP_MS.max(MAX_GAP_PERIODS * left.max(right));
-            if is_silence[nth] {
-                spans[nth].1 = within(bounds[nth].1 + left, end, begin);
-                spans[nth + 1].0 = within(bounds[nth + 1].0 - right, spans[nth].1, begin);
-            } else {
+            let adjoin = spans[nth].1 >= spans[nth + 1].0 && own[nth].is_some() && own[nth + 1].is_some();
+            if !is_silence[nth] && !adjoin {
                 let border = within(bounds[nth].1 + gap * (left / (left + right)), bounds[nth].1, bounds[nth + 1].0);
                 (spans[nth].1, spans[nth + 1].0) = (border, border);
             }
         }
-        let at_border = |slice: usize, gap: Option<usize>| {
+        let reach = |slice: usize, gap: Option<usize>| {
             let explained = gap.filter(|gap| is_silence.get(*gap) == Some(&false)).map(|gap| gaps[gap]);
-            own[slice].or(explained).unwrap_or_default()
+            NEXT_FETCH_PERIODS * own[slice].or(explained).unwrap_or_default()
         };
-        if let Some(span) = spans.first_mut() {
-            span.0 = span.0.min((bounds[0].0 - at_border(0, Some(0))).max(self.begin_ms));
+        if let Some(span) = spans.first_mut()
+            && bounds[0].0 - reach(0, Some(0)) <= self.begin_ms
+        {
+            span.0 = self.begin_ms;
         }
         let last = spans.len().saturating_sub(1);
-        if let Some(span) = spans.last_mut() {
-            span.1 = span.1.max((bounds[last].1 + at_border(last, last.checked_sub(1))).min(self.end_ms));
+        if let Some(span) = spans.last_mut()
+            && bounds[last].1 + reach(last, last.checked_sub(1)) >= self.end_ms
+        {
+            span.1 = self.end_ms;
         }
         spans.into_iter().map(|(begin, end)| (end - begin).max(1.0)).collect()
     }
