@@ -62,13 +62,13 @@ impl Endpoint {
         for first in GroupCursor::all(&fields.types.hosts, fields.name.as_ref()) {
             let mut next = Some(first);
             while let Some(cursor) = next {
-                let page =
+                let mut page =
                     self.page(index_pattern, mapping, window, &fields, Some(group), (&cursor, page_size)).await?;
                 addresses += page.members.len();
                 if !GroupHosts::has_room_for(addresses) {
                     return Err(too_many());
                 }
-                next = page.next.clone();
+                next = page.next.take();
                 pages.push(page);
             }
         }
