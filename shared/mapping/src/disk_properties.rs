@@ -27,17 +27,44 @@ struct Collector {
     gap_ms: i64,
     /// Stands in each document as `_doc_count`.
     doc_count: u64,
+    /// From a second of the window on it fetches with another period, in milliseconds. The first fetch is at once, the last
+    /// before it 5 s earlier.
+    then: Option<(i64, i64)>,
+    /// Seconds of the window between which it is down.
+    down: Option<(i64, i64)>,
 }
 
 impl Collector {
     fn every(period_s: i64) -> Self {
-        Self { period_ms: period_s * 1_000, phase_ms: 0, jitter_ms: 0, gap_ms: 0, doc_count: 1 }
+        Self { period_ms: period_s * 1_000, phase_ms: 0, jitter_ms: 0, gap_ms: 0, doc_count: 1, then: None, down: None }
     }
 
     /// A repeatable number between -`jitter_ms` and `jitter_ms`.
     fn jitter(self, fetch: i64) -> i64 {
         let mixed = fetch.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 33;
         mixed.rem_euclid(2 * self.jitter_ms + 1) - self.jitter_ms
+    }
+
+    /// When its fetches begin, in milliseconds from the begin of the window: from a little before it to a little after.
+    fn fetches(self, length_ms: i64) -> Vec<i64> {
+        let (changes_ms, later_ms) = self.then.map_or((i64::MAX, self.period_ms), |(at_s, ms)| (at_s * 1_000, ms));
+        let (before, after) = ((0, self.phase_ms, self.period_ms), (1 << 40, changes_ms, later_ms));
+        let of = |(seed, begin, period_ms): (i64, i64, i64)| {
+            let fetches = -2..=length_ms / period_ms + 2;
+            fetches.map(move |fetch| (fetch, begin + fetch * period_ms + self.jitter(seed + fetch)))
+        };
+        let mut all: Vec<i64> = of(before).map(|(_, at)| at).filter(|at| *at < changes_ms - 5_000).collect();
+        if self.then.is_some() {
+            all.extend(of(after).filter(|(fetch, _)| *fetch >= 0).map(|(_, at)| at.max(changes_ms)));
+        }
+        let is_down = |at: i64| self.down.is_some_and(|(from, to)| (from * 1_000..to * 1_000).contains(&at));
+        all.retain(|at| !is_down(*at));
+        all
+    }
+
+    /// The period at a second of the window.
+    fn period_at(self, second: i64) -> i64 {
+        self.then.filter(|(at_s, _)| *at_s <= second).map_or(self.period_ms, |(_, ms)| ms)
     }
 }
 
@@ -67,8 +94,7 @@ fn answer(slots: &[Slot], collector: Collector, window: Window) -> Value {
     let slice_ms = i64::try_from(Slices::of(window).seconds * 1_000).expect("small");
     let mut buckets: BTreeMap<i64, BTreeMap<&str, Bucket>> = BTreeMap::new();
     let mut documents = 0;
-    for fetch in -2..=(to - from) / collector.period_ms + 2 {
-        let begin = collector.phase_ms + fetch * collector.period_ms + collector.jitter(fetch);
+    for begin in collector.fetches(to - from) {
         for (time, slot) in (0..).map(|nth| begin + nth * collector.gap_ms).zip(slots) {
             let Some((_, name, used, total)) = at(slot, time.div_euclid(1_000)) else { continue };
             if !(0..to - from).contains(&time) {
@@ -245,26 +271,134 @@ fn the_last_slice_weighs_what_it_has_of_the_window() {
     assert_close(reading.disk, Stats { max: 50.0, avg, min: 10.0 }, "a quarter of an hour");
 }
 
+/// `/` all the time, `/data` in one half of the window.
+fn half(window: Window, is_older: bool) -> [Slot; 2] {
+    let middle = (window.to - window.from).num_seconds() / 2;
+    let (data, none) = (("/data".to_owned(), 60.0, 100.0), (String::new(), 0.0, 0.0));
+    let [older, newer] = if is_older { [data, none] } else { [none, data] };
+    let at = |second, (name, used, total): (String, f64, f64)| (second, name, used, total);
+    [steady("/", 20.0, 100.0), vec![at(i64::MIN, older), at(middle, newer)]]
+}
+
+fn assert_within_two_percent(found: Option<Stats>, expected: Stats, what: &str) {
+    let found = found.expect(what);
+    for (found, expected) in [(found.max, expected.max), (found.avg, expected.avg), (found.min, expected.min)] {
+        assert!((found - expected).abs() <= 0.02 * expected, "{what}: {found} is not {expected}");
+    }
+}
+
+#[test]
+fn a_time_of_few_fetches_weighs_as_much_as_one_of_many() {
+    for range in ["1h", "90m", "2h", "6h", "24h"] {
+        let window = window(range);
+        let middle = (window.to - window.from).num_seconds() / 2;
+        for (first_s, later_s) in [(300, 10), (10, 300), (90, 10), (10, 90), (240, 60), (60, 240)] {
+            for is_older in [true, false] {
+                for phase_ms in (0..first_s * 1_000).step_by(71_000) {
+                    let then = Some((middle, later_s * 1_000));
+                    let collector = Collector { phase_ms, then, gap_ms: 300, ..Collector::every(first_s) };
+                    let reading = read(&half(window, is_older), collector, window);
+                    let what = format!("{range} {collector:?} {is_older}");
+                    assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 50.0, min: 20.0 }, &what);
+                    let percent = Stats { max: 40.0, avg: 30.0, min: 20.0 };
+                    assert_within_two_percent(reading.disk_share.percent, percent, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn fetches_that_jump_over_the_borders_of_slices_weigh_what_time_they_stand_for() {
+    let window = window("1h");
+    for is_older in [true, false] {
+        for phase_ms in (0..60_000).step_by(1_500) {
+            for jitter_ms in [0, 5_000, 10_000, 10_007, 10_011] {
+                let collector = Collector { phase_ms, jitter_ms, gap_ms: 700, ..Collector::every(60) };
+                let reading = read(&half(window, is_older), collector, window);
+                let what = format!("{collector:?} {is_older}");
+                assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 50.0, min: 20.0 }, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_silence_counts_for_nothing() {
+    // 6 hours with /data, 12 of silence, 6 without.
+    let window = window("24h");
+    for period_s in [10, 60, 300] {
+        let collector = Collector { down: Some((6 * 3_600, 18 * 3_600)), ..Collector::every(period_s) };
+        let slots = [
+            steady("/", 20.0, 100.0),
+            vec![(i64::MIN, "/data".to_owned(), 60.0, 100.0), (6 * 3_600, String::new(), 0.0, 0.0)],
+        ];
+        let reading = read(&slots, collector, window);
+        assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 50.0, min: 20.0 }, "half of what is known");
+        // 6 hours of 18 that are known.
+        let down = Some((6 * 3_600, 12 * 3_600));
+        let reading = read(&slots, Collector { down, ..collector }, window);
+        assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 40.0, min: 20.0 }, "a third of what is known");
+    }
+    // A host of which nothing is known before the last hour: half of it with /data, then without, fetched far more often.
+    let window = self::window("6h");
+    let slots = [
+        steady("/", 20.0, 100.0),
+        vec![(i64::MIN, "/data".to_owned(), 60.0, 100.0), (19_800, String::new(), 0.0, 0.0)],
+    ];
+    let collector = Collector { down: Some((-3_600, 18_000)), then: Some((19_800, 10_000)), ..Collector::every(300) };
+    for phase_ms in (0..300_000).step_by(17_000) {
+        let reading = read(&slots, Collector { phase_ms, ..collector }, window);
+        assert_within_two_percent(
+            reading.disk,
+            Stats { max: 80.0, avg: 50.0, min: 20.0 },
+            &format!("from {phase_ms} on"),
+        );
+    }
+}
+
+#[test]
+fn two_fetches_right_after_each_other_are_two_at_a_border_too() {
+    // The collector begins anew at the border of a slice, 5.1 s after the fetch before.
+    let collector = Collector { phase_ms: 5_865, gap_ms: 136, then: Some((300, 10_000)), ..Collector::every(17) };
+    let reading = read(&[steady("/", 100.0, 250.0), renamed(51, 50.0, 100.0)], collector, window("45m"));
+    assert_close(reading.disk, flat(150.0), "right after each other");
+}
+
+#[test]
+fn a_fetch_that_the_window_cuts_is_left_out_also_where_fetches_are_few() {
+    // One document of the first fetch lies before the window, and the newer half is fetched far more often.
+    let collector = Collector { phase_ms: -250, gap_ms: 500, then: Some((1_810, 10_000)), ..Collector::every(300) };
+    let slots = [steady("/", 20.0, 100.0), steady("/data", 300.0, 400.0)];
+    let reading = read(&slots, collector, window("1h"));
+    assert_close(reading.disk, flat(320.0), "a cut fetch");
+    assert_close(reading.disk_share.percent, flat(64.0), "a cut fetch");
+}
+
 /// A host whose mounts come and go, with its collector.
 #[derive(Debug, Clone)]
 struct Simulated {
     range: &'static str,
     collector: Collector,
     slots: Vec<Slot>,
-    /// By how much what is in use changes, over all changes.
-    changed: f64,
+    /// Seconds with a change, and by how much what is in use changes.
+    changes: Vec<(i64, f64)>,
 }
 
 fn simulated() -> impl Strategy<Value = Simulated> {
     let range = prop::sample::select(vec!["30m", "45m", "1h", "100m", "7h", "24h", "25h", "4d", "30d"]);
     let period_s = prop::sample::select(vec![10_i64, 17, 30, 60, 90, 300]);
+    let later_s = prop::option::of((0..1_000_i64, prop::sample::select(vec![10_i64, 30, 60, 300])));
     let sizes = prop::collection::vec((5.0..40.0_f64, 1.0..3.0_f64), 3);
     let changes = prop::collection::vec((0..3_usize, 1.0..4.0_f64), 0..12);
-    (range, period_s, 0..1_000_i64, 0..=100_i64, 0..=700_i64, 0_i64..50, sizes, changes).prop_map(
-        |(range, period_s, phase, jitter, gap_ms, rename_periods, sizes, changes)| {
+    (range, (period_s, later_s), 0..1_000_i64, 0..=170_i64, 0..=700_i64, 0_i64..50, sizes, changes).prop_map(
+        |(range, (first_s, later_s), phase, jitter, gap_ms, rename_periods, sizes, changes)| {
             let window = window(range);
             let length = (window.to - window.from).num_seconds();
             let slice = i64::try_from(Slices::of(window).seconds).expect("small");
+            // Within a slice what is fetched more often counts more, so the period changes between two.
+            let then = later_s.map(|(at, period_s)| (length * at / 1_000 / slice * slice, period_s * 1_000));
+            let period_s = later_s.map_or(first_s, |(_, period_s)| period_s.max(first_s));
             // What sampling can tell: a state lasts for a whole slice with a fetch in it, or a slice has so many fetches
             // that one more or less is no matter.
             let hold = if slice >= 100 * period_s { slice } else { 2 * slice + 3 * period_s };
@@ -274,7 +408,7 @@ fn simulated() -> impl Strategy<Value = Simulated> {
             }
             let coming = slots.len();
             slots.extend(sizes.iter().map(|_| Slot::new()));
-            let (mut second, mut changed) = (0, 0.0);
+            let (mut second, mut changed) = (0, Vec::new());
             for (nth, factor) in changes {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "days in seconds")]
                 let pause = (hold as f64 * factor) as i64;
@@ -287,17 +421,17 @@ fn simulated() -> impl Strategy<Value = Simulated> {
                 let is_there = slot.last().is_some_and(|(_, name, ..)| !name.is_empty());
                 let name = if is_there { String::new() } else { format!("/m{nth}") };
                 slot.push((second, name, used, used * share));
-                changed += used;
+                changed.push((second, used));
             }
-            let period_ms = period_s * 1_000;
+            let shortest_ms = then.map_or(first_s * 1_000, |(_, ms)| ms.min(first_s * 1_000));
             let collector = Collector {
-                period_ms,
-                phase_ms: period_ms * phase / 1_000,
-                jitter_ms: period_ms * jitter / 1_000,
+                phase_ms: first_s * phase,
+                jitter_ms: shortest_ms * jitter / 1_000,
                 gap_ms,
-                doc_count: 1,
+                then,
+                ..Collector::every(first_s)
             };
-            Simulated { range, collector, slots, changed }
+            Simulated { range, collector, slots, changes: changed }
         },
     )
 }
@@ -314,7 +448,8 @@ proptest! {
         prop_assert!((found.min - truth.min).abs() <= 0.02 * truth.min, "{found:?} {truth:?}");
         // A change is seen at the next fetch: up to a period late.
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of a month")]
-        let late = host.changed * host.collector.period_ms as f64 / (window.to - window.from).num_milliseconds() as f64;
+        let late = host.changes.iter().map(|(second, used)| used * host.collector.period_at(*second) as f64).sum::<f64>()
+            / (window.to - window.from).num_milliseconds() as f64;
         prop_assert!((found.avg - truth.avg).abs() <= 0.02 * truth.avg + late, "{found:?} {truth:?}");
         let seconds = (window.to - window.from).num_seconds();
         let changes = host.slots.iter().flatten().map(|(second, ..)| *second).filter(|second| (0..seconds).contains(second));

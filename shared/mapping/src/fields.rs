@@ -80,6 +80,8 @@ pub enum Grouping {
     Mixed {
         /// The indices where it is a text.
         text: Vec<String>,
+        /// The indices where it is a keyword.
+        keyword: Vec<String>,
         /// The indices where it is a keyword and has a `.keyword` below it nevertheless.
         both: Vec<String>,
     },
@@ -95,7 +97,7 @@ impl Grouping {
             Self::Keyword => HostField::only(own, HostKind::Keyword),
             Self::Number | Self::AsItIs => HostField::only(own, HostKind::Unknown),
             Self::Text => HostField::only(keyword, HostKind::Keyword),
-            Self::Mixed { text, both } => vec![
+            Self::Mixed { text, both, .. } => vec![
                 HostField { field: own, kind: HostKind::Keyword, except: text },
                 HostField { field: keyword, kind: HostKind::Keyword, except: both },
             ],
@@ -107,7 +109,7 @@ impl Grouping {
         match self {
             Self::Keyword | Self::Ip | Self::Number | Self::AsItIs => NameField::Grouped(field.to_owned()),
             Self::Text => NameField::Grouped(format!("{field}{KEYWORD_SUFFIX}")),
-            Self::Mixed { .. } => NameField::Mixed(field.to_owned()),
+            Self::Mixed { keyword, .. } => NameField::Mixed { field: field.to_owned(), keyword },
         }
     }
 }
@@ -118,7 +120,12 @@ pub enum NameField {
     /// Can be grouped by in all indices.
     Grouped(String),
     /// A keyword in some, a text with a `.keyword` in others.
-    Mixed(String),
+    Mixed {
+        /// The field.
+        field: String,
+        /// The indices where it is a keyword.
+        keyword: Vec<String>,
+    },
 }
 
 /// The name by which an engine takes the length of a slice.
@@ -660,8 +667,9 @@ impl CapsAnswer {
             [("keyword", sub)] if sub.searchable && sub.aggregatable && self.cover(&[sub], text) => {
                 let Some(keyword) = keyword else { return Ok(Grouping::Text) };
                 let with_sub: HashSet<&String> = self.indices_of(sub).iter().collect();
-                let both = self.indices_of(keyword).iter().filter(|index| with_sub.contains(index)).cloned().collect();
-                Ok(Grouping::Mixed { text: self.indices_of(text).to_vec(), both })
+                let keyword = self.indices_of(keyword).to_vec();
+                let both = keyword.iter().filter(|index| with_sub.contains(index)).cloned().collect();
+                Ok(Grouping::Mixed { text: self.indices_of(text).to_vec(), keyword, both })
             }
             [("keyword", _)] => {
                 Err(error(&format!("\"{sub_field}\" is missing or cannot be aggregated in some of the indices")))

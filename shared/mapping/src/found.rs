@@ -98,6 +98,8 @@ pub(super) struct MetricFound {
     pub(super) total: Option<f64>,
     /// Of a split.
     pub(super) slices: PartsBySlice,
+    /// Whether some document has the field that weighs the average.
+    pub(super) has_weights: bool,
 }
 
 /// What was found of one host.
@@ -105,6 +107,8 @@ pub(super) struct MetricFound {
 pub(super) struct HostFound {
     pub(super) documents: u64,
     pub(super) metrics: [MetricFound; 3],
+    /// Whether some document has the field by which others are skipped.
+    pub(super) has_skip_field: bool,
 }
 
 /// What several searches for the same hosts found, over different documents each.
@@ -119,6 +123,7 @@ impl Found {
         for (host, found) in other.hosts {
             let own = self.hosts.entry(host).or_default();
             own.documents = own.documents.saturating_add(found.documents);
+            own.has_skip_field |= found.has_skip_field;
             for (own, found) in own.metrics.iter_mut().zip(found.metrics) {
                 own.add(found);
             }
@@ -144,7 +149,7 @@ impl HostFound {
             memory_share: memory.share,
             disk_share: disk.share,
             disk_slices: disk.extremes,
-            seen: FieldsSeen::of(&self.metrics),
+            seen: FieldsSeen::of(self),
         }
     }
 }
@@ -154,6 +159,7 @@ impl MetricFound {
         self.shapes.extend(other.shapes);
         self.percent.extend(other.percent);
         self.total = larger(self.total, other.total);
+        self.has_weights |= other.has_weights;
         for (slice, parts) in other.slices {
             let own = self.slices.entry(slice).or_default();
             for (name, part) in parts {
@@ -177,7 +183,7 @@ impl MetricFound {
 
 /// The statistics of all documents, known only if all three are. What one shape lacks, all lack: a maximum of
 /// some documents is not the maximum. A single shape is left as the engine computed it.
-fn together(shapes: &[Weighed]) -> Option<Stats> {
+pub(super) fn together(shapes: &[Weighed]) -> Option<Stats> {
     let mut shapes = shapes.iter().copied().filter(|shape| !shape.is_empty());
     let first = shapes.next()?;
     let mut all = Stats { max: first.max?, avg: first.avg?, min: first.min? };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::plan::{DOCUMENTS, HOSTS, query};
 use super::read::read_aggregations;
-use super::{HostField, KEYWORD_SUFFIX, Mapping, NameField, Refusal};
+use super::{EngineError, HostField, KEYWORD_SUFFIX, Mapping, NameField, Refusal};
 use hostsync_model::host::HostIp;
 use hostsync_model::window::Window;
 
@@ -25,8 +25,8 @@ const MAX_ADDRESSES_A_HOST: usize = 5;
 /// Other addresses of a host that are kept.
 const MAX_OTHER_IPS: usize = 16;
 
-/// Names asked for of an address: the second shows that it is shared.
-const NAMES: usize = 2;
+/// Names asked for of an address. A host that was renamed within the window has two; a bridge has those of many hosts.
+const NAMES: usize = 8;
 
 /// Name of the aggregation over the names of an address.
 const OF_HOST: &str = "names";
@@ -40,8 +40,42 @@ const KEY: &str = "host";
 pub struct GroupCursor {
     /// Which of the host fields is read.
     pub host_field: usize,
+    /// Which of the indices are read, where names are keywords in some and texts in others: first the former.
+    #[serde(default)]
+    pub name_way: usize,
     /// The last key of the page before; `None`: the first page of the field.
     pub after: Option<Value>,
+}
+
+impl GroupCursor {
+    /// The first pages of all searches that together read each document of the group once.
+    pub fn all(hosts: &[HostField], name: Option<&NameField>) -> Vec<Self> {
+        let ways = if matches!(name, Some(NameField::Mixed { .. })) { 2 } else { 1 };
+        let each = |host_field| (0..ways).map(move |name_way| Self { host_field, name_way, after: None });
+        // Where all shards would fail, there is nothing to read.
+        let has_documents = |cursor: &Self| match name {
+            Some(NameField::Mixed { keyword, .. }) if cursor.name_way == 0 => {
+                !keyword.iter().all(|index| hosts[cursor.host_field].except.contains(index))
+            }
+            _ => true,
+        };
+        (0..hosts.len()).flat_map(each).filter(has_documents).collect()
+    }
+}
+
+/// The field that names can be grouped by in the indices that a search reads, and which those are.
+fn names_read(name: &NameField, cursor: &GroupCursor) -> (String, Option<Value>) {
+    match name {
+        NameField::Grouped(field) => (field.clone(), None),
+        NameField::Mixed { field, keyword } => {
+            let are_keywords = json!({"terms": {"_index": keyword}});
+            if cursor.name_way == 0 {
+                (field.clone(), Some(are_keywords))
+            } else {
+                (format!("{field}{KEYWORD_SUFFIX}"), Some(json!({"bool": {"must_not": [are_keywords]}})))
+            }
+        }
+    }
 }
 
 /// An address that documents of the group carry.
@@ -49,8 +83,7 @@ pub struct GroupCursor {
 pub struct GroupMember {
     /// As it stands in the documents.
     pub address: String,
-    /// Names of the hosts that carry it, the one with most documents first; of more than one, it is known only
-    /// that there are more.
+    /// Names of the hosts that carry it, the one with most documents first; at most 8.
     pub names: Vec<String>,
 }
 
@@ -97,7 +130,7 @@ pub fn group_body(
 ) -> Value {
     let in_group = |(field, group): (&NameField, &str)| match field {
         NameField::Grouped(field) => json!({"term": {field: group}}),
-        NameField::Mixed(field) => {
+        NameField::Mixed { field, .. } => {
             let keyword = format!("{field}{KEYWORD_SUFFIX}");
             // In a text the group would match any name that it is a word of.
             json!({"bool": {"should": [
@@ -111,20 +144,14 @@ pub fn group_body(
         composite["after"] = after.clone();
     }
     let mut hosts = json!({"composite": composite});
-    match name_field {
-        None => {}
-        Some(NameField::Grouped(field)) => {
-            hosts["aggs"] = json!({OF_HOST: {"terms": {"field": field, "size": NAMES}}});
-        }
-        Some(NameField::Mixed(field)) => {
-            hosts["aggs"] = json!({OF_HOST: {"top_hits": {
-                "size": 1, "_source": [field], "sort": [{&mapping.time_field: {"order": "desc"}}],
-            }}});
-        }
+    let names = name_field.map(|name| names_read(name, cursor));
+    if let Some((field, _)) = &names {
+        hosts["aggs"] = json!({OF_HOST: {"terms": {"field": field, "size": NAMES}}});
     }
+    let filters = group.map(in_group).into_iter().chain(names.and_then(|(_, indices)| indices));
     json!({
         "size": 0,
-        "query": query(mapping, window, group.map(in_group), &host_field.except),
+        "query": query(mapping, window, filters, &host_field.except),
         "aggs": {
             HOSTS: hosts,
             // Not the engine's own count: a document may say that it stands for several (`_doc_count`).
@@ -149,7 +176,17 @@ pub fn read_group(
     body: &[u8],
 ) -> Result<GroupPage, Refusal> {
     let malformed = |part: &str| Refusal::Malformed { reason: format!("aggregations.{part} is missing or ill-typed") };
-    let aggregations = read_aggregations(body, Some(host_field))?;
+    let is_read_otherwise = |failure: &EngineError| {
+        let is_name_a_text = match name_field {
+            Some(NameField::Mixed { field, keyword }) if cursor.name_way == 0 => {
+                failure.index.as_ref().is_some_and(|index| !keyword.contains(index))
+                    && failure.is_text_without_keyword(field)
+            }
+            _ => false,
+        };
+        is_name_a_text || host_field.is_read_otherwise(failure)
+    };
+    let aggregations = read_aggregations(body, is_read_otherwise)?;
     let value = |count: Option<&Value>| count.and_then(|count| count.get("value")).and_then(Value::as_u64);
     let documents = value(aggregations.get(DOCUMENTS).and_then(|filter| filter.get(DOCUMENTS)));
     let documents = documents.ok_or_else(|| malformed("documents.documents.value"))?;
@@ -160,44 +197,25 @@ pub fn read_group(
     for bucket in buckets {
         let address = bucket.get("key").and_then(|key| key.get(KEY)).and_then(Value::as_str);
         let address = address.ok_or_else(|| malformed("hosts.buckets.key"))?.to_owned();
-        members.push(GroupMember { address, names: names_of(bucket, name_field) });
+        members.push(GroupMember { address, names: names_of(bucket) });
     }
     let after = hosts.get("after_key").filter(|_| members.len() >= page_size);
-    let next = after.map(|after| GroupCursor { host_field: cursor.host_field, after: Some(after.clone()) });
+    let next = after.map(|after| GroupCursor { after: Some(after.clone()), ..cursor.clone() });
     Ok(GroupPage { members, has_several_addresses: addresses > documents, next })
 }
 
-fn names_of(bucket: &Value, name_field: Option<&NameField>) -> Vec<String> {
-    let names = bucket.get(OF_HOST);
-    match name_field {
-        None => Vec::new(),
-        Some(NameField::Grouped(_)) => {
-            let buckets = names.and_then(|names| names.get("buckets")).and_then(Value::as_array);
-            buckets.into_iter().flatten().filter_map(|name| name.get("key")?.as_str().map(str::to_owned)).collect()
-        }
-        Some(NameField::Mixed(field)) => {
-            let source = names.and_then(|names| names.pointer("/hits/hits/0/_source"));
-            source.and_then(|source| text_at(source, field)).into_iter().collect()
-        }
-    }
-}
-
-/// The text of a field in a document, which may write `a.b` as one key or as two levels.
-fn text_at(source: &Value, field: &str) -> Option<String> {
-    if let Some(value) = source.get(field) {
-        return value.as_str().or_else(|| value.as_array()?.first()?.as_str()).map(str::to_owned);
-    }
-    let mut dots = field.match_indices('.').map(|(at, _)| at);
-    dots.find_map(|at| text_at(source.get(&field[..at])?, &field[at + 1..]))
+fn names_of(bucket: &Value) -> Vec<String> {
+    let buckets = bucket.get(OF_HOST).and_then(|names| names.get("buckets")).and_then(Value::as_array);
+    buckets.into_iter().flatten().filter_map(|name| name.get("key")?.as_str().map(str::to_owned)).collect()
 }
 
 impl GroupHosts {
     /// Puts the pages of a group together.
     ///
     /// Where no document carries several addresses, each address is a host. Where some do, a host is what has a
-    /// name of its own, and of its addresses that one counts which no other host carries (bridges and virtual
-    /// addresses are carried by many), IPv4 before IPv6, Docker's default network `172.17.0.0/16` last, then the
-    /// lowest; an address without any name is a host by itself.
+    /// name of its own, and of its addresses that one counts which the fewest names carry (bridges and virtual
+    /// addresses are carried by many hosts, its own by itself, under two names if it was renamed), IPv4 before IPv6,
+    /// Docker's default network `172.17.0.0/16` last, then the lowest; an address without any name is a host by itself.
     pub fn of(pages: impl IntoIterator<Item = GroupPage>) -> Self {
         let mut several = false;
         let mut skipped = BTreeSet::new();
@@ -237,24 +255,23 @@ fn each_address(names_by_ip: BTreeMap<HostIp, Vec<String>>) -> Vec<GroupHost> {
 }
 
 fn one_address_a_name(names_by_ip: BTreeMap<HostIp, Vec<String>>) -> Vec<GroupHost> {
-    let mut ranked: BTreeMap<String, Vec<(bool, bool, bool, HostIp)>> = BTreeMap::new();
+    let mut ranked: BTreeMap<String, Vec<(usize, bool, bool, HostIp)>> = BTreeMap::new();
     let mut hosts: BTreeMap<HostIp, GroupHost> = BTreeMap::new();
     for (ip, names) in names_by_ip {
-        let (is_shared, is_v6) = (names.len() > 1, ip.addr().is_ipv6());
+        let (carriers, is_v6) = (names.len().min(NAMES), ip.addr().is_ipv6());
         let is_docker = matches!(ip.addr(), IpAddr::V4(v4) if v4.octets()[..2] == [172, 17]);
         if names.is_empty() {
             hosts.insert(ip, GroupHost { host_ip: ip, host_name: None, other_ips: Vec::new() });
         }
         for name in names {
-            ranked.entry(name).or_default().push((is_shared, is_v6, is_docker, ip));
+            ranked.entry(name).or_default().push((carriers, is_v6, is_docker, ip));
         }
     }
     for (name, mut addresses) in ranked {
         addresses.sort_unstable();
-        // A shared address is no sign of this host unless it is all that there is.
-        let is_own = |address: &(bool, bool, bool, HostIp)| !address.0;
-        let has_own = addresses.iter().any(is_own);
-        let mut ips = addresses.iter().filter(|address| !has_own || is_own(address)).map(|(.., ip)| *ip);
+        // An address that more names carry is no sign of this host.
+        let fewest = addresses.first().map(|(carriers, ..)| *carriers);
+        let mut ips = addresses.iter().filter(|address| Some(address.0) == fewest).map(|(.., ip)| *ip);
         if let Some(host_ip) = ips.next() {
             let other_ips = ips.take(MAX_OTHER_IPS).collect();
             hosts.entry(host_ip).or_insert(GroupHost { host_ip, host_name: Some(name), other_ips });
@@ -352,7 +369,10 @@ mod tests {
         let field = HostField { field: "hostIp".to_owned(), kind: HostKind::Keyword, except: Vec::new() };
         let time = |ms| DateTime::from_timestamp_millis(ms).expect("a time");
         let window = Window { from: time(0), to: time(1_000) };
-        let (group, name) = (NameField::Mixed("group".to_owned()), NameField::Grouped("hostName".to_owned()));
+        let (group, name) = (
+            NameField::Mixed { field: "group".to_owned(), keyword: Vec::new() },
+            NameField::Grouped("hostName".to_owned()),
+        );
         let first = GroupCursor::default();
         let body = group_body(&mapping, &field, Some(&name), Some((&group, "db")), window, (&first, 2));
         assert_eq!(
@@ -384,11 +404,67 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_in_a_document_however_its_levels_are_written() {
-        for source in [json!({"host": {"name": "a"}}), json!({"host.name": "a"}), json!({"host": {"name": ["a", "b"]}})]
-        {
-            assert_eq!(text_at(&source, "host.name").as_deref(), Some("a"), "{source}");
-        }
-        assert_eq!(text_at(&json!({"host": 5}), "host.name"), None);
+    fn the_address_that_the_fewest_names_carry_counts_also_for_hosts_that_were_renamed() {
+        // Three hosts, of which two were renamed within the window; each page knows a part of the names.
+        let bridge: &[&str] = &["a", "a.example", "b", "b.example", "c"];
+        let hosts = GroupHosts::of([
+            page(true, &[("172.18.0.1", bridge), ("192.168.1.1", &["a", "a.example"]), ("192.168.1.3", &["c"])]),
+            page(true, &[("192.168.1.2", &["b"]), ("172.18.0.1", &["b"])]),
+            page(true, &[("192.168.1.2", &["b.example"])]),
+        ]);
+        assert_eq!(
+            found(&hosts),
+            [
+                ("192.168.1.1".to_owned(), Some("a"), 0),
+                ("192.168.1.2".to_owned(), Some("b"), 0),
+                ("192.168.1.3".to_owned(), Some("c"), 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn names_that_are_texts_in_some_indices_are_grouped_by_in_two_searches() {
+        let mapping = Mapping::metricbeat();
+        let time = |ms| DateTime::from_timestamp_millis(ms).expect("a time");
+        let window = Window { from: time(0), to: time(1_000) };
+        let host = HostField { field: "host.ip".to_owned(), kind: HostKind::Ip, except: Vec::new() };
+        let name = NameField::Mixed { field: "host.name".to_owned(), keyword: vec!["new".to_owned()] };
+        let searches = GroupCursor::all(std::slice::from_ref(&host), Some(&name));
+        assert_eq!(searches.len(), 2);
+        let bodies: Vec<Value> = searches
+            .iter()
+            .map(|cursor| group_body(&mapping, &host, Some(&name), None, window, (cursor, 10)))
+            .collect();
+        let are_keywords = json!({"terms": {"_index": ["new"]}});
+        let names = |body: &Value| body["aggs"]["hosts"]["aggs"]["names"]["terms"].clone();
+        assert_eq!(names(&bodies[0]), json!({"field": "host.name", "size": 8}));
+        assert_eq!(bodies[0]["query"]["bool"]["filter"][1], are_keywords);
+        assert_eq!(names(&bodies[1]), json!({"field": "host.name.keyword", "size": 8}));
+        assert_eq!(bodies[1]["query"]["bool"]["filter"][1], json!({"bool": {"must_not": [are_keywords]}}));
+
+        // The shards where it is a text may fail in the first search only, and none where it is a keyword.
+        let text = "Text fields are not optimised for operations, set fielddata=true on [host.name] in order to";
+        let answer = |index: &str| {
+            json!({
+                "took": 1, "timed_out": false, "_shards": {"total": 2, "successful": 1, "failed": 1, "failures": [
+                    {"shard": 0, "index": index, "reason": {"type": "illegal_argument_exception", "reason": text}},
+                ]},
+                "aggregations": {
+                    "documents": {"doc_count": 1, "documents": {"value": 1}}, "addresses": {"value": 1},
+                    "hosts": {"buckets": []},
+                },
+            })
+            .to_string()
+        };
+        let read = |cursor: usize, index: &str| {
+            read_group(&host, Some(&name), (&searches[cursor], 10), answer(index).as_bytes()).is_ok()
+        };
+        assert_eq!([read(0, "old"), read(1, "old"), read(0, "new"), read(1, "new")], [true, false, false, false]);
+
+        // Where the hosts of all indices with keywords are read by another field, every shard of the first would fail.
+        let other = HostField { except: vec!["new".to_owned()], ..host.clone() };
+        let searches = GroupCursor::all(&[other, host], Some(&name));
+        let ways: Vec<(usize, usize)> = searches.iter().map(|cursor| (cursor.host_field, cursor.name_way)).collect();
+        assert_eq!(ways, [(0, 1), (1, 0), (1, 1)]);
     }
 }

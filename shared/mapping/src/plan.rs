@@ -43,6 +43,10 @@ pub(super) const CORES: &str = "cores";
 pub(super) const MEAN: &str = "mean";
 /// Name of the sum of its weights.
 pub(super) const WEIGHT: &str = "weight";
+/// Name of the number of its weights, where the mapping names their field.
+pub(super) const WEIGHTS: &str = "weights";
+/// Name of the aggregation that shows whether the field of what is skipped is there at all.
+pub(super) const SKIP_FIELD: &str = "skip_field";
 
 /// Why there is no search to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +116,9 @@ pub fn search_body(
             }
             _ => add_metric(&mut metrics, types, metric, fields),
         }
+    }
+    if let Some(skip) = &mapping.skip {
+        metrics.insert(SKIP_FIELD.to_owned(), json!({"filter": {"exists": {"field": skip.field}}}));
     }
     Ok(json!({
         "size": 0,
@@ -228,7 +235,11 @@ fn add_metric(aggs: &mut Map<String, Value>, types: &FieldTypes, metric: Metric,
     add("max", json!({"max": {"field": fields.max}}));
     add("min", json!({"min": {"field": fields.min}}));
     let avg = match &fields.weight {
-        Some(weight) => weighted(&fields.avg, weight),
+        Some(weight) => {
+            let mut weighted = weighted(&fields.avg, weight);
+            weighted["aggs"][WEIGHTS] = json!({"value_count": {"field": weight}});
+            weighted
+        }
         // Not `avg`, which does not say over how many documents.
         None => json!({"stats": {"field": fields.avg}}),
     };
@@ -383,9 +394,20 @@ mod tests {
     }
 
     #[test]
+    fn whether_weights_are_there_is_asked_too() {
+        let mut mapping = Mapping::zabbix();
+        mapping.cpu.weight = Some("samples".to_owned());
+        let body = body_of(&mapping, &["h".to_owned()]).expect("a body");
+        let of_avg = &body["aggs"]["hosts"]["aggs"]["cpu_avg"]["aggs"];
+        assert_eq!(of_avg["weights"], json!({"value_count": {"field": "samples"}}));
+        assert_eq!(of_avg["weight"], json!({"sum": {"field": "samples", "missing": 1}}));
+    }
+
+    #[test]
     fn a_split_metric_is_asked_for_by_slice_and_part() {
         let body = body_of(&Mapping::metricbeat(), &["10.0.0.1".to_owned()]).expect("a body");
         let aggs = &body["aggs"]["hosts"]["aggs"];
+        assert_eq!(aggs["skip_field"], json!({"filter": {"exists": {"field": "system.filesystem.type"}}}));
         assert_eq!(aggs["memory_total"], json!({"max": {"field": "system.memory.total"}}));
         assert_eq!(aggs["memory_percent"], json!({"stats": {"field": "system.memory.actual.used.pct"}}));
         assert_eq!(

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::engine_error::{Cause, EngineError, bounded};
 use super::fetches::Part;
 use super::found::{Found, HostFound, MetricFound, Weighed};
-use super::plan::{DOCUMENTS, LAST, SLICES, TIME, TOTAL, USED, part_name};
+use super::plan::{DOCUMENTS, LAST, SKIP_FIELD, SLICES, TIME, TOTAL, USED, part_name};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 use hostsync_model::host::HostIp;
 
@@ -261,7 +261,7 @@ pub fn read_answer(
     hosts: &[String],
     body: &[u8],
 ) -> Result<Answer, Refusal> {
-    let raw = read_whole::<OfHosts>(body, Some(host_field))?;
+    let raw = read_whole::<OfHosts>(body, |failure| host_field.is_read_otherwise(failure))?;
     let aggregations = raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
     let found = read_hosts(mapping, types, &Asked::new(hosts), &aggregations.hosts)?;
     Ok(Answer { took_ms: raw.took, shards: raw.shards.total, found })
@@ -273,7 +273,7 @@ pub fn read_answer(
 ///
 /// [`Refusal`].
 pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
-    read_whole::<IgnoredAny>(body, None).map(|_| ())
+    read_whole::<IgnoredAny>(body, |_| false).map(|_| ())
 }
 
 /// Reads the answer to a [`count_body`](super::count_body): how many documents there are.
@@ -282,7 +282,7 @@ pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
 ///
 /// As [`read_answer`].
 pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
-    let aggregations = read_aggregations(body, None)?;
+    let aggregations = read_aggregations(body, |_| false)?;
     let documents = aggregations.get(DOCUMENTS).and_then(|documents| documents.get("doc_count"));
     documents.and_then(Value::as_u64).ok_or_else(|| malformed("aggregations.documents.doc_count is missing"))
 }
@@ -293,7 +293,7 @@ pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
 ///
 /// As [`read_answer`].
 pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<Utc>>, Refusal> {
-    let aggregations = read_aggregations(body, Some(host_field))?;
+    let aggregations = read_aggregations(body, |failure| host_field.is_read_otherwise(failure))?;
     let last = aggregations.get(LAST).and_then(|last| last.get("value"));
     let last = last.ok_or_else(|| malformed("aggregations.last.value is missing"))?;
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of a date")]
@@ -301,18 +301,24 @@ pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<
 }
 
 /// The aggregations of a whole answer, as a tree: for the short answers that are not about a list of hosts.
-pub(super) fn read_aggregations(body: &[u8], host_field: Option<&HostField>) -> Result<Map<String, Value>, Refusal> {
-    read_whole::<Map<String, Value>>(body, host_field)?.aggregations.ok_or_else(|| malformed("aggregations is missing"))
+/// `is_forgiven` says which shards may fail, since another search reads them.
+pub(super) fn read_aggregations(
+    body: &[u8],
+    is_forgiven: impl Fn(&EngineError) -> bool,
+) -> Result<Map<String, Value>, Refusal> {
+    let raw = read_whole::<Map<String, Value>>(body, is_forgiven)?;
+    raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))
 }
 
-fn read_whole<'a, A: Deserialize<'a>>(body: &'a [u8], host_field: Option<&HostField>) -> Result<RawAnswer<A>, Refusal> {
+fn read_whole<'a, A: Deserialize<'a>>(
+    body: &'a [u8],
+    is_forgiven: impl Fn(&EngineError) -> bool,
+) -> Result<RawAnswer<A>, Refusal> {
     let mut raw: RawAnswer<A> = serde_json::from_slice(body).map_err(|error| {
         let reason = bounded(&error.to_string(), MALFORMED_MAX_CHARS);
         if is_cut(&error, body) { Refusal::Cut { reason } } else { Refusal::Malformed { reason } }
     })?;
-    if let Some(host_field) = host_field {
-        raw.forgive_shards_that_another_field_reads(host_field);
-    }
+    raw.forgive_shards_that_another_search_reads(is_forgiven);
     check_whole(&raw)?;
     if raw.shards.total == 0 {
         return Err(Refusal::NoShards);
@@ -327,15 +333,19 @@ pub(super) fn is_cut(error: &serde_json::Error, body: &[u8]) -> bool {
     error.is_eof() || error.is_syntax() && error.line() == lines && error.column() >= last_line.len()
 }
 
+impl HostField {
+    /// Whether a shard failed only because this field is a text there, and the other field reads it.
+    pub(super) fn is_read_otherwise(&self, failure: &EngineError) -> bool {
+        failure.index.as_ref().is_some_and(|index| self.except.contains(index))
+            && failure.is_text_without_keyword(&self.field)
+    }
+}
+
 impl<A> RawAnswer<A> {
     /// The engines name a failure once an index and reason, so if each that is named is forgiven, all are.
-    fn forgive_shards_that_another_field_reads(&mut self, host_field: &HostField) {
-        let is_read_otherwise = |failure: &EngineError| {
-            failure.index.as_ref().is_some_and(|index| host_field.except.contains(index))
-                && failure.is_text_without_keyword(&host_field.field)
-        };
+    fn forgive_shards_that_another_search_reads(&mut self, is_read_otherwise: impl Fn(&EngineError) -> bool) {
         let shards = &mut self.shards;
-        if shards.failed == 0 || !shards.failures.all(is_read_otherwise) {
+        if shards.failed == 0 || !shards.failures.all(&is_read_otherwise) {
             return;
         }
         shards.successful = shards.successful.saturating_add(shards.failed);
@@ -344,7 +354,7 @@ impl<A> RawAnswer<A> {
         // Elasticsearch 8.8 and newer call the clusters of such shards partial.
         let Some(clusters) = &mut self.clusters else { return };
         for detail in clusters.details.0.values_mut() {
-            let is_forgiven = detail.failures.all(is_read_otherwise)
+            let is_forgiven = detail.failures.all(&is_read_otherwise)
                 && detail.timed_out != Some(true)
                 && detail.status.as_deref() == Some("partial");
             if is_forgiven {
@@ -497,7 +507,7 @@ impl<'de> Deserialize<'de> for HostBucket {
                     match name.as_str() {
                         "key" => key = Some(map.next_value()?),
                         "doc_count" => doc_count = Some(map.next_value()?),
-                        _ if Metric::ALL.iter().any(|metric| name.starts_with(metric.key())) => {
+                        _ if name == SKIP_FIELD || Metric::ALL.iter().any(|metric| name.starts_with(metric.key())) => {
                             let agg = map.next_value()?;
                             // A name that comes again takes no more room.
                             match aggs.iter_mut().find(|(known, _)| *known == name) {
@@ -533,6 +543,8 @@ struct Agg {
     count: Number,
     mean: Single,
     weight: Single,
+    weights: Single,
+    doc_count: Number,
     slices: Option<SliceList>,
     cores: Option<Terms<CoresBucket>>,
 }
@@ -713,8 +725,11 @@ fn read_hosts(
             *found =
                 read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
         }
-        // Two spellings of one host are two buckets over different documents.
-        found.add(Found { hosts: HashMap::from([(host.clone(), HostFound { documents, metrics })]) });
+        // Only a warning hangs on it, so an answer without it is an answer.
+        let has_skip_field = bucket.agg(SKIP_FIELD).is_some_and(|agg| is_some_number(agg.doc_count));
+        // Two spellings of one host are two buckets, usually over different documents.
+        let host_found = HostFound { documents, metrics, has_skip_field };
+        found.add(Found { hosts: HashMap::from([(host.clone(), host_found)]) });
     }
     Ok(found)
 }
@@ -742,6 +757,11 @@ impl Defect {
 /// The number that `read` finds in an aggregation, `None` where no document had one.
 fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, Defect> {
     bucket.agg(name).map_or(Number::Missing, read).known(|| name.to_owned())
+}
+
+/// Whether a count is there and is not 0.
+fn is_some_number(count: Number) -> bool {
+    matches!(count, Number::Known(count) if count > 0.0)
 }
 
 /// What a `stats` aggregation says.
@@ -797,6 +817,7 @@ fn read_metric(
         stats(bucket, metric.key())?
     } else {
         let (avg, weight) = if fields.weight.is_some() {
+            found.has_weights = bucket.agg(&part("avg")).is_some_and(|agg| is_some_number(agg.weights.value));
             weighted("avg")?
         } else {
             let Weighed { avg, weight, .. } = stats(bucket, &part("avg"))?;

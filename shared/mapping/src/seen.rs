@@ -1,25 +1,42 @@
 //! Which fields of a mapping held a number in any document, host by host and over a whole run.
 //!
-//! Owns the set and its words: a field that no document has is told, not left as an unknown without a reason.
+//! Owns the set and its words: a field that no document has is told, not left as an unknown without a reason; so is a
+//! metric whose fields are there, but never all of them in one host.
 
-use super::found::MetricFound;
-use super::{Mapping, Metric, MetricFields};
+use super::found::{HostFound, together};
+use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN};
 
 /// Uses of a field of one metric, in the order of their bits.
 const USES: usize = 5;
 
+/// First of the bits that say that a host had maximum, average and minimum of a metric: one a metric.
+const WHOLE: usize = 3 * USES;
+
+/// First of the bits that say that a document had the weight of a metric: one a metric.
+const WEIGHT: usize = WHOLE + 3;
+
+/// Stands for "a document had the field by which others are skipped".
+const SKIP_FIELD: u32 = 1 << (WEIGHT + 3);
+
+/// Stands for "the bits from [`WHOLE`] on are known": an older process knew none of them.
+const KNOWS_ALL: u32 = 1 << 30;
+
 /// Stands for "there was a document".
 const ANY_DOCUMENT: u32 = 1 << 31;
 
-/// The fields that held a number. Each metric has a bit for maximum, average, minimum, total and percent.
+/// The fields that held a number. Each metric has a bit for maximum, average, minimum, total and percent, one for its weight,
+/// and one for being whole in some host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FieldsSeen(u32);
 
 impl FieldsSeen {
     /// Of a host that has documents.
-    pub(super) fn of(metrics: &[MetricFound; 3]) -> Self {
-        let mut seen = ANY_DOCUMENT;
-        for (metric, found) in metrics.iter().enumerate() {
+    pub(super) fn of(host: &HostFound) -> Self {
+        let mut seen = ANY_DOCUMENT | KNOWS_ALL;
+        if host.has_skip_field {
+            seen |= SKIP_FIELD;
+        }
+        for (metric, found) in host.metrics.iter().enumerate() {
             let parts = || found.slices.values().flat_map(|parts| parts.values());
             let is_split_seen = parts().next().is_some();
             let uses = [
@@ -32,6 +49,8 @@ impl FieldsSeen {
             for (nth, _) in uses.iter().enumerate().filter(|(_, is_seen)| **is_seen) {
                 seen |= 1 << (metric * USES + nth);
             }
+            let is_whole = is_split_seen || together(&found.shapes).is_some();
+            seen |= u32::from(is_whole) << (WHOLE + metric) | u32::from(found.has_weights) << (WEIGHT + metric);
         }
         Self(seen)
     }
@@ -52,53 +71,108 @@ impl FieldsSeen {
         Self(self.0 | other.0)
     }
 
-    /// A sentence for each field of the mapping that no document had; none where there was no document at all.
+    /// A sentence for each field of the mapping that no document had, and for each metric that no host had whole; none where
+    /// there was no document at all.
     pub fn missing(self, mapping: &Mapping) -> Vec<String> {
         if self.0 & ANY_DOCUMENT == 0 {
             return Vec::new();
         }
-        Metric::ALL.into_iter().flat_map(|metric| self.missing_of(metric, mapping.metric(metric))).collect()
+        let of_metrics = Metric::ALL.into_iter().flat_map(|metric| self.missing_of(metric, mapping.metric(metric)));
+        let skip = mapping.skip.as_ref().filter(|_| self.0 & KNOWS_ALL != 0 && self.0 & SKIP_FIELD == 0).map(|skip| {
+            format!(
+                "no document that was read holds anything in \"{}\" (skip.field of the mapping): documents that should be \
+                 skipped by it may be among them",
+                skip.field
+            )
+        });
+        of_metrics.chain(skip).collect()
+    }
+
+    fn has(self, bit: usize) -> bool {
+        self.0 >> bit & 1 == 1
     }
 
     fn missing_of(self, metric: Metric, fields: &MetricFields) -> Vec<String> {
-        let uses: [(&str, Option<&String>); USES] = [
-            ("max", Some(&fields.max)),
-            ("avg", Some(&fields.avg)),
-            ("min", Some(&fields.min)),
-            ("total", fields.total.as_ref()),
-            ("percent", fields.percent.as_ref().map(|share| &share.field)),
+        let first = metric as usize * USES;
+        let is_seen: [bool; USES] = std::array::from_fn(|nth| self.has(first + nth));
+        let [max, avg, min, _, percent] = is_seen;
+        let in_part = (max || avg || min) && !(max && avg && min);
+        // Of a roll-up that lacks one of its numbers that number is meant.
+        let of_roll_up =
+            |name: &str| in_part.then(|| fields.roll_up_field()).flatten().map(|field| format!("{field}.{name}"));
+        let statistic = |field: &String, name: &str| of_roll_up(name).unwrap_or_else(|| field.clone());
+        let uses: [(&str, Option<String>); USES] = [
+            ("max", Some(statistic(&fields.max, ROLL_UP_MAX))),
+            ("avg", Some(statistic(&fields.avg, ROLL_UP_AVG))),
+            ("min", Some(statistic(&fields.min, ROLL_UP_MIN))),
+            ("total", fields.total.clone()),
+            ("percent", fields.percent.as_ref().map(|share| share.field.clone())),
         ];
-        let mut missing: Vec<(&String, Vec<String>)> = Vec::new();
-        for (nth, (name, field)) in uses.into_iter().enumerate() {
-            let Some(field) = field.filter(|_| self.0 >> (metric as usize * USES + nth) & 1 == 0) else { continue };
-            let key = format!("{}.{name}", metric.key());
+        let mut missing: Vec<(String, Vec<&str>)> = Vec::new();
+        for ((name, field), is_seen) in uses.into_iter().zip(is_seen) {
+            let Some(field) = field.filter(|_| !is_seen) else { continue };
             match missing.iter_mut().find(|(known, _)| *known == field) {
-                Some((_, keys)) => keys.push(key),
-                None => missing.push((field, vec![key])),
+                Some((_, names)) => names.push(name),
+                None => missing.push((field, vec![name])),
             }
         }
         let beside = fields.split.as_ref().map(|split| format!(" beside \"{}\"", split.field)).unwrap_or_default();
-        let sentence = |(field, keys): (&String, Vec<String>)| {
+        let sentence = |(field, names): (String, Vec<&str>)| {
+            let is_statistic = names.iter().any(|name| matches!(*name, "max" | "avg" | "min"));
             let otherwise = match &fields.per_core {
-                Some(other) if keys.iter().any(|key| key.rsplit('.').next() == Some("max")) => {
+                Some(other) if names.contains(&"max") => {
                     format!(", nor in \"{}\" beside \"{}\"", other.field, other.cores)
                 }
                 _ => String::new(),
             };
-            let keys = keys.join(", ");
+            let effect = if is_statistic && in_part {
+                format!(
+                    "all of {} is unknown (NULL), since it is known only with its maximum, average and minimum together",
+                    metric.key()
+                )
+            } else if is_statistic && percent {
+                "GB are known only by the percentage of a capacity that is known".to_owned()
+            } else {
+                "what comes from it is unknown (NULL)".to_owned()
+            };
+            let keys = names.iter().map(|name| format!("{}.{name}", metric.key())).collect::<Vec<_>>().join(", ");
             format!(
-                "no document of this run holds a number in \"{field}\"{beside} ({keys} of the mapping){otherwise}: \
-                 what comes from it is unknown (NULL)"
+                "no document of this run holds a number in \"{field}\"{beside} ({keys} of the mapping){otherwise}: {effect}"
             )
         };
-        missing.into_iter().map(sentence).collect()
+        let mut sentences: Vec<String> = missing.into_iter().map(sentence).collect();
+        let knows_all = self.0 & KNOWS_ALL != 0;
+        if knows_all && max && avg && min && !self.has(WHOLE + metric as usize) {
+            sentences.push(format!(
+                "no host of this run has {0}.max, {0}.avg and {0}.min of the mapping together in all its documents: all of \
+                 {0} is unknown (NULL)",
+                metric.key()
+            ));
+        }
+        if let Some(weight) = &fields.weight
+            && knows_all
+            && avg
+            && !self.has(WEIGHT + metric as usize)
+        {
+            sentences.push(format!(
+                "no document of this run holds a number in \"{weight}\" ({}.weight of the mapping): each weighs 1 in the \
+                 average",
+                metric.key()
+            ));
+        }
+        sentences
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::found::Weighed;
+    use crate::found::{MetricFound, Weighed};
+    use crate::{MetricFields, Unit};
+
+    fn host(metrics: [MetricFound; 3]) -> HostFound {
+        HostFound { documents: 1, metrics, has_skip_field: true }
+    }
 
     fn number() -> MetricFound {
         let shape = Weighed { max: Some(2.0), avg: Some(1.0), min: Some(0.0), weight: 3.0 };
@@ -108,7 +182,7 @@ mod tests {
     #[test]
     fn what_no_document_has_is_named_with_its_keys_and_with_the_other_way_to_read_it() {
         let memory = MetricFound { total: Some(16.0), ..number() };
-        let seen = FieldsSeen::of(&[MetricFound::default(), memory, MetricFound::default()]);
+        let seen = FieldsSeen::of(&host([MetricFound::default(), memory, MetricFound::default()]));
         let missing = seen.missing(&Mapping::metricbeat());
         assert_eq!(missing.len(), 4, "{missing:?}");
         assert_eq!(
@@ -124,11 +198,76 @@ mod tests {
     #[test]
     fn what_one_host_has_the_run_has() {
         let none = MetricFound::default;
-        let cpu = FieldsSeen::of(&[number(), none(), none()]);
-        let others = FieldsSeen::of(&[none(), number(), number()]);
+        let cpu = FieldsSeen::of(&host([number(), none(), none()]));
+        let others = FieldsSeen::of(&host([none(), number(), number()]));
         assert_eq!(cpu.missing(&Mapping::zabbix()).len(), 2);
         let all = FieldsSeen::from_bits(cpu.and(others).bits());
         assert_eq!(all.missing(&Mapping::zabbix()), [""; 0]);
         assert_eq!(FieldsSeen::default().missing(&Mapping::zabbix()), [""; 0], "there was no document");
+    }
+
+    /// Some of the three statistics of the processor load.
+    fn cpu_with(max: bool, avg: bool, min: bool) -> [MetricFound; 3] {
+        let one = |is_known: bool| is_known.then_some(1.0);
+        let shape = Weighed { max: one(max), avg: one(avg), min: one(min), weight: 1.0 };
+        [MetricFound { shapes: vec![shape], ..MetricFound::default() }, number(), number()]
+    }
+
+    fn separate() -> Mapping {
+        let [max, avg, min] = ["c.max", "c.avg", "c.min"].map(str::to_owned);
+        let cpu = MetricFields { max, avg, min, ..MetricFields::single("", Unit::Percent) };
+        Mapping { cpu, ..Mapping::zabbix() }
+    }
+
+    #[test]
+    fn fields_that_no_host_has_together_are_told() {
+        let one = FieldsSeen::of(&host(cpu_with(true, false, false)));
+        let other = FieldsSeen::of(&host(cpu_with(false, true, true)));
+        let missing = one.and(other).missing(&separate());
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert_eq!(
+            missing[0],
+            "no host of this run has cpu.max, cpu.avg and cpu.min of the mapping together in all its documents: all of cpu \
+             is unknown (NULL)"
+        );
+        let whole = FieldsSeen::of(&host(cpu_with(true, true, true)));
+        assert_eq!(one.and(other).and(whole).missing(&separate()), [""; 0]);
+        // As a process of an earlier version stored it: nothing is known of the whole.
+        let bits = one.and(other).bits() & !KNOWS_ALL;
+        assert_eq!(FieldsSeen::from_bits(bits).missing(&separate()), [""; 0]);
+    }
+
+    #[test]
+    fn a_field_without_which_the_others_of_its_metric_are_unknown_says_so() {
+        let seen = FieldsSeen::of(&host(cpu_with(true, false, true)));
+        let expected = "(cpu.avg of the mapping): all of cpu is unknown (NULL), since it is known only with its maximum, \
+                        average and minimum together";
+        for (mapping, field) in [(separate(), "c.avg"), (Mapping::zabbix(), "cpu.value_avg")] {
+            let missing = seen.missing(&mapping);
+            assert_eq!(missing, [format!("no document of this run holds a number in \"{field}\" {expected}")]);
+        }
+    }
+
+    #[test]
+    fn a_weight_and_a_field_of_what_is_skipped_that_no_document_has_are_told() {
+        let mut mapping = Mapping { skip: Mapping::metricbeat().skip, ..separate() };
+        mapping.cpu.weight = Some("samples".to_owned());
+        let mut found = host(cpu_with(true, true, true));
+        found.has_skip_field = false;
+        let missing = FieldsSeen::of(&found).missing(&mapping);
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert!(missing[0].contains("\"samples\" (cpu.weight of the mapping): each weighs 1"), "{}", missing[0]);
+        assert!(missing[1].contains("\"system.filesystem.type\" (skip.field of the mapping)"), "{}", missing[1]);
+        found.has_skip_field = true;
+        found.metrics[0].has_weights = true;
+        assert_eq!(FieldsSeen::of(&found).missing(&mapping), [""; 0]);
+    }
+
+    #[test]
+    fn bytes_that_only_a_percentage_stands_for_are_told_with_what_comes_instead() {
+        let share = Weighed { max: Some(0.5), avg: Some(0.5), min: Some(0.5), weight: 1.0 };
+        let memory = MetricFound { percent: vec![share], total: Some(1.0), ..MetricFound::default() };
+        let missing = FieldsSeen::of(&host([number(), memory, number()])).missing(&Mapping::metricbeat());
+        assert!(missing[0].contains("GB are known only by the percentage of a capacity"), "{missing:?}");
     }
 }

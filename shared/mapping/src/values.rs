@@ -162,7 +162,7 @@ pub enum BadValue {
 
 /// What is to be written for a host that has data.
 ///
-/// GB: as they are, bytes ÷ 2^30, or a share of the capacity if that is known. Percentages: those of the
+/// GB: as they are, bytes ÷ 2^30, else the percentage of the capacity if both are known. Percentages: those of the
 /// source, else used ÷ capacity if that is known, the source's own before that of the pool. What cannot be
 /// found so is `None`.
 ///
@@ -216,7 +216,12 @@ fn convert(
 ) -> Result<Converted, BadValue> {
     let own_percent = share.percent.map(|percent| sound(metric, Unit::Percent, percent)).transpose()?;
     own_percent.map_or(Ok(()), |percent| sensible(metric, percent))?;
-    let Some(measured) = measured else { return Ok(Converted { percent: own_percent, gb: None }) };
+    let Some(measured) = measured else {
+        let capacity = if own_percent.is_some() { capacity_of(metric, unit, share, pool)? } else { None };
+        let gb = own_percent.zip(capacity).map(|(percent, (gb, _))| scaled(percent, gb / 100.0));
+        gb.map_or(Ok(()), |gb| fits(metric, gb))?;
+        return Ok(Converted { percent: own_percent, gb });
+    };
     let measured = sound(metric, unit, measured)?;
     let capacity = capacity_of(metric, unit, share, pool)?;
     match unit {
@@ -445,6 +450,24 @@ mod tests {
         assert_eq!(values.disk_percent, flat(50.0));
         reading.disk = None;
         assert!(host_values(&Mapping::zabbix(), &reading, &pool).is_ok());
+    }
+
+    #[test]
+    fn without_bytes_the_gigabytes_are_the_percentage_of_the_capacity() {
+        let mut reading = reading(flat(0.5), None, None);
+        reading.memory_share.percent = Some(Stats { max: 50.0, avg: 25.0, min: 12.5 });
+        let pool = Capacity { ram_gb: Some(16), disk_gb: None };
+        let metricbeat = Mapping::metricbeat();
+        let values = host_values(&metricbeat, &reading, &pool).expect("values");
+        assert_eq!(
+            (values.used_memory_gb, values.max_memory_gb, values.avg_memory_gb),
+            (Some(8.0), Some(8.0), Some(4.0))
+        );
+        assert_eq!(values.mem_percent.map(|percent| percent.max), Some(50.0));
+        // The source's own capacity goes before that of the pool.
+        reading.memory_share.total = Some(4.0 * BYTES_PER_GB);
+        let values = host_values(&metricbeat, &reading, &pool).expect("values");
+        assert_eq!(values.used_memory_gb, Some(2.0));
     }
 
     #[test]

@@ -59,18 +59,18 @@ impl Endpoint {
         let fields = self.group_fields(index_pattern, mapping, window).await?;
         let mut pages = Vec::new();
         let mut addresses = 0;
-        let mut next = Some(GroupCursor::default());
-        while let Some(cursor) = next {
-            let page = self.page(index_pattern, mapping, window, &fields, Some(group), (&cursor, page_size)).await?;
-            addresses += page.members.len();
-            if !GroupHosts::has_room_for(addresses) {
-                return Err(too_many());
+        for first in GroupCursor::all(&fields.types.hosts, fields.name.as_ref()) {
+            let mut next = Some(first);
+            while let Some(cursor) = next {
+                let mut page =
+                    self.page(index_pattern, mapping, window, &fields, Some(group), (&cursor, page_size)).await?;
+                addresses += page.members.len();
+                if !GroupHosts::has_room_for(addresses) {
+                    return Err(too_many());
+                }
+                next = page.next.take();
+                pages.push(page);
             }
-            let other_field = cursor.host_field + 1;
-            next = page.next.clone().or_else(|| {
-                (other_field < fields.types.hosts.len()).then_some(GroupCursor { host_field: other_field, after: None })
-            });
-            pages.push(page);
         }
         let hosts = GroupHosts::of(pages);
         if hosts.hosts.len() > MAX_GROUP_HOSTS { Err(too_many()) } else { Ok(hosts) }

@@ -360,7 +360,8 @@ impl Endpoint {
         }
         let both = if is_partial { with_keyword.difference(&text).cloned().collect() } else { Vec::new() };
         let text = if is_partial { text } else { &text | &with_keyword };
-        Ok(Grouping::Mixed { text: text.into_iter().collect(), both })
+        let keyword = (&with_keyword | &without).difference(&text).cloned().collect();
+        Ok(Grouping::Mixed { text: text.into_iter().collect(), keyword, both })
     }
 
     /// The indices with documents that have `field`, told apart by whether they have its `.keyword`.

@@ -154,7 +154,7 @@ impl Endpoint {
         let mapping = Mapping { host_name_field: None, group_field: None, ..mapping.clone() };
         let fields = self.group_fields(index_pattern, &mapping, window).await?;
         for host_field in 0..fields.types.hosts.len() {
-            let cursor = GroupCursor { host_field, after: None };
+            let cursor = GroupCursor { host_field, ..GroupCursor::default() };
             let page = self.page(index_pattern, &mapping, window, &fields, None, (&cursor, SAMPLE)).await?;
             // The text of the documents, by which a keyword is found again.
             let usable = |address: &String| {

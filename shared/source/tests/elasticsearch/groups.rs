@@ -117,6 +117,63 @@ async fn a_host_with_many_addresses_is_found_once_by_its_own() {
 }
 
 #[tokio::test]
+async fn hosts_whose_names_are_keywords_in_some_indices_and_texts_in_others_are_known_by_their_own_address() {
+    let indices = Indices::new();
+    let properties = |name: &Value| {
+        json!({
+            "@timestamp": {"type": "date"}, "tags": {"type": "keyword"},
+            "host": {"properties": {"ip": {"type": "ip"}, "name": name}},
+        })
+    };
+    let keyword = indices.create("named-keyword", &properties(&keyword_host())).await;
+    let text = indices.create("named-text", &properties(&text_and_keyword_host())).await;
+    let nameless = indices.named("named-not");
+    let beat = |minute: i64, host: &str, name: Option<&str>| {
+        let mut document = json!({
+            "@timestamp": (start() + TimeDelta::minutes(minute)).to_rfc3339(), "tags": ["db"],
+            "host": {"ip": [host, "172.18.0.1"], "name": name},
+            "system": {
+                "cpu": {"total": {"norm": {"pct": 0.5}}},
+                "memory": {"total": 1, "actual": {"used": {"pct": 0.5, "bytes": 1}}},
+                "filesystem": {"mount_point": "/", "type": "xfs", "total": 2, "used": {"bytes": 1}},
+            },
+        });
+        if name.is_none() {
+            document["host"]["ip"] = json!([host]);
+        }
+        document
+    };
+    // The second host was renamed within the window; the fourth has no name.
+    let named = |minute| {
+        [("192.168.0.1", "one"), ("192.168.0.2", "two"), ("192.168.0.3", "three")]
+            .map(|(ip, name)| beat(minute, ip, Some(name)))
+    };
+    indices.add(&keyword, named(1)).await;
+    indices.add(&text, named(2).into_iter().chain([beat(3, "192.168.0.2", Some("two.example"))])).await;
+    let no_name = json!({"properties": {"tags": {"type": "keyword"}, "host": {"properties": {"ip": {"type": "ip"}}}}});
+    indices.send(reqwest::Method::PUT, &nameless, &json!({"mappings": no_name})).await;
+    indices.add(&nameless, [beat(4, "192.168.0.4", None)]).await;
+    let proxy = QueryProxy::start().await;
+    for endpoint in [real(), proxy.endpoint()] {
+        for page_size in [1, 100] {
+            let hosts = endpoint
+                .group_hosts(&indices.pattern(), &Mapping::metricbeat(), window_of_a_day(), "db", page_size)
+                .await
+                .expect("hosts");
+            assert_eq!(
+                found(&hosts),
+                [
+                    ("192.168.0.1".to_owned(), Some("one")),
+                    ("192.168.0.2".to_owned(), Some("two")),
+                    ("192.168.0.3".to_owned(), Some("three")),
+                    ("192.168.0.4".to_owned(), None),
+                ]
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn documents_that_stand_for_several_make_no_host_of_each_address() {
     let indices = Indices::new();
     let index = indices.named("downsampled");
