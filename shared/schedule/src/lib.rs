@@ -70,7 +70,7 @@ pub const MAX_WARNINGS: usize = 20;
 ///
 /// ```
 /// use chrono::{DateTime, Utc};
-/// use crate::{CronSchedule, parse_time_zone};
+/// use hostsync_schedule::{CronSchedule, parse_time_zone};
 ///
 /// let zone = parse_time_zone("Asia/Shanghai")?;
 /// let schedule = CronSchedule::parse("0 30 9 * * MON", zone)?;
