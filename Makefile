@@ -172,12 +172,11 @@ ci: ## everything that .ci/run does: all checks, all tests, and what depends on 
 	$(MAKE) test-openapi
 	$(MAKE) test-traces
 	$(MAKE) test-newest
-	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade; fi
 
 ci-full: ci ## ci, the long plays, and every version of every server
 	$(MAKE) test-alerts
 	$(MAKE) autoscale
 	$(MAKE) test-console
-	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade DB=mysql; fi
+	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade && $(MAKE) test-upgrade DB=mysql; fi
 	$(MAKE) test-rpc-client DB=mysql
 	$(MAKE) test-servers
