@@ -605,6 +605,28 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
         insert(3, "success", "23 HOUR", 10).await;
         // Going for longer than that: not history yet.
         insert(4, "running", "30 HOUR", 10).await;
+        // Its details are what a retry is prepared from, which somebody holds.
+        insert(5, "failed", "25 HOUR", 10).await;
+        insert(6, "running", "1 HOUR", 0).await;
+        execute(
+            &bed,
+            "UPDATE es_sync_execution_log SET retry_of = 5, prepared_at = NULL, lease_token = 1,
+                 lease_until = UTC_TIMESTAMP(3) + INTERVAL 1 DAY WHERE id = 6",
+        )
+        .await;
+        execute(
+            &bed,
+            "INSERT INTO es_sync_pattern_state (endpoint, index_pattern, indices)
+             VALUES ('default', 'x', '{}'), ('default', 'gone', '{}'), ('gone', 'x', '{}')",
+        )
+        .await;
+        execute(
+            &bed,
+            "INSERT INTO es_sync_doubt (kind, name, since, seen_at, first_process)
+             VALUES ('mapping', 'old', '2020-01-01', UTC_TIMESTAMP(3) - INTERVAL 25 HOUR, 'test'),
+                    ('mapping', 'young', '2020-01-01', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR, 'test')",
+        )
+        .await;
         execute(
             &bed,
             "INSERT INTO es_sync_idempotency_key (scope, idempotency_key, fingerprint, answer, created_at)
@@ -637,8 +659,16 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
             .fetch_all(&bed.pool)
             .await
             .expect("ids");
-        assert_eq!(left, [3, 4]);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail").await, 20);
+        assert_eq!(left, [3, 4, 5, 6]);
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail").await, 30);
+        let known: Vec<(String, String)> = sqlx::query_as(
+            "SELECT endpoint, index_pattern FROM es_sync_pattern_state UNION SELECT kind, name FROM es_sync_doubt",
+        )
+        .fetch_all(&bed.pool)
+        .await
+        .expect("rows");
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(known, [pair("default", "x"), pair("mapping", "young")]);
         let log = client.execution(4).await.expect("a log");
         assert_eq!((&log["execution_status"], &log["pending_count"]), (&json!("running"), &json!(10)));
         let kept: String = sqlx::query_scalar("SELECT idempotency_key FROM es_sync_idempotency_key")

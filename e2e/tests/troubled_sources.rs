@@ -250,6 +250,69 @@ async fn refused_credentials_end_a_run_only_if_no_process_has_better_ones() {
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(20)), "{log}");
         assert!(log["error_message"].as_str().is_some_and(|reason| reason.contains("HTTP 401")), "{log}");
+        // A worker that comes now has better ones than those that are believed to be refused.
+        fleet.services.push(service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker"));
+        wait_for("the doubt to be refuted", LIMIT, async || {
+            Ok((bed.count("SELECT COUNT(*) FROM es_sync_doubt").await? == 0).then_some(()))
+        })
+        .await
+        .expect("refuted");
+        let id = execute(&fleet.client, &json!({}), &ips(0..6)).await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["success_count"], 6, "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_no_address_has_its_own_outcome_where_the_search_is_refused() {
+    on_bed("bad_refused", async |bed| {
+        bed.add_to_pool((0..3).map(SampleHost)).await.expect("a pool");
+        sqlx::query(
+            "INSERT INTO hosts_pool (host_name, host_ip, ram, disk_size) VALUES ('odd', 'web-1.example', 8, 100)",
+        )
+        .execute(&bed.pool)
+        .await
+        .expect("a host that is no address");
+        let (gate, old) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.refuse(Some(401));
+        let revoked = [(DEFAULT_URL, old.as_str())];
+        let fleet = Fleet::with_workers(&bed, &[], &[&revoked]).await;
+        let task = fleet.client.create_enabled_task("refused", "* * * * * *", "6h").await.expect("a task");
+        let log = wait_for("a fire", LIMIT, async || Ok(fleet.client.execution_logs(task).await?.pop()))
+            .await
+            .expect("a fire");
+        fleet.client.enable_task(task, false).await.expect("disabled");
+        let id = log["id"].as_u64().expect("an id");
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(4)), "{log}");
+        for detail in fleet.client.details(id).await.expect("details") {
+            let reason = detail["error_message"].as_str().unwrap_or_default();
+            let words = if detail["host_ip"] == "web-1.example" { "not an IPv4 or IPv6 address" } else { "HTTP 401" };
+            assert!(reason.contains(words), "{detail}");
+        }
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pattern_that_no_run_goes_by_any_more_is_taken_back_in_its_trouble() {
+    on_bed("taken_back", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..2).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        set(&bed, &bed.index.name, &json!({"index.blocks.read": true})).await;
+        let fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
+        let id = execute(&fleet.client, &json!({}), &ips(0..2)).await;
+        until_it_waits_for(&fleet.client, id, "blocked for reading").await;
+        let set_aside = "SELECT COUNT(*) FROM es_sync_pattern_state WHERE set_aside_since IS NOT NULL";
+        assert_eq!(bed.count(set_aside).await.expect("a count"), 1);
+        fleet.client.ok(Method::POST, &format!("/es-sync-executions/{id}/cancel"), None).await.expect("cancelled");
+        fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        wait_for("the pattern to be taken back", LIMIT, async || Ok((bed.count(set_aside).await? == 0).then_some(())))
+            .await
+            .expect("taken back");
         fleet.stop().await;
     })
     .await;

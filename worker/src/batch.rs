@@ -152,9 +152,6 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
         Err(unknown) => return trouble::unknown(bench, scope, jobs, &unknown).await,
     };
 
-    if let Some(refused) = trouble::refused_lately(bench, scope) {
-        return trouble::refused(bench, scope, jobs, &refused).await;
-    }
     let (jobs, bad) = set_aside_bad_hosts(jobs);
     if !bad.is_empty() {
         // At once: they have their outcome, whatever becomes of the search.
@@ -162,6 +159,9 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
     }
     if jobs.is_empty() {
         return Ok(());
+    }
+    if let Some(refused) = trouble::refused_lately(bench, scope) {
+        return trouble::refused(bench, scope, jobs, &refused).await;
     }
     let hosts: BTreeSet<String> = jobs.iter().map(|job| address_key(&job.host_ip)).collect();
     let hosts: Vec<String> = hosts.into_iter().collect();
