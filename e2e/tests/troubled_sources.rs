@@ -69,25 +69,21 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
         let troubled = SampleIndex::create(&bed.servers.elasticsearch_url, &other).await.expect("an index");
         let (from, to) = (chrono::Utc::now() - TimeDelta::days(1), chrono::Utc::now() + TimeDelta::hours(1));
         troubled.fill((0..6).map(SampleHost), from, to, TimeDelta::hours(1), |_| {}).await.expect("documents");
+        // New and empty, since an engine takes up what it holds already where it may not live as well.
+        let nowhere = json!({"index.number_of_replicas": 0, "index.routing.allocation.require._name": "nowhere"});
+        let homeless = format!("{other}-homeless");
+        let homeless_url = format!("{}/{homeless}", bed.servers.elasticsearch_url);
+        let create = reqwest::Client::new().put(format!("{homeless_url}?wait_for_active_shards=0"));
+        let answer = create.json(&json!({"settings": nowhere})).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         let fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
-        let pattern = json!({"es_index_pattern": other});
-        for (trouble, over, words) in [
-            (json!({"index.blocks.read": true}), json!({"index.blocks.read": null}), "blocked for reading"),
-            // A replica's node; the primary moves nowhere, so the index is closed and opened where it may not live.
-            (
-                json!({"index.routing.allocation.require._name": "nowhere"}),
-                json!({"index.routing.allocation.require._name": null}),
-                "index pattern",
-            ),
+        let blocked = json!({"index.blocks.read": true});
+        set(&bed, &other, &blocked).await;
+        for (index, pattern, over, words) in [
+            (&other, other.clone(), json!({"index.blocks.read": null}), "blocked for reading"),
+            (&homeless, format!("{other}*"), json!({"index.routing.allocation.require._name": null}), "index pattern"),
         ] {
-            set(&bed, &other, &trouble).await;
-            if words == "index pattern" {
-                for command in ["_close", "_open?wait_for_active_shards=0"] {
-                    let url = format!("{}/{other}/{command}", bed.servers.elasticsearch_url);
-                    let answer = reqwest::Client::new().post(url).send().await.expect("an answer");
-                    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
-                }
-            }
+            let pattern = json!({"es_index_pattern": pattern});
             let waits = execute(&fleet.client, &pattern, &ips(0..6)).await;
             until_it_waits_for(&fleet.client, waits, words).await;
             for _ in 0..3 {
@@ -97,12 +93,13 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
             }
             let doubts = bed.count("SELECT COUNT(*) FROM es_sync_doubt").await.expect("a count");
             assert_eq!(doubts, 0, "nobody doubts the credentials");
-            set(&bed, &other, &over).await;
+            set(&bed, index, &over).await;
             let log = fleet.client.wait_for_end(waits, LIMIT).await.expect("an end");
             assert_eq!((&log["success_count"], &log["waiting_for"]), (&json!(6), &json!("")), "{log}");
         }
         nothing_was_lost(&bed).await;
         fleet.stop().await;
+        reqwest::Client::new().delete(homeless_url).send().await.expect("deleted");
         troubled.delete().await.expect("deleted");
     })
     .await;
