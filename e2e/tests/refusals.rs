@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_e2e::fleet::Fleet;
+use hostsync_e2e::service;
 use hostsync_store::database;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::wait_for;
@@ -200,7 +201,8 @@ async fn what_only_explains_an_outcome_never_costs_it() {
     on_bed("unexplained", async |bed| {
         let fleet = fleet_of(&bed, 4).await;
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
-        for table in ["es_sync_search", "es_sync_attempt"] {
+        // A warning of missing indices explains no more than they do.
+        for table in ["es_sync_search", "es_sync_attempt", "es_sync_pattern_state"] {
             run(&bed, format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW {signal}")).await;
         }
         let id = fleet.client.execute("unexplained", &ips(0..4), "6h").await.expect("accepted");
@@ -245,12 +247,13 @@ async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_
         // The last but one of its rounds; from now on it has always been silent for so long that the next one is due.
         run(
             &bed,
-            "UPDATE es_sync_execution_log SET repair_count = 3, execution_time = execution_time - INTERVAL 2 HOUR"
+            "UPDATE es_sync_execution_log SET refusal_rounds = 4, execution_time = execution_time - INTERVAL 2 HOUR"
                 .to_owned(),
         )
         .await;
         let silent = "UPDATE es_sync_execution_log SET progress_at = execution_time, published_at = execution_time,
-                          repaired_at = IF(repaired_at IS NULL, NULL, execution_time)";
+                          refused_at = execution_time + INTERVAL 1 SECOND,
+                          repaired_at = IF(repaired_at IS NULL, NULL, execution_time + INTERVAL 2 SECOND)";
         let mut told = String::new();
         let log = wait_for("the run to end", LIMIT, async || {
             sqlx::raw_sql(silent).execute(&bed.pool).await?;
@@ -264,6 +267,62 @@ async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_
         .expect("an end");
         assert_eq!((&log["success_count"], &log["failed_count"]), (&json!(3), &json!(1)), "{log}");
         assert!(log["error_message"].as_str().expect("a reason").contains("read the manual"), "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_whose_row_somebody_locks_holds_no_worker_for_long_and_goes_on_when_it_is_free() {
+    on_bed("run_lock", async |bed| {
+        const HOSTS: u32 = 60;
+        bed.add_to_pool((0..HOSTS).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..HOSTS).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        let mut fleet = Fleet::with_workers(&bed, &[], &[]).await;
+        let id = fleet.client.execute("locked", &ips(0..HOSTS), "6h").await.expect("accepted");
+        wait_for("the jobs to be published", LIMIT, async || {
+            let published = "SELECT COUNT(*) FROM es_sync_execution_log
+                             WHERE published_watermark >= last_detail_id AND prepared_at IS NOT NULL AND lease_token IS NULL";
+            Ok((bed.count(published).await? == 1).then_some(()))
+        })
+        .await
+        .expect("published");
+        let mut somebody = bed.pool.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM es_sync_execution_log WHERE id = ? FOR UPDATE")
+            .bind(id)
+            .fetch_all(&mut *somebody)
+            .await
+            .expect("a lock");
+        fleet.services.push(service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker"));
+        // Host by host it would be ten seconds each, twice.
+        wait_for("the worker to have nothing in its hands", LIMIT * 3, async || {
+            // The server ends a connection that says nothing for a minute, and its locks with it.
+            sqlx::query("SELECT 1").execute(&mut *somebody).await?;
+            let queue = bed.queue("jobs.manual.v1").await?;
+            let acked = queue["message_stats"]["ack"].as_u64() >= Some(u64::from(HOSTS));
+            Ok((queue["messages"] == 0 && acked).then_some(()))
+        })
+        .await
+        .expect("a free worker");
+        somebody.rollback().await.expect("unlocked");
+        let log = fleet.client.execution(id).await.expect("a log");
+        assert_eq!(log["pending_count"], HOSTS, "{log}");
+        // Silent for so long that it is published anew.
+        let silent = "UPDATE es_sync_execution_log
+                      SET execution_time = LEAST(execution_time, UTC_TIMESTAMP(3) - INTERVAL 2 HOUR),
+                          progress_at = execution_time, published_at = execution_time
+                      WHERE repaired_at IS NULL";
+        let log = wait_for("the run to end", LIMIT, async || {
+            sqlx::raw_sql(silent).execute(&bed.pool).await?;
+            sqlx::raw_sql("UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL")
+                .execute(&bed.pool)
+                .await?;
+            let log = fleet.client.execution(id).await?;
+            Ok((log["execution_status"] != "running").then_some(log))
+        })
+        .await
+        .expect("an end");
+        assert_eq!(log["success_count"], HOSTS, "{log}");
         fleet.stop().await;
     })
     .await;

@@ -605,6 +605,15 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
         insert(3, "success", "23 HOUR", 10).await;
         // Going for longer than that: not history yet.
         insert(4, "running", "30 HOUR", 10).await;
+        // Its details are what a retry is prepared from, which somebody holds.
+        insert(5, "failed", "25 HOUR", 10).await;
+        insert(6, "running", "1 HOUR", 0).await;
+        execute(
+            &bed,
+            "UPDATE es_sync_execution_log SET retry_of = 5, prepared_at = NULL, lease_token = 1,
+                 lease_until = UTC_TIMESTAMP(3) + INTERVAL 1 DAY WHERE id = 6",
+        )
+        .await;
         execute(
             &bed,
             "INSERT INTO es_sync_idempotency_key (scope, idempotency_key, fingerprint, answer, created_at)
@@ -637,8 +646,8 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
             .fetch_all(&bed.pool)
             .await
             .expect("ids");
-        assert_eq!(left, [3, 4]);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail").await, 20);
+        assert_eq!(left, [3, 4, 5, 6]);
+        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail").await, 30);
         let log = client.execution(4).await.expect("a log");
         assert_eq!((&log["execution_status"], &log["pending_count"]), (&json!("running"), &json!(10)));
         let kept: String = sqlx::query_scalar("SELECT idempotency_key FROM es_sync_idempotency_key")
@@ -650,6 +659,47 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
             sqlx::query_scalar("SELECT ip FROM es_sync_newest_window").fetch_one(&bed.pool).await.expect("a window");
         assert_eq!(kept, "needed");
         stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_sources_is_pruned_when_nobody_names_them() {
+    on_bed("sources", async |bed| {
+        execute(
+            &bed,
+            "INSERT INTO es_sync_execution_log
+                 (task_name, execution_time, execution_status, es_endpoint, es_index_pattern, mapping)
+             VALUES ('old', UTC_TIMESTAMP(3), 'success', 'default', 'x', 'zabbix')",
+        )
+        .await;
+        execute(
+            &bed,
+            "INSERT INTO es_sync_pattern_state (endpoint, index_pattern, indices)
+             VALUES ('default', 'x', '{}'), ('default', 'gone', '{}'), ('gone', 'x', '{}')",
+        )
+        .await;
+        execute(
+            &bed,
+            "INSERT INTO es_sync_doubt (kind, name, since, seen_at, first_process)
+             VALUES ('mapping', 'old', '2020-01-01', UTC_TIMESTAMP(3) - INTERVAL 25 HOUR, 'test'),
+                    ('mapping', 'young', '2020-01-01', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR, 'test')",
+        )
+        .await;
+        let scheduler = service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler");
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        wait_for("the others to be pruned", LIMIT, async || {
+            let left: Vec<(String, String)> = sqlx::query_as(
+                "SELECT endpoint, index_pattern FROM es_sync_pattern_state UNION ALL SELECT kind, name FROM es_sync_doubt",
+            )
+            .fetch_all(&bed.pool)
+            .await?;
+            anyhow::ensure!(left.contains(&pair("default", "x")) && left.contains(&pair("mapping", "young")), "{left:?}");
+            Ok((left.len() == 2).then_some(()))
+        })
+        .await
+        .expect("pruned");
+        stop([scheduler]).await;
     })
     .await;
 }

@@ -69,25 +69,21 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
         let troubled = SampleIndex::create(&bed.servers.elasticsearch_url, &other).await.expect("an index");
         let (from, to) = (chrono::Utc::now() - TimeDelta::days(1), chrono::Utc::now() + TimeDelta::hours(1));
         troubled.fill((0..6).map(SampleHost), from, to, TimeDelta::hours(1), |_| {}).await.expect("documents");
+        // New and empty, since an engine takes up what it holds already where it may not live as well.
+        let nowhere = json!({"index.number_of_replicas": 0, "index.routing.allocation.require._name": "nowhere"});
+        let homeless = format!("{other}-homeless");
+        let homeless_url = format!("{}/{homeless}", bed.servers.elasticsearch_url);
+        let create = reqwest::Client::new().put(format!("{homeless_url}?wait_for_active_shards=0"));
+        let answer = create.json(&json!({"settings": nowhere})).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
         let fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
-        let pattern = json!({"es_index_pattern": other});
-        for (trouble, over, words) in [
-            (json!({"index.blocks.read": true}), json!({"index.blocks.read": null}), "blocked for reading"),
-            // A replica's node; the primary moves nowhere, so the index is closed and opened where it may not live.
-            (
-                json!({"index.routing.allocation.require._name": "nowhere"}),
-                json!({"index.routing.allocation.require._name": null}),
-                "index pattern",
-            ),
+        let blocked = json!({"index.blocks.read": true});
+        set(&bed, &other, &blocked).await;
+        for (index, pattern, over, words) in [
+            (&other, other.clone(), json!({"index.blocks.read": null}), "blocked for reading"),
+            (&homeless, format!("{other}*"), json!({"index.routing.allocation.require._name": null}), "index pattern"),
         ] {
-            set(&bed, &other, &trouble).await;
-            if words == "index pattern" {
-                for command in ["_close", "_open?wait_for_active_shards=0"] {
-                    let url = format!("{}/{other}/{command}", bed.servers.elasticsearch_url);
-                    let answer = reqwest::Client::new().post(url).send().await.expect("an answer");
-                    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
-                }
-            }
+            let pattern = json!({"es_index_pattern": pattern});
             let waits = execute(&fleet.client, &pattern, &ips(0..6)).await;
             until_it_waits_for(&fleet.client, waits, words).await;
             for _ in 0..3 {
@@ -97,12 +93,13 @@ async fn a_pattern_in_trouble_is_set_aside_alone_and_its_runs_go_on_when_it_is_o
             }
             let doubts = bed.count("SELECT COUNT(*) FROM es_sync_doubt").await.expect("a count");
             assert_eq!(doubts, 0, "nobody doubts the credentials");
-            set(&bed, &other, &over).await;
+            set(&bed, index, &over).await;
             let log = fleet.client.wait_for_end(waits, LIMIT).await.expect("an end");
             assert_eq!((&log["success_count"], &log["waiting_for"]), (&json!(6), &json!("")), "{log}");
         }
         nothing_was_lost(&bed).await;
         fleet.stop().await;
+        reqwest::Client::new().delete(homeless_url).send().await.expect("deleted");
         troubled.delete().await.expect("deleted");
     })
     .await;
@@ -250,6 +247,69 @@ async fn refused_credentials_end_a_run_only_if_no_process_has_better_ones() {
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(20)), "{log}");
         assert!(log["error_message"].as_str().is_some_and(|reason| reason.contains("HTTP 401")), "{log}");
+        // A worker that comes now has better ones than those that are believed to be refused.
+        fleet.services.push(service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker"));
+        wait_for("the doubt to be refuted", LIMIT, async || {
+            Ok((bed.count("SELECT COUNT(*) FROM es_sync_doubt").await? == 0).then_some(()))
+        })
+        .await
+        .expect("refuted");
+        let id = execute(&fleet.client, &json!({}), &ips(0..6)).await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!(log["success_count"], 6, "{log}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_no_address_has_its_own_outcome_where_the_search_is_refused() {
+    on_bed("bad_refused", async |bed| {
+        bed.add_to_pool((0..3).map(SampleHost)).await.expect("a pool");
+        sqlx::query(
+            "INSERT INTO hosts_pool (host_name, host_ip, ram, disk_size) VALUES ('odd', 'web-1.example', 8, 100)",
+        )
+        .execute(&bed.pool)
+        .await
+        .expect("a host that is no address");
+        let (gate, old) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
+        gate.refuse(Some(401));
+        let revoked = [(DEFAULT_URL, old.as_str())];
+        let fleet = Fleet::with_workers(&bed, &[], &[&revoked]).await;
+        let task = fleet.client.create_enabled_task("refused", "* * * * * *", "6h").await.expect("a task");
+        let log = wait_for("a fire", LIMIT, async || Ok(fleet.client.execution_logs(task).await?.pop()))
+            .await
+            .expect("a fire");
+        fleet.client.enable_task(task, false).await.expect("disabled");
+        let id = log["id"].as_u64().expect("an id");
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["execution_status"], &log["failed_count"]), (&json!("failed"), &json!(4)), "{log}");
+        for detail in fleet.client.details(id).await.expect("details") {
+            let reason = detail["error_message"].as_str().unwrap_or_default();
+            let words = if detail["host_ip"] == "web-1.example" { "not an IPv4 or IPv6 address" } else { "HTTP 401" };
+            assert!(reason.contains(words), "{detail}");
+        }
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pattern_that_no_run_goes_by_any_more_is_taken_back_in_its_trouble() {
+    on_bed("taken_back", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..2).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        set(&bed, &bed.index.name, &json!({"index.blocks.read": true})).await;
+        let fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
+        let id = execute(&fleet.client, &json!({}), &ips(0..2)).await;
+        until_it_waits_for(&fleet.client, id, "blocked for reading").await;
+        let set_aside = "SELECT COUNT(*) FROM es_sync_pattern_state WHERE set_aside_since IS NOT NULL";
+        assert_eq!(bed.count(set_aside).await.expect("a count"), 1);
+        fleet.client.ok(Method::POST, &format!("/es-sync-executions/{id}/cancel"), None).await.expect("cancelled");
+        fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        wait_for("the pattern to be taken back", LIMIT, async || Ok((bed.count(set_aside).await? == 0).then_some(())))
+            .await
+            .expect("taken back");
         fleet.stop().await;
     })
     .await;

@@ -1,8 +1,8 @@
 //! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync; and
-//! idempotency keys and newest windows that nothing needs any more.
+//! idempotency keys, newest windows and what is known of sources that nothing needs any more.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
@@ -10,7 +10,8 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::database;
 use hostsync_store::tables::{
-    attempts, details, executions, idempotency_keys, newest_window, scheduler_shifts, searches, statistics,
+    attempts, details, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
+    statistics,
 };
 use sqlx::MySqlConnection;
 
@@ -39,12 +40,25 @@ const NEWEST_WINDOW_MARGIN_DAYS: i64 = 40;
 /// How long it is known when schedulers were at work. A fire that is late by more counts as missed.
 const SHIFTS_KEPT: TimeDelta = TimeDelta::days(30);
 
+/// Pause between two looks for sources that nobody names any more, since every run is read for it.
+const SOURCES_EVERY: Duration = Duration::from_hours(1);
+
+/// How long a doubt is kept that nobody shares any more.
+const DOUBTS_KEPT: TimeDelta = TimeDelta::days(1);
+
 /// Prunes until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
     let turns = scheduler.loops.begin("prune", LIMIT_OF_SWEEPS);
+    let mut sources_at: Option<Instant> = None;
     while !scheduler.shutdown.is_stopping() {
         turns.turned();
+        if sources_at.is_none_or(|at| at.elapsed() >= SOURCES_EVERY) {
+            sources_at = Some(Instant::now());
+            if let Err(error) = database::within(ROUND, forget_sources(&scheduler)).await {
+                tracing::warn!(error = %causes(&error), "what is known of sources that nobody names is pruned later");
+            }
+        }
         match tokio::time::timeout(ROUND, round(&scheduler, retention)).await {
             // There is more: a busy fleet makes executions faster than a page a minute.
             Ok(Ok(true)) => continue,
@@ -93,6 +107,14 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }
     Ok(pruned == RUNS)
+}
+
+/// Deletes what is known of sources that nobody names, and doubts that stand no more.
+async fn forget_sources(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
+    let mut connection = scheduler.pool.acquire().await?;
+    doubts::prune(&mut connection, DOUBTS_KEPT).await?;
+    pattern_state::prune(&mut connection).await?;
+    Ok(())
 }
 
 /// Deletes an execution, what explains it and its details before it. `false`: the shutdown began first.

@@ -81,6 +81,9 @@ pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<Delivered> {
         let crashes = match crashes::begin(bench, &deliveries, solo, token).await {
             Ok(crashes) => crashes,
             Err(unfinished) => {
+                // It may have been counted without an answer.
+                let begun: Vec<DetailId> = came_before(&deliveries).collect();
+                crashes::end(bench, &begun, token).await;
                 let (jobs, ackers) = into_jobs(deliveries);
                 settle(bench, jobs, ackers, Err(unfinished)).await;
                 return Vec::new();
@@ -149,10 +152,17 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
         Err(unknown) => return trouble::unknown(bench, scope, jobs, &unknown).await,
     };
 
+    let (jobs, bad) = set_aside_bad_hosts(jobs);
+    if !bad.is_empty() {
+        // At once: they have their outcome, whatever becomes of the search.
+        commit(bench, scope, &Evidence::default(), &bad).await?;
+    }
+    if jobs.is_empty() {
+        return Ok(());
+    }
     if let Some(refused) = trouble::refused_lately(bench, scope) {
         return trouble::refused(bench, scope, jobs, &refused).await;
     }
-    let (jobs, mut resolved) = set_aside_bad_hosts(jobs);
     let hosts: BTreeSet<String> = jobs.iter().map(|job| address_key(&job.host_ip)).collect();
     let hosts: Vec<String> = hosts.into_iter().collect();
     Metrics::global().batch(hosts.len());
@@ -172,15 +182,17 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
         trouble::warn_of_missing_indices(bench, &endpoint, scope, mapping, &executions).await?;
     }
     // A host that stands in two runs of the same window is searched once and written for both.
-    resolved.extend(jobs.into_iter().map(|job| {
-        let host = address_key(&job.host_ip);
-        let outcome = found
-            .get(&host)
-            .cloned()
-            .unwrap_or_else(|| Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out")));
-        let search = asked_by.get(&host).copied();
-        Resolved { job, outcome: Outcome::Found(outcome), search }
-    }));
+    let resolved: Vec<Resolved> = jobs
+        .into_iter()
+        .map(|job| {
+            let host = address_key(&job.host_ip);
+            let outcome = found.get(&host).cloned().unwrap_or_else(|| {
+                Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out"))
+            });
+            let search = asked_by.get(&host).copied();
+            Resolved { job, outcome: Outcome::Found(outcome), search }
+        })
+        .collect();
     commit(bench, scope, &Evidence { searches: made }, &resolved).await
 }
 

@@ -2,9 +2,9 @@
 //!
 //! While the database is away a batch waits with its jobs in hand, and nothing is held against it. All else is bounded: a
 //! transaction that meets others is run again for a while, one that is refused twice is written host by host, and a host
-//! that is refused alone (also without what only explains its outcome) spends its attempt with the server's own words. What cannot even be recorded is left open: its
-//! message is acked, Repair publishes it anew, later and later, and after as many rounds as a host has attempts its run
-//! fails once.
+//! that is refused alone (also without what only explains its outcome) spends its attempt with the server's own words. What
+//! cannot even be recorded is left open: its message is acked, Repair publishes it anew, later and later, and after as many
+//! refused rounds as a host has attempts its run fails once.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -78,31 +78,43 @@ pub(crate) async fn commit(
     evidence: &Evidence,
     resolved: &[Resolved],
 ) -> Result<(), Unfinished> {
-    let Err(error) = write(bench, scope, Some(evidence), resolved, PATIENCE).await? else { return Ok(()) };
+    let Err(error) = write_explained_or_bare(bench, scope, evidence, resolved, PATIENCE).await? else { return Ok(()) };
     let left = write_one_by_one(bench, scope, evidence, resolved, &error).await?;
     record(bench, scope, evidence, &left).await
 }
 
-/// Writes a host whose batch was refused; if need be without what only explains its outcome, which must not cost it.
+/// Writes outcomes; if need be without what only explains them, which must not cost them.
+async fn write_explained_or_bare(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    resolved: &[Resolved],
+    patience: Patience,
+) -> Result<Result<(), sqlx::Error>, Unfinished> {
+    let Err(error) = write(bench, scope, Some(evidence), resolved, patience).await? else { return Ok(Ok(())) };
+    if fault(&error) == Fault::Conflict {
+        return Ok(Err(error));
+    }
+    let bare = write(bench, scope, None, resolved, PATIENCE_ALONE).await?;
+    if bare.is_ok() {
+        tracing::warn!(
+            hosts = resolved.len(),
+            "the database refused to store what explains the outcomes of {} hosts: {}",
+            resolved.len(),
+            database::sentence(&error)
+        );
+    }
+    Ok(bare)
+}
+
+/// Writes a host whose batch was refused.
 async fn write_alone(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
     one: &Resolved,
 ) -> Result<Result<(), sqlx::Error>, Unfinished> {
-    let alone = std::slice::from_ref(one);
-    let Err(error) = write(bench, scope, Some(evidence), alone, PATIENCE_ALONE).await? else { return Ok(Ok(())) };
-    if fault(&error) == Fault::Conflict {
-        return Ok(Err(error));
-    }
-    let bare = write(bench, scope, None, alone, PATIENCE_ALONE).await?;
-    if bare.is_ok() {
-        tracing::warn!(
-            execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
-            "the database refused to store what explains the outcome of a host: {}", database::sentence(&error)
-        );
-    }
-    Ok(bare)
+    write_explained_or_bare(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await
 }
 
 /// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not written.
@@ -144,17 +156,42 @@ fn refused(one: &Resolved, error: &sqlx::Error) -> Resolved {
     Resolved { outcome: Outcome::Found(Found::AttemptFailed(reason)), ..one.clone() }
 }
 
-/// Records spent attempts, together if they can be.
+/// Records spent attempts, together if they can be; those that cannot be recorded are left open.
 async fn record(bench: &Workbench, scope: &RunScope, evidence: &Evidence, left: &[Resolved]) -> Result<(), Unfinished> {
-    if left.is_empty() || write(bench, scope, Some(evidence), left, PATIENCE).await?.is_ok() {
+    if left.is_empty() {
         return Ok(());
     }
-    for one in left {
-        if let Err(error) = write_alone(bench, scope, evidence, one).await? {
-            leave_open(bench, std::slice::from_ref(&one.job), &error).await;
+    let Err(error) = write_explained_or_bare(bench, scope, evidence, left, PATIENCE).await? else { return Ok(()) };
+    let (open, error) = record_one_by_one(bench, scope, evidence, left, error).await?;
+    leave_open(bench, &open, &error).await;
+    Ok(())
+}
+
+/// Returns the jobs that could not be recorded, with the last reason.
+async fn record_one_by_one(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    left: &[Resolved],
+    mut error: sqlx::Error,
+) -> Result<(Vec<Job>, sqlx::Error), Unfinished> {
+    let began = Instant::now();
+    let mut open = Vec::new();
+    let mut rest = left.iter();
+    while began.elapsed() < LONGEST_ONE_BY_ONE
+        && let Some(one) = rest.next()
+    {
+        let Err(refused) = write_alone(bench, scope, evidence, one).await? else { continue };
+        open.push(one.job.clone());
+        error = refused;
+        // What somebody locks for so long is most likely what they all need, as the row of their run: each of them would
+        // wait for it again, and hold this slot.
+        if fault(&error) == Fault::Conflict {
+            break;
         }
     }
-    Ok(())
+    open.extend(rest.map(|one| one.job.clone()));
+    Ok((open, error))
 }
 
 /// Writes outcomes in one transaction, with patience. `Err`: the database refused them; nothing has been written.
@@ -292,8 +329,8 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
         };
         tracing::error!(execution_id = %execution, "{reason}");
         let ending = async {
-            let rounds = executions::repairs(&mut *bench.pool.acquire().await?, execution).await?;
-            Ok(rounds + 1 >= MAX_ATTEMPTS
+            let rounds = executions::note_refusal(&mut *bench.pool.acquire().await?, execution).await?;
+            Ok(rounds >= MAX_ATTEMPTS
                 && close_execution(&bench.pool, execution, ClosingCause::Refused, &reason).await?)
         };
         match database::within(LONGEST_TELLING, ending).await {

@@ -72,14 +72,15 @@ impl Sources {
                     let answering = self.say_that_nobody_knows(doubt);
                     database::within(LONGEST_STATEMENT, answering).await?;
                 }
-                // Whoever believes it asks no more: an account may be locked by too many refusals.
-                DoubtKind::Credentials if !doubt.is_believed => {
-                    if looked.get(subject).is_none_or(|at| at.elapsed() >= LOOK_PAUSE) {
+                // One that is believed is looked at once by each process: a new one may have better credentials. More would
+                // be too much, since an account may be locked by many refusals.
+                DoubtKind::Credentials => {
+                    let pause_is_over = |at: &Instant| !doubt.is_believed && at.elapsed() >= LOOK_PAUSE;
+                    if looked.get(subject).is_none_or(pause_is_over) {
                         looked.insert(subject.clone(), Instant::now());
                         self.try_credentials(subject).await?;
                     }
                 }
-                DoubtKind::Credentials => {}
             }
         }
         Ok(())

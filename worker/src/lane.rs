@@ -32,6 +32,10 @@ use crate::scopes::Scopes;
 /// First and longest pause before a consumer is built anew.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
+/// Longest time from the begin of a batch in which another of its jobs begins alone; the rest is given back. The broker takes
+/// back what was not acked for 30 minutes, with the whole channel, and what has begun may still take more than ten.
+const LONGEST_WITH_THOSE_ALONE: Duration = Duration::from_mins(10);
+
 /// What differs between the two lanes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneSettings {
@@ -269,8 +273,9 @@ impl Lane {
         let stopping = self.shutdown.token();
         self.shutdown.spawn("batch", async move {
             let batch = Batch { scope: Arc::clone(&scope), deliveries, solo: false };
+            let began = Instant::now();
             for one in contained(&bench, batch).await {
-                if stopping.is_cancelled() {
+                if stopping.is_cancelled() || began.elapsed() >= LONGEST_WITH_THOSE_ALONE {
                     give_back(vec![one.acker]).await;
                 } else {
                     contained(&bench, Batch { scope: Arc::clone(&scope), deliveries: vec![one], solo: true }).await;

@@ -4,7 +4,7 @@
 //! Owns the comparison of what a pattern matches with what it matched before, which is stored for the fleet. It is made
 //! when the list of indices was looked up anew, never a batch. Through a query proxy nothing is known of indices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,8 @@ const MOST_INDICES: usize = 10_000;
 /// Indices looked at when they are not matched any more; further ones are taken for deleted.
 const MOST_LOOKED_AT: usize = 50;
 
-/// Longest time for the looks at all of them: a batch waits for it.
+/// Longest time for the looks at all of them at once: a batch waits for it. What was not answered by then is looked at again
+/// when the list of indices is looked up anew.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// How long a missing index is told of. After it, it is taken for meant.
@@ -38,7 +39,15 @@ const MOST_PATTERNS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 /// What is known of the patterns that this process has searched.
 pub(crate) struct MissingIndices {
     pool: MySqlPool,
-    known: Mutex<LruCache<(String, String), Known>>,
+    known: Mutex<LruCache<Searched, Known>>,
+}
+
+/// By what a pattern is searched: each mapping has a list of its own, since it is looked up with the mapping's fields.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Searched {
+    endpoint: String,
+    index_pattern: String,
+    mapping: String,
 }
 
 struct Known {
@@ -66,7 +75,8 @@ impl MissingIndices {
         Self { pool, known: Mutex::new(LruCache::new(MOST_PATTERNS)) }
     }
 
-    /// What to warn of, a sentence an index. After a search of the pattern: before it nothing is known.
+    /// What to warn of, a sentence an index. After a search of the pattern by the mapping of this name: before it nothing is
+    /// known.
     ///
     /// # Errors
     ///
@@ -75,14 +85,18 @@ impl MissingIndices {
         &self,
         endpoint: &Endpoint,
         index_pattern: &str,
-        mapping: &Mapping,
+        (mapping_name, mapping): (&str, &Mapping),
     ) -> Result<Arc<[String]>, sqlx::Error> {
         let Some(indices) = endpoint.indices_of(index_pattern, mapping).filter(|list| list.len() <= MOST_INDICES)
         else {
             return Ok(Arc::default());
         };
-        let key = (endpoint.name().to_owned(), index_pattern.to_owned());
-        let known = |known: &mut LruCache<(String, String), Known>| {
+        let key = Searched {
+            endpoint: endpoint.name().to_owned(),
+            index_pattern: index_pattern.to_owned(),
+            mapping: mapping_name.to_owned(),
+        };
+        let known = |known: &mut LruCache<Searched, Known>| {
             known
                 .get(&key)
                 .filter(|known| Arc::ptr_eq(&known.indices, &indices))
@@ -94,33 +108,33 @@ impl MissingIndices {
         let (now, stored) = {
             let mut connection = self.pool.acquire().await?;
             let now = database::now(&mut connection).await?;
-            (now, pattern_state::indices(&mut connection, &key.0, index_pattern).await?)
+            (now, pattern_state::indices(&mut connection, endpoint.name(), index_pattern).await?)
         };
         let before: Remembered =
             stored.as_deref().and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
         let gone = before.not_among(&indices);
-        let looks = join_all(gone.iter().map(|index| endpoint.state_of(index)));
-        // Nothing is concluded, and the next batch looks again.
-        let Ok(states) = tokio::time::timeout(LONGEST_LOOK, looks).await else { return Ok(Arc::default()) };
+        let looks = gone.iter().map(|index| tokio::time::timeout(LONGEST_LOOK, endpoint.state_of(index)));
+        let states = join_all(looks).await.into_iter().map(|state| state.unwrap_or(IndexState::Unknown));
         let after = before.followed_by(&indices, gone.into_iter().zip(states), now);
         if after != before {
             let text = serde_json::json!(after).to_string();
             let mut connection = self.pool.acquire().await?;
-            pattern_state::remember_indices(&mut connection, &key.0, index_pattern, &text).await?;
+            pattern_state::remember_indices(&mut connection, endpoint.name(), index_pattern, &text).await?;
         }
         let missing: Arc<[String]> = after.sentences().collect();
         self.know(key, indices, &missing);
         Ok(missing)
     }
 
-    fn know(&self, key: (String, String), indices: Arc<[String]>, missing: &Arc<[String]>) {
+    fn know(&self, key: Searched, indices: Arc<[String]>, missing: &Arc<[String]>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.put(key, Known { indices, missing: Arc::clone(missing) });
-        let mut by_endpoint: BTreeMap<String, u64> = BTreeMap::new();
-        for ((endpoint, _), known) in known.iter() {
-            *by_endpoint.entry(endpoint.clone()).or_default() += known.missing.len() as u64;
+        let mut by_endpoint: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
+        for (searched, known) in known.iter() {
+            by_endpoint.entry(searched.endpoint.clone()).or_default().extend(known.missing.iter());
         }
-        Metrics::global().indices_missing(by_endpoint);
+        Metrics::global()
+            .indices_missing(by_endpoint.into_iter().map(|(endpoint, missing)| (endpoint, missing.len() as u64)));
     }
 }
 
@@ -137,14 +151,24 @@ impl Remembered {
         gone: impl IntoIterator<Item = (String, IndexState)>,
         now: DateTime<Utc>,
     ) -> Self {
-        let missing = gone.into_iter().filter_map(|(index, state)| {
-            let since = self.missing.get(&index).map_or(now, |missing| missing.since);
-            match state {
-                IndexState::Skipped { why } if now - since < TOLD_FOR => Some((index, Missing { since, why })),
-                IndexState::Skipped { .. } | IndexState::Searchable | IndexState::Gone => None,
+        let mut after = Self { indices: indices.to_vec(), missing: BTreeMap::new() };
+        for (index, state) in gone {
+            let known = self.missing.get(&index);
+            let since = known.map_or(now, |missing| missing.since);
+            match (state, known) {
+                (IndexState::Skipped { .. }, _) if now - since >= TOLD_FOR => {}
+                (IndexState::Skipped { why }, _) => {
+                    after.missing.insert(index, Missing { since, why });
+                }
+                // Nothing is concluded: what was told of it stands, and it is looked at again.
+                (IndexState::Unknown, Some(known)) => {
+                    after.missing.insert(index, known.clone());
+                }
+                (IndexState::Unknown, None) => after.indices.push(index),
+                (IndexState::Searchable | IndexState::Gone, _) => {}
             }
-        });
-        Self { indices: indices.to_vec(), missing: missing.collect() }
+        }
+        after
     }
 
     fn sentences(&self) -> impl Iterator<Item = String> {
@@ -178,5 +202,18 @@ mod tests {
         assert_eq!((third.not_among(&open), third.missing["b"].since), (list(&["b"]), now));
         assert_eq!(third.not_among(&list(&["a", "b"])), list(&[]), "it is back");
         assert_eq!(third.followed_by(&open, [("b".to_owned(), skipped())], now + TOLD_FOR).sentences().count(), 0);
+    }
+
+    #[test]
+    fn an_index_of_which_the_source_says_nothing_is_neither_told_nor_forgotten() {
+        let now = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let open = list(&["a"]);
+        let first = Remembered::default().followed_by(&list(&["a", "b"]), [], now);
+        let second = first.followed_by(&open, [("b".to_owned(), IndexState::Unknown)], now);
+        assert_eq!((second.sentences().count(), second.not_among(&open)), (0, list(&["b"])));
+        let why = "it is closed".to_owned();
+        let third = second.followed_by(&open, [("b".to_owned(), IndexState::Skipped { why })], now);
+        let fourth = third.followed_by(&open, [("b".to_owned(), IndexState::Unknown)], now + TimeDelta::days(1));
+        assert_eq!(fourth, third, "what was told of it stands");
     }
 }

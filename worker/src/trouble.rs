@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hostsync_mapping::Mapping;
+use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_queue::Job;
 use hostsync_source::{Endpoint, RefusalKind};
@@ -85,7 +86,8 @@ pub(crate) async fn refused(
     fail_executions(bench, &jobs, reason).await
 }
 
-/// Tells the runs which indices their pattern matched before and were left out now.
+/// Tells the runs which indices their pattern matched before and were left out now. A warning that the database refuses does
+/// not cost what was answered.
 pub(crate) async fn warn_of_missing_indices(
     bench: &Workbench,
     endpoint: &Endpoint,
@@ -93,7 +95,24 @@ pub(crate) async fn warn_of_missing_indices(
     mapping: &Mapping,
     executions: &BTreeSet<ExecutionId>,
 ) -> Result<(), Unfinished> {
-    let look = || bench.missing_indices.of(endpoint, &scope.scope.es_index_pattern, mapping);
+    match find_and_warn(bench, endpoint, scope, mapping, executions).await {
+        Err(Unfinished::Refused(error)) => {
+            tracing::warn!(error = %causes(&error), "runs could not be warned of missing indices");
+            Ok(())
+        }
+        found => found,
+    }
+}
+
+async fn find_and_warn(
+    bench: &Workbench,
+    endpoint: &Endpoint,
+    scope: &RunScope,
+    mapping: &Mapping,
+    executions: &BTreeSet<ExecutionId>,
+) -> Result<(), Unfinished> {
+    let scope = &scope.scope;
+    let look = || bench.missing_indices.of(endpoint, &scope.es_index_pattern, (&scope.mapping, mapping));
     let missing = until_the_database_answers(bench, executions, look).await?;
     if missing.is_empty() {
         return Ok(());

@@ -154,25 +154,30 @@ async fn write(
         }
         *written.finished.entry((row.status, *class)).or_default() += 1;
     }
-    for (execution, (counts, reason)) in counts {
-        if let Some(seen) = plan.seen.get(&execution) {
-            executions::add_fields_seen(connection, execution, seen.bits()).await?;
-        }
-        match executions::count(connection, execution, &counts, reason.as_deref(), false).await? {
-            Counted::Going => {}
-            Counted::Ended(status) => {
-                written.ended.push((execution, status));
-                tell_missing_fields(connection, execution, mapping).await?;
-            }
-            Counted::Closed => return Ok(Attempted::Closed(execution)),
-        }
-    }
-    for (execution, reason) in plan.waiting() {
-        executions::set_waiting_for(connection, [execution], &reason).await?;
-    }
+    let waiting = plan.waiting();
     // A run over the pool has been told while it was prepared.
-    if scope.queue == JobQueue::Manual {
-        for (execution, warning) in repeated_hosts(&open, &pool) {
+    let mut repeated = if scope.queue == JobQueue::Manual { repeated_hosts(&open, &pool) } else { BTreeMap::default() };
+    // Once through all of them in order of id, since each is locked by the first statement about it.
+    let executions: BTreeSet<ExecutionId> =
+        counts.keys().chain(waiting.keys()).chain(repeated.keys()).copied().collect();
+    for execution in executions {
+        if let Some((counts, reason)) = counts.get(&execution) {
+            if let Some(seen) = plan.seen.get(&execution) {
+                executions::add_fields_seen(connection, execution, seen.bits()).await?;
+            }
+            match executions::count(connection, execution, counts, reason.as_deref(), false).await? {
+                Counted::Going => {}
+                Counted::Ended(status) => {
+                    written.ended.push((execution, status));
+                    tell_missing_fields(connection, execution, mapping).await?;
+                }
+                Counted::Closed => return Ok(Attempted::Closed(execution)),
+            }
+        }
+        if let Some(reason) = waiting.get(&execution) {
+            executions::set_waiting_for(connection, [execution], reason).await?;
+        }
+        if let Some(warning) = repeated.remove(&execution) {
             executions::add_warnings(connection, execution, [warning]).await?;
         }
     }

@@ -152,7 +152,9 @@ async fn take_at_once(mut consumer: Consumer, deliveries: mpsc::UnboundedSender<
             let acker = Acker::new(delivery.acker.clone(), delivery.delivery_tag, &outstanding);
             Received::new(delivery, acker)
         });
-        if deliveries.send(received).is_err() {
+        // After an error the stream may hang for ever, and whoever takes these builds the consumer anew.
+        let is_last = received.is_err();
+        if deliveries.send(received).is_err() || is_last {
             return;
         }
     }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::{TryStreamExt, stream};
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,10 @@ pub const SELDOM: Duration = Duration::from_secs(3);
 
 /// Longest wait for the database, which may hang.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(10);
+
+/// Probes at once of one process. Each may take as long as its endpoint's time-out, and what is left alone is read anew
+/// after all of them.
+const PROBES_AT_ONCE: usize = 8;
 
 /// Runs that are told at once what they wait for, the oldest; the others after the next probe.
 const RUNS_TOLD: u32 = 1_000;
@@ -151,17 +156,14 @@ impl EndpointWatch {
             *patterns.entry(row.endpoint.clone()).or_default() += 1;
         }
         Metrics::global().patterns_set_aside(patterns);
-        for row in closed.iter().filter(|row| row.probe_due) {
-            if let Some(endpoint) = self.endpoints.get(&row.endpoint) {
-                self.probe(endpoint, turns).await?;
-            }
-        }
-        for row in aside.iter().filter(|row| row.probe_due && !is_closed(&row.endpoint)) {
-            if let Some(endpoint) = self.endpoints.get(&row.endpoint) {
-                self.probe_pattern(endpoint, &row.index_pattern, turns).await?;
-            }
-        }
-        Ok(())
+        let due = closed.iter().filter(|row| row.probe_due).filter_map(|row| self.endpoints.get(&row.endpoint));
+        stream::iter(due.map(Ok))
+            .try_for_each_concurrent(PROBES_AT_ONCE, |endpoint| self.probe(endpoint, turns))
+            .await?;
+        let due = aside.iter().filter(|row| row.probe_due && !is_closed(&row.endpoint));
+        stream::iter(due.map(Ok))
+            .try_for_each_concurrent(PROBES_AT_ONCE, |row| self.probe_or_take_back(row, turns))
+            .await
     }
 
     async fn probe(&self, endpoint: &Endpoint, turns: &Turns) -> Result<(), sqlx::Error> {
@@ -195,6 +197,24 @@ impl EndpointWatch {
         Ok(())
     }
 
+    /// A pattern by which no run goes any more is searched again when one does: nobody needs a probe, and an alert about it
+    /// must end, also where its endpoint is gone from the configuration.
+    async fn probe_or_take_back(&self, row: &SetAside, turns: &Turns) -> Result<(), sqlx::Error> {
+        let SetAside { endpoint, index_pattern, .. } = row;
+        let is_needed = database::within(LONGEST_STATEMENT, async {
+            let mut connection = self.pool.acquire().await?;
+            let names = Names::Pattern { endpoint, index_pattern };
+            Ok(!executions::going_by(&mut connection, names, 1).await?.is_empty())
+        });
+        if !is_needed.await? {
+            return self.take_back(endpoint, index_pattern, "no run goes by it").await;
+        }
+        match self.endpoints.get(endpoint) {
+            Some(endpoint) => self.probe_pattern(endpoint, index_pattern, turns).await,
+            None => Ok(()),
+        }
+    }
+
     async fn probe_pattern(&self, endpoint: &Endpoint, index_pattern: &str, turns: &Turns) -> Result<(), sqlx::Error> {
         let name = endpoint.name();
         let claimed = database::within(LONGEST_STATEMENT, async {
@@ -204,27 +224,26 @@ impl EndpointWatch {
         let Some(probe) = claimed.await? else { return Ok(()) };
         // Bounded, as a ping is.
         match turns.waiting_for(endpoint.probe_pattern(index_pattern, &probe)).await {
-            Ok(()) => {
-                let taken_back = database::within(LONGEST_STATEMENT, async {
-                    let mut connection = self.pool.acquire().await?;
-                    pattern_state::take_back(&mut connection, name, index_pattern).await
-                });
-                if taken_back.await? {
-                    let pattern = (name.to_owned(), index_pattern.to_owned());
-                    self.left_alone.write().unwrap_or_else(PoisonError::into_inner).patterns.remove(&pattern);
-                    tracing::info!(
-                        endpoint = name,
-                        index_pattern,
-                        "the index pattern {index_pattern} is searched again"
-                    );
-                }
-            }
+            Ok(()) => self.take_back(name, index_pattern, "its search is answered").await?,
             Err(error) => {
                 let reason = error.reason();
                 tracing::warn!(endpoint = name, index_pattern, reason, "{index_pattern} is still set aside: {reason}");
                 let names = Names::Pattern { endpoint: name, index_pattern };
                 self.tell_runs(names, &format!("index pattern \"{index_pattern}\" to be searchable: {reason}")).await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self, endpoint: &str, index_pattern: &str, why: &str) -> Result<(), sqlx::Error> {
+        let taken_back = database::within(LONGEST_STATEMENT, async {
+            let mut connection = self.pool.acquire().await?;
+            pattern_state::take_back(&mut connection, endpoint, index_pattern).await
+        });
+        if taken_back.await? {
+            let pattern = (endpoint.to_owned(), index_pattern.to_owned());
+            self.left_alone.write().unwrap_or_else(PoisonError::into_inner).patterns.remove(&pattern);
+            tracing::info!(endpoint, index_pattern, "the index pattern {index_pattern} is searched again: {why}");
         }
         Ok(())
     }

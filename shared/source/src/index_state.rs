@@ -22,6 +22,8 @@ pub enum IndexState {
         /// For people.
         why: String,
     },
+    /// The source had no time for the question, or did not answer: that says nothing of the index.
+    Unknown,
 }
 
 fn nothing() -> Value {
@@ -38,6 +40,9 @@ impl Endpoint {
         match asked.await {
             Ok(()) => IndexState::Searchable,
             Err(SearchError::Refused { kind: RefusalKind::IndexPattern, .. }) => IndexState::Gone,
+            Err(SearchError::TimedOut { .. } | SearchError::Outage { busy: true, .. }) => IndexState::Unknown,
+            // Of this index alone, as a block, only if the source answers otherwise.
+            Err(SearchError::Outage { .. }) if self.ping().await.is_err() => IndexState::Unknown,
             Err(error) => IndexState::Skipped {
                 why: error.map_reason(|reason| self.presentable(None, reason)).reason().to_owned(),
             },

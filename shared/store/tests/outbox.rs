@@ -618,3 +618,25 @@ async fn few_failed_hosts_among_many_are_found_without_a_walk() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn rounds_in_which_the_database_refused_are_counted_apart_from_repairs_of_mere_silence() {
+    on_bed("refusal_rounds", async |bed| {
+        let (id, _) = scheduled_run(&bed).await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let set = async |change: &'static str| {
+            let statement = format!("UPDATE es_sync_execution_log SET {change}");
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&bed.pool).await.expect("a change");
+        };
+        set("repair_count = 9, repaired_at = UTC_TIMESTAMP(3) - INTERVAL 1 SECOND").await;
+        let refused =
+            async |connection: &mut MySqlConnection| executions::note_refusal(connection, id).await.expect("noted");
+        assert_eq!(refused(&mut connection).await, 1, "however often it was repaired before");
+        assert_eq!(refused(&mut connection).await, 1, "another batch of the same round");
+        set("repaired_at = refused_at + INTERVAL 1 SECOND, refused_at = refused_at - INTERVAL 1 SECOND").await;
+        assert_eq!(refused(&mut connection).await, 2);
+        set("progress_at = refused_at, refused_at = refused_at - INTERVAL 1 SECOND").await;
+        assert_eq!(refused(&mut connection).await, 1, "it went on meanwhile");
+    })
+    .await;
+}

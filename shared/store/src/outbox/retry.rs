@@ -20,6 +20,8 @@ impl Outbox {
     ///
     /// The database or the broker failed; what was not confirmed has its clock again.
     pub async fn publish_due(&self, run: &Due) -> Result<usize, OutboxError> {
+        // Before a clock is cleared: what fails here leaves the rows as they are, and not to Repair.
+        let window_to = self.window_end(run.id).await?;
         let mut transaction = self.pool.begin().await?;
         let due = details::lock_due(&mut transaction, run.id, RETRY_CHUNK).await?;
         if due.is_empty() {
@@ -31,7 +33,6 @@ impl Outbox {
         transaction.commit().await?;
 
         let headers = run.trace_context.as_deref().map(spans::trace_headers).unwrap_or_default();
-        let window_to = self.window_end(run.id).await?;
         let published = self.publish_rows(run.id, window_to, run.queue, &due, &headers).await;
         if published.confirmed < ids.len() {
             let mut connection = self.pool.acquire().await?;

@@ -94,7 +94,7 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_search", rights: READ_ADD_PRUNE },
     Use { table: "es_sync_newest_window", rights: ALL },
     Use { table: "es_sync_endpoint_state", rights: READ_WRITE },
-    Use { table: "es_sync_pattern_state", rights: READ_WRITE },
+    Use { table: "es_sync_pattern_state", rights: ALL },
     Use { table: "es_sync_doubt", rights: ALL },
     Use { table: "es_sync_scheduler_shift", rights: ALL },
     Use { table: "es_sync_idempotency_key", rights: ALL },

@@ -188,3 +188,16 @@ pub async fn drop(connection: &mut MySqlConnection, subject: &Subject) -> Result
         .await?;
     Ok(())
 }
+
+/// Forgets doubts that nobody has shared for so long, which stand no more.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn prune(connection: &mut MySqlConnection, unseen_for: TimeDelta) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query("DELETE FROM es_sync_doubt WHERE seen_at < UTC_TIMESTAMP(3) - INTERVAL ? SECOND")
+        .bind(unseen_for.max(STALE).num_seconds())
+        .execute(connection)
+        .await?;
+    Ok(result.rows_affected())
+}

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::IfLocked;
+use super::doubts::STALE;
 use super::text_statement::TextStatement;
 use hostsync_model::execution::{
     ClosingCause, Counts, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
@@ -469,18 +470,26 @@ pub async fn unpublished(
 }
 
 /// Runs whose pattern is set aside, or that name what no worker knows, wait: none of their jobs is published.
-const UNLESS_HELD_BACK: &str = "
-    AND NOT EXISTS (SELECT 1 FROM es_sync_pattern_state AS state
+fn push_unless_held_back(query: &mut QueryBuilder<sqlx::MySql>) {
+    query
+        .push(
+            " AND NOT EXISTS (SELECT 1 FROM es_sync_pattern_state AS state
                     WHERE state.set_aside_since IS NOT NULL
                       AND state.endpoint = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin
                       AND state.index_pattern
                           = CONVERT(es_sync_execution_log.es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin)
-    AND NOT EXISTS (SELECT 1 FROM es_sync_doubt AS doubt
-                    WHERE doubt.seen_at > UTC_TIMESTAMP(3) - INTERVAL 120 SECOND
+              AND NOT EXISTS (SELECT 1 FROM es_sync_doubt AS doubt
+                    WHERE doubt.seen_at > UTC_TIMESTAMP(3) - INTERVAL ",
+        )
+        .push_bind(STALE.num_seconds())
+        .push(
+            " SECOND
                       AND ((doubt.kind = 'endpoint'
                            AND doubt.name = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin)
                        OR (doubt.kind = 'mapping'
-                           AND doubt.name = CONVERT(es_sync_execution_log.mapping USING utf8mb4) COLLATE utf8mb4_bin)))";
+                           AND doubt.name = CONVERT(es_sync_execution_log.mapping USING utf8mb4) COLLATE utf8mb4_bin)))",
+        );
+}
 
 /// Whether nothing of a run may be published for now: its endpoint is closed, its pattern set aside, or no worker knows
 /// what it names.
@@ -497,12 +506,13 @@ pub async fn is_held_back(connection: &mut MySqlConnection, id: ExecutionId) -> 
                                  = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin)
            AND id = ",
     );
-    query.push_bind(id.0).push(UNLESS_HELD_BACK);
+    query.push_bind(id.0);
+    push_unless_held_back(&mut query);
     query.build_query_scalar().fetch_one(connection).await
 }
 
 fn push_not_in(query: &mut QueryBuilder<sqlx::MySql>, closed: &[String]) {
-    query.push(UNLESS_HELD_BACK);
+    push_unless_held_back(query);
     if !closed.is_empty() {
         query.push(" AND es_endpoint NOT IN (");
         let mut names = query.separated(", ");
@@ -1142,15 +1152,27 @@ pub async fn repair(
     Ok(result.rows_affected() == 1)
 }
 
-/// Repairs of a run since its last progress.
+/// Notes that the database refused what became of hosts of a run. Returns in how many rounds it has done so since the last
+/// progress of the run; a round begins when the run is repaired, and repairs of mere silence count none.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn repairs(connection: &mut MySqlConnection, id: ExecutionId) -> Result<u32, sqlx::Error> {
-    let repairs = sqlx::query_scalar("SELECT CAST(repair_count AS UNSIGNED) FROM es_sync_execution_log WHERE id = ?");
-    let repairs: Option<u64> = repairs.bind(id.0).fetch_optional(connection).await?;
-    Ok(u32::try_from(repairs.unwrap_or_default()).unwrap_or(u32::MAX))
+pub async fn note_refusal(connection: &mut MySqlConnection, id: ExecutionId) -> Result<u32, sqlx::Error> {
+    // Left to right: the round is told by the old `refused_at`.
+    sqlx::query(
+        "UPDATE es_sync_execution_log
+         SET refusal_rounds = CASE WHEN refused_at IS NULL OR progress_at > refused_at THEN 1
+                                   WHEN repaired_at > refused_at THEN refusal_rounds + 1
+                                   ELSE refusal_rounds END,
+             refused_at = UTC_TIMESTAMP(3)
+         WHERE id = ? AND execution_status = 'running' AND closing_status IS NULL",
+    )
+    .bind(id.0)
+    .execute(&mut *connection)
+    .await?;
+    let rounds = sqlx::query_scalar("SELECT refusal_rounds FROM es_sync_execution_log WHERE id = ?");
+    Ok(rounds.bind(id.0).fetch_optional(connection).await?.unwrap_or_default())
 }
 
 /// What there is of a task's runs that have not ended.
@@ -1263,7 +1285,8 @@ pub async fn skip_waiting_execution(
     Ok(result.rows_affected() == 1)
 }
 
-/// Ended executions older than `retention`, oldest first, at most `limit`.
+/// Ended executions older than `retention`, oldest first, at most `limit`; not those whose details a retry still reads, which
+/// has not been prepared yet.
 ///
 /// # Errors
 ///
@@ -1273,14 +1296,17 @@ pub async fn prunable(
     retention: TimeDelta,
     limit: u32,
 ) -> Result<Vec<ExecutionId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM es_sync_execution_log
+    let ids: Vec<u64> = sqlx::query_scalar(
+        "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_log
          WHERE execution_time < UTC_TIMESTAMP(3) - INTERVAL ? SECOND
            AND execution_status NOT IN ('running', 'waiting')
+           AND id NOT IN (SELECT retry_of FROM es_sync_execution_log
+                          WHERE execution_status IN ('running', 'waiting') AND prepared_at IS NULL
+                            AND retry_of IS NOT NULL)
          ORDER BY execution_time LIMIT ?",
-        retention.num_seconds(),
-        limit
     )
+    .bind(retention.num_seconds())
+    .bind(limit)
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(ExecutionId).collect())

@@ -144,6 +144,28 @@ pub async fn take_back(
     Ok(result.rows_affected() == 1)
 }
 
+/// Forgets patterns that are searched and that neither a task nor a run that is kept names. Reads every run.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn prune(connection: &mut MySqlConnection) -> Result<u64, sqlx::Error> {
+    let result = sqlx::query(
+        "DELETE state FROM es_sync_pattern_state AS state
+         LEFT JOIN (SELECT CONVERT(es_endpoint USING utf8mb4) COLLATE utf8mb4_bin AS endpoint,
+                           CONVERT(es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin AS index_pattern
+                    FROM es_sync_execution_log
+                    UNION SELECT CONVERT(es_endpoint USING utf8mb4) COLLATE utf8mb4_bin,
+                                 CONVERT(es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin
+                    FROM es_sync_task_config WHERE deleted_at IS NULL) AS named
+             ON named.endpoint = state.endpoint AND named.index_pattern = state.index_pattern
+         WHERE state.set_aside_since IS NULL AND named.endpoint IS NULL",
+    )
+    .execute(connection)
+    .await?;
+    Ok(result.rows_affected())
+}
+
 /// The indices that the pattern matched in the last run, as [`remember_indices`] stored them.
 ///
 /// # Errors
