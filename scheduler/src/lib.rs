@@ -120,13 +120,27 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     Ok(shutdown.wait_for_service("hostsync-scheduler").await?)
 }
 
-/// Two pools that share `database.max_connections`: one for the fires, one for all else. That has two at least, which makes
-/// three where two are configured: with one alone a lock that one sweep waits for would stop the others.
+/// Two pools that share `database.max_connections`: one for the fires, one for all else.
 fn pools(config: &Config) -> anyhow::Result<[MySqlPool; 2]> {
-    let all = config.database.max_connections;
-    let of_fires = all.saturating_sub(LEAST_CONNECTIONS_OF_SWEEPS).clamp(1, CONNECTIONS_OF_FIRES);
-    let of_sweeps = (all - of_fires).max(LEAST_CONNECTIONS_OF_SWEEPS);
+    let [of_sweeps, of_fires] = shares(config.database.max_connections);
     let url = config.database.url()?;
     let pool = |connections| database::connect_lazy(url.expose(), connections).context("database.url cannot be used");
     Ok([pool(of_sweeps)?, pool(of_fires)?])
+}
+
+/// How many connections are for all else and for the fires. All else has two at least, which makes three where two are
+/// configured: with one alone a lock that one sweep waits for would stop the others.
+fn shares(all: u32) -> [u32; 2] {
+    let of_fires = all.saturating_sub(LEAST_CONNECTIONS_OF_SWEEPS).clamp(1, CONNECTIONS_OF_FIRES);
+    [all.saturating_sub(of_fires).max(LEAST_CONNECTIONS_OF_SWEEPS), of_fires]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_leave_the_fires_some_connections_of_those_that_are_configured() {
+        assert_eq!([2, 3, 4, 5, 10, 1_000].map(shares), [[2, 1], [2, 1], [2, 2], [2, 3], [7, 3], [997, 3]]);
+    }
 }

@@ -571,7 +571,7 @@ async fn a_run_of_which_nothing_comes_goes_behind_the_others() {
         let mut ids = Vec::new();
         for _ in 0..3 {
             let (id, token) = scheduled_run(&bed).await;
-            executions::release(&mut *bed.pool.acquire().await.expect("a connection"), id, token)
+            executions::release(&mut bed.pool.acquire().await.expect("a connection"), id, token)
                 .await
                 .expect("released");
             ids.push(id);
