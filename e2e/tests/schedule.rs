@@ -457,6 +457,7 @@ async fn a_lock_on_the_details_holds_up_no_fire() {
 #[tokio::test]
 async fn a_fire_while_the_database_is_away_is_late_and_not_missed() {
     on_bed("away", async |bed| {
+        bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
         let (api, client) = api(&bed).await;
         let (gate, url) = Gate::before(&bed.database_url()).await.expect("a door");
         let more = [("HOSTSYNC_DATABASE__URL", url.as_str())];
@@ -492,6 +493,7 @@ async fn a_fire_while_the_database_is_away_is_late_and_not_missed() {
 #[tokio::test]
 async fn after_weeks_without_a_scheduler_tasks_that_fire_each_second_are_planned_in_parts() {
     on_bed("weeks", async |bed| {
+        bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
         let (api, client) = api(&bed).await;
         for n in 0..3 {
             let body = json!({"task_name": format!("seconds {n}"), "cron_expression": "* * * * * *",
