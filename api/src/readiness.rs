@@ -16,7 +16,7 @@ pub(crate) async fn watch_database(api: Api) -> anyhow::Result<()> {
     if startup::wait_for_database(api.pool(), &api.readiness, &api.loops, &api.shutdown).await? {
         api.set_schema_checked();
         let (readiness, loops, shutdown) = (api.readiness.clone(), api.loops.clone(), api.shutdown.clone());
-        startup::watch_database(api.pool().clone(), readiness, loops, shutdown, |_| {}).await;
+        startup::watch_database(api.pool().clone(), None, readiness, loops, shutdown, |_| {}).await;
     }
     Ok(())
 }

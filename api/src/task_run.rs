@@ -6,10 +6,8 @@
 
 use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_model::window::{TimeRange, Window};
-use hostsync_schedule::date_in;
 use hostsync_store::database;
-use hostsync_store::tables::executions::{self, LeaseToken, NewExecution, Scope};
+use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
 use hostsync_store::tables::tasks::{self, Task};
 use sqlx::{MySql, Transaction};
 
@@ -57,17 +55,8 @@ async fn store(
     let unended = executions::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
     let status = status_beside(&task, unended.going, unended.waiting)?;
     let now = database::now(&mut transaction).await?;
-    let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
-    let source = api.defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
     let zone = api.defaults.zone_of_task(&task.cron_expression, &task.time_zone);
-    let scope = Scope {
-        window: Window::ending_at(now, &range),
-        query_time_range: range.to_string(),
-        mon_date: date_in(zone, now),
-        es_endpoint: source.es_endpoint,
-        es_index_pattern: source.es_index_pattern,
-        mapping: source.mapping,
-    };
+    let scope = api.defaults.scope(&task, zone, now);
     let new = NewExecution {
         task_id: id,
         task_name: &task.task_name,

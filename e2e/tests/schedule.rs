@@ -9,6 +9,7 @@ use hostsync_e2e::service::{self, Service};
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
 use hostsync_testing::documents::SampleHost;
+use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -350,6 +351,195 @@ async fn a_run_whose_row_is_held_holds_up_no_other() {
         drop(held);
         let log = client.wait_for_end(first, LIMIT).await.expect("an end");
         assert_eq!(log["execution_status"], "failed", "{log}");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+/// Inserts runs over the pool with these ids, of an hour ago, which nobody has begun to prepare.
+async fn insert_runs(bed: &Bed, ids: std::ops::RangeInclusive<u64>) {
+    let rows: Vec<String> = ids
+        .map(|id| {
+            format!(
+                "({id}, 'run {id}', UTC_TIMESTAMP(3) - INTERVAL 1 HOUR, 'running', 'bulk', UTC_TIMESTAMP(3), UTC_TIMESTAMP(3),
+                  UTC_DATE(), 'default', 'x', 'zabbix')"
+            )
+        })
+        .collect();
+    let insert =
+        "INSERT INTO es_sync_execution_log (id, task_name, execution_time, execution_status, queue, window_from,
+                      window_to, mon_date, es_endpoint, es_index_pattern, mapping) VALUES ";
+    execute(bed, format!("{insert}{}", rows.join(", "))).await;
+}
+
+/// Has such runs prepared over one host each, by whom it does not matter, with nothing published.
+async fn prepare_runs(bed: &Bed, first: u64) {
+    execute(
+        bed,
+        format!(
+            "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status)
+             SELECT id, '10.0.0.1', 'pending' FROM es_sync_execution_log WHERE id >= {first}"
+        ),
+    )
+    .await;
+    execute(
+        bed,
+        format!(
+            "UPDATE es_sync_execution_log AS log JOIN es_sync_execution_detail AS detail ON detail.execution_id = log.id
+             SET log.prepared_at = UTC_TIMESTAMP(3), log.total_hosts = 1, log.pending_count = 1,
+                 log.last_detail_id = detail.id WHERE log.id >= {first}"
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn runs_that_cannot_be_prepared_hold_up_no_run_behind_them() {
+    on_bed("unprepared", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        // More than a round of the sweep takes, and the run behind them is younger.
+        insert_runs(&bed, 1..=41).await;
+        prepare_runs(&bed, 41).await;
+        execute(&bed, "UPDATE es_sync_execution_log SET execution_time = UTC_TIMESTAMP(3) WHERE id = 41").await;
+        execute(
+            &bed,
+            "CREATE TRIGGER refuse BEFORE UPDATE ON es_sync_execution_log FOR EACH ROW
+             BEGIN IF NEW.id <= 40 AND OLD.prepared_at IS NULL AND NEW.prepared_at IS NOT NULL
+             THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF; END",
+        )
+        .await;
+        let scheduler = scheduler(&bed).await;
+        let published = "SELECT COUNT(*) FROM es_sync_execution_log WHERE published_watermark >= last_detail_id
+                         AND prepared_at IS NOT NULL";
+        wait_for("the run behind them", LIMIT, async || Ok((number(&bed, published).await == 1).then_some(())))
+            .await
+            .expect("published");
+        // They go on as soon as they can.
+        execute(&bed, "DROP TRIGGER refuse").await;
+        wait_for("all of them", LIMIT, async || Ok((number(&bed, published).await == 41).then_some(())))
+            .await
+            .expect("published");
+        stop([scheduler]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_on_the_details_holds_up_no_fire() {
+    on_bed("locked_details", async |bed| {
+        let (api, client) = api(&bed).await;
+        let task =
+            create(&client, &json!({"task_name": "on time", "cron_expression": NEVER, "is_enabled": true})).await;
+        insert_runs(&bed, 1..=3).await;
+        prepare_runs(&bed, 1).await;
+        // Closed when it is dropped, and the lock with it.
+        let mut locked = bed.pool.acquire().await.expect("a connection").detach();
+        sqlx::raw_sql("LOCK TABLES es_sync_execution_detail WRITE").execute(&mut locked).await.expect("locked");
+        let scheduler = scheduler(&bed).await;
+        let waiting = "SELECT COUNT(*) FROM information_schema.processlist
+                       WHERE db = DATABASE() AND state LIKE 'Waiting for table%'";
+        wait_for("the sweeps to wait", LIMIT, async || Ok((number(&bed, waiting).await >= 2).then_some(())))
+            .await
+            .expect("waiting");
+        execute(
+            &bed,
+            format!("UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP(3) WHERE id = {task}"),
+        )
+        .await;
+        wait_for_logs(&client, task, 1).await;
+        sqlx::raw_sql("UNLOCK TABLES").execute(&mut locked).await.expect("still locked until now");
+        drop(locked);
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fire_while_the_database_is_away_is_late_and_not_missed() {
+    on_bed("away", async |bed| {
+        bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let (gate, url) = Gate::before(&bed.database_url()).await.expect("a door");
+        let more = [("HOSTSYNC_DATABASE__URL", url.as_str())];
+        let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
+        let body = json!({"task_name": "late", "cron_expression": NEVER, "catch_up_window": "0s", "is_enabled": true});
+        let task = create(&client, &body).await;
+        let at_work = "SELECT COUNT(*) FROM es_sync_scheduler_shift";
+        // The second sign of life shows that it has heard of the first.
+        let again = "SELECT COUNT(*) FROM es_sync_scheduler_shift WHERE seen_at > began_at";
+        wait_for("a scheduler at work", LIMIT, async || Ok((number(&bed, again).await == 1).then_some(())))
+            .await
+            .expect("at work");
+        gate.shut();
+        let set = "UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() + INTERVAL 2 SECOND WHERE id =";
+        execute(&bed, format!("{set} {task}")).await;
+        let silence = "SELECT TIMESTAMPDIFF(SECOND, MAX(seen_at), UTC_TIMESTAMP(3)) FROM es_sync_scheduler_shift";
+        wait_for("a long silence", LIMIT, async || Ok((number(&bed, silence).await > 20).then_some(())))
+            .await
+            .expect("silent");
+        assert!(logs(&client, task).await.is_empty());
+        gate.open();
+        let seen = wait_for_logs(&client, task, 1).await;
+        assert_eq!(statuses(&seen), ["running"], "{seen:?}");
+        wait_for("a sign of life", LIMIT, async || Ok((number(&bed, silence).await < 10).then_some(())))
+            .await
+            .expect("alive");
+        assert_eq!(number(&bed, at_work).await, 1, "it is the same shift");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_weeks_without_a_scheduler_tasks_that_fire_each_second_are_planned_in_parts() {
+    on_bed("weeks", async |bed| {
+        bed.add_to_pool((0..1).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        for n in 0..3 {
+            let body = json!({"task_name": format!("seconds {n}"), "cron_expression": "* * * * * *",
+                              "catch_up_window": "0s", "is_enabled": true});
+            create(&client, &body).await;
+        }
+        execute(&bed, "UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() - INTERVAL 14 DAY").await;
+        let scheduler = scheduler(&bed).await;
+        let recorded =
+            "SELECT COUNT(*) FROM es_sync_execution_log WHERE error_message LIKE 'missed: at least 100000 fires %'";
+        wait_for("all that was missed", LIMIT, async || Ok((number(&bed, recorded).await == 3).then_some(())))
+            .await
+            .expect("recorded");
+        let fired = "SELECT COUNT(DISTINCT task_id) FROM es_sync_execution_log WHERE execution_status = 'running'";
+        wait_for("all of them to run", LIMIT, async || Ok((number(&bed, fired).await == 3).then_some(())))
+            .await
+            .expect("running");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_whose_schedule_cannot_be_read_stays_enabled_and_fires_once_it_can() {
+    on_bed("unreadable", async |bed| {
+        let (api, client) = api(&bed).await;
+        execute(
+            &bed,
+            "INSERT INTO es_sync_task_config (task_name, cron_expression, is_enabled, next_execution_time)
+             VALUES ('new', 'whenever', 1, NULL), ('due', 'whenever', 1, UTC_TIMESTAMP(3))",
+        )
+        .await;
+        let scheduler = scheduler(&bed).await;
+        let other = client.create_enabled_task("other", "@every 1s", "1h").await.expect("a task");
+        wait_for_logs(&client, other, 3).await;
+        let enabled = "SELECT COUNT(*) FROM es_sync_task_config WHERE cron_expression = 'whenever' AND is_enabled = 1";
+        assert_eq!(number(&bed, enabled).await, 2);
+        execute(
+            &bed,
+            "UPDATE es_sync_task_config SET cron_expression = '@every 1s' WHERE cron_expression = 'whenever'",
+        )
+        .await;
+        let fired = "SELECT COUNT(DISTINCT task_id) FROM es_sync_execution_log WHERE task_name IN ('new', 'due')";
+        wait_for("both to fire", LIMIT, async || Ok((number(&bed, fired).await == 2).then_some(())))
+            .await
+            .expect("fired");
         stop([scheduler, api]).await;
     })
     .await;
@@ -699,6 +889,34 @@ async fn what_is_known_of_sources_is_pruned_when_nobody_names_them() {
         })
         .await
         .expect("pruned");
+        stop([scheduler]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn executions_that_cannot_be_pruned_hold_up_no_others() {
+    on_bed("unprunable", async |bed| {
+        // A page of them, older than those behind it.
+        insert_runs(&bed, 1..=103).await;
+        execute(
+            &bed,
+            "UPDATE es_sync_execution_log SET execution_status = 'success', finished_at = execution_time,
+                 execution_time = UTC_TIMESTAMP(3) - INTERVAL IF(id <= 100, 3, 2) DAY",
+        )
+        .await;
+        execute(
+            &bed,
+            "CREATE TRIGGER refuse BEFORE DELETE ON es_sync_execution_log FOR EACH ROW
+             BEGIN IF OLD.id <= 100 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF; END",
+        )
+        .await;
+        let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d")];
+        let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
+        let left = "SELECT COUNT(*) FROM es_sync_execution_log";
+        wait_for("those behind them", LIMIT, async || Ok((number(&bed, left).await == 100).then_some(())))
+            .await
+            .expect("pruned");
         stop([scheduler]).await;
     })
     .await;

@@ -1,4 +1,5 @@
-//! Looks what there is to do, once a second by one statement, and calls who does it.
+//! Looks what there is to do, once a second, and calls who does it. When the next fire is due is looked up by itself, so that
+//! what holds up the sweeps (a lock on the details, say) holds up no fire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,18 +46,31 @@ impl Calls {
             JobQueue::Manual => &self.publish_manual,
         }
     }
+
+    fn fire_in(&self, wait: Option<Duration>) {
+        self.next_fire.send_replace(wait.map(|wait| Instant::now() + wait + MARGIN));
+    }
 }
 
 /// Looks until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>) {
-    let turns = scheduler.loops.begin("agenda", LIMIT);
+    tokio::join!(
+        repeat(&scheduler, "fire agenda", look_for_fires, "nothing is fired: the database cannot be asked when"),
+        repeat(&scheduler, "agenda", look, "nothing is published: the database cannot be asked what there is to do"),
+    );
+}
+
+async fn repeat(
+    scheduler: &Scheduler,
+    name: &'static str,
+    look: impl AsyncFn(&Scheduler) -> Result<(), sqlx::Error>,
+    consequence: &str,
+) {
+    let turns = scheduler.loops.begin(name, LIMIT);
     while !scheduler.shutdown.is_stopping() {
         turns.turned();
-        if let Err(error) = look(&scheduler).await {
-            tracing::warn!(
-                error = %causes(&error),
-                "nothing is fired or published: the database cannot be asked what there is to do"
-            );
+        if let Err(error) = look(scheduler).await {
+            tracing::warn!(error = %causes(&error), "{consequence}");
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -65,15 +79,27 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>) {
     }
 }
 
-/// Looks once.
-pub(crate) async fn look(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
-    let agenda = database::within(LONGEST_LOOK, async {
-        let mut connection = scheduler.pool.acquire().await?;
-        agenda::agenda(&mut connection).await
-    })
-    .await?;
+/// Looks once when the next fire is due.
+pub(crate) async fn look_for_fires(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
+    let next =
+        database::within(LONGEST_LOOK, async { agenda::next_fire(&mut *scheduler.fires.acquire().await?).await });
+    scheduler.calls.fire_in(next.await?);
+    Ok(())
+}
+
+/// As [`look_for_fires`], but leaves out what is due already: somebody else is at it, or it was put off.
+pub(crate) async fn look_beyond_due_fires(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
+    let next =
+        database::within(LONGEST_LOOK, async { agenda::fire_to_come(&mut *scheduler.fires.acquire().await?).await });
+    scheduler.calls.fire_in(next.await?);
+    Ok(())
+}
+
+/// Looks once what there is for the sweeps.
+async fn look(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
+    let agenda =
+        database::within(LONGEST_LOOK, async { agenda::agenda(&mut *scheduler.pool.acquire().await?).await }).await?;
     let calls = &scheduler.calls;
-    calls.next_fire.send_replace(agenda.next_fire.map(|wait| Instant::now() + wait + MARGIN));
     for (is_needed, call) in [
         (agenda.publish_bulk, &calls.publish_bulk),
         (agenda.publish_manual, &calls.publish_manual),

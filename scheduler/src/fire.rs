@@ -16,8 +16,7 @@ use hostsync_metrics::{FireOutcome, Metrics};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_model::window::{TimeRange, Window};
-use hostsync_schedule::{CronSchedule, date_in};
+use hostsync_schedule::ScheduleError;
 use hostsync_store::database::{self, Fault, Refused};
 use hostsync_store::tables::executions::{self, NewExecution, Scope, Unended};
 use hostsync_store::tables::tasks::{self, Fired, Task};
@@ -33,6 +32,10 @@ use crate::plan::{AtWork, FirePlan, Recorded, Unrun, plan};
 
 /// Tasks fired in one transaction. The others' locks are short, and the round trips of many share one commit.
 const TASKS_A_BATCH: u32 = 250;
+
+/// Fires that are counted in one transaction, roughly: after weeks without a scheduler one task may have a hundred thousand of
+/// them, and hundreds of such tasks would take longer than a transaction may.
+const COUNTED_A_BATCH: usize = 100_000;
 
 /// Sleep while the database is away.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -106,46 +109,50 @@ async fn round(scheduler: &Scheduler, turns: &Turns, put_off: &mut PutOff) -> Re
     loop {
         turns.turned();
         let batch = database::within(LONGEST_BATCH, fire_batch(scheduler, put_off)).await?;
-        fired += batch;
-        if batch < TASKS_A_BATCH as usize || scheduler.shutdown.is_stopping() {
+        fired += batch.tasks;
+        if !batch.there_is_more || scheduler.shutdown.is_stopping() {
             break;
         }
     }
     if fired > 0 {
-        return agenda::look(scheduler).await;
+        return agenda::look_for_fires(scheduler).await;
     }
-    // Others have locked what is due, or it was put off: the next look tells.
-    scheduler.calls.next_fire.send_if_modified(|next| {
-        let was_due = next.is_some_and(|next| next <= Instant::now());
-        if was_due {
-            *next = None;
-        }
-        was_due
-    });
-    Ok(())
+    // Others have locked what is due, or it was put off: the next look tells. The fires to come are on time all the same.
+    agenda::look_beyond_due_fires(scheduler).await
 }
 
-/// Fires as many tasks as a transaction takes; returns how many were due.
-async fn fire_batch(scheduler: &Scheduler, put_off: &mut PutOff) -> Result<usize, sqlx::Error> {
-    let mut transaction = scheduler.pool.begin().await?;
+/// What a batch came to.
+#[derive(Default)]
+struct Batch {
+    /// Tasks that were due.
+    tasks: usize,
+    there_is_more: bool,
+}
+
+/// Fires as many tasks as a transaction takes.
+async fn fire_batch(scheduler: &Scheduler, put_off: &mut PutOff) -> Result<Batch, sqlx::Error> {
+    let mut transaction = scheduler.fires.begin().await?;
     let tasks = tasks::lock_due(&mut transaction, put_off.ids(), TASKS_A_BATCH).await?;
+    let mut batch = Batch { tasks: tasks.len(), there_is_more: tasks.len() == TASKS_A_BATCH as usize };
     if tasks.is_empty() {
-        return Ok(0);
+        return Ok(batch);
     }
     match fire(scheduler, &mut transaction, &tasks).await {
         Ok(fires) => {
             transaction.commit().await?;
-            fires.report(scheduler);
+            batch.there_is_more |= fires.are_cut_short;
+            fires.report(scheduler, put_off);
         }
         Err(error) if concerns_all(&error) => return Err(error),
         Err(error) => {
             tracing::debug!(error = %causes(&error), "a batch of fires failed, it is made in parts");
             // The parts need its locks.
             transaction.rollback().await?;
-            fire_in_parts(scheduler, tasks.iter().map(|task| task.id).collect(), put_off).await?;
+            batch.there_is_more |=
+                fire_in_parts(scheduler, tasks.iter().map(|task| task.id).collect(), put_off).await?;
         }
     }
-    Ok(tasks.len())
+    Ok(batch)
 }
 
 /// Whether any other task would fail as well: the database is away, or refuses us a right.
@@ -154,12 +161,17 @@ fn concerns_all(error: &sqlx::Error) -> bool {
     fault.is_outage() || fault == Fault::Refused(Refused::Right)
 }
 
-/// Fires tasks in ever smaller parts, until those that cannot be fired are alone: they are left alone for a while.
-async fn fire_in_parts(scheduler: &Scheduler, ids: Vec<TaskId>, put_off: &mut PutOff) -> Result<(), sqlx::Error> {
+/// Fires tasks in ever smaller parts, until those that cannot be fired are alone: they are left alone for a while. `true`:
+/// some did not have their turn.
+async fn fire_in_parts(scheduler: &Scheduler, ids: Vec<TaskId>, put_off: &mut PutOff) -> Result<bool, sqlx::Error> {
+    let mut are_cut_short = false;
     let mut parts = vec![ids];
     while let Some(mut part) = parts.pop() {
         match fire_part(scheduler, &part).await {
-            Ok(fires) => fires.report(scheduler),
+            Ok(fires) => {
+                are_cut_short |= fires.are_cut_short;
+                fires.report(scheduler, put_off);
+            }
             Err(error) if concerns_all(&error) => return Err(error),
             Err(_) if part.len() > 1 => {
                 let rest = part.split_off(part.len() / 2);
@@ -167,25 +179,30 @@ async fn fire_in_parts(scheduler: &Scheduler, ids: Vec<TaskId>, put_off: &mut Pu
             }
             Err(error) => {
                 for id in part {
-                    let span = tracing::info_span!("fire", task_id = %id);
-                    spans::set_failed(&span, causes(&error).to_string());
-                    span.in_scope(|| {
-                        tracing::error!(
-                            task_id = %id, error = %causes(&error),
-                            "task {id} cannot be fired; it is tried again in {} s", PUT_OFF.as_secs()
-                        );
-                    });
-                    put_off.put_off(id);
+                    leave_alone(id, &causes(&error).to_string(), put_off);
                 }
             }
         }
     }
-    Ok(())
+    Ok(are_cut_short)
+}
+
+/// Says why a task cannot be fired, and leaves it alone for a while.
+fn leave_alone(id: TaskId, reason: &str, put_off: &mut PutOff) {
+    let span = tracing::info_span!("fire", task_id = %id);
+    spans::set_failed(&span, reason.to_owned());
+    span.in_scope(|| {
+        tracing::error!(
+            task_id = %id, error = %reason,
+            "task {id} cannot be fired; it is tried again in {} s", PUT_OFF.as_secs()
+        );
+    });
+    put_off.put_off(id);
 }
 
 /// Fires those tasks that nobody has locked meanwhile.
 async fn fire_part(scheduler: &Scheduler, ids: &[TaskId]) -> Result<Fires, sqlx::Error> {
-    let mut transaction = scheduler.pool.begin().await?;
+    let mut transaction = scheduler.fires.begin().await?;
     let tasks = tasks::lock_enabled(&mut transaction, ids).await?;
     if tasks.is_empty() {
         return Ok(Fires::default());
@@ -205,6 +222,10 @@ struct Fires {
     made: Vec<Made>,
     missed: Vec<(TaskId, usize)>,
     passed_over: Vec<(TaskId, usize)>,
+    /// Tasks whose schedule cannot be read, and why. They stay as they are: a scheduler of another release may read them.
+    unreadable: Vec<(TaskId, String)>,
+    /// The last of the tasks did not have their turn and are still due.
+    are_cut_short: bool,
 }
 
 /// A fire that was not left out.
@@ -219,9 +240,17 @@ struct Made {
 }
 
 impl Fires {
+    /// Fires that were counted one by one.
+    fn counted(&self) -> usize {
+        self.missed.iter().chain(&self.passed_over).map(|(_, count)| count).sum()
+    }
+
     /// Counts and tells them, once they are committed, and has somebody go on with the runs.
-    fn report(self, scheduler: &Scheduler) {
+    fn report(self, scheduler: &Scheduler, put_off: &mut PutOff) {
         let metrics = Metrics::global();
+        for (task, reason) in self.unreadable {
+            leave_alone(task, &format!("its schedule cannot be read: {reason}"), put_off);
+        }
         for (task, count) in self.missed {
             metrics.fires(FireOutcome::Missed, count as u64);
             tracing::warn!(task_id = %task, missed = count, "task {task} missed {count} fires");
@@ -279,13 +308,22 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     let now = database::now(connection).await?;
     let began = Instant::now();
     let oldest = tasks.iter().filter_map(|task| task.next_execution_time).min().unwrap_or(now);
-    let at_work = AtWork::of(scheduler_shifts::since(connection, oldest).await?);
+    let at_work = AtWork::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
     let unended = executions::unended(connection, tasks.iter().map(|task| task.id)).await?;
     let (mut rows, mut moved, mut fires) = (Vec::new(), Vec::with_capacity(tasks.len()), Fires::default());
     for task in tasks {
+        if fires.counted() > COUNTED_A_BATCH {
+            fires.are_cut_short = true;
+            break;
+        }
         let beside = unended.get(&task.id).copied().unwrap_or_default();
-        let next = plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires);
-        moved.push(Fired { id: task.id, next, execution: None });
+        match plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires) {
+            Ok(next) => moved.push(Fired { id: task.id, next, execution: None }),
+            Err(error) => fires.unreadable.push((task.id, causes(&error).to_string())),
+        }
+    }
+    if moved.is_empty() {
+        return Ok(fires);
     }
     let ids = insert(connection, &rows).await?;
     for (row, id) in rows.iter().zip(ids) {
@@ -308,7 +346,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     Ok(fires)
 }
 
-/// Adds the rows of a task's due fires to `rows`; returns its next fire.
+/// Adds the rows of a task's due fires to `rows`; returns its next fire. `Err`: its schedule cannot be read.
 fn plan_rows<'a>(
     scheduler: &Scheduler,
     task: &'a Task,
@@ -317,18 +355,11 @@ fn plan_rows<'a>(
     beside: Unended,
     rows: &mut Vec<Row<'a>>,
     fires: &mut Fires,
-) -> Option<DateTime<Utc>> {
-    let schedule = match scheduler.defaults.schedule(&task.cron_expression, &task.time_zone) {
-        Ok(schedule) => schedule,
-        Err(error) => {
-            // Only rows that the API did not write: an expression of the old program that does not parse.
-            tracing::error!(task_id = %task.id, error = %causes(&error), "task {} is disabled: its schedule cannot be read", task.id);
-            return None;
-        }
-    };
+) -> Result<Option<DateTime<Utc>>, ScheduleError> {
+    let schedule = scheduler.defaults.schedule(&task.cron_expression, &task.time_zone)?;
     let anchor = task.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
     let Some(due) = task.next_execution_time else {
-        return schedule.next_after(now, anchor);
+        return Ok(schedule.next_after(now, anchor));
     };
     let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up(task), at_work);
     let row = |scheduled_for, status, reason, span: Option<Span>| Row {
@@ -336,7 +367,7 @@ fn plan_rows<'a>(
         scheduled_for,
         status,
         reason,
-        scope: scope(scheduler, task, &schedule, scheduled_for),
+        scope: scheduler.defaults.scope(task, schedule.time_zone(), scheduled_for),
         trace_context: span.as_ref().and_then(|span| span.in_scope(spans::current_trace_headers).remove("traceparent")),
         span,
     };
@@ -354,7 +385,7 @@ fn plan_rows<'a>(
         let span = tracing::info_span!("fire", task_id = %task.id);
         rows.push(row(scheduled_for, status, reason.map(str::to_owned), Some(span)));
     }
-    next
+    Ok(next)
 }
 
 /// How late a missed fire may still run. Rows that the API did not write may hold anything: the default then.
@@ -404,19 +435,6 @@ fn reasons_of_passed_over(passed_over: &Unrun) -> Vec<(DateTime<Utc>, String)> {
             );
             vec![(last, reason)]
         }
-    }
-}
-
-fn scope(scheduler: &Scheduler, task: &Task, schedule: &CronSchedule, scheduled_for: DateTime<Utc>) -> Scope {
-    let source = scheduler.defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
-    let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
-    Scope {
-        window: Window::ending_at(scheduled_for, &range),
-        query_time_range: range.to_string(),
-        mon_date: date_in(schedule.time_zone(), scheduled_for),
-        es_endpoint: source.es_endpoint,
-        es_index_pattern: source.es_index_pattern,
-        mapping: source.mapping,
     }
 }
 

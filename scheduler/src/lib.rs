@@ -34,20 +34,30 @@ use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 
 use crate::agenda::Calls;
+use crate::shift::Shift;
 
 /// What every loop of the scheduler works with.
 pub(crate) struct Scheduler {
     pub(crate) pool: MySqlPool,
+    /// Connections of the fires and of what they need, so that sweeps which wait for locks leave them some.
+    pub(crate) fires: MySqlPool,
     pub(crate) outbox: Outbox,
     pub(crate) publisher: Publisher,
     pub(crate) defaults: Defaults,
     pub(crate) loops: Loops,
     pub(crate) shutdown: Shutdown,
     pub(crate) calls: Calls,
+    pub(crate) shift: Shift,
 }
 
 /// Chunks of hosts prepared or jobs published of one run before it is the others' turn: a second or two of work.
 const CHUNKS_A_TURN: u32 = 10;
+
+/// Connections that are the fires' alone: for a transaction of fires, a look when the next is due, and a sign of life.
+const CONNECTIONS_OF_FIRES: u32 = 3;
+
+/// Connections that everything else has at least.
+const LEAST_CONNECTIONS_OF_SWEEPS: u32 = 2;
 
 /// Runs a scheduler until `shutdown` has begun and its loops have ended.
 ///
@@ -72,8 +82,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
-    let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
-        .context("database.url cannot be used")?;
+    let [pool, fires] = pools(&config)?;
     let publisher = Publisher::new(config.rabbitmq.settings("hostsync-scheduler")?);
     let endpoints = EndpointWatch::new(pool.clone(), &config.elasticsearch).context("an endpoint cannot be used")?;
     shutdown.spawn_essential(
@@ -85,7 +94,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     }
     shutdown.spawn_essential(
         "database watch",
-        startup::watch_database(pool.clone(), readiness, loops.clone(), shutdown.clone(), |_| {}),
+        startup::watch_database(pool.clone(), Some(fires.clone()), readiness, loops.clone(), shutdown.clone(), |_| {}),
     );
     let (turns, stopping) = (loops.begin("endpoint watch", LIMIT), shutdown.token());
     shutdown.spawn_essential("endpoint watch", async move { endpoints.run(SELDOM, turns, stopping).await });
@@ -93,11 +102,13 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let scheduler = Arc::new(Scheduler {
         outbox: Outbox::new(pool.clone(), publisher.clone(), shutdown.token()).with_turns_of(CHUNKS_A_TURN),
         pool,
+        fires,
         publisher,
         defaults: Defaults::from(&config),
         loops,
         shutdown: shutdown.clone(),
         calls: Calls::default(),
+        shift: Shift::default(),
     });
     shutdown.spawn_essential("shift", shift::run(Arc::clone(&scheduler)));
     shutdown.spawn_essential("agenda", agenda::run(Arc::clone(&scheduler)));
@@ -107,4 +118,29 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     gauges::spawn_all(&scheduler);
     tracing::info!("hostsync-scheduler is running");
     Ok(shutdown.wait_for_service("hostsync-scheduler").await?)
+}
+
+/// Two pools that share `database.max_connections`: one for the fires, one for all else.
+fn pools(config: &Config) -> anyhow::Result<[MySqlPool; 2]> {
+    let [of_sweeps, of_fires] = shares(config.database.max_connections);
+    let url = config.database.url()?;
+    let pool = |connections| database::connect_lazy(url.expose(), connections).context("database.url cannot be used");
+    Ok([pool(of_sweeps)?, pool(of_fires)?])
+}
+
+/// How many connections are for all else and for the fires. All else has two at least, which makes three where two are
+/// configured: with one alone a lock that one sweep waits for would stop the others.
+fn shares(all: u32) -> [u32; 2] {
+    let of_fires = all.saturating_sub(LEAST_CONNECTIONS_OF_SWEEPS).clamp(1, CONNECTIONS_OF_FIRES);
+    [all.saturating_sub(of_fires).max(LEAST_CONNECTIONS_OF_SWEEPS), of_fires]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_leave_the_fires_some_connections_of_those_that_are_configured() {
+        assert_eq!([2, 3, 4, 5, 10, 1_000].map(shares), [[2, 1], [2, 1], [2, 2], [2, 3], [7, 3], [997, 3]]);
+    }
 }

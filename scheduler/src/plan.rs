@@ -69,7 +69,7 @@ impl Unrun {
         self.count += 1;
     }
 
-    /// How many fires.
+    /// How many fires, at least.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
@@ -164,7 +164,8 @@ fn after_a_break<F: Iterator<Item = DateTime<Utc>>>(
     FirePlan { missed, passed_over, run, next: schedule.next_after(now, anchor) }
 }
 
-/// The newest fire from `due` to `now` that is no older than the catch-up window.
+/// The newest fire from `due` to `now` that is no older than the catch-up window. Halves the time between a fire and `now`
+/// until none is left between them: a week of fires each second is not walked through.
 fn newest_in_time(
     schedule: &CronSchedule,
     anchor: DateTime<Utc>,
@@ -173,11 +174,22 @@ fn newest_in_time(
     catch_up: TimeDelta,
 ) -> Option<DateTime<Utc>> {
     let oldest = now - catch_up;
-    let start = match due? {
+    let fire_after = |time| schedule.next_after(time, anchor).filter(|fire| *fire <= now);
+    let mut newest = match due? {
         due if due >= oldest => due,
-        _ => schedule.next_after(oldest - TimeDelta::milliseconds(1), anchor)?,
+        _ => fire_after(oldest - TimeDelta::milliseconds(1))?,
     };
-    std::iter::once(start).chain(schedule.fires_after(start, anchor)).take_while(|fire| *fire <= now).last()
+    // None comes after it.
+    let mut end = now;
+    while end - newest > TimeDelta::seconds(1) {
+        let middle = newest + (end - newest) / 2;
+        match fire_after(middle) {
+            Some(fire) => newest = fire,
+            None => end = middle,
+        }
+    }
+    // Fires are at whole seconds: at most one is left.
+    Some(fire_after(newest).unwrap_or(newest))
 }
 
 #[cfg(test)]
@@ -276,6 +288,34 @@ mod tests {
         let together =
             Recorded::Together { first: at("01T00:00:00"), last: at("01T00:59:59"), count: 3_600, or_more: false };
         assert_eq!(plan.missed.recorded(), together);
+    }
+
+    #[test]
+    fn the_newest_fire_in_time_is_found_without_walking_through_all_of_them() {
+        for (expression, now, catch_up_s) in [
+            ("* * * * * *", "08T10:00:00.500", 604_800),
+            ("* * * * * *", "08T10:00:00", 1),
+            ("* * * * * *", "08T10:00:00", 0),
+            ("* * 3 * * *", "08T10:00:00", 604_800),
+            ("* * * * * MON", "05T10:00:00.001", 604_800),
+            ("0 0 2 * * *", "08T01:59:59.999", 90_000),
+            ("0 0 2 * * *", "08T02:00:00", 90_000),
+            ("0 0 2 * * *", "08T10:00:00", 60),
+            ("@every 7s", "08T10:00:03.300", 20),
+        ] {
+            let schedule = CronSchedule::parse(expression, Tz::UTC).expect("an expression");
+            let (anchor, now, catch_up) = (at("01T00:00:00"), at(now), TimeDelta::seconds(catch_up_s));
+            let oldest = now - catch_up;
+            let walked = schedule
+                .fires_after(oldest - TimeDelta::milliseconds(1), anchor)
+                .take_while(|fire| *fire <= now)
+                .last();
+            let found = newest_in_time(&schedule, anchor, Some(anchor), now, catch_up);
+            assert_eq!(found, walked, "{expression} at {now}");
+            if let Some(due) = walked {
+                assert_eq!(newest_in_time(&schedule, anchor, Some(due), now, catch_up), walked, "{expression}");
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::database;
+use hostsync_store::tables::executions::Aged;
 use hostsync_store::tables::{
     attempts, details, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
     statistics,
@@ -51,6 +52,8 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
     let turns = scheduler.loops.begin("prune", LIMIT_OF_SWEEPS);
     let mut sources_at: Option<Instant> = None;
+    // Beyond those that could not be pruned, until all others have been.
+    let mut after = None;
     while !scheduler.shutdown.is_stopping() {
         turns.turned();
         if sources_at.is_none_or(|at| at.elapsed() >= SOURCES_EVERY) {
@@ -59,10 +62,10 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
                 tracing::warn!(error = %causes(&error), "what is known of sources that nobody names is pruned later");
             }
         }
-        match tokio::time::timeout(ROUND, round(&scheduler, retention)).await {
+        match tokio::time::timeout(ROUND, round(&scheduler, retention, &mut after)).await {
             // There is more: a busy fleet makes executions faster than a page a minute.
-            Ok(Ok(true)) => continue,
-            Ok(Ok(false)) => {}
+            Ok(Ok(())) if after.is_some() => continue,
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = %causes(&error), "pruning goes on later"),
             Err(_) => {
                 tracing::info!(
@@ -79,21 +82,26 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
     }
 }
 
-/// Prunes one page; `true`: there may be more. The sums last: an execution that is about to go may just have been added.
-async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx::Error> {
+/// Prunes the page behind `after` and moves that; `None`: it was the last page. The sums last: an execution that is about to
+/// go may just have been added.
+async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<Aged>) -> Result<(), sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
     let mut pruned = 0;
-    for id in executions::prunable(&mut connection, retention, RUNS).await? {
+    let page = executions::prunable(&mut connection, retention, *after, RUNS).await?;
+    let next = page.last().copied().filter(|_| page.len() == RUNS as usize);
+    for run @ (_, id) in page {
         match forget(scheduler, &mut connection, id).await {
             Ok(true) => pruned += 1,
-            Ok(false) => return Ok(false),
+            Ok(false) => return Ok(()),
             // One that cannot be pruned holds up nothing else.
             Err(error) if !database::fault(&error).is_outage() => {
                 tracing::warn!(execution_id = %id, error = %causes(&error), "execution {id} cannot be pruned");
             }
             Err(error) => return Err(error),
         }
+        *after = Some(run);
     }
+    *after = next;
     let now = database::now(&mut connection).await?;
     while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?).await {}
     let before = now - SHIFTS_KEPT;
@@ -106,7 +114,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta) -> Result<bool, sqlx
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
     }
-    Ok(pruned == RUNS)
+    Ok(())
 }
 
 /// Deletes what is known of sources that nobody names, and doubts that stand no more.

@@ -17,7 +17,7 @@ use hostsync_model::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, T
 use hostsync_store::closing::{close_pending, close_unless_busy};
 use hostsync_store::outbox::{CarriedOn, OutboxError};
 use hostsync_store::tables::executions::{self, Closing, Due, LeaseToken, Stalled};
-use hostsync_store::tables::{endpoint_state, tasks};
+use hostsync_store::tables::tasks;
 use tokio::sync::Notify;
 
 use crate::Scheduler;
@@ -38,7 +38,7 @@ const RUNS: u32 = 200;
 /// are published at once.
 const RUNS_A_ROUND: u32 = 32;
 
-/// Runs that a sweep works on at once; all sweeps together leave connections to the fires.
+/// Runs that a sweep works on at once. All sweeps together may use up their connections; the fires have their own.
 const RUNS_AT_ONCE: usize = 3;
 
 /// Transactions in which one closing run is closed before it is the others' turn.
@@ -123,11 +123,6 @@ async fn round(scheduler: &Scheduler, name: &'static str, sweep: impl Future<Out
     }
 }
 
-async fn closed_endpoints(scheduler: &Scheduler) -> Result<Vec<String>, sqlx::Error> {
-    let mut connection = scheduler.pool.acquire().await?;
-    Ok(endpoint_state::closed(&mut connection).await?.into_iter().map(|closed| closed.endpoint).collect())
-}
-
 /// Says what went wrong with one run. `Err`: it would go wrong with all of them, the sweep ends.
 pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), OutboxError> {
     if error.is_outage() {
@@ -139,26 +134,29 @@ pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), O
 
 /// Prepares and publishes runs of a queue that nobody holds, a turn each.
 async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), OutboxError> {
-    let closed = closed_endpoints(&scheduler).await?;
     let ids = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::unpublished(&mut connection, queue, &closed, RUNS_A_ROUND).await?
+        executions::unpublished(&mut connection, queue, RUNS_A_ROUND).await?
     };
-    let there_is_more = AtomicBool::new(ids.len() == RUNS_A_ROUND as usize);
+    let is_full = ids.len() == RUNS_A_ROUND as usize;
+    let (came_forward, has_more) = (AtomicBool::new(false), AtomicBool::new(false));
     stream::iter(ids.into_iter().map(Ok::<_, OutboxError>))
         .try_for_each_concurrent(RUNS_AT_ONCE, async |id| {
             if scheduler.shutdown.is_stopping() {
                 return Ok(());
             }
             match scheduler.outbox.claim_and_carry_on(id).await {
-                Ok(CarriedOn::TurnOver) => there_is_more.store(true, Ordering::Relaxed),
-                Ok(_) => {}
+                Ok(CarriedOn::Done) => came_forward.store(true, Ordering::Relaxed),
+                Ok(CarriedOn::TurnOver) => has_more.store(true, Ordering::Relaxed),
+                Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {}
                 Err(error) => waits::tell_why_unpublished(&scheduler, id, error).await?,
             }
             Ok(())
         })
         .await?;
-    if there_is_more.into_inner() {
+    // A round of which nothing came is followed by the next look: else runs that cannot be prepared would be tried without
+    // a pause.
+    if has_more.into_inner() || (is_full && came_forward.into_inner()) {
         scheduler.calls.of_queue(queue).notify_one();
     }
     Ok(())
@@ -166,12 +164,11 @@ async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), Outbo
 
 /// Publishes jobs whose clock has run out.
 async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
-    let closed = closed_endpoints(&scheduler).await?;
     let mut after = ExecutionId(0);
     loop {
         let runs = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::with_due_clocks(&mut connection, &closed, after, RUNS).await?
+            executions::with_due_clocks(&mut connection, after, RUNS).await?
         };
         let Some(last) = runs.last() else { return Ok(()) };
         after = last.id;

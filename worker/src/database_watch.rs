@@ -26,7 +26,7 @@ impl DatabaseWatch {
         let (away_since, receiver) = watch::channel(None);
         shutdown.spawn_essential(
             "database watch",
-            startup::watch_database(pool, readiness, loops, shutdown.clone(), move |answers| {
+            startup::watch_database(pool, None, readiness, loops, shutdown.clone(), move |answers| {
                 away_since.send_modify(|since| {
                     *since = if answers { None } else { since.or(Some(Instant::now())) };
                 });

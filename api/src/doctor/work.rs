@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
 use hostsync_queue::Depth;
 use hostsync_service::config::Config;
@@ -93,7 +94,7 @@ async fn ask(
         Check::ok("schedule", format!("{} enabled tasks, none is overdue", fires.enabled))
     });
 
-    checks.extend(unknown_names(connection, config).await?);
+    checks.extend(unusable_tasks(connection, config).await?);
     Ok(())
 }
 
@@ -118,8 +119,8 @@ async fn left_alone(connection: &mut MySqlConnection) -> Result<Vec<Check>, sqlx
     Ok(checks)
 }
 
-/// Enabled tasks that name an endpoint or a mapping which this configuration lacks.
-async fn unknown_names(connection: &mut MySqlConnection, config: &Config) -> Result<Vec<Check>, sqlx::Error> {
+/// Enabled tasks whose schedule cannot be read, or that name an endpoint or a mapping which this configuration lacks.
+async fn unusable_tasks(connection: &mut MySqlConnection, config: &Config) -> Result<Vec<Check>, sqlx::Error> {
     let filter = TaskFilter { enabled_only: true, ..TaskFilter::default() };
     let tasks = tasks::list(connection, &filter, MAX_TASKS).await?;
     let defaults = Defaults::from(config);
@@ -133,6 +134,10 @@ async fn unknown_names(connection: &mut MySqlConnection, config: &Config) -> Res
         if !config.mappings.contains_key(&source.mapping) {
             lacking.push(format!("mapping {}", source.mapping));
         }
+        if let Err(error) = defaults.schedule(&task.cron_expression, &task.time_zone) {
+            let found = format!("task {} ({}) does not fire: {}", task.id, task.task_name, causes(&error));
+            checks.push(Check::fail("tasks", found, "change its cron_expression or its time_zone, or disable it"));
+        }
         if !lacking.is_empty() {
             let found = format!("task {} ({}) names {}", task.id, task.task_name, lacking.join(" and "));
             let next = "which is not configured: add it to elasticsearch.endpoints or mappings, or change the task";
@@ -145,7 +150,7 @@ async fn unknown_names(connection: &mut MySqlConnection, config: &Config) -> Res
         checks.push(Check::fail("tasks", format!("and {more} more"), "GET /es-sync-tasks"));
     }
     if checks.is_empty() {
-        checks.push(Check::ok("tasks", "what they name is configured"));
+        checks.push(Check::ok("tasks", "their schedules can be read and what they name is configured"));
     }
     Ok(checks)
 }

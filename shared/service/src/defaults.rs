@@ -3,10 +3,14 @@
 //! Pure. Checks nothing: whether what is named is configured is the API's matter when it is said, the worker's when it is
 //! used.
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::config::{Config, ElasticsearchConfig};
-use hostsync_schedule::{CronSchedule, ScheduleError, parse_time_zone};
+use hostsync_model::window::{TimeRange, Window};
+use hostsync_schedule::{CronSchedule, ScheduleError, date_in, parse_time_zone};
+use hostsync_store::tables::executions::Scope;
+use hostsync_store::tables::tasks::Task;
 
 /// What a run reads, each by its own name: nothing is left to a default any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,21 @@ impl Defaults {
             es_endpoint,
             es_index_pattern: or(es_index_pattern, &self.elasticsearch.default_index_pattern),
             mapping: or(mapping, &self.elasticsearch.default_mapping),
+        }
+    }
+
+    /// What a run of a task reads and writes for, whose window ends at `end`; `zone` is that of its schedule. Rows that the
+    /// API did not write may hold any range: the default then.
+    pub fn scope(&self, task: &Task, zone: Tz, end: DateTime<Utc>) -> Scope {
+        let source = self.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
+        let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
+        Scope {
+            window: Window::ending_at(end, &range),
+            query_time_range: range.to_string(),
+            mon_date: date_in(zone, end),
+            es_endpoint: source.es_endpoint,
+            es_index_pattern: source.es_index_pattern,
+            mapping: source.mapping,
         }
     }
 

@@ -71,9 +71,10 @@ pub async fn wait_for_database(
 }
 
 /// Keeps `/readyz` true about the database until the shutdown begins: whether it lets us work, which a write that is rolled
-/// back shows. `heard` is told each time.
+/// back shows. `heard` is told each time. The connections of another pool of the process are shown with those of `pool`.
 pub async fn watch_database(
     pool: MySqlPool,
+    another: Option<MySqlPool>,
     readiness: Readiness,
     loops: Loops,
     shutdown: Shutdown,
@@ -83,7 +84,7 @@ pub async fn watch_database(
     let mut told = Told::default();
     loop {
         turns.turned();
-        show_connections(&pool);
+        show_connections([Some(&pool), another.as_ref()]);
         tokio::select! {
             () = tokio::time::sleep(WATCH_EVERY) => {}
             () = shutdown.stopping() => return,
@@ -117,9 +118,11 @@ impl Told {
 }
 
 /// As of now, without the one that the watch itself is about to use.
-fn show_connections(pool: &MySqlPool) {
-    let (all, idle) = (u64::from(pool.size()), pool.num_idle() as u64);
-    Metrics::global().connections(idle, all.saturating_sub(idle), u64::from(pool.options().get_max_connections()));
+fn show_connections(pools: [Option<&MySqlPool>; 2]) {
+    let sum = |of: fn(&MySqlPool) -> u64| pools.into_iter().flatten().map(of).sum::<u64>();
+    let (all, idle) = (sum(|pool| u64::from(pool.size())), sum(|pool| pool.num_idle() as u64));
+    let max = sum(|pool| u64::from(pool.options().get_max_connections()));
+    Metrics::global().connections(idle, all.saturating_sub(idle), max);
 }
 
 /// Keeps `/readyz` true about the broker until the shutdown begins, for a service that publishes but does not consume.

@@ -168,7 +168,7 @@ mod tests {
         let window = Window { from: chrono::DateTime::UNIX_EPOCH, to: chrono::DateTime::UNIX_EPOCH };
         let mapping = Mapping::zabbix();
         let hosts = ["10.0.0.1".to_owned()];
-        let mixed = Grouping::Mixed { text: vec!["b".to_owned()], both: Vec::new() };
+        let mixed = Grouping::Mixed { text: vec!["b".to_owned()], keyword: vec!["a".to_owned()], both: Vec::new() };
         for grouping in [Grouping::Keyword, Grouping::Text, mixed] {
             let types = FieldTypes::of_any_shape(&mapping, grouping.host_fields("hostIp"));
             let kept = kept_body(&mapping, &types, window).expect("a body");

@@ -207,7 +207,8 @@ pub struct Progress {
 }
 
 /// Claims a running execution whose lease is free or over, and reads where it stands. `None`: another holds it or its row,
-/// or it is closing or has ended. Call in a transaction: the row is locked before it is written, so as not to wait for it.
+/// or it is closing or has ended. Whatever comes of it, the run has had its turn. Call in a transaction: the row is locked
+/// before it is written, so as not to wait for it.
 ///
 /// # Errors
 ///
@@ -228,13 +229,13 @@ pub async fn claim(
     if free.is_none() {
         return Ok(None);
     }
-    sqlx::query!(
+    sqlx::query(
         "UPDATE es_sync_execution_log
-         SET lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND WHERE id = ?",
-        token.0,
-        LEASE.num_seconds(),
-        id.0,
+         SET lease_token = ?, lease_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND, turn_at = UTC_TIMESTAMP(3) WHERE id = ?",
     )
+    .bind(token.0)
+    .bind(LEASE.num_seconds())
+    .bind(id.0)
     .execute(&mut *connection)
     .await?;
     progress(connection, id, token).await
@@ -443,8 +444,9 @@ pub async fn move_watermark(
     Ok(result.rows_affected() == 1)
 }
 
-/// Runs of one queue that somebody must go on preparing or publishing: nobody holds them and something is left to do. At
-/// most `limit`, those first that have waited longest for their turn; endpoints in `closed` are left out.
+/// Runs of one queue that somebody must go on preparing or publishing: nobody holds them and something is left to do that may
+/// be done. At most `limit`, those first that have waited longest for their turn, so that a run of which nothing comes is
+/// behind the others the next time.
 ///
 /// # Errors
 ///
@@ -452,28 +454,35 @@ pub async fn move_watermark(
 pub async fn unpublished(
     connection: &mut MySqlConnection,
     queue: JobQueue,
-    closed: &[String],
     limit: u32,
 ) -> Result<Vec<ExecutionId>, sqlx::Error> {
-    let mut query = QueryBuilder::new(
-        "SELECT id FROM es_sync_execution_log
-         WHERE execution_status = 'running' AND closing_status IS NULL AND queue = ",
-    );
-    query.push_bind(queue.as_str()).push(
-        " AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))
-          AND (prepared_at IS NULL OR (published_watermark < last_detail_id",
-    );
-    push_not_in(&mut query, closed);
-    query.push(")) ORDER BY COALESCE(published_at, execution_time), id LIMIT ").push_bind(limit);
+    let mut query = QueryBuilder::new("SELECT id FROM es_sync_execution_log WHERE ");
+    push_unpublished(&mut query, queue);
+    // The release before this one sets no turn.
+    query.push(" ORDER BY COALESCE(turn_at, published_at, execution_time), id LIMIT ").push_bind(limit);
     let ids: Vec<u64> = query.build_query_scalar().fetch_all(connection).await?;
     Ok(ids.into_iter().map(ExecutionId).collect())
 }
 
-/// Runs whose pattern is set aside, or that name what no worker knows, wait: none of their jobs is published.
+/// Which rows of `es_sync_execution_log` are [`unpublished`].
+pub(super) fn push_unpublished(query: &mut QueryBuilder<sqlx::MySql>, queue: JobQueue) {
+    query.push("execution_status = 'running' AND closing_status IS NULL AND queue = ").push_bind(queue.as_str()).push(
+        " AND (lease_until IS NULL OR lease_until < UTC_TIMESTAMP(3))
+              AND (prepared_at IS NULL OR (published_watermark < last_detail_id",
+    );
+    push_unless_held_back(query);
+    query.push("))");
+}
+
+/// Runs whose endpoint is closed or whose pattern is set aside, or that name what no worker knows, wait: none of their jobs
+/// is published.
 fn push_unless_held_back(query: &mut QueryBuilder<sqlx::MySql>) {
     query
         .push(
-            " AND NOT EXISTS (SELECT 1 FROM es_sync_pattern_state AS state
+            " AND NOT EXISTS (SELECT 1 FROM es_sync_endpoint_state AS state
+                    WHERE state.closed_since IS NOT NULL
+                      AND state.endpoint = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin)
+              AND NOT EXISTS (SELECT 1 FROM es_sync_pattern_state AS state
                     WHERE state.set_aside_since IS NOT NULL
                       AND state.endpoint = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin
                       AND state.index_pattern
@@ -498,29 +507,10 @@ fn push_unless_held_back(query: &mut QueryBuilder<sqlx::MySql>) {
 ///
 /// The database's.
 pub async fn is_held_back(connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
-    let mut query = QueryBuilder::new(
-        "SELECT COUNT(*) = 0 FROM es_sync_execution_log
-         WHERE NOT EXISTS (SELECT 1 FROM es_sync_endpoint_state AS state
-                           WHERE state.closed_since IS NOT NULL
-                             AND state.endpoint
-                                 = CONVERT(es_sync_execution_log.es_endpoint USING utf8mb4) COLLATE utf8mb4_bin)
-           AND id = ",
-    );
+    let mut query = QueryBuilder::new("SELECT COUNT(*) = 0 FROM es_sync_execution_log WHERE id = ");
     query.push_bind(id.0);
     push_unless_held_back(&mut query);
     query.build_query_scalar().fetch_one(connection).await
-}
-
-fn push_not_in(query: &mut QueryBuilder<sqlx::MySql>, closed: &[String]) {
-    push_unless_held_back(query);
-    if !closed.is_empty() {
-        query.push(" AND es_endpoint NOT IN (");
-        let mut names = query.separated(", ");
-        for name in closed {
-            names.push_bind(name.clone());
-        }
-        query.push(")");
-    }
 }
 
 /// A prepared run with jobs whose clock has run out.
@@ -534,32 +524,20 @@ pub struct Due {
     pub trace_context: Option<String>,
 }
 
-/// Prepared running executions with jobs whose clock has run out and whose endpoint is open, after `after` in order of id;
-/// at most `limit`. One step in the key of the clocks a run.
+/// Prepared running executions with jobs whose clock has run out and may be published, after `after` in order of id; at most
+/// `limit`. One step in the key of the clocks a run.
 ///
 /// # Errors
 ///
 /// The database's.
 pub async fn with_due_clocks(
     connection: &mut MySqlConnection,
-    closed: &[String],
     after: ExecutionId,
     limit: u32,
 ) -> Result<Vec<Due>, sqlx::Error> {
-    let mut query = QueryBuilder::new(
-        "SELECT id, queue, trace_context FROM es_sync_execution_log
-         WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL AND id > ",
-    );
-    query.push_bind(after.0);
-    push_not_in(&mut query, closed);
-    query
-        .push(
-            " AND EXISTS (SELECT 1 FROM es_sync_execution_detail AS detail
-                          WHERE detail.execution_id = es_sync_execution_log.id
-                            AND detail.retry_at <= UTC_TIMESTAMP(3) AND detail.sync_status = 'pending')
-              ORDER BY id LIMIT ",
-        )
-        .push_bind(limit);
+    let mut query = QueryBuilder::new("SELECT id, queue, trace_context FROM es_sync_execution_log WHERE ");
+    push_with_due_clocks(&mut query);
+    query.push(" AND id > ").push_bind(after.0).push(" ORDER BY id LIMIT ").push_bind(limit);
     let rows: Vec<(u64, String, Option<String>)> = query.build_query_as().fetch_all(connection).await?;
     Ok(rows
         .into_iter()
@@ -569,6 +547,17 @@ pub async fn with_due_clocks(
             trace_context,
         })
         .collect())
+}
+
+/// Which rows of `es_sync_execution_log` are those of [`with_due_clocks`].
+pub(super) fn push_with_due_clocks(query: &mut QueryBuilder<sqlx::MySql>) {
+    query.push("execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL");
+    push_unless_held_back(query);
+    query.push(
+        " AND EXISTS (SELECT 1 FROM es_sync_execution_detail AS detail
+                      WHERE detail.execution_id = es_sync_execution_log.id
+                        AND detail.retry_at <= UTC_TIMESTAMP(3) AND detail.sync_status = 'pending')",
+    );
 }
 
 /// Jobs of prepared runs above their watermark, by queue: those that were not published yet, not those that wait for
@@ -1285,8 +1274,11 @@ pub async fn skip_waiting_execution(
     Ok(result.rows_affected() == 1)
 }
 
-/// Ended executions older than `retention`, oldest first, at most `limit`; not those whose details a retry still reads, which
-/// has not been prepared yet.
+/// Where a walk over executions by age stands.
+pub type Aged = (DateTime<Utc>, ExecutionId);
+
+/// Ended executions older than `retention`, oldest first, after `after`, at most `limit`; not those whose details a retry still
+/// reads, which has not been prepared yet.
 ///
 /// # Errors
 ///
@@ -1294,22 +1286,27 @@ pub async fn skip_waiting_execution(
 pub async fn prunable(
     connection: &mut MySqlConnection,
     retention: TimeDelta,
+    after: Option<Aged>,
     limit: u32,
-) -> Result<Vec<ExecutionId>, sqlx::Error> {
-    let ids: Vec<u64> = sqlx::query_scalar(
-        "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_log
-         WHERE execution_time < UTC_TIMESTAMP(3) - INTERVAL ? SECOND
-           AND execution_status NOT IN ('running', 'waiting')
-           AND id NOT IN (SELECT retry_of FROM es_sync_execution_log
-                          WHERE execution_status IN ('running', 'waiting') AND prepared_at IS NULL
-                            AND retry_of IS NOT NULL)
-         ORDER BY execution_time LIMIT ?",
-    )
-    .bind(retention.num_seconds())
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.into_iter().map(ExecutionId).collect())
+) -> Result<Vec<Aged>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT execution_time, CAST(id AS UNSIGNED) FROM es_sync_execution_log
+         WHERE execution_status NOT IN ('running', 'waiting') AND execution_time < UTC_TIMESTAMP(3) - INTERVAL ",
+    );
+    query.push_bind(retention.num_seconds()).push(
+        " SECOND
+          AND id NOT IN (SELECT retry_of FROM es_sync_execution_log
+                         WHERE execution_status IN ('running', 'waiting') AND prepared_at IS NULL
+                           AND retry_of IS NOT NULL)",
+    );
+    if let Some((time, id)) = after {
+        // The first comparison is what the key is entered by.
+        query.push(" AND execution_time >= ").push_bind(time);
+        query.push(" AND (execution_time > ").push_bind(time).push(" OR id > ").push_bind(id.0).push(")");
+    }
+    query.push(" ORDER BY execution_time, id LIMIT ").push_bind(limit);
+    let rows: Vec<(DateTime<Utc>, u64)> = query.build_query_as().fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(time, id)| (time, ExecutionId(id))).collect())
 }
 
 /// Deletes an ended execution whose detail rows are gone.

@@ -3,6 +3,8 @@
 //! A shift is the time for which one scheduler process was there without a break. It decides whether a late fire was missed
 //! or only waited for its turn.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::MySqlConnection;
 
@@ -12,9 +14,26 @@ pub const LONGEST_SILENCE: TimeDelta = TimeDelta::seconds(15);
 /// Most shifts that are read, the newest; of a fire that is older than all of them nobody was there.
 const MOST_SHIFTS: u32 = 10_000;
 
-/// A shift of this process.
+/// A shift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShiftId(u64);
+pub struct ShiftId(pub u64);
+
+/// A shift of this process, which knows that it goes on whether or not the database has heard of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnShift {
+    /// Which.
+    pub id: ShiftId,
+    /// Time since the last sign of life that the database took. Where it has seen none for much longer, this process
+    /// stood still, and its own clock with it.
+    pub unheard: Duration,
+}
+
+impl OwnShift {
+    /// Longest silence, in seconds, in the eyes of the database.
+    fn longest_silence_s(self) -> i64 {
+        LONGEST_SILENCE.num_seconds().saturating_add_unsigned(self.unheard.as_secs())
+    }
+}
 
 /// Begins a shift.
 ///
@@ -30,17 +49,17 @@ pub async fn begin(connection: &mut MySqlConnection) -> Result<ShiftId, sqlx::Er
     Ok(ShiftId(result.last_insert_id()))
 }
 
-/// Gives a sign of life. `false`: the last one is too long ago, the shift is over.
+/// Gives a sign of life. `false`: the last one is longer ago than this process knows, the shift is over.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn go_on(connection: &mut MySqlConnection, id: ShiftId) -> Result<bool, sqlx::Error> {
+pub async fn go_on(connection: &mut MySqlConnection, shift: OwnShift) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_scheduler_shift SET seen_at = UTC_TIMESTAMP(3)
          WHERE id = ? AND seen_at >= UTC_TIMESTAMP(3) - INTERVAL ? SECOND",
-        id.0,
-        LONGEST_SILENCE.num_seconds(),
+        shift.id.0,
+        shift.longest_silence_s(),
     )
     .execute(connection)
     .await?;
@@ -52,12 +71,12 @@ pub async fn go_on(connection: &mut MySqlConnection, id: ShiftId) -> Result<bool
 /// # Errors
 ///
 /// The database's.
-pub async fn end(connection: &mut MySqlConnection, id: ShiftId) -> Result<(), sqlx::Error> {
+pub async fn end(connection: &mut MySqlConnection, shift: OwnShift) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE es_sync_scheduler_shift SET seen_at = UTC_TIMESTAMP(3), is_over = 1
          WHERE id = ? AND seen_at >= UTC_TIMESTAMP(3) - INTERVAL ? SECOND",
-        id.0,
-        LONGEST_SILENCE.num_seconds(),
+        shift.id.0,
+        shift.longest_silence_s(),
     )
     .execute(connection)
     .await?;
@@ -65,7 +84,8 @@ pub async fn end(connection: &mut MySqlConnection, id: ShiftId) -> Result<(), sq
 }
 
 /// The shifts that reach to `from` or beyond, oldest first, each from its begin to its last sign of life. One that has
-/// given a sign of life just now reaches to the present.
+/// given a sign of life just now reaches to the present, and so does the caller's `own`, of which the database may not have
+/// heard for a while.
 ///
 /// # Errors
 ///
@@ -73,15 +93,20 @@ pub async fn end(connection: &mut MySqlConnection, id: ShiftId) -> Result<(), sq
 pub async fn since(
     connection: &mut MySqlConnection,
     from: DateTime<Utc>,
+    own: Option<OwnShift>,
 ) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, sqlx::Error> {
     let mut shifts: Vec<(DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
         "SELECT began_at,
-                IF(is_over = 0 AND seen_at >= UTC_TIMESTAMP(3) - INTERVAL ? SECOND, UTC_TIMESTAMP(3), seen_at)
-         FROM es_sync_scheduler_shift WHERE seen_at >= ? - INTERVAL ? SECOND ORDER BY seen_at DESC LIMIT ?",
+                IF(is_over = 0 AND seen_at >= UTC_TIMESTAMP(3) - INTERVAL IF(id = ?, ?, ?) SECOND,
+                   UTC_TIMESTAMP(3), seen_at)
+         FROM es_sync_scheduler_shift WHERE seen_at >= ? - INTERVAL ? SECOND OR id = ? ORDER BY seen_at DESC LIMIT ?",
     )
+    .bind(own.map(|own| own.id.0))
+    .bind(own.map(OwnShift::longest_silence_s))
     .bind(LONGEST_SILENCE.num_seconds())
     .bind(from)
     .bind(LONGEST_SILENCE.num_seconds())
+    .bind(own.map(|own| own.id.0))
     .bind(MOST_SHIFTS)
     .fetch_all(connection)
     .await?;
