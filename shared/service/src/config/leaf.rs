@@ -14,6 +14,8 @@ use url::Url;
 
 use hostsync_model::time_span;
 
+use super::server_url::lacks_a_port;
+
 /// A value in a report. A URL with a user, wherever somebody has put it, may hold a password.
 pub(super) fn shown(text: &str) -> String {
     if text.contains("://") && text.contains('@') { "what stands there".to_owned() } else { format!("{text:?}") }
@@ -139,6 +141,9 @@ pub(super) fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
 pub(super) fn http_url(text: &str) -> Result<Url, String> {
     if text.contains('@') {
         return Err("must not hold a user, a password or any @; user and password have keys of their own".to_owned());
+    }
+    if lacks_a_port(text) {
+        return Err("has a colon without a port behind it; user and password have keys of their own".to_owned());
     }
     let mut url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

@@ -74,11 +74,21 @@ fn checked(text: &str, form: &str) -> Result<Url, String> {
     if percent_decode_str(user_info).decode_utf8().is_err() {
         return Err(format!("has a % in the user or the password that makes no UTF-8: {HOW_TO_ENCODE}"));
     }
+    if lacks_a_port(text) {
+        return Err(format!("has a colon without a port behind it: {HOW_TO_ENCODE}; it {form}"));
+    }
     let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); it {form}, and {HOW_TO_ENCODE}"))?;
     if url.fragment().is_some() {
         return Err(format!("must not hold a #: {HOW_TO_ENCODE}"));
     }
     Ok(url)
+}
+
+/// Whether the host of a URL ends with a colon. That may be a user before a password which begins with a slash and was cut
+/// off before its `@`, as by a quote in a file: a URL parser takes the password for the path then.
+pub(super) fn lacks_a_port(text: &str) -> bool {
+    let rest = parts(text).map_or(text, |parts| parts.rest);
+    rest.split(['/', '?', '#', '\\']).next().is_some_and(|place| place.ends_with(':'))
 }
 
 /// The pieces of a URL's text.
@@ -182,6 +192,9 @@ mod tests {
         for password in ["p:ss", "p%40ss", "50%", "%zz", "p ss", "$&+,;=", "пароль", "[", "p%2Fss%3F%23"] {
             database_url(&format!("mysql://u:{password}@h/db")).expect(password);
             rabbitmq_url(&format!("amqp://u:{password}@h")).expect(password);
+        }
+        for text in ["mysql://u:/p", "mysql://u:/p/db", "mysql://u:p@h:/db"] {
+            assert!(database_url(text).expect_err(text).contains("without a port"), "{text:?}");
         }
         for text in ["mysql://u:p@h/db#x", " mysql://u:p@h/db", "mysql://u:p@h/db\n", "mysql://u:p@h/d@b"] {
             assert!(database_url(text).is_err(), "{text:?}");
