@@ -24,7 +24,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: proto help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: proto help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-long test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -99,6 +99,9 @@ test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client 
 
 test-openapi: up .dev/openapi/ready ## judge the OpenAPI document by schemathesis and by a client made from it
 	$(call run,--test openapi,HOSTSYNC_OPENAPI_TOOLS=$(CURDIR)/.dev/openapi/bin,-- --test-threads 1)
+
+test-long: up ## run the tests that wait for minutes
+	$(call run,--test refusals,,-- --ignored)
 
 test-traces: up ## find runs in what a real OpenTelemetry collector receives
 	@deploy/dev/collector
@@ -179,4 +182,5 @@ ci-full: ci ## ci, the long plays, and every version of every server
 	$(MAKE) test-console
 	@if deploy/dev/previous-release known; then $(MAKE) test-upgrade && $(MAKE) test-upgrade DB=mysql; fi
 	$(MAKE) test-rpc-client DB=mysql
+	$(MAKE) test-long
 	$(MAKE) test-servers

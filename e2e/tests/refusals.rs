@@ -273,6 +273,7 @@ async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_
 }
 
 #[tokio::test]
+#[ignore = "waits for minutes: make test-long"]
 async fn a_run_whose_row_somebody_locks_holds_no_worker_for_long_and_goes_on_when_it_is_free() {
     on_bed("run_lock", async |bed| {
         const HOSTS: u32 = 60;
