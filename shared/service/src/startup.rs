@@ -59,7 +59,7 @@ pub async fn wait_for_database(
                 readiness.set(DATABASE, Ok(()));
                 return Ok(true);
             }
-            Err(SchemaError::Database(error)) => told.say(&readiness, &error),
+            Err(SchemaError::Database(error)) => told.say(readiness, &error),
             Err(error) => return Err(error),
         }
         tokio::select! {
