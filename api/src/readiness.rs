@@ -1,7 +1,7 @@
 //! Looks after the database, which nothing works without.
 //!
 //! Owns when requests may reach it: once its schema has been checked. How the database and the broker are watched is
-//! `shared::startup`'s matter, as for the other services.
+//! `hostsync_service::startup`'s matter, as for the other services.
 
 use hostsync_service::startup;
 

@@ -1,6 +1,6 @@
 //! Where and how this process can search: what a run names, as clients and mappings.
 //!
-//! Which endpoints are closed for the fleet, and who probes them, is `shared::endpoint_watch`'s matter.
+//! Which endpoints are closed for the fleet, and who probes them, is `hostsync_service::endpoint_watch`'s matter.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

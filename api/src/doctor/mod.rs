@@ -2,7 +2,7 @@
 //!
 //! A file a dependency. Each asks under a time-out and turns what it finds into lines; what is wrong is never an error of
 //! the doctor's. Nothing that it does stays: rights are tried in a transaction that is rolled back, the broker is looked at
-//! passively (`shared::queue::Broker`), sources are asked what a task would ask them.
+//! passively (`hostsync_queue::Broker`), sources are asked what a task would ask them.
 
 mod broker;
 mod configuration;

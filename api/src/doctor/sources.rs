@@ -113,7 +113,7 @@ fn judge(check: String, name: &str, config: &Config, probe: &Probe) -> Check {
     Check::ok(check, found)
 }
 
-/// Where a reason is mended. The sentences are those of `shared::elasticsearch`.
+/// Where a reason is mended. The sentences are those of `hostsync_source`.
 fn next_step(name: &str, reason: &str, probe: &Probe) -> String {
     let key = format!("elasticsearch.endpoints.{name}");
     if !probe.reachable {

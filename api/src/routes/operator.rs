@@ -1,4 +1,4 @@
-//! What an operator's tools ask: documented here, served by `shared::operations`, but for the document itself.
+//! What an operator's tools ask: documented here, served by `hostsync_service::operations`, but for the document itself.
 
 use std::collections::BTreeMap;
 

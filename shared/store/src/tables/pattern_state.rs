@@ -6,6 +6,9 @@ use sqlx::MySqlConnection;
 
 use super::endpoint_state::{FIRST_PROBE, PROBE_PAUSE, SOON};
 
+/// Patterns forgotten in one call; the others in the next.
+const PRUNED_AT_ONCE: u32 = 10_000;
+
 /// An index pattern whose searches fail while its endpoint answers.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct SetAside {
@@ -144,14 +147,15 @@ pub async fn take_back(
     Ok(result.rows_affected() == 1)
 }
 
-/// Forgets patterns that are searched and that neither a task nor a run that is kept names. Reads every run.
+/// Forgets patterns that are searched and that neither a task nor a run that is kept names. Reads every run, which a deletion
+/// would lock each for it: so what nobody names is looked for first.
 ///
 /// # Errors
 ///
 /// The database's.
 pub async fn prune(connection: &mut MySqlConnection) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query(
-        "DELETE state FROM es_sync_pattern_state AS state
+    let unnamed: Vec<(String, String)> = sqlx::query_as(
+        "SELECT state.endpoint, state.index_pattern FROM es_sync_pattern_state AS state
          LEFT JOIN (SELECT CONVERT(es_endpoint USING utf8mb4) COLLATE utf8mb4_bin AS endpoint,
                            CONVERT(es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin AS index_pattern
                     FROM es_sync_execution_log
@@ -159,11 +163,24 @@ pub async fn prune(connection: &mut MySqlConnection) -> Result<u64, sqlx::Error>
                                  CONVERT(es_index_pattern USING utf8mb4) COLLATE utf8mb4_bin
                     FROM es_sync_task_config WHERE deleted_at IS NULL) AS named
              ON named.endpoint = state.endpoint AND named.index_pattern = state.index_pattern
-         WHERE state.set_aside_since IS NULL AND named.endpoint IS NULL",
+         WHERE state.set_aside_since IS NULL AND named.endpoint IS NULL LIMIT ?",
     )
-    .execute(connection)
+    .bind(PRUNED_AT_ONCE)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(result.rows_affected())
+    let mut pruned = 0;
+    for (endpoint, index_pattern) in unnamed {
+        // Set aside or named meanwhile: what is known of it is found out anew.
+        let result = sqlx::query(
+            "DELETE FROM es_sync_pattern_state WHERE endpoint = ? AND index_pattern = ? AND set_aside_since IS NULL",
+        )
+        .bind(endpoint)
+        .bind(index_pattern)
+        .execute(&mut *connection)
+        .await?;
+        pruned += result.rows_affected();
+    }
+    Ok(pruned)
 }
 
 /// The indices that the pattern matched in the last run, as [`remember_indices`] stored them.
