@@ -123,7 +123,7 @@ test-alerts: up ## make ten failures on the real services and see which alerts a
 proto: ## generate the code of api/proto/cmpool.proto anew
 	cargo run --quiet --manifest-path api/proto/generate/Cargo.toml
 
-check: fmt clippy doc deny sqlx-check openapi-check ## check form, lints, documentation, licences, queries and the OpenAPI document
+check: fmt clippy doc sqlx-check openapi-check ## check form, lints, documentation, queries and the OpenAPI document
 
 fmt:
 	cargo fmt --all --check
@@ -137,14 +137,16 @@ doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # Without `advisories`, which needs the network: cargo deny check advisories
-deny: tools
+deny: ## check licences and duplicates of the dependencies
+	@deploy/dev/tools cargo-deny
 	cargo deny --workspace check licenses bans sources
 
 tools: ## install the developer tools that are missing
 	@deploy/dev/tools
 
 # .sqlx is what MariaDB says of the queries.
-sqlx-check: tools
+sqlx-check:
+	@deploy/dev/tools sqlx-cli
 	@DB=mariadb deploy/dev/servers up mariadb
 	$(WITH_SERVERS) export SQLX_OFFLINE=false DATABASE_URL=$$HOSTSYNC_DEV_MARIADB_URL/$(SQLX_DATABASE) && \
 	    cargo sqlx database reset -y --source migrations && \
@@ -176,7 +178,8 @@ ci: ## everything that .ci/run does: all checks, all tests, and what depends on 
 	$(MAKE) test-traces
 	$(MAKE) test-newest
 
-ci-full: ci ## ci, the long plays, and every version of every server
+ci-full: ci ## ci, the licences, the long plays, and every version of every server
+	$(MAKE) deny
 	$(MAKE) test-alerts
 	$(MAKE) autoscale
 	$(MAKE) test-console
