@@ -7,12 +7,14 @@
 mod collector;
 mod services;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use collector::{Collector, Span};
 use hostsync_e2e::service;
+use hostsync_model::execution::{DetailId, ExecutionId, JobQueue};
+use hostsync_queue::{Job, OutgoingJob, Publisher};
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
 use hostsync_testing::documents::SampleHost;
@@ -183,6 +185,31 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
              SET a.window_from = b.window_from, a.window_to = b.window_to, a.mon_date = b.mon_date WHERE a.id = {second}"
         );
         sqlx::query(AssertSqlSafe(same)).execute(&bed.pool).await.expect("updated");
+        // A job of another window than its row's is dropped, so that of the second comes again with its new one.
+        let (detail, to): (u64, chrono::DateTime<chrono::Utc>) = sqlx::query_as(
+            "SELECT detail.id, log.window_to FROM es_sync_execution_detail AS detail
+             JOIN es_sync_execution_log AS log ON log.id = detail.execution_id WHERE log.id = ?",
+        )
+        .bind(second)
+        .fetch_one(&bed.pool)
+        .await
+        .expect("its row");
+        let job = Job {
+            execution_id: ExecutionId(second),
+            detail_id: DetailId(detail),
+            host_ip: ips()[1].clone(),
+            attempt: 1,
+            window_to: Some(to),
+        };
+        let traceparent = format!("00-{}-{}-01", published[1].trace, published[1].id);
+        let settings = bed.config(&[]).expect("a configuration").rabbitmq.settings("test").expect("settings");
+        let report = Publisher::new(settings)
+            .publish(
+                &[OutgoingJob { job, queue: JobQueue::Manual }],
+                &BTreeMap::from([("traceparent".to_owned(), traceparent)]),
+            )
+            .await;
+        assert!(report.is_complete());
         let slowly = [("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", slow_url.as_str())];
         let worker = Service::start(&bed, &collector, "worker", &slowly);
         for id in [slow, first, second] {
