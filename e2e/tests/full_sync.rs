@@ -12,7 +12,6 @@ use hostsync_testing::documents::SampleHost;
 use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -32,17 +31,12 @@ async fn number(bed: &Bed, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect("a number")
 }
 
-async fn execute(bed: &Bed, sql: &'static str) {
-    // MySQL does not prepare every statement.
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&bed.pool).await.expect("executed");
-}
-
 #[tokio::test]
 async fn the_hosts_of_a_group_are_added_to_the_pool_and_synced() {
     on_bed("full_sync", async |bed| {
         let (api, client) = ready(&bed, 30).await;
         bed.add_to_pool((0..12).map(SampleHost)).await.expect("a pool");
-        execute(&bed, "UPDATE hosts_pool SET is_deleted = 1 ORDER BY id LIMIT 2").await;
+        bed.execute("UPDATE hosts_pool SET is_deleted = 1 ORDER BY id LIMIT 2").await;
         // One with a name that is longer than the column.
         let now = Utc::now() - TimeDelta::minutes(10);
         let document = json!({
@@ -129,7 +123,7 @@ async fn what_a_full_sync_cannot_do_is_told() {
         assert_eq!((status, &answer["code"]), (400, &json!("source_refused")), "{answer}");
 
         // The CMDB has a column of its own that must be given.
-        execute(&bed, "ALTER TABLE hosts_pool ADD COLUMN owner VARCHAR(10) NOT NULL").await;
+        bed.execute("ALTER TABLE hosts_pool ADD COLUMN owner VARCHAR(10) NOT NULL").await;
         let (status, answer) = full_sync(&client, json!({"group_name": "demo"})).await;
         assert_eq!((status, &answer["code"]), (409, &json!("host_pool_refused")), "{answer}");
         assert!(answer["message"].as_str().is_some_and(|message| message.contains("owner")), "{answer}");
@@ -142,10 +136,9 @@ async fn what_a_full_sync_cannot_do_is_told() {
 #[tokio::test]
 async fn one_host_that_the_pool_refuses_holds_up_no_other_of_its_group() {
     on_bed("full_one", async |bed| {
-        execute(&bed, "ALTER TABLE hosts_pool CONVERT TO CHARACTER SET utf8mb3").await;
+        bed.execute("ALTER TABLE hosts_pool CONVERT TO CHARACTER SET utf8mb3").await;
         let (api, client) = ready(&bed, 7).await;
-        execute(
-            &bed,
+        bed.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON hosts_pool FOR EACH ROW
              IF NEW.host_ip = '10.0.0.3' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF",
         )

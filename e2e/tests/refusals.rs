@@ -16,7 +16,6 @@ use hostsync_testing::gate::Gate;
 use hostsync_testing::own_mariadb::OwnMariadb;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -33,10 +32,6 @@ fn ip(n: u32) -> String {
 
 fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
     hosts.map(ip).collect()
-}
-
-async fn run(bed: &Bed, statement: String) {
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&bed.pool).await.expect("a statement");
 }
 
 /// Until so many hosts have an outcome, and the others wait for their second attempt; returns the run's log then.
@@ -60,8 +55,7 @@ async fn wait_until_all_wait(bed: &Bed, hosts: i64) {
 
 /// Gives every waiting host its last attempt now, so that the next refusal ends it.
 async fn make_the_next_attempt_the_last(bed: &Bed) {
-    run(
-        bed,
+    bed.execute(
         "UPDATE es_sync_execution_detail SET attempts = 4, retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL"
             .to_owned(),
     )
@@ -85,8 +79,8 @@ async fn hosts_that_the_database_refuses_spend_their_attempts_with_its_words_and
         let trigger = |when: &str| {
             format!("CREATE TRIGGER refuse_{when} BEFORE {when} ON server_resources FOR EACH ROW BEGIN {cases} END")
         };
-        run(&bed, trigger("INSERT")).await;
-        run(&bed, trigger("UPDATE")).await;
+        bed.execute(trigger("INSERT")).await;
+        bed.execute(trigger("UPDATE")).await;
         let id = fleet.client.execute("refused", &ips(0..12), "6h").await.expect("accepted");
         let log = wait_until_waiting(&fleet, id, 4).await;
         let told = log["waiting_for"].as_str().expect("a text");
@@ -122,8 +116,7 @@ async fn a_partition_that_is_missing_is_told_and_ends_every_host_by_itself() {
     on_bed("partition", async |bed| {
         let fleet = fleet_of(&bed, 3).await;
         // A partitioned table has no foreign keys, and its unique keys hold what it is partitioned by.
-        run(
-            &bed,
+        bed.execute(
             "ALTER TABLE server_resources DROP FOREIGN KEY fk_server_resources_pool;
              ALTER TABLE server_resources DROP PRIMARY KEY, ADD PRIMARY KEY (id, mon_date);
              ALTER TABLE server_resources PARTITION BY RANGE COLUMNS (mon_date)
@@ -161,8 +154,7 @@ async fn a_row_that_the_cmdb_locks_for_long_holds_up_its_own_host_alone() {
         let told = log["waiting_for"].as_str().expect("a text");
         assert!(told.contains(&ip(0)) && told.contains("(error 1205)"), "{told}");
         cmdb.rollback().await.expect("unlocked");
-        run(
-            &bed,
+        bed.execute(
             "UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) WHERE retry_at IS NOT NULL".to_owned(),
         )
         .await;
@@ -203,14 +195,15 @@ async fn what_only_explains_an_outcome_never_costs_it() {
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
         // A warning of missing indices explains no more than they do.
         for table in ["es_sync_search", "es_sync_attempt", "es_sync_pattern_state"] {
-            run(&bed, format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW {signal}")).await;
+            bed.execute(format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW {signal}")).await;
         }
         let id = fleet.client.execute("unexplained", &ips(0..4), "6h").await.expect("accepted");
         let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
         assert_eq!(log["success_count"], 4, "{log}");
         // An attempt is spent all the same.
-        run(&bed, format!("CREATE TRIGGER refuse_row BEFORE INSERT ON server_resources FOR EACH ROW {signal}")).await;
-        run(&bed, format!("CREATE TRIGGER refuse_again BEFORE UPDATE ON server_resources FOR EACH ROW {signal}")).await;
+        bed.execute(format!("CREATE TRIGGER refuse_row BEFORE INSERT ON server_resources FOR EACH ROW {signal}")).await;
+        bed.execute(format!("CREATE TRIGGER refuse_again BEFORE UPDATE ON server_resources FOR EACH ROW {signal}"))
+            .await;
         let id = fleet.client.execute("refused", &ips(0..2), "6h").await.expect("accepted");
         wait_until_all_wait(&bed, 2).await;
         make_the_next_attempt_the_last(&bed).await;
@@ -229,14 +222,11 @@ async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_
         let ip = ip(0);
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
         // No outcome and no clock, but what ends the run is taken.
-        run(
-            &bed,
-            format!(
-                "CREATE TRIGGER refuse_outcome BEFORE UPDATE ON es_sync_execution_detail FOR EACH ROW
+        bed.execute(format!(
+            "CREATE TRIGGER refuse_outcome BEFORE UPDATE ON es_sync_execution_detail FOR EACH ROW
                  BEGIN IF NEW.host_ip = '{ip}' AND (NEW.retry_at IS NOT NULL OR NEW.sync_status = 'success')
                        THEN {signal}; END IF; END"
-            ),
-        )
+        ))
         .await;
         let id = fleet.client.execute("unrecorded", &ips(0..4), "6h").await.expect("accepted");
         wait_for("the others to be done", LIMIT, async || {
@@ -245,8 +235,7 @@ async fn a_run_whose_outcome_cannot_even_be_recorded_says_so_and_fails_after_as_
         .await
         .expect("done");
         // The last but one of its rounds; from now on it has always been silent for so long that the next one is due.
-        run(
-            &bed,
+        bed.execute(
             "UPDATE es_sync_execution_log SET refusal_rounds = 4, execution_time = execution_time - INTERVAL 2 HOUR"
                 .to_owned(),
         )

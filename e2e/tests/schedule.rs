@@ -12,7 +12,6 @@ use hostsync_testing::documents::SampleHost;
 use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -38,10 +37,6 @@ async fn stop(services: impl IntoIterator<Item = Service>) {
 
 async fn create(client: &Client, body: &Value) -> u64 {
     client.ok(Method::POST, "/es-sync-tasks", Some(body)).await.expect("a task")["task_id"].as_u64().expect("an id")
-}
-
-async fn execute(bed: &Bed, sql: impl Into<String>) {
-    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&bed.pool).await.expect("executed");
 }
 
 async fn number(bed: &Bed, sql: &'static str) -> i64 {
@@ -212,8 +207,7 @@ async fn missed_fires_are_rows_with_their_reason_and_the_newest_runs() {
         .expect("young");
         // As if no scheduler had run for a while.
         let set = async |task: u64, due: &str| {
-            execute(&bed, format!("UPDATE es_sync_task_config SET next_execution_time = {due} WHERE id = {task}"))
-                .await;
+            bed.execute(format!("UPDATE es_sync_task_config SET next_execution_time = {due} WHERE id = {task}")).await;
         };
         let whole = "STR_TO_DATE(DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%d %H:%i:00'), '%Y-%m-%d %H:%i:%s')";
         set(each_minute, &format!("{whole} - INTERVAL 5 MINUTE")).await;
@@ -272,9 +266,7 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
         .await
         .expect("at work");
         // One fire stands already, and one can never be made: its row is refused.
-        execute(
-            &bed,
-            "CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_log FOR EACH ROW
+        bed.execute("CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_log FOR EACH ROW
              BEGIN IF NEW.task_name = 'task 7' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF; END",
         )
         .await;
@@ -321,7 +313,7 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
         let known = "SELECT COUNT(*) FROM es_sync_task_config AS task JOIN es_sync_execution_log AS log
                      ON log.id = task.last_execution_id AND log.task_id = task.id";
         assert_eq!(number(&bed, known).await, 698);
-        execute(&bed, "DROP TRIGGER refuse").await;
+        bed.execute("DROP TRIGGER refuse").await;
         wait_for("the one that was refused", LIMIT, async || Ok((number(&bed, fired).await == 699).then_some(())))
             .await
             .expect("fired");
@@ -338,7 +330,7 @@ async fn a_run_whose_row_is_held_holds_up_no_other() {
         let first = client.execute("held", &hosts, "1h").await.expect("accepted");
         let second = client.execute("free", &hosts, "1h").await.expect("accepted");
         // Beyond the deadline of a day.
-        execute(&bed, "UPDATE es_sync_execution_log SET execution_time = UTC_TIMESTAMP(3) - INTERVAL 25 HOUR").await;
+        bed.execute("UPDATE es_sync_execution_log SET execution_time = UTC_TIMESTAMP(3) - INTERVAL 25 HOUR").await;
         let mut held = bed.pool.begin().await.expect("a transaction");
         sqlx::query("SELECT id FROM es_sync_execution_log WHERE id = ? FOR UPDATE")
             .bind(first)
@@ -369,27 +361,21 @@ async fn insert_runs(bed: &Bed, ids: std::ops::RangeInclusive<u64>) {
     let insert =
         "INSERT INTO es_sync_execution_log (id, task_name, execution_time, execution_status, queue, window_from,
                       window_to, mon_date, es_endpoint, es_index_pattern, mapping) VALUES ";
-    execute(bed, format!("{insert}{}", rows.join(", "))).await;
+    bed.execute(format!("{insert}{}", rows.join(", "))).await;
 }
 
 /// Has such runs prepared over one host each, by whom it does not matter, with nothing published.
 async fn prepare_runs(bed: &Bed, first: u64) {
-    execute(
-        bed,
-        format!(
-            "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status)
+    bed.execute(format!(
+        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status)
              SELECT id, '10.0.0.1', 'pending' FROM es_sync_execution_log WHERE id >= {first}"
-        ),
-    )
+    ))
     .await;
-    execute(
-        bed,
-        format!(
-            "UPDATE es_sync_execution_log AS log JOIN es_sync_execution_detail AS detail ON detail.execution_id = log.id
+    bed.execute(format!(
+        "UPDATE es_sync_execution_log AS log JOIN es_sync_execution_detail AS detail ON detail.execution_id = log.id
              SET log.prepared_at = UTC_TIMESTAMP(3), log.total_hosts = 1, log.pending_count = 1,
                  log.last_detail_id = detail.id WHERE log.id >= {first}"
-        ),
-    )
+    ))
     .await;
 }
 
@@ -400,9 +386,8 @@ async fn runs_that_cannot_be_prepared_hold_up_no_run_behind_them() {
         // More than a round of the sweep takes, and the run behind them is younger.
         insert_runs(&bed, 1..=41).await;
         prepare_runs(&bed, 41).await;
-        execute(&bed, "UPDATE es_sync_execution_log SET execution_time = UTC_TIMESTAMP(3) WHERE id = 41").await;
-        execute(
-            &bed,
+        bed.execute("UPDATE es_sync_execution_log SET execution_time = UTC_TIMESTAMP(3) WHERE id = 41").await;
+        bed.execute(
             "CREATE TRIGGER refuse BEFORE UPDATE ON es_sync_execution_log FOR EACH ROW
              BEGIN IF NEW.id <= 40 AND OLD.prepared_at IS NULL AND NEW.prepared_at IS NOT NULL
              THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF; END",
@@ -415,7 +400,7 @@ async fn runs_that_cannot_be_prepared_hold_up_no_run_behind_them() {
             .await
             .expect("published");
         // They go on as soon as they can.
-        execute(&bed, "DROP TRIGGER refuse").await;
+        bed.execute("DROP TRIGGER refuse").await;
         wait_for("all of them", LIMIT, async || Ok((number(&bed, published).await == 41).then_some(())))
             .await
             .expect("published");
@@ -441,11 +426,8 @@ async fn a_lock_on_the_details_holds_up_no_fire() {
         wait_for("the sweeps to wait", LIMIT, async || Ok((number(&bed, waiting).await >= 2).then_some(())))
             .await
             .expect("waiting");
-        execute(
-            &bed,
-            format!("UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP(3) WHERE id = {task}"),
-        )
-        .await;
+        bed.execute(format!("UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP(3) WHERE id = {task}"))
+            .await;
         wait_for_logs(&client, task, 1).await;
         sqlx::raw_sql("UNLOCK TABLES").execute(&mut locked).await.expect("still locked until now");
         drop(locked);
@@ -472,7 +454,7 @@ async fn a_fire_while_the_database_is_away_is_late_and_not_missed() {
             .expect("at work");
         gate.shut();
         let set = "UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() + INTERVAL 2 SECOND WHERE id =";
-        execute(&bed, format!("{set} {task}")).await;
+        bed.execute(format!("{set} {task}")).await;
         let silence = "SELECT TIMESTAMPDIFF(SECOND, MAX(seen_at), UTC_TIMESTAMP(3)) FROM es_sync_scheduler_shift";
         wait_for("a long silence", LIMIT, async || Ok((number(&bed, silence).await > 20).then_some(())))
             .await
@@ -500,7 +482,7 @@ async fn after_weeks_without_a_scheduler_tasks_that_fire_each_second_are_planned
                               "catch_up_window": "0s", "is_enabled": true});
             create(&client, &body).await;
         }
-        execute(&bed, "UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() - INTERVAL 14 DAY").await;
+        bed.execute("UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() - INTERVAL 14 DAY").await;
         let scheduler = scheduler(&bed).await;
         let recorded =
             "SELECT COUNT(*) FROM es_sync_execution_log WHERE error_message LIKE 'missed: at least 100000 fires %'";
@@ -520,8 +502,7 @@ async fn after_weeks_without_a_scheduler_tasks_that_fire_each_second_are_planned
 async fn a_task_whose_schedule_cannot_be_read_stays_enabled_and_fires_once_it_can() {
     on_bed("unreadable", async |bed| {
         let (api, client) = api(&bed).await;
-        execute(
-            &bed,
+        bed.execute(
             "INSERT INTO es_sync_task_config (task_name, cron_expression, is_enabled, next_execution_time)
              VALUES ('new', 'whenever', 1, NULL), ('due', 'whenever', 1, UTC_TIMESTAMP(3))",
         )
@@ -531,11 +512,8 @@ async fn a_task_whose_schedule_cannot_be_read_stays_enabled_and_fires_once_it_ca
         wait_for_logs(&client, other, 3).await;
         let enabled = "SELECT COUNT(*) FROM es_sync_task_config WHERE cron_expression = 'whenever' AND is_enabled = 1";
         assert_eq!(number(&bed, enabled).await, 2);
-        execute(
-            &bed,
-            "UPDATE es_sync_task_config SET cron_expression = '@every 1s' WHERE cron_expression = 'whenever'",
-        )
-        .await;
+        bed.execute("UPDATE es_sync_task_config SET cron_expression = '@every 1s' WHERE cron_expression = 'whenever'")
+            .await;
         let fired = "SELECT COUNT(DISTINCT task_id) FROM es_sync_execution_log WHERE task_name IN ('new', 'due')";
         wait_for("both to fire", LIMIT, async || Ok((number(&bed, fired).await == 2).then_some(())))
             .await
@@ -631,13 +609,10 @@ async fn the_day_of_a_fire_is_that_of_its_zone_and_midnight_is_the_new_day() {
                               "catch_up_window": "7d", "query_time_range": "24h"});
             let task = create(&client, &body).await;
             // As if it had been due the day before yesterday at that time.
-            execute(
-                &bed,
-                format!(
-                    "UPDATE es_sync_task_config
+            bed.execute(format!(
+                "UPDATE es_sync_task_config
                      SET next_execution_time = TIMESTAMP(UTC_DATE() - INTERVAL 2 DAY, '{due}') WHERE id = {task}"
-                ),
-            )
+            ))
             .await;
             tasks.push((name, task, day));
         }
@@ -663,9 +638,7 @@ async fn the_day_of_a_fire_is_that_of_its_zone_and_midnight_is_the_new_day() {
 #[tokio::test]
 async fn a_task_of_the_program_before_fires_in_the_zone_of_the_configuration() {
     on_bed("adopted", async |bed| {
-        execute(
-            &bed,
-            "INSERT INTO es_sync_task_config (task_name, cron_expression, is_enabled) VALUES ('每日同步', '0 0 2 * * ?', 1)",
+        bed.execute("INSERT INTO es_sync_task_config (task_name, cron_expression, is_enabled) VALUES ('每日同步', '0 0 2 * * ?', 1)",
         )
         .await;
         let more = [("HOSTSYNC_SCHEDULER__TIME_ZONE", "Asia/Shanghai")];
@@ -764,29 +737,23 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
     on_bed("retention", async |bed| {
         let (api, client) = api(&bed).await;
         let insert = async |id: u64, status: &str, age: &str, hosts: u64| {
-            execute(
-                &bed,
-                format!(
-                    "INSERT INTO es_sync_execution_log
+            bed.execute(format!(
+                "INSERT INTO es_sync_execution_log
                          (id, task_name, execution_time, finished_at, execution_status, total_hosts, success_count,
                           pending_count, window_from, window_to, mon_date, es_endpoint, es_index_pattern, mapping,
                           prepared_at, progress_at, last_detail_id, published_watermark, published_at)
                      VALUES ({id}, 'old', UTC_TIMESTAMP(3) - INTERVAL {age}, NULL, '{status}', {hosts}, 0, {hosts},
                              UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), UTC_DATE(), 'default', 'x', 'zabbix',
                              UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), 1, 1, UTC_TIMESTAMP(3))"
-                ),
-            )
+            ))
             .await;
             let rows: Vec<String> =
                 (0..hosts).map(|n| format!("({id}, '10.{}.{}', 'pending')", n / 250, n % 250)).collect();
             for rows in rows.chunks(1_000) {
                 let values = rows.join(", ");
-                execute(
-                    &bed,
-                    format!(
-                        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status) VALUES {values}"
-                    ),
-                )
+                bed.execute(format!(
+                    "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status) VALUES {values}"
+                ))
                 .await;
             }
         };
@@ -798,22 +765,19 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
         // Its details are what a retry is prepared from, which somebody holds.
         insert(5, "failed", "25 HOUR", 10).await;
         insert(6, "running", "1 HOUR", 0).await;
-        execute(
-            &bed,
+        bed.execute(
             "UPDATE es_sync_execution_log SET retry_of = 5, prepared_at = NULL, lease_token = 1,
                  lease_until = UTC_TIMESTAMP(3) + INTERVAL 1 DAY WHERE id = 6",
         )
         .await;
-        execute(
-            &bed,
+        bed.execute(
             "INSERT INTO es_sync_idempotency_key (scope, idempotency_key, fingerprint, answer, created_at)
              VALUES ('/es-sync-execute', 'old', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 25 HOUR),
                     ('/es-sync-execute', 'young', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR)",
         )
         .await;
         // A run may be retried for a day, so newest windows stay for that and the margin of 40 days.
-        execute(
-            &bed,
+        bed.execute(
             "INSERT INTO es_sync_newest_window (ip, mon_date, window_to)
              VALUES ('old', UTC_DATE() - INTERVAL 43 DAY, '2020-01-01'),
                     ('needed', UTC_DATE() - INTERVAL 39 DAY, '2020-01-01')",
@@ -856,22 +820,16 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
 #[tokio::test]
 async fn what_is_known_of_sources_is_pruned_when_nobody_names_them() {
     on_bed("sources", async |bed| {
-        execute(
-            &bed,
-            "INSERT INTO es_sync_execution_log
+        bed.execute("INSERT INTO es_sync_execution_log
                  (task_name, execution_time, execution_status, es_endpoint, es_index_pattern, mapping)
              VALUES ('old', UTC_TIMESTAMP(3), 'success', 'default', 'x', 'zabbix')",
         )
         .await;
-        execute(
-            &bed,
-            "INSERT INTO es_sync_pattern_state (endpoint, index_pattern, indices)
+        bed.execute("INSERT INTO es_sync_pattern_state (endpoint, index_pattern, indices)
              VALUES ('default', 'x', '{}'), ('default', 'gone', '{}'), ('gone', 'x', '{}')",
         )
         .await;
-        execute(
-            &bed,
-            "INSERT INTO es_sync_doubt (kind, name, since, seen_at, first_process)
+        bed.execute("INSERT INTO es_sync_doubt (kind, name, since, seen_at, first_process)
              VALUES ('mapping', 'old', '2020-01-01', UTC_TIMESTAMP(3) - INTERVAL 25 HOUR, 'test'),
                     ('mapping', 'young', '2020-01-01', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR, 'test')",
         )
@@ -899,14 +857,12 @@ async fn executions_that_cannot_be_pruned_hold_up_no_others() {
     on_bed("unprunable", async |bed| {
         // A page of them, older than those behind it.
         insert_runs(&bed, 1..=103).await;
-        execute(
-            &bed,
+        bed.execute(
             "UPDATE es_sync_execution_log SET execution_status = 'success', finished_at = execution_time,
                  execution_time = UTC_TIMESTAMP(3) - INTERVAL IF(id <= 100, 3, 2) DAY",
         )
         .await;
-        execute(
-            &bed,
+        bed.execute(
             "CREATE TRIGGER refuse BEFORE DELETE ON es_sync_execution_log FOR EACH ROW
              BEGIN IF OLD.id <= 100 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF; END",
         )

@@ -36,6 +36,15 @@ pub struct Bed {
 }
 
 impl Bed {
+    /// Runs statements as text: MySQL does not prepare every one.
+    ///
+    /// # Panics
+    ///
+    /// The database refuses one.
+    pub async fn execute(&self, sql: impl Into<String>) {
+        sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&self.pool).await.expect("executed");
+    }
+
     /// Creates a bed whose names begin with `label`.
     ///
     /// # Errors

@@ -449,16 +449,10 @@ async fn run_over_the_pool(bed: &Bed) -> (ExecutionId, ExecutionLog) {
     (id, executions::find(&mut connection, id).await.expect("a row").expect("a log"))
 }
 
-async fn execute(bed: &Bed, statement: &'static str) {
-    sqlx::raw_sql(statement).execute(&bed.pool).await.expect(statement);
-}
-
 #[tokio::test]
 async fn a_pool_row_that_cannot_be_read_is_told_and_the_others_run() {
     on_bed("outbox_unreadable", async |bed| {
-        execute(
-            &bed,
-            "ALTER TABLE hosts_pool MODIFY host_ip VARCHAR(200) NULL, MODIFY host_name VARCHAR(400) NULL,
+        bed.execute("ALTER TABLE hosts_pool MODIFY host_ip VARCHAR(200) NULL, MODIFY host_name VARCHAR(400) NULL,
                  MODIFY is_deleted TINYINT(1) NULL;
              INSERT INTO hosts_pool (host_ip, host_name, is_deleted) VALUES
                  ('10.0.0.1', 'good', 0), (NULL, 'no address', 0), ('', 'empty', 0), (REPEAT('x', 70), 'long', 0),
@@ -488,8 +482,7 @@ async fn what_stands_in_the_pool_twice_is_one_host_and_told() {
     on_bed("outbox_twice", async |bed| {
         // The repeats stand in other chunks than the rows they repeat.
         bed.add_to_pool((0..5_200).map(SampleHost)).await.expect("a pool");
-        execute(
-            &bed,
+        bed.execute(
             "INSERT INTO hosts_pool (host_ip, host_name) VALUES ('::ffff:10.0.0.1', 'mapped'), ('::FFFF:A00:2', 'hex'),
                  ('2001:DB8::A', 'six'), ('2001:0db8:0:0:0:0:0:a', 'again'), ('\t10.0.0.3', 'blank')",
         )
@@ -507,8 +500,7 @@ async fn what_stands_in_the_pool_twice_is_one_host_and_told() {
 async fn a_host_that_the_database_refuses_is_left_out_and_one_refused_like_all_ends_the_run() {
     on_bed("outbox_refused", async |bed| {
         bed.add_to_pool((0..300).map(SampleHost)).await.expect("a pool");
-        execute(
-            &bed,
+        bed.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_detail FOR EACH ROW
              IF NEW.host_ip IN ('10.0.0.7', '10.0.0.200') THEN
                  SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one';
@@ -521,8 +513,7 @@ async fn a_host_that_the_database_refuses_is_left_out_and_one_refused_like_all_e
                     10.0.0.200: not this one (error 1644)";
         assert_eq!(log.warnings(), [told]);
 
-        execute(
-            &bed,
+        bed.execute(
             "DROP TRIGGER refuse;
              CREATE TRIGGER refuse BEFORE INSERT ON es_sync_execution_detail FOR EACH ROW
              SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'nobody'",
@@ -546,7 +537,7 @@ async fn a_host_that_the_database_refuses_is_left_out_and_one_refused_like_all_e
 async fn a_run_whose_pool_cannot_be_read_at_all_says_what_it_waits_for() {
     on_bed("outbox_no_pool", async |bed| {
         bed.add_to_pool((0..3).map(SampleHost)).await.expect("a pool");
-        execute(&bed, "ALTER TABLE hosts_pool CHANGE host_name title VARCHAR(50) NOT NULL").await;
+        bed.execute("ALTER TABLE hosts_pool CHANGE host_name title VARCHAR(50) NOT NULL").await;
         let (id, token) = scheduled_run(&bed).await;
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         outbox.carry_on(id, token).await.expect_err("no such column");
@@ -556,7 +547,7 @@ async fn a_run_whose_pool_cannot_be_read_at_all_says_what_it_waits_for() {
         assert!(waiting_for.starts_with("the database refuses to prepare the run: "), "{waiting_for}");
         assert!(waiting_for.contains("host_name"), "{waiting_for}");
         // Progress clears it.
-        execute(&bed, "ALTER TABLE hosts_pool CHANGE title host_name VARCHAR(50) NOT NULL").await;
+        bed.execute("ALTER TABLE hosts_pool CHANGE title host_name VARCHAR(50) NOT NULL").await;
         assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.total_hosts, log.waiting_for), (3, None));
@@ -567,7 +558,7 @@ async fn a_run_whose_pool_cannot_be_read_at_all_says_what_it_waits_for() {
 #[tokio::test]
 async fn a_run_of_which_nothing_comes_goes_behind_the_others() {
     on_bed("outbox_turns", async |bed| {
-        execute(&bed, "ALTER TABLE hosts_pool CHANGE host_name title VARCHAR(50) NOT NULL").await;
+        bed.execute("ALTER TABLE hosts_pool CHANGE host_name title VARCHAR(50) NOT NULL").await;
         let mut ids = Vec::new();
         for _ in 0..3 {
             let (id, token) = scheduled_run(&bed).await;
@@ -577,8 +568,7 @@ async fn a_run_of_which_nothing_comes_goes_behind_the_others() {
             ids.push(id);
         }
         // As the release before this one leaves it: published in part, without a turn.
-        execute(&bed, "UPDATE es_sync_execution_log SET published_at = UTC_TIMESTAMP(3) ORDER BY id DESC LIMIT 1")
-            .await;
+        bed.execute("UPDATE es_sync_execution_log SET published_at = UTC_TIMESTAMP(3) ORDER BY id DESC LIMIT 1").await;
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         for turn in 0..7 {
@@ -604,8 +594,7 @@ async fn few_failed_hosts_among_many_are_found_without_a_walk() {
         let (id, token) = scheduled_run(&bed).await;
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         outbox.carry_on(id, token).await.expect("carried on");
-        execute(
-            &bed,
+        bed.execute(
             "UPDATE es_sync_execution_detail SET sync_status = 'success';
              UPDATE es_sync_execution_detail SET sync_status = 'failed' ORDER BY id DESC LIMIT 3;
              UPDATE es_sync_execution_detail SET sync_status = 'cancelled' ORDER BY id LIMIT 2",
