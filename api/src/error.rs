@@ -1,39 +1,21 @@
 //! What can go wrong with a request, and how it is told.
 //!
-//! Owns the error body, the stable codes with their statuses, and the headers that belong to them. A message is a
-//! sentence that the caller can act on; what only the operator may see (SQL, paths) goes to the log, once, with the id
-//! of the request ([`Fault`], picked up in [`crate::observe`]).
+//! Owns the stable codes and the sentences. A message is a sentence that the caller can act on; what only the operator may
+//! see (SQL, paths) is for the log alone ([`ApiError::into_fault`]). How REST and gRPC tell it is theirs.
 
-use std::sync::Arc;
+use std::any::Any;
 
-use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use hostsync_model::execution::{ExecutionId, TaskId};
 use hostsync_store::database::{self, Fault as DatabaseFault, Refused};
 use hostsync_store::denied::Denied;
-use serde::{Serialize, Serializer};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
-use crate::fields::Problems;
-use crate::host_file::InvalidLine;
-
-/// What `Retry-After` says with [`Code::DatabaseUnavailable`], in seconds.
-const DATABASE_RETRY_AFTER_S: u64 = 5;
-
-/// What `Retry-After` says with [`Code::SourceUnavailable`], in seconds.
-const SOURCE_RETRY_AFTER_S: u64 = 15;
-
-/// What `Retry-After` says with [`Code::TooManyRequests`], in seconds.
-const BUSY_RETRY_AFTER_S: u64 = 1;
+use crate::request::{FieldError, InvalidLine, Problems, quoted};
 
 /// Problems that the message of a bad request repeats; `errors` has them all.
 const PROBLEMS_IN_MESSAGE: usize = 3;
 
 macro_rules! codes {
-    ($($variant:ident = $text:literal, $status:ident, $meaning:literal;)+) => {
+    ($($variant:ident = $text:literal, $meaning:literal;)+) => {
         /// What went wrong, as a stable word.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code {
@@ -49,11 +31,6 @@ macro_rules! codes {
                 match self { $(Self::$variant => $text),+ }
             }
 
-            /// The status that goes with it.
-            pub(crate) const fn status(self) -> StatusCode {
-                match self { $(Self::$variant => StatusCode::$status),+ }
-            }
-
             /// What it means, in a sentence.
             pub(crate) const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning),+ }
@@ -63,88 +40,32 @@ macro_rules! codes {
 }
 
 codes! {
-    InvalidRequest = "invalid_request", BAD_REQUEST, "Fields are missing, unknown or wrong; `errors` names each.";
-    MalformedBody = "malformed_body", BAD_REQUEST, "The body cannot be read at all.";
-    Unauthorized = "unauthorized", UNAUTHORIZED, "There is no token, or an unknown one.";
-    Forbidden = "forbidden", FORBIDDEN, "The token's role may not do this.";
-    ForeignRequest = "foreign_request", FORBIDDEN, "Without authentication: a browser sends this for a page of somebody else.";
-    NotFound = "not_found", NOT_FOUND, "There is nothing at this path.";
-    TaskNotFound = "task_not_found", NOT_FOUND, "There is no such task, or it was deleted.";
-    ExecutionNotFound = "execution_not_found", NOT_FOUND, "There is no such execution.";
-    HostNotFound = "host_not_found", NOT_FOUND, "Nothing is known of such a host.";
-    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path has other methods; see `Allow`.";
-    TaskNameTaken = "task_name_taken", CONFLICT, "Another live task has this name.";
-    ExecutionFinished = "execution_finished", CONFLICT, "The execution has ended.";
-    TaskRunning = "task_running", CONFLICT, "A run of the task is going and its overlap policy lets no other begin.";
-    ExecutionNotFinished = "execution_not_finished", CONFLICT, "The execution has not ended yet.";
-    NothingToRetry = "nothing_to_retry", CONFLICT, "The execution has no failed or cancelled host that could be retried.";
-    IdempotencyKeyReused = "idempotency_key_reused", CONFLICT, "The `Idempotency-Key` was sent with another body before.";
-    HostPoolRefused = "host_pool_refused", CONFLICT, "The CMDB's table `hosts_pool` refuses the new hosts.";
-    SourceRefused = "source_refused", BAD_REQUEST, "The source refuses the search: credentials, index pattern or mapping are wrong.";
-    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body or the host file is too large.";
-    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body has a content type that is not taken here.";
-    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS, "Too many bodies, full syncs, probes or event streams at once; see `Retry-After`.";
-    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many connections are open; see `Retry-After`.";
-    InternalError = "internal_error", INTERNAL_SERVER_ERROR, "A fault of hostsync; its log has more under the id in `x-request-id`.";
-    DatabaseRefused = "database_refused", INTERNAL_SERVER_ERROR, "The database does not let hostsync do this: it lacks a right, which the message names. Trying again does not help.";
-    DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is down or busy; see `Retry-After`.";
-    SourceUnavailable = "source_unavailable", SERVICE_UNAVAILABLE, "The source is down, busy or gave no whole answer; see `Retry-After`.";
-}
-
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl PartialSchema for Code {
-    fn schema() -> RefOr<Schema> {
-        let meanings: Vec<String> =
-            Self::ALL.iter().map(|code| format!("* `{}`: {}", code.as_str(), code.meaning())).collect();
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
-            .description(Some(format!("What went wrong, as a stable word.\n\n{}", meanings.join("\n"))))
-            .into()
-    }
-}
-
-impl ToSchema for Code {}
-
-/// One field and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct FieldError {
-    /// The field, with its position where it is a list.
-    #[schema(examples("host_ip_list[3]"))]
-    pub(crate) field: String,
-    /// What is wrong with it, without its name.
-    #[schema(examples("\"web-1\" is not an IPv4 or IPv6 address"))]
-    pub(crate) message: String,
-}
-
-/// The body of every answer that is no success.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ErrorBody {
-    /// Always false.
-    #[schema(examples(false))]
-    success: bool,
-    /// What is wrong and what to do about it.
-    #[schema(examples("task_name: must be given"))]
-    message: String,
-    /// What went wrong, as a stable word.
-    code: Code,
-    /// The fields at fault, at most 100; with `invalid_request` alone.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<FieldError>,
-    /// The lines of a host file that are no addresses, when none of its lines is; at most 1,000.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    invalid_lines: Vec<InvalidLine>,
-}
-
-impl ErrorBody {
-    pub(crate) fn new(code: Code, message: String, errors: Vec<FieldError>) -> Self {
-        Self { success: false, message, code, errors, invalid_lines: Vec::new() }
-    }
+    InvalidRequest = "invalid_request", "Fields are missing, unknown or wrong; `errors` names each.";
+    MalformedBody = "malformed_body", "The body cannot be read at all.";
+    Unauthorized = "unauthorized", "There is no token, or an unknown one.";
+    Forbidden = "forbidden", "The token's role may not do this.";
+    ForeignRequest = "foreign_request", "Without authentication: a browser sends this for a page of somebody else.";
+    NotFound = "not_found", "There is nothing at this path.";
+    TaskNotFound = "task_not_found", "There is no such task, or it was deleted.";
+    ExecutionNotFound = "execution_not_found", "There is no such execution.";
+    HostNotFound = "host_not_found", "Nothing is known of such a host.";
+    MethodNotAllowed = "method_not_allowed", "This path has other methods; see `Allow`.";
+    TaskNameTaken = "task_name_taken", "Another live task has this name.";
+    ExecutionFinished = "execution_finished", "The execution has ended.";
+    TaskRunning = "task_running", "A run of the task is going and its overlap policy lets no other begin.";
+    ExecutionNotFinished = "execution_not_finished", "The execution has not ended yet.";
+    NothingToRetry = "nothing_to_retry", "The execution has no failed or cancelled host that could be retried.";
+    IdempotencyKeyReused = "idempotency_key_reused", "The `Idempotency-Key` was sent with another body before.";
+    HostPoolRefused = "host_pool_refused", "The CMDB's table `hosts_pool` refuses the new hosts.";
+    SourceRefused = "source_refused", "The source refuses the search: credentials, index pattern or mapping are wrong.";
+    BodyTooLarge = "body_too_large", "The body or the host file is too large.";
+    UnsupportedMediaType = "unsupported_media_type", "The body has a content type that is not taken here.";
+    TooManyRequests = "too_many_requests", "Too many bodies, full syncs, probes or event streams at once; see `Retry-After`.";
+    Overloaded = "overloaded", "Too many connections are open; see `Retry-After`.";
+    InternalError = "internal_error", "A fault of hostsync; its log has more under the id in `x-request-id`.";
+    DatabaseRefused = "database_refused", "The database does not let hostsync do this: it lacks a right, which the message names. Trying again does not help.";
+    DatabaseUnavailable = "database_unavailable", "The database is down or busy; see `Retry-After`.";
+    SourceUnavailable = "source_unavailable", "The source is down, busy or gave no whole answer; see `Retry-After`.";
 }
 
 /// Why a request was not done.
@@ -170,7 +91,7 @@ pub(crate) enum ApiError {
     #[error(
         "the host {} is not this machine: without authentication (api.auth is \"none\") hostsync answers here only to \
          localhost and to addresses, so that no page of another site gets in by a name of its own; let a proxy send \
-         `Host: localhost`, or set tokens", crate::fields::quoted(.0)
+         `Host: localhost`, or set tokens", quoted(.0)
     )]
     ForeignHost(String),
     #[error("there is nothing at {method} {path}; /openapi.json lists what there is")]
@@ -181,9 +102,9 @@ pub(crate) enum ApiError {
     TaskNotFound(TaskId),
     #[error("there is no execution {0}")]
     ExecutionNotFound(ExecutionId),
-    #[error("nothing is known of a host {}", crate::fields::quoted(.0))]
+    #[error("nothing is known of a host {}", quoted(.0))]
     HostNotFound(String),
-    #[error("execution {execution} has no host {}", crate::fields::quoted(.host_ip))]
+    #[error("execution {execution} has no host {}", quoted(.host_ip))]
     HostNotInExecution { execution: ExecutionId, host_ip: String },
     #[error("another task is named \"{0}\"; choose another name")]
     TaskNameTaken(String),
@@ -236,11 +157,20 @@ fn bad_input_message(problems: &Problems) -> String {
     message
 }
 
-/// An error for the log alone, put into the answer's extensions for whoever writes the log.
-#[derive(Clone)]
-pub(crate) struct Fault(pub(crate) Arc<anyhow::Error>);
+impl From<Problems> for ApiError {
+    fn from(problems: Problems) -> Self {
+        Self::BadInput(problems)
+    }
+}
 
 impl ApiError {
+    /// Of a handler that panicked.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Self::Internal(anyhow::anyhow!("a handler panicked: {what}"))
+    }
+
     /// Whether the database broke the transaction off in favour of another, so that it can be run again.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Conflict)
@@ -319,47 +249,6 @@ impl ApiError {
             _ => None,
         }
     }
-
-    fn headers(&self) -> Option<(HeaderName, HeaderValue)> {
-        let challenge = |text| Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(text)));
-        match self {
-            Self::NoToken => challenge("Bearer realm=\"hostsync\""),
-            Self::UnknownToken => challenge("Bearer realm=\"hostsync\", error=\"invalid_token\""),
-            Self::Forbidden => challenge("Bearer realm=\"hostsync\", error=\"insufficient_scope\""),
-            _ => match self.code() {
-                Code::DatabaseUnavailable => Some((header::RETRY_AFTER, DATABASE_RETRY_AFTER_S.into())),
-                Code::SourceUnavailable => Some((header::RETRY_AFTER, SOURCE_RETRY_AFTER_S.into())),
-                Code::TooManyRequests | Code::Overloaded => Some((header::RETRY_AFTER, BUSY_RETRY_AFTER_S.into())),
-                _ => None,
-            },
-        }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let code = self.code();
-        let headers = self.headers();
-        let message = self.message();
-        let mut body = ErrorBody::new(code, message, Vec::new());
-        let mut fault = None;
-        match self {
-            Self::BadInput(problems) => body.errors = problems.into_reported(),
-            Self::NoHostInFile { problems, invalid_lines } => {
-                body.errors = problems.into_reported();
-                body.invalid_lines = invalid_lines;
-            }
-            other => fault = other.into_fault(),
-        }
-        let mut response = (code.status(), Json(body)).into_response();
-        if let Some((name, value)) = headers {
-            response.headers_mut().insert(name, value);
-        }
-        if let Some(error) = fault {
-            response.extensions_mut().insert(Fault(Arc::new(error)));
-        }
-        response
-    }
 }
 
 #[cfg(test)]
@@ -373,12 +262,5 @@ mod tests {
         let error = ApiError::Database(sqlx::Error::RowNotFound);
         assert_eq!(error.code(), Code::InternalError);
         assert!(error.message().contains("x-request-id"));
-    }
-
-    #[test]
-    fn a_database_that_is_away_is_told_with_the_time_to_come_back() {
-        let response = ApiError::Database(sqlx::Error::PoolTimedOut).into_response();
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "5");
     }
 }

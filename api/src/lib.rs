@@ -1,67 +1,41 @@
 //! The API, as REST and as gRPC: manages tasks, enqueues runs by hand, shows executions.
 //!
-//! `routes` (a file a resource) and `rpc` are the outside, `tasks`, `enqueue` and `executions` are the rules, which know
-//! no transport; `shared` has all SQL. `doctor` and `operate` are an operator's commands. This crate knows neither the scheduler nor the worker.
+//! `rest` (a file a resource) and `rpc` are the outside; `tasks`, `runs` and `hosts` are the rules, which know no transport;
+//! `access` says who may call and how much; `request` is what a request says, whatever carried it. `app` puts them
+//! together. `doctor` and `operate` are an operator's commands. All SQL is in `hostsync_store`. This crate knows neither
+//! the scheduler nor the worker.
 
-mod asset;
-mod auth;
-mod browser;
-mod console;
-mod docs;
+mod access;
+mod app;
+mod database;
 pub mod doctor;
-mod enqueue;
 mod error;
-mod events;
-mod executions;
-mod explain;
-mod fields;
-mod full_sync;
-mod host_file;
 mod hosts;
-mod idempotency;
-mod observe;
-mod openapi;
 pub mod operate;
-mod pagination;
-mod preview;
-mod probe;
 mod readiness;
 mod request;
-mod retry;
-mod routes;
+mod rest;
 mod rpc;
+mod runs;
 mod sources;
-mod state;
-mod stats;
-mod task_run;
 mod tasks;
-mod timestamp;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::body::Bytes;
-use axum::extract::OriginalUri;
-use axum::http::Method;
-use axum::http::header;
-use axum::routing::get;
-use axum::{Router, middleware};
 use hostsync_model::causes::causes;
 use hostsync_service::config::{Auth, Config};
 use hostsync_service::connections::{Places, Server};
-use hostsync_service::operations;
 use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup;
-use hostsync_store::database::{self, MIGRATOR, SchemaError};
+use hostsync_store::database::{self as schema, MIGRATOR, SchemaError};
 use hostsync_store::denied::{Denied, RIGHTS_OF_MIGRATIONS, grant};
 use hostsync_store::tables::diagnosis;
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::error::ApiError;
-use crate::state::Api;
+use crate::app::Api;
 
 /// Connections for REST and the console. When they are taken, an operator's tools are still answered and everybody else
 /// is told to come back: 600 of 10 KiB are nothing, 600 that send a body wait for one another.
@@ -113,7 +87,8 @@ pub async fn serve_on(
     let database = readiness::watch_database(api.clone());
     let rpc_server = rpc::serve(api.clone(), rpc_listener);
 
-    let server = Server::http1(router(api.clone())?, router_when_full(api), PLACES).run(listener, shutdown.token());
+    let server =
+        Server::http1(rest::router(api.clone())?, rest::router_when_full(api), PLACES).run(listener, shutdown.token());
     tracing::info!(%address, "listening on http://{address}");
     tracing::info!(address = %rpc_address, "listening for gRPC on {rpc_address}");
     if config.api.auth == Auth::None {
@@ -156,15 +131,15 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
 }
 
 async fn apply_migrations(url: &str) -> Result<Vec<String>, SchemaError> {
-    let mut connection = database::connect_once(url).await?;
+    let mut connection = schema::connect_once(url).await?;
     // They are applied in order: what is missing is the first one and all behind it.
-    let first_missing = match database::check_version(&mut connection).await {
+    let first_missing = match schema::check_version(&mut connection).await {
         Ok(_) => None,
         Err(SchemaError::Older { missing }) => Some(missing),
         Err(error) => return Err(error),
     };
     connection.close().await?;
-    database::migrate(url).await?;
+    schema::migrate(url).await?;
     let applied = MIGRATOR.iter().filter(|migration| first_missing.is_some_and(|first| migration.version >= first));
     Ok(applied.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
 }
@@ -175,7 +150,7 @@ async fn advice(url: &str, error: &SchemaError) -> Option<String> {
         Denied::Login => return Some("correct the user and the password in database.url".to_owned()),
         Denied::Database { database, account } => (database, account),
         Denied::Table { .. } | Denied::Other(_) => {
-            let mut connection = database::connect_once(url).await.ok()?;
+            let mut connection = schema::connect_once(url).await.ok()?;
             let server = diagnosis::server(&mut connection).await.ok()?;
             (server.database, server.user)
         }
@@ -191,54 +166,5 @@ pub fn explain(error: &anyhow::Error) -> String {
 
 /// The OpenAPI document as it is served.
 pub fn openapi() -> OpenApi {
-    openapi::complete(documented().split_for_parts().1)
-}
-
-fn documented() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(openapi::base()).nest(routes::BASE_PATH, routes::router())
-}
-
-fn router(api: Api) -> anyhow::Result<Router> {
-    let (routes, document) = documented().split_for_parts();
-    // Written once: every request gets the same bytes.
-    let document = Bytes::from(openapi::complete(document).to_json()?);
-    let router = routes
-        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document.clone())))
-        .merge(docs::router())
-        .merge(console::router())
-        .fallback(no_route)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(api.clone())
-        .merge(operator_router(&api));
-    Ok(layered(router, api))
-}
-
-/// What answers when all connections are taken.
-fn router_when_full(api: Api) -> Router {
-    let router = operator_router(&api).fallback(async || ApiError::TooManyConnections);
-    layered(router, api)
-}
-
-fn operator_router(api: &Api) -> Router {
-    operations::router(api.readiness.clone(), api.loops.clone(), api.metrics.clone())
-        .method_not_allowed_fallback(method_not_allowed)
-}
-
-fn layered(router: Router, api: Api) -> Router {
-    router
-        .layer(middleware::from_fn_with_state(api.clone(), browser::guard))
-        .layer(middleware::from_fn_with_state(api, observe::observe))
-}
-
-async fn no_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
-    ApiError::NoRoute { method: method.to_string(), path: shown_path(uri.path()) }
-}
-
-async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
-    ApiError::MethodNotAllowed { method: method.to_string(), path: shown_path(uri.path()) }
-}
-
-/// A path as a message repeats it, cut.
-fn shown_path(path: &str) -> String {
-    path.chars().take(200).collect()
+    rest::openapi()
 }

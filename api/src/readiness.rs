@@ -5,7 +5,7 @@
 
 use hostsync_service::startup;
 
-use crate::state::Api;
+use crate::app::Api;
 
 /// Looks at the database until the shutdown begins.
 ///
@@ -13,10 +13,10 @@ use crate::state::Api;
 ///
 /// It can be reached but not be used: its schema is older than this binary needs, or the server is.
 pub(crate) async fn watch_database(api: Api) -> anyhow::Result<()> {
-    if startup::wait_for_database(api.pool(), &api.readiness, &api.loops, &api.shutdown).await? {
-        api.set_schema_checked();
+    if startup::wait_for_database(api.database.pool(), &api.readiness, &api.loops, &api.shutdown).await? {
+        api.database.set_schema_checked();
         let (readiness, loops, shutdown) = (api.readiness.clone(), api.loops.clone(), api.shutdown.clone());
-        startup::watch_database(api.pool().clone(), None, readiness, loops, shutdown, |_| {}).await;
+        startup::watch_database(api.database.pool().clone(), None, readiness, loops, shutdown, |_| {}).await;
     }
     Ok(())
 }

@@ -16,11 +16,10 @@ use tokio::time::Instant;
 
 use super::frame::{self, FRAME_HEADER_BYTES};
 use super::{MAX_REQUEST_BYTES, answer};
-use crate::auth::Role;
-use crate::enqueue::MAX_WAIT_S;
+use crate::access::{EnqueuePermit, MAX_SMALL_BYTES, Role, read_body};
+use crate::app::Api;
 use crate::error::ApiError;
-use crate::request::{EnqueuePermit, MAX_TASK_BYTES, read_body};
-use crate::state::Api;
+use crate::runs::MAX_WAIT_S;
 
 /// One method of the service.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ const fn call(name: &'static str, role: Role, brings_hosts: bool) -> Call {
 impl Call {
     /// Largest message, in bytes.
     const fn limit_bytes(&self) -> usize {
-        if self.brings_hosts { MAX_REQUEST_BYTES } else { MAX_TASK_BYTES - FRAME_HEADER_BYTES }
+        if self.brings_hosts { MAX_REQUEST_BYTES } else { MAX_SMALL_BYTES - FRAME_HEADER_BYTES }
     }
 }
 
@@ -127,13 +126,17 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     let (mut parts, body) = request.into_parts();
     let limit_bytes = call.limit_bytes();
     let read = async {
-        let mut permit =
-            if call.brings_hosts { Some(EnqueuePermit::take(&api, &parts.headers, limit_bytes).await?) } else { None };
+        let mut permit = if call.brings_hosts {
+            Some(EnqueuePermit::take(&api.limits, &parts.headers, limit_bytes).await?)
+        } else {
+            None
+        };
         let request = Request::from_parts(parts.clone(), body);
-        let bytes = read_body(&api, request, limit_bytes + FRAME_HEADER_BYTES).await.map_err(|error| match error {
-            ApiError::TooLarge { .. } => ApiError::TooLarge { what: "the request", limit_bytes },
-            other => other,
-        })?;
+        let bytes =
+            read_body(&api.limits, request, limit_bytes + FRAME_HEADER_BYTES).await.map_err(|error| match error {
+                ApiError::TooLarge { .. } => ApiError::TooLarge { what: "the request", limit_bytes },
+                other => other,
+            })?;
         let frame = frame::plain(bytes, &parts.headers, limit_bytes)?;
         if let Some(permit) = &mut permit {
             permit.keep(frame.len());

@@ -6,14 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use axum::response::Response;
 use hostsync_model::causes::causes;
 use prost::Message;
 use tonic::Status;
 
 use super::proto;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
 /// Largest answer, in bytes: clients take 4 MiB unless told otherwise.
 const MAX_ANSWER_BYTES: usize = 3 * 1024 * 1024;
@@ -84,11 +83,11 @@ pub(super) fn answer<T: Answer>(outcome: Result<T, ApiError>) -> Result<tonic::R
 /// The status of an error that is no refusal of the request.
 fn status(error: &ApiError) -> Option<Status> {
     let message = error.message();
-    match error.code().status() {
-        StatusCode::UNAUTHORIZED => Some(Status::unauthenticated(message)),
-        StatusCode::FORBIDDEN => Some(Status::permission_denied(message)),
-        StatusCode::SERVICE_UNAVAILABLE => Some(Status::unavailable(message)),
-        StatusCode::INTERNAL_SERVER_ERROR => Some(Status::internal(message)),
+    match error.code() {
+        Code::Unauthorized => Some(Status::unauthenticated(message)),
+        Code::Forbidden | Code::ForeignRequest => Some(Status::permission_denied(message)),
+        Code::DatabaseUnavailable | Code::SourceUnavailable | Code::Overloaded => Some(Status::unavailable(message)),
+        Code::InternalError | Code::DatabaseRefused => Some(Status::internal(message)),
         _ => None,
     }
 }
@@ -142,11 +141,11 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use hostsync_model::execution::TaskId;
-    use tonic::Code;
+    use tonic::Code as GrpcCode;
 
     use super::*;
 
-    fn told(error: ApiError) -> Result<(bool, String), Code> {
+    fn told(error: ApiError) -> Result<(bool, String), GrpcCode> {
         match answer::<proto::DeleteEsSyncTaskResp>(Err(error)) {
             Ok(response) => Ok((response.get_ref().success, response.get_ref().message.clone())),
             Err(status) => Err(status.code()),
@@ -157,18 +156,18 @@ mod tests {
     fn a_refusal_is_an_answer_and_what_is_down_a_status() {
         assert_eq!(told(ApiError::TaskNotFound(TaskId(7))), Ok((false, "there is no task 7".to_owned())));
         assert_eq!(told(ApiError::Busy).map(|(success, _)| success), Ok(false));
-        assert_eq!(told(ApiError::DatabaseNotReady), Err(Code::Unavailable));
-        assert_eq!(told(ApiError::Database(sqlx::Error::PoolTimedOut)), Err(Code::Unavailable));
-        assert_eq!(told(ApiError::NoToken), Err(Code::Unauthenticated));
-        assert_eq!(told(ApiError::UnknownToken), Err(Code::Unauthenticated));
-        assert_eq!(told(ApiError::Forbidden), Err(Code::PermissionDenied));
+        assert_eq!(told(ApiError::DatabaseNotReady), Err(GrpcCode::Unavailable));
+        assert_eq!(told(ApiError::Database(sqlx::Error::PoolTimedOut)), Err(GrpcCode::Unavailable));
+        assert_eq!(told(ApiError::NoToken), Err(GrpcCode::Unauthenticated));
+        assert_eq!(told(ApiError::UnknownToken), Err(GrpcCode::Unauthenticated));
+        assert_eq!(told(ApiError::Forbidden), Err(GrpcCode::PermissionDenied));
     }
 
     #[test]
     fn what_only_the_log_may_see_is_not_in_the_status() {
         let error = ApiError::Internal(anyhow::anyhow!("SELECT secret"));
         let status = answer::<proto::DeleteEsSyncTaskResp>(Err(error)).expect_err("a status");
-        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(status.code(), GrpcCode::Internal);
         assert!(!status.message().contains("secret"), "{}", status.message());
         let source = std::error::Error::source(&status).expect("a fault").to_string();
         assert!(source.contains("SELECT secret"), "{source}");

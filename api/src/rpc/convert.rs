@@ -8,8 +8,7 @@ use hostsync_store::tables::tasks::TaskView;
 use serde_json::{Map, Value};
 
 use super::proto::{EsSyncExecutionDetail, EsSyncExecutionLog, EsSyncTask};
-use crate::fields::{Fields, JsonObject};
-use crate::timestamp::Timestamp;
+use crate::request::{Fields, JsonObject, Timestamp};
 
 /// The fields of a request by their names in REST.
 pub(super) fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Fields {

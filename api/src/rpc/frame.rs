@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use crate::error::ApiError;
-use crate::fields::{MAX_FIELDS, MAX_ITEMS};
+use crate::request::{MAX_FIELDS, MAX_ITEMS};
 
 /// Bytes before a message: a flag and a length.
 pub(super) const FRAME_HEADER_BYTES: usize = 5;

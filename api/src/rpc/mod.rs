@@ -36,7 +36,7 @@ use tonic_health::server::HealthReporter;
 
 use self::proto::cmpool_server::CmpoolServer;
 use self::service::Service;
-use crate::state::Api;
+use crate::app::Api;
 
 /// Largest request, in bytes: a host file of 8 MiB or 100,000 addresses, with the other fields.
 const MAX_REQUEST_BYTES: usize = 9 * 1024 * 1024;

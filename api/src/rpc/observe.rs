@@ -19,8 +19,12 @@ use tracing::Instrument as _;
 
 use super::admit::call_at;
 use super::answer::{Refused, turned_away};
-use crate::observe::{NO_ROUTE, REQUEST_ID, panicked, request_id, trace_headers};
-use crate::state::Api;
+use crate::access::{REQUEST_ID, request_id, trace_headers};
+use crate::app::Api;
+use crate::error::ApiError;
+
+/// What stands for the service where nothing matched.
+const NO_SERVICE: &str = "none";
 
 /// What stands for the code of an answer that says itself that the request was refused.
 const REFUSED: &str = "REFUSED";
@@ -69,7 +73,7 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
 
     async move {
         let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        let mut response = answered.unwrap_or_else(|panic| turned_away(panicked(&*panic)));
+        let mut response = answered.unwrap_or_else(|panic| turned_away(ApiError::panicked(&*panic)));
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
@@ -103,7 +107,7 @@ fn method(request: &Request) -> String {
         return format!("{}/{}", super::SERVICE, call.name);
     }
     let service = request.extensions().get::<MatchedPath>().and_then(|path| path.as_str().strip_prefix('/'));
-    service.and_then(|path| path.split('/').next()).unwrap_or(NO_ROUTE).to_owned()
+    service.and_then(|path| path.split('/').next()).unwrap_or(NO_SERVICE).to_owned()
 }
 
 /// gRPC's name of a code.

@@ -12,12 +12,9 @@ use super::admit::Admission;
 use super::answer::{CUT, Room};
 use super::convert::{int32, int64};
 use super::proto::{ExecuteEsSyncFullSyncResp, ExecuteEsSyncResp};
-use crate::enqueue::{self, Enqueued, Outcome};
 use crate::error::ApiError;
-use crate::executions;
-use crate::full_sync::FullSync;
-use crate::routes::execute::message;
-use crate::state::Api;
+use crate::runs::full_sync::FullSync;
+use crate::runs::{Enqueued, Outcome, Runs, log, message, wait_for_end};
 
 /// Hosts read at once.
 const HOSTS_PER_READ: u32 = 5_000;
@@ -51,9 +48,9 @@ struct Breakdown {
 }
 
 /// Waits as long as the call may, and tells how the run stands. The run is stored: whatever happens here, it goes on.
-pub(super) async fn run_answer(api: &Api, mut run: Enqueued, admission: &Admission) -> ExecuteEsSyncResp {
+pub(super) async fn run_answer(runs: &Runs, mut run: Enqueued, admission: &Admission) -> ExecuteEsSyncResp {
     run.wait = admission.wait_until.saturating_duration_since(Instant::now());
-    let outcome = enqueue::wait_for_end(api, &run).await;
+    let outcome = wait_for_end(runs, &run).await;
     let mut answer = ExecuteEsSyncResp {
         success: true,
         message: message(&run.accepted, outcome.as_ref()),
@@ -62,7 +59,7 @@ pub(super) async fn run_answer(api: &Api, mut run: Enqueued, admission: &Admissi
         ..ExecuteEsSyncResp::default()
     };
     let reading = async {
-        match tokio::time::timeout_at(admission.answer_by, breakdown(api, &run)).await {
+        match tokio::time::timeout_at(admission.answer_by, breakdown(runs, &run)).await {
             Ok(read) => read.map_err(|error| causes(&error).to_string()),
             Err(_) => Err("the time was over".to_owned()),
         }
@@ -80,12 +77,12 @@ pub(super) async fn run_answer(api: &Api, mut run: Enqueued, admission: &Admissi
     answer
 }
 
-async fn breakdown(api: &Api, run: &Enqueued) -> Result<Breakdown, ApiError> {
+async fn breakdown(runs: &Runs, run: &Enqueued) -> Result<Breakdown, ApiError> {
     let mut hosts = Breakdown::default();
     let mut room = Room::new();
     let mut after = 0;
     loop {
-        let rows = executions::outcomes(api, run.accepted.execution_id, after, HOSTS_PER_READ).await?;
+        let rows = log::outcomes(&runs.database, run.accepted.execution_id, after, HOSTS_PER_READ).await?;
         let Some(last) = rows.last() else { break };
         after = last.id;
         let is_last = rows.len() < HOSTS_PER_READ as usize;
@@ -125,8 +122,8 @@ fn fill(answer: &mut ExecuteEsSyncResp, hosts: Breakdown) {
 }
 
 /// The answer of a full sync: New are the hosts added to the pool, Updated the others that were written.
-pub(super) async fn full_sync_answer(api: &Api, sync: FullSync, admission: &Admission) -> ExecuteEsSyncFullSyncResp {
-    let answer = run_answer(api, sync.run, admission).await;
+pub(super) async fn full_sync_answer(runs: &Runs, sync: FullSync, admission: &Admission) -> ExecuteEsSyncFullSyncResp {
+    let answer = run_answer(runs, sync.run, admission).await;
     let mut room = Room::new();
     let (mut new, mut updated, mut failed) = (Hosts::default(), Hosts::default(), Hosts::default());
     let is_new: HashSet<&str> = sync.new_hosts.iter().map(String::as_str).collect();

@@ -16,20 +16,19 @@ use super::proto::{
     UpdateEsSyncTaskReq, UpdateEsSyncTaskResp,
 };
 use super::run::{full_sync_answer, run_answer};
-use crate::enqueue::{self, HostFileRun, HostListRun, RunFields};
+use crate::app::Api;
 use crate::error::ApiError;
-use crate::executions::{self, DetailQuery, LogQuery};
-use crate::fields::Submitted;
-use crate::full_sync::{self, FullSyncFields};
-use crate::pagination::PageRequest;
-use crate::request::read_id;
-use crate::routes::answers::counted;
-use crate::routes::tasks::{Changes, Enabling};
-use crate::state::Api;
-use crate::tasks::{self, TaskFields, TaskQuery};
+use crate::request::{Page, Problems, Submitted, Whole, counted, read_id};
+use crate::runs::full_sync::{self, FullSyncRun};
+use crate::runs::hosts::{self, HostFileRun, HostList, HostListRun, RunFields};
+use crate::runs::log::{self, DetailQuery, LogQuery};
+use crate::tasks::{self, EnableTask, NewTask, TaskChange, TaskQuery};
 
 /// Rows read at once where an answer holds all of them.
 const ROWS_PER_READ: u32 = 1_000;
+
+/// What a list of hosts is called when it is at fault, as in REST.
+const HOSTS_FIELD: &str = "host_ip_list";
 
 /// What the bytes of a host file are called when they are at fault, as in REST.
 const FILE_FIELD: &str = "file_content";
@@ -78,7 +77,7 @@ impl Cmpool for Service {
                 ("query_time_range", request.query_time_range.into()),
                 ("created_by", request.created_by.into()),
             ]);
-            let id = tasks::create(&self.api, fields.read::<TaskFields>()).await?;
+            let id = tasks::create(&self.api.tasks, fields.read::<NewTask>()).await?;
             Ok(CreateEsSyncTaskResp { success: true, message: format!("task {id} was created"), task_id: int64(id.0) })
         })
     }
@@ -97,7 +96,7 @@ impl Cmpool for Service {
                 ("cron_expression", request.cron_expression.into()),
                 ("query_time_range", request.query_time_range.into()),
             ]);
-            tasks::update(&self.api, TaskId(id), fields.read::<Changes>().map(|changes| changes.0)).await?;
+            tasks::update(&self.api.tasks, TaskId(id), fields.read::<TaskChange>()).await?;
             Ok(UpdateEsSyncTaskResp { success: true, message: format!("task {id} was changed") })
         })
     }
@@ -108,7 +107,7 @@ impl Cmpool for Service {
     ) -> Result<Response<DeleteEsSyncTaskResp>, Status> {
         answered!(|request| {
             let id = id("task_id", request.id)?;
-            tasks::delete(&self.api, TaskId(id)).await?;
+            tasks::delete(&self.api.tasks, TaskId(id)).await?;
             Ok(DeleteEsSyncTaskResp { success: true, message: format!("task {id} was deleted") })
         })
     }
@@ -119,9 +118,8 @@ impl Cmpool for Service {
     ) -> Result<Response<EnableEsSyncTaskResp>, Status> {
         answered!(|request| {
             let fields = fields([("id", request.id.into()), ("is_enabled", request.is_enabled.into())]);
-            let Enabling { id, is_enabled } = fields.read::<Enabling>().checked()?;
-            let (id, is_enabled) = (id.unwrap_or_default(), is_enabled.unwrap_or_default());
-            tasks::set_enabled(&self.api, TaskId(id), is_enabled).await?;
+            let EnableTask { id: Whole(id), is_enabled } = fields.read::<EnableTask>().checked()?;
+            tasks::set_enabled(&self.api.tasks, TaskId(id), is_enabled).await?;
             let message = format!("task {id} is {}", if is_enabled { "enabled" } else { "disabled" });
             Ok(EnableEsSyncTaskResp { success: true, message })
         })
@@ -134,11 +132,12 @@ impl Cmpool for Service {
         answered!(|request| {
             let mut tasks = Vec::new();
             let mut room = Room::new();
-            let mut page = PageRequest { limit: ROWS_PER_READ, after: None };
+            let mut after = None;
             loop {
-                let query = TaskQuery { enabled_only: request.enabled_only, name: None, page };
-                let (rows, next_cursor) = tasks::list(&self.api, submitted(query)).await?;
-                page.after = rows.last().map(|task| task.id);
+                let page = Page::after(after, ROWS_PER_READ);
+                let query = TaskQuery { enabled_only: Some(request.enabled_only), name: None, page };
+                let (rows, next_cursor) = tasks::list(&self.api.tasks, submitted(query)).await?;
+                after = rows.last().map(|task| task.id);
                 let rows = rows.into_iter().map(EsSyncTask::from);
                 tasks.extend(rows.take_while(|task| room.take_message(task)));
                 if next_cursor.is_none() || room.is_cut() {
@@ -155,7 +154,7 @@ impl Cmpool for Service {
     ) -> Result<Response<GetEsSyncTaskDetailResp>, Status> {
         answered!(|request| {
             let id = id("task_id", request.id)?;
-            let task = tasks::get(&self.api, TaskId(id)).await?;
+            let task = tasks::get(&self.api.tasks, TaskId(id)).await?;
             Ok(GetEsSyncTaskDetailResp { success: true, message: format!("task {id}"), task: Some(task.into()) })
         })
     }
@@ -167,11 +166,12 @@ impl Cmpool for Service {
         let outcome = async {
             let (admission, permit, request) = admitted!(request)?;
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
-            let hosts = (!request.host_ip_list.is_empty()).then_some(request.host_ip_list);
-            let submitted = fields.map(|run| HostListRun { host_ip_list: hosts, run });
-            let run = enqueue::execute_host_list(&self.api, submitted, None).await?;
+            let Submitted { value: run, mut problems } = fields;
+            let host_ip_list = HostList::of(&request.host_ip_list, HOSTS_FIELD, &mut problems);
+            let submitted = Submitted { value: HostListRun { host_ip_list, run }, problems };
+            let run = hosts::execute_host_list(&self.api.runs, submitted, None).await?;
             drop(permit);
-            Ok(run_answer(&self.api, run, &admission).await)
+            Ok(run_answer(&self.api.runs, run, &admission).await)
         };
         answer(outcome.await)
     }
@@ -185,9 +185,9 @@ impl Cmpool for Service {
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
             let content = (!request.file_content.is_empty()).then_some(request.file_content);
             let submitted = fields.map(|run| HostFileRun { content, content_field: FILE_FIELD, run });
-            let run = enqueue::execute_host_file(&self.api, submitted, None).await?;
+            let run = hosts::execute_host_file(&self.api.runs, submitted, None).await?;
             drop(permit);
-            Ok(run_answer(&self.api, run, &admission).await)
+            Ok(run_answer(&self.api.runs, run, &admission).await)
         };
         answer(outcome.await)
     }
@@ -198,12 +198,16 @@ impl Cmpool for Service {
     ) -> Result<Response<ExecuteEsSyncFullSyncResp>, Status> {
         let outcome = async {
             let (admission, permit, request) = admitted!(request)?;
-            let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
-            let group_name = (!request.group_name.is_empty()).then_some(request.group_name);
-            let submitted = fields.map(|run| FullSyncFields { group_name, run });
-            let sync = full_sync::full_sync(&self.api, submitted, None).await?;
+            let submitted = fields([
+                ("group_name", request.group_name.into()),
+                ("task_name", request.task_name.into()),
+                ("query_time_range", request.query_time_range.into()),
+                ("es_endpoint", request.es_endpoint.into()),
+            ])
+            .read::<FullSyncRun>();
+            let sync = full_sync::full_sync(&self.api.runs, submitted, None).await?;
             drop(permit);
-            Ok(full_sync_answer(&self.api, sync, &admission).await)
+            Ok(full_sync_answer(&self.api.runs, sync, &admission).await)
         };
         answer(outcome.await)
     }
@@ -216,7 +220,7 @@ impl Cmpool for Service {
             // 0 is what a message says that does not say.
             let limit = Some(request.limit).filter(|limit| *limit != 0);
             let fields = fields([("task_id", request.task_id.into()), ("limit", limit.into())]);
-            let (rows, _) = executions::list(&self.api, fields.read::<LogQuery>()).await?;
+            let (rows, _) = log::list(&self.api.database, fields.read::<LogQuery>()).await?;
             let mut room = Room::new();
             let rows = rows.into_iter().map(EsSyncExecutionLog::from);
             let execution_logs: Vec<_> = rows.take_while(|log| room.take_message(log)).collect();
@@ -233,11 +237,13 @@ impl Cmpool for Service {
             let id = id("execution_id", request.execution_id)?;
             let mut details = Vec::new();
             let mut room = Room::new();
-            let mut page = PageRequest { limit: ROWS_PER_READ, after: None };
+            let mut after = None;
             let log = loop {
+                let page = Page::after(after, ROWS_PER_READ);
                 let query = DetailQuery { status: None, host_ip: None, page };
-                let (log, rows, next_cursor) = executions::detail(&self.api, ExecutionId(id), submitted(query)).await?;
-                page.after = rows.last().map(|detail| detail.id);
+                let (log, rows, next_cursor) =
+                    log::detail(&self.api.database, ExecutionId(id), submitted(query)).await?;
+                after = rows.last().map(|detail| detail.id);
                 let rows = rows.into_iter().map(EsSyncExecutionDetail::from);
                 details.extend(rows.take_while(|detail| room.take_message(detail)));
                 if next_cursor.is_none() || room.is_cut() {
@@ -256,12 +262,12 @@ impl Cmpool for Service {
 
 /// An id that a REST path would hold.
 fn id(name: &str, id: i64) -> Result<u64, ApiError> {
-    read_id(name, &id.to_string())
+    Ok(read_id(name, &id.to_string())?)
 }
 
 /// What is known to be well.
 fn submitted<T>(value: T) -> Submitted<T> {
-    Submitted { value, problems: crate::fields::Problems::default() }
+    Submitted { value, problems: Problems::default() }
 }
 
 fn run_fields(task_name: String, query_time_range: String, es_endpoint: String) -> Submitted<RunFields> {

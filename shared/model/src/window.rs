@@ -72,6 +72,12 @@ impl FromStr for TimeRange {
     }
 }
 
+impl From<TimeRange> for String {
+    fn from(range: TimeRange) -> Self {
+        range.text
+    }
+}
+
 impl fmt::Display for TimeRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -1,0 +1,110 @@
+//! The failed and cancelled hosts of an ended run, run once more.
+//!
+//! Owns when that is possible. However many they are, the request stores one chunk of them; what is left is prepared as a run
+//! over the pool is. The new run reads what the first one was to read (window, day, source) and has counters of
+//! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
+
+use chrono::TimeDelta;
+use hostsync_metrics::spans;
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
+use hostsync_store::outbox::{PrepareError, Prepared, prepare_chunk};
+use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
+use sqlx::{MySql, Transaction};
+
+use super::accept::{CREATED_BY, Enqueued, Runs, Stored, accept, repeated, wait_of};
+use super::idempotency::IdempotencyKey;
+use super::outcome::Accepted;
+use super::task_run::WaitFields;
+use crate::error::ApiError;
+use crate::request::Submitted;
+
+/// How old the day of a retry may be that is retried again. A run is retried while it is kept, and newest windows are kept
+/// 40 days longer than runs: beyond that a retry of a retry might write over a newer result.
+const RETRIED_AGAIN_WITHIN: TimeDelta = TimeDelta::days(40);
+
+/// Runs the failed and cancelled hosts of an ended execution again.
+///
+/// # Errors
+///
+/// Bad fields, no such execution, one that is going or has nothing to retry, the database.
+pub(crate) async fn retry_execution(
+    runs: &Runs,
+    id: ExecutionId,
+    submitted: Submitted<WaitFields>,
+    key: Option<IdempotencyKey>,
+) -> Result<Enqueued, ApiError> {
+    let wait = wait_of(submitted.checked()?.wait_seconds);
+    if let Some(run) = repeated(runs, key.as_ref(), wait).await? {
+        return Ok(run);
+    }
+    let token = LeaseToken::new();
+    let trace_context = spans::current_trace_headers().remove("traceparent");
+    accept(runs, key, wait, token, |transaction| store(transaction, id, token, trace_context.as_deref())).await
+}
+
+async fn store(
+    mut transaction: Transaction<'static, MySql>,
+    of: ExecutionId,
+    token: LeaseToken,
+    trace_context: Option<&str>,
+) -> Result<Stored, ApiError> {
+    let first = executions::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
+    if let Ok(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status.parse() {
+        return Err(ApiError::ExecutionNotFinished(of, status.to_string()));
+    }
+    let hosts = first.failed_count + first.cancelled_count;
+    if hosts == 0 {
+        return Err(ApiError::NothingToRetry(of, "has no failed or cancelled host"));
+    }
+    let Some(run) = executions::run_scope(&mut transaction, of).await? else {
+        return Err(ApiError::NothingToRetry(
+            of,
+            "is of the program before hostsync: what it was to read is not known",
+        ));
+    };
+    if first.trigger == Trigger::Retry.as_str()
+        && run.scope.mon_date
+            < hostsync_store::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
+    {
+        return Err(ApiError::NothingToRetry(
+            of,
+            "is a retry of a day too long ago: whether a newer result stands there is not known any more",
+        ));
+    }
+    let new = NewExecution {
+        task_id: TaskId(first.task_id),
+        task_name: &first.task_name,
+        trigger: Trigger::Retry,
+        scheduled_for: None,
+        status: ExecutionStatus::Running,
+        scope: &run.scope,
+        queue: JobQueue::for_manual_work(usize::try_from(hosts).unwrap_or(usize::MAX)),
+        created_by: CREATED_BY,
+        error_message: None,
+        lease: Some(token),
+        trace_context,
+    };
+    let id = executions::insert(&mut transaction, &new).await?;
+    executions::set_retry_of(&mut transaction, id, of).await?;
+    // One chunk here; what does not fit is prepared after the commit, by this process or a scheduler.
+    let prepared = prepare_chunk(&mut transaction, id, Some(of), token, 0).await.map_err(|error| match error {
+        PrepareError::Database(error) => ApiError::from(error),
+        error @ PrepareError::Refused(_) => anyhow::Error::from(error).into(),
+    })?;
+    let total_hosts = match prepared {
+        Prepared::Whole(0) => return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts")),
+        Prepared::Whole(total) => u64::from(total),
+        Prepared::UpTo(_) => hosts,
+        Prepared::Replaced => {
+            return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
+        }
+    };
+    let accepted = Accepted {
+        execution_id: id,
+        total_hosts: Some(usize::try_from(total_hosts).unwrap_or(usize::MAX)),
+        is_waiting: false,
+        invalid_lines: None,
+        new_host_count: None,
+    };
+    Ok((transaction, accepted))
+}
