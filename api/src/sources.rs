@@ -63,7 +63,7 @@ impl Field for TimeRange {
     fn schema() -> Schema {
         text_schema("time-range")
             .description(Some(
-                "How far back the run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.",
+                "How far back a run looks: a whole number and one of `m h d w`, from 1 minute to 366 days.",
             ))
             .default(Some(Self::default_range().as_str().into()))
             .examples([json!("24h")])

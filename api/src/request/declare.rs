@@ -43,7 +43,7 @@ impl<T: Field + Default> Member for T {
 
     fn take(fields: &mut Fields, name: &str) -> Self {
         let value = T::read(fields, name);
-        if value.is_none() && !fields.problems().has(name) {
+        if value.is_none() && !fields.has_problem(name) {
             fields.problems().add(name, "must be given");
         }
         value.unwrap_or_default()

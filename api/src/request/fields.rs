@@ -60,37 +60,45 @@ enum Carrier {
 pub(crate) struct Fields {
     values: Map<String, Value>,
     carrier: Carrier,
+    /// Fields of the wrong type, unknown ones.
+    misfits: Problems,
+    /// Values that are refused.
     problems: Problems,
 }
 
 impl Fields {
     /// The fields of a JSON object. A null is an absent field.
     pub(crate) fn from_json(object: JsonObject) -> Self {
-        Self { values: object.0, carrier: Carrier::Json, problems: Problems::default() }
+        Self::new(object.0, Carrier::Json, Problems::default())
     }
 
     /// The fields of a query string or a form. An empty one is an absent field; a name given twice is a problem.
     pub(crate) fn from_text(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut values = Map::new();
-        let mut problems = Problems::default();
+        let mut misfits = Problems::default();
         for (name, text) in pairs {
             if values.contains_key(&name) {
-                problems.add(cut(&name), "is given twice");
+                misfits.add(cut(&name), "is given twice");
             } else {
                 values.insert(name, Value::String(text));
             }
         }
         values.retain(|_, value| value.as_str() != Some(""));
-        Self { values, carrier: Carrier::Text, problems }
+        Self::new(values, Carrier::Text, misfits)
+    }
+
+    fn new(values: Map<String, Value>, carrier: Carrier, misfits: Problems) -> Self {
+        Self { values, carrier, misfits, problems: Problems::default() }
     }
 
     /// Reads a `T`; what is left over is unknown.
     pub(crate) fn read<T: Request>(mut self) -> Submitted<T> {
         let value = T::take(&mut self);
-        let Self { values, mut problems, .. } = self;
+        let Self { values, misfits: mut problems, problems: refused, .. } = self;
         for name in values.keys() {
             problems.add(cut(name), "is no field of this request");
         }
+        problems.append(refused);
         Submitted { value, problems }
     }
 
@@ -100,7 +108,7 @@ impl Fields {
 
     /// Reports a value that is not what it should be.
     fn refuse<T>(&mut self, name: &str, expected: &str, found: &Value) -> Option<T> {
-        self.problems.add(name, format!("must be {expected}, not {}", shown(found)));
+        self.misfits.add(name, format!("must be {expected}, not {}", shown(found)));
         None
     }
 
@@ -143,8 +151,8 @@ impl Fields {
         }
     }
 
-    /// A list of texts; each item that is none is reported by its position.
-    pub(crate) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+    /// A list of texts; each item that is none is reported by its position, and is `None`.
+    pub(crate) fn texts(&mut self, name: &str) -> Option<Vec<Option<String>>> {
         let items = match self.take(name)? {
             Value::Array(items) => items,
             other => return self.refuse(name, "a list of texts", &other),
@@ -152,12 +160,8 @@ impl Fields {
         let mut texts = Vec::with_capacity(items.len());
         for (position, item) in items.into_iter().enumerate() {
             match item {
-                Value::String(text) => texts.push(text),
-                other => {
-                    self.refuse::<()>(&format!("{name}[{position}]"), "a text", &other);
-                    // Keeps the positions of those that follow.
-                    texts.push(String::new());
-                }
+                Value::String(text) => texts.push(Some(text)),
+                other => texts.push(self.refuse(&format!("{name}[{position}]"), "a text", &other)),
             }
         }
         Some(texts)
@@ -169,7 +173,7 @@ impl Fields {
         match text.parse() {
             Ok(word) => Some(word),
             Err(error) => {
-                self.problems.add(name, format!("{error}, not {}", quoted(&text)));
+                self.misfits.add(name, format!("{error}, not {}", quoted(&text)));
                 None
             }
         }
@@ -182,13 +186,18 @@ impl Fields {
             Ok(time) => Some(time.with_timezone(&Utc).trunc_subsecs(3)),
             Err(_) => {
                 let expected = "a time such as 2026-01-02T03:04:05Z (in a URL a + is written %2B)";
-                self.problems.add(name, format!("must be {expected}, not {}", quoted(&text)));
+                self.misfits.add(name, format!("must be {expected}, not {}", quoted(&text)));
                 None
             }
         }
     }
 
-    /// What is wrong so far, for a reader that finds more.
+    /// Whether something is wrong with this very field: a missing value is not told of when a bad one was.
+    pub(super) fn has_problem(&self, name: &str) -> bool {
+        self.misfits.has(name) || self.problems.has(name)
+    }
+
+    /// For what a field's type finds wrong with a value.
     pub(crate) fn problems(&mut self) -> &mut Problems {
         &mut self.problems
     }
@@ -364,7 +373,7 @@ mod tests {
     }
 
     #[derive(Debug, Clone, Default, PartialEq)]
-    struct Texts(Vec<String>);
+    struct Texts(Vec<Option<String>>);
 
     impl Field for Texts {
         fn schema() -> Schema {
@@ -385,7 +394,7 @@ mod tests {
         assert_eq!(told(submitted.problems), Vec::<String>::new());
         let value = submitted.value;
         assert_eq!((value.text.as_deref(), value.flag, value.number), (Some(" a "), Some(false), Some(Whole(500))));
-        assert_eq!((value.texts, value.word), (Some(Texts(vec!["x".to_owned()])), Some(SyncStatus::NoData)));
+        assert_eq!((value.texts, value.word), (Some(Texts(vec![Some("x".to_owned())])), Some(SyncStatus::NoData)));
         assert_eq!(value.time.expect("a time").to_rfc3339(), "2026-01-02T03:04:05.678+00:00");
     }
 

@@ -48,7 +48,15 @@ impl Problems {
         }
     }
 
-    /// Whether this very field has one already: a missing value is not told of when a bad one was.
+    /// Adds those of another collection behind its own.
+    pub(crate) fn append(&mut self, other: Self) {
+        for problem in other.reported {
+            self.add(problem.field, problem.message);
+        }
+        self.beyond += other.beyond;
+    }
+
+    /// Whether this very field has one already.
     pub(crate) fn has(&self, field: &str) -> bool {
         self.reported.iter().any(|problem| problem.field == field)
     }

@@ -55,7 +55,7 @@ impl FileBody {
     fn submitted(self) -> Submitted<HostFileRun> {
         match self {
             Self::Json(object) => Fields::from_json(object).read::<HostFileContent>().map(|sent| HostFileRun {
-                content: sent.file_content.map(|text| String::from(text).into_bytes()),
+                content: Some(String::from(sent.file_content).into_bytes()),
                 content_field: FILE_FIELD,
                 run: sent.run,
             }),

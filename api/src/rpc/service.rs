@@ -166,8 +166,15 @@ impl Cmpool for Service {
         let outcome = async {
             let (admission, permit, request) = admitted!(request)?;
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
-            let Submitted { value: run, mut problems } = fields;
-            let host_ip_list = HostList::of(&request.host_ip_list, HOSTS_FIELD, &mut problems);
+            let Submitted { value: run, problems: others } = fields;
+            let mut problems = Problems::default();
+            let host_ip_list = if request.host_ip_list.is_empty() {
+                problems.add(HOSTS_FIELD, "must be given");
+                HostList::default()
+            } else {
+                HostList::of(request.host_ip_list.iter().map(|text| Some(text.as_str())), HOSTS_FIELD, &mut problems)
+            };
+            problems.append(others);
             let submitted = Submitted { value: HostListRun { host_ip_list, run }, problems };
             let run = hosts::execute_host_list(&self.api.runs, submitted, None).await?;
             drop(permit);

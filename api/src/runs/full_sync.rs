@@ -66,7 +66,7 @@ impl Field for GroupName {
 }
 
 request! {
-    /// A run over a group.
+    /// A run over all hosts of a group, by a mapping that has a `group_field`.
     pub(crate) struct FullSyncRun as "FullSyncGroup" {
         /// The group, as its documents name it.
         group_name: GroupName, example "web";

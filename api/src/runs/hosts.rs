@@ -91,32 +91,31 @@ impl Field for HostList {
 
     fn read(fields: &mut Fields, name: &str) -> Option<Self> {
         let texts = fields.texts(name)?;
-        Some(Self::of(&texts, name, fields.problems()))
+        Some(Self::of(texts.iter().map(Option::as_deref), name, fields.problems()))
     }
 }
 
 impl HostList {
-    /// The hosts of a list in the field `name`.
-    pub(crate) fn of(list: &[String], name: &str, problems: &mut Problems) -> Self {
-        if list.is_empty() {
+    /// The hosts of a list in the field `name`; an item that is `None` has been told of.
+    pub(crate) fn of<'a>(
+        list: impl ExactSizeIterator<Item = Option<&'a str>>,
+        name: &str,
+        problems: &mut Problems,
+    ) -> Self {
+        if list.len() == 0 {
             problems.add(name, "must not be empty");
         }
         let mut known = HashSet::with_capacity(list.len());
         let mut hosts = Vec::with_capacity(list.len());
-        for (position, text) in list.iter().enumerate() {
+        for (position, text) in list.enumerate() {
+            let Some(text) = text else { continue };
             match text.parse::<HostIp>() {
                 Ok(host) => {
                     if known.insert(host) {
                         hosts.push(host);
                     }
                 }
-                Err(error) => {
-                    let field = format!("{name}[{position}]");
-                    // An item that is no text has been told of.
-                    if !text.is_empty() || !problems.has(&field) {
-                        problems.add(field, error.to_string());
-                    }
-                }
+                Err(error) => problems.add(format!("{name}[{position}]"), error.to_string()),
             }
         }
         if hosts.len() > MAX_HOSTS {
@@ -156,7 +155,7 @@ request! {
     /// Blank lines and comments from `#` on are skipped; a byte order mark, CRLF, blanks around an address and a comma behind
     /// it are forgiven; repeats are taken once.
     pub(crate) struct HostFileContent as "ExecuteFileContent" {
-        file_content: Option<HostFileText>;
+        file_content: HostFileText;
         ..run: RunFields;
     }
 }
@@ -215,10 +214,11 @@ pub(crate) async fn execute_host_file(
 }
 
 fn host_file(content: Option<&[u8]>, field: &'static str, problems: &mut Problems) -> Result<HostFile, ApiError> {
+    if problems.has(field) {
+        return Ok(HostFile::default());
+    }
     let Some(content) = content else {
-        if !problems.has(field) {
-            problems.add(field, "must be given");
-        }
+        problems.add(field, "must be given");
         return Ok(HostFile::default());
     };
     match parse_host_file(content) {
@@ -319,8 +319,7 @@ mod tests {
 
     fn told(list: &[&str]) -> (Vec<String>, Vec<String>) {
         let mut problems = Problems::default();
-        let hosts =
-            HostList::of(&list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(), "host_ip_list", &mut problems);
+        let hosts = HostList::of(list.iter().map(|&text| Some(text)), "host_ip_list", &mut problems);
         (
             hosts.0.iter().map(ToString::to_string).collect(),
             problems.into_reported().into_iter().map(|p| format!("{}: {}", p.field, p.message)).collect(),
@@ -361,11 +360,14 @@ mod tests {
         let mut list: Vec<String> =
             (0..=MAX_HOSTS).map(|n| std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap()).to_string()).collect();
         let mut problems = Problems::default();
-        HostList::of(&list, "host_ip_list", &mut problems);
+        HostList::of(list.iter().map(|text| Some(text.as_str())), "host_ip_list", &mut problems);
         assert_eq!(problems.into_reported()[0].message, "must name at most 100000 hosts, not 100001");
         list.pop();
         let mut problems = Problems::default();
-        assert_eq!(HostList::of(&list, "host_ip_list", &mut problems).0.len(), MAX_HOSTS);
+        assert_eq!(
+            HostList::of(list.iter().map(|text| Some(text.as_str())), "host_ip_list", &mut problems).0.len(),
+            MAX_HOSTS
+        );
         assert_eq!(problems.count(), 0);
     }
 }

@@ -90,7 +90,10 @@ impl fmt::Display for Bucket {
 
 impl Field for Bucket {
     fn schema() -> Schema {
-        word_schema(Self::ALL.map(Self::as_str), "How fine the answer is: hours or days of UTC.").build().into()
+        word_schema(Self::ALL.map(Self::as_str), "How fine the answer is: hours or days of UTC.")
+            .default(Some(Self::Day.as_str().into()))
+            .build()
+            .into()
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Self> {
@@ -108,7 +111,7 @@ request! {
         to: Option<DateTime<Utc>>, example "2026-01-08T00:00:00Z";
         /// Only runs of this task; 0 means all runs.
         task_id: Option<Whole<0, MAX_ID>>, default 0, example 7;
-        bucket: Option<Bucket>, default Bucket::Day.as_str();
+        bucket: Option<Bucket>;
     }
 }
 

@@ -3,6 +3,7 @@
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::OverlapPolicy;
 use hostsync_model::window::TimeRange;
+use hostsync_schedule::MAX_EXPRESSION_CHARS;
 use hostsync_store::tables::tasks::Task;
 use utoipa::openapi::Schema;
 
@@ -12,7 +13,7 @@ use crate::sources::{EndpointName, IndexPattern, MappingName};
 text_field! {
     /// Six fields `second minute hour day-of-month month day-of-week`, five without the second, `@daily` and its like,
     /// `@every 1h30m`; an optional `TZ=Zone ` in front.
-    CronExpression, format "cron", example "0 30 2 * * *"
+    CronExpression, format "cron", max MAX_EXPRESSION_CHARS, example "0 30 2 * * *"
 }
 
 text_field! {
@@ -68,11 +69,11 @@ impl Field for CatchUp {
 
 /// Declares what a task can leave to a default: a line a field.
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])* $field:ident: $Field:ty;)*) => {
+    ($($(#[doc = $doc:literal])* $field:ident: $Field:ty $(, default $default:expr)?;)*) => {
         request! {
             /// What a task may leave out.
             pub(crate) struct TaskSettings as "TaskSettings" {
-                $($(#[doc = $doc])* $field: Option<$Field>;)*
+                $($(#[doc = $doc])* $field: Option<$Field> $(, default $default)?;)*
             }
         }
 
@@ -97,7 +98,7 @@ settings! {
     catch_up_window: CatchUp;
     query_time_range: TimeRange;
     /// Whether it fires. Enabling restarts the schedule from now.
-    is_enabled: bool;
+    is_enabled: bool, default false;
 }
 
 request! {
@@ -136,7 +137,7 @@ request! {
     /// Which tasks to list.
     pub(crate) struct TaskQuery as "TaskQuery" {
         /// Only tasks that fire.
-        enabled_only: Option<bool>;
+        enabled_only: Option<bool>, default false;
         /// Only names that contain this text.
         name: Option<String>, example "night";
         ..page: Page<Tasks>;
