@@ -10,7 +10,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{RefOr, Required, Schema};
 
-use super::fields::Fields;
+use super::fields::{Fields, Submitted};
 use super::problems::Problems;
 
 /// What a field of a request holds.
@@ -119,6 +119,14 @@ pub(crate) trait Request: Sized {
 
     /// Takes every field that it has.
     fn take(fields: &mut Fields) -> Self;
+}
+
+impl Fields {
+    /// Reads a request; what is left over is unknown.
+    pub(crate) fn read<T: Request>(mut self) -> Submitted<T> {
+        let value = T::take(&mut self);
+        Submitted { value, problems: self.finish() }
+    }
 }
 
 /// Declares a request. A field is required unless it is an [`Option`]; its documentation is that of its type unless it has
@@ -378,6 +386,3 @@ impl<const MIN: u64, const MAX: u64> Field for Whole<MIN, MAX> {
         fields.number(name, MIN..=MAX).map(Self)
     }
 }
-
-/// Largest id that a request may name: what a signed number of 64 bits holds, as the document says (`int64`).
-pub(crate) const MAX_ID: u64 = i64::MAX.unsigned_abs();

@@ -12,12 +12,14 @@ use hostsync_model::execution::UnknownWord;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::declare::{MAX_ID, Request};
 use super::problems::Problems;
 use super::text::{cut, quoted};
 
 /// Most fields of a request, known or not. The largest has a dozen.
 pub(crate) const MAX_FIELDS: usize = 64;
+
+/// Largest id that a request may name: what a signed number of 64 bits holds, as the document says (`int64`).
+pub(crate) const MAX_ID: u64 = i64::MAX.unsigned_abs();
 
 /// Most items of a list: twice the hosts of a run, since repeats are forgiven. An item takes some 70 bytes of memory
 /// however short it is.
@@ -91,15 +93,14 @@ impl Fields {
         Self { values, carrier, misfits, problems: Problems::default() }
     }
 
-    /// Reads a `T`; what is left over is unknown.
-    pub(crate) fn read<T: Request>(mut self) -> Submitted<T> {
-        let value = T::take(&mut self);
+    /// What was wrong with the fields, and that those which nobody has taken are unknown.
+    pub(super) fn finish(self) -> Problems {
         let Self { values, misfits: mut problems, problems: refused, .. } = self;
         for name in values.keys() {
             problems.add(cut(name), "is no field of this request");
         }
         problems.append(refused);
-        Submitted { value, problems }
+        problems
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
