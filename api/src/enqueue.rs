@@ -21,6 +21,7 @@ use hostsync_store::database;
 use hostsync_store::outbox::CarriedOn;
 use hostsync_store::tables::details;
 use hostsync_store::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
+use hostsync_store::word::Word;
 use serde::{Deserialize, Serialize};
 use sqlx::{MySql, MySqlConnection, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
@@ -101,7 +102,7 @@ pub(crate) struct Enqueued {
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    pub(crate) execution_status: String,
+    pub(crate) execution_status: Word<ExecutionStatus>,
     /// `None` until it is prepared.
     pub(crate) total_hosts: Option<u64>,
     pub(crate) success_count: u64,
@@ -405,7 +406,7 @@ async fn store_hosts(
     };
     let scope = Scope {
         window: Window::ending_at(window_to, &order.time_range),
-        query_time_range: order.time_range.to_string(),
+        query_time_range: Word::Known(order.time_range.clone()),
         mon_date: date_in(api.defaults.time_zone(), window_to),
         es_endpoint: order.source.es_endpoint.clone(),
         es_index_pattern: order.source.es_index_pattern.clone(),
@@ -511,7 +512,7 @@ async fn wait(api: &Api, run: &Enqueued) -> Outcome {
     let status = if run.accepted.is_waiting { ExecutionStatus::Waiting } else { ExecutionStatus::Running };
     let total_hosts = run.accepted.total_hosts.map(|hosts| hosts as u64);
     let mut seen = Outcome {
-        execution_status: status.to_string(),
+        execution_status: Word::Known(status),
         total_hosts,
         success_count: 0,
         failed_count: 0,
@@ -548,9 +549,7 @@ async fn wait(api: &Api, run: &Enqueued) -> Outcome {
 impl Outcome {
     /// Whether nothing changes any more.
     pub(crate) fn has_ended(&self) -> bool {
-        ![ExecutionStatus::Running, ExecutionStatus::Waiting]
-            .iter()
-            .any(|going| going.as_str() == self.execution_status)
+        self.execution_status != ExecutionStatus::Running && self.execution_status != ExecutionStatus::Waiting
     }
 
     /// Hosts that have an outcome.
@@ -561,7 +560,7 @@ impl Outcome {
 
 /// Whether the hosts of a run are known.
 pub(crate) fn is_prepared(log: &ExecutionLog) -> bool {
-    log.prepared && log.execution_status != ExecutionStatus::Waiting.as_str()
+    log.prepared && log.execution_status != ExecutionStatus::Waiting
 }
 
 impl From<&ExecutionLog> for Outcome {

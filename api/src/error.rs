@@ -9,9 +9,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hostsync_model::execution::{ExecutionId, TaskId};
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, TaskId};
 use hostsync_store::database::{self, Fault as DatabaseFault, Refused};
 use hostsync_store::denied::Denied;
+use hostsync_store::word::Word;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -188,11 +189,11 @@ pub(crate) enum ApiError {
     #[error("another task is named \"{0}\"; choose another name")]
     TaskNameTaken(String),
     #[error("execution {0} has ended already: {1}")]
-    ExecutionFinished(ExecutionId, String),
+    ExecutionFinished(ExecutionId, Word<ExecutionStatus>),
     #[error("{0}")]
     TaskRunning(String),
     #[error("execution {0} is still {1}; wait for its end, or cancel it")]
-    ExecutionNotFinished(ExecutionId, String),
+    ExecutionNotFinished(ExecutionId, ExecutionStatus),
     #[error("execution {0} {1}")]
     NothingToRetry(ExecutionId, &'static str),
     #[error("the Idempotency-Key \"{0}\" was sent with another body within the last 24 hours; choose another key")]

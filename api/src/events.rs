@@ -272,7 +272,7 @@ mod tests {
 
     fn seen(status: &str, success_count: u64) -> Seen {
         let outcome = Outcome {
-            execution_status: status.to_owned(),
+            execution_status: status.into(),
             total_hosts: Some(3),
             success_count,
             failed_count: 0,
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.success_count), Some(2));
         sender.send_replace(Some(seen("success", 3)));
         drop(sender);
-        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.execution_status).as_deref(), Some("success"));
+        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.execution_status), Some("success".into()));
         assert!(watcher.next().await.is_none());
     }
 

@@ -61,7 +61,7 @@ pub(crate) async fn list(
         Ok(executions::list(&mut connection, &filter, query.page.rows_to_read()).await?)
     })
     .await?;
-    let next_cursor = query.page.cut(List::ExecutionLogs, &mut rows, |log| log.id);
+    let next_cursor = query.page.cut(List::ExecutionLogs, &mut rows, |log| log.id.0);
     Ok((rows, next_cursor))
 }
 
@@ -155,7 +155,7 @@ async fn cancel_once(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> 
     if closing::close_execution(api.pool(), id, ClosingCause::Cancel, CANCELLED).await? {
         return Ok(Cancelled::Closing);
     }
-    if status == ExecutionStatus::Waiting.as_str() {
+    if status == ExecutionStatus::Waiting {
         let mut connection = api.connection().await?;
         if executions::skip_waiting_execution(&mut connection, id, "cancelled while it waited").await? {
             return Ok(Cancelled::Skipped);
@@ -167,7 +167,7 @@ async fn cancel_once(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> 
         }
     }
     let status = get(api, id).await?.execution_status;
-    if status == ExecutionStatus::Running.as_str() {
+    if status == ExecutionStatus::Running {
         return Ok(Cancelled::AlreadyClosing);
     }
     Err(ApiError::ExecutionFinished(id, status))

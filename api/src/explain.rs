@@ -68,7 +68,7 @@ pub(crate) async fn explain(api: &Api, id: ExecutionId, host_ip: &str) -> Result
     })
     .await?;
     // No connection is held while a source takes its time.
-    if explained.host.detail.sync_status == SyncStatus::NoData.as_str() {
+    if explained.host.detail.sync_status == SyncStatus::NoData {
         explained.last_document = Some(last_document(api, &explained).await);
     }
     Ok(explained)

@@ -6,9 +6,10 @@
 
 use chrono::TimeDelta;
 use hostsync_metrics::spans;
-use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
 use hostsync_store::outbox::{PrepareError, Prepared, prepare_chunk};
 use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
+use hostsync_store::word::Word;
 use sqlx::{MySql, Transaction};
 
 use crate::enqueue::{Accepted, CREATED_BY, Enqueued, Stored, accept, repeated, wait_of};
@@ -49,8 +50,8 @@ async fn store(
     trace_context: Option<&str>,
 ) -> Result<Stored, ApiError> {
     let first = executions::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
-    if let Ok(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status.parse() {
-        return Err(ApiError::ExecutionNotFinished(of, status.to_string()));
+    if let Word::Known(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status {
+        return Err(ApiError::ExecutionNotFinished(of, status));
     }
     let hosts = first.failed_count + first.cancelled_count;
     if hosts == 0 {
@@ -62,7 +63,7 @@ async fn store(
             "is of the program before hostsync: what it was to read is not known",
         ));
     };
-    if first.trigger == Trigger::Retry.as_str()
+    if first.trigger == Trigger::Retry
         && run.scope.mon_date
             < hostsync_store::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
     {
@@ -72,7 +73,7 @@ async fn store(
         ));
     }
     let new = NewExecution {
-        task_id: TaskId(first.task_id),
+        task_id: first.task_id,
         task_name: &first.task_name,
         trigger: Trigger::Retry,
         scheduled_for: None,

@@ -87,7 +87,7 @@ async fn store(
 fn status_beside(task: &Task, going: bool, waiting: bool) -> Result<ExecutionStatus, ApiError> {
     let id = task.id;
     let refused = |reason: &str| Err(ApiError::TaskRunning(format!("{reason}; wait for its end, or cancel it")));
-    match task.overlap_policy {
+    match *task.overlap_policy.known("overlap_policy")? {
         OverlapPolicy::Allow => Ok(ExecutionStatus::Running),
         _ if waiting => refused(&format!("a run of task {id} waits already")),
         // The sweep ends what waits of a disabled task.
@@ -99,6 +99,8 @@ fn status_beside(task: &Task, going: bool, waiting: bool) -> Result<ExecutionSta
 
 #[cfg(test)]
 mod tests {
+    use hostsync_store::word::Word;
+
     use super::*;
 
     fn task(overlap_policy: OverlapPolicy, is_enabled: bool) -> Task {
@@ -111,9 +113,9 @@ mod tests {
             mapping: String::new(),
             cron_expression: "@daily".to_owned(),
             time_zone: "Asia/Shanghai".to_owned(),
-            overlap_policy,
-            catch_up_window: "1m".to_owned(),
-            query_time_range: "30d".to_owned(),
+            overlap_policy: Word::Known(overlap_policy),
+            catch_up_window: "1m".into(),
+            query_time_range: "30d".into(),
             is_enabled,
             created_by: String::new(),
             schedule_anchor: None,

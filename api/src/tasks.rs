@@ -6,10 +6,12 @@
 use chrono::{DateTime, Utc};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{OverlapPolicy, TaskId};
+use hostsync_model::window::TimeRange;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
 use hostsync_store::tables::executions;
 use hostsync_store::tables::tasks::{self, Task, TaskFilter, TaskView};
+use hostsync_store::word::Word;
 
 use crate::error::ApiError;
 use crate::fields::{Problems, Submitted, quoted};
@@ -55,8 +57,8 @@ struct Checked {
     cron_expression: Option<String>,
     time_zone: Option<String>,
     overlap_policy: Option<OverlapPolicy>,
-    catch_up_window: Option<String>,
-    query_time_range: Option<String>,
+    catch_up_window: Option<CatchUpWindow>,
+    query_time_range: Option<TimeRange>,
     is_enabled: Option<bool>,
     created_by: Option<String>,
 }
@@ -78,8 +80,8 @@ impl Checked {
                 }
             }),
             overlap_policy: fields.overlap_policy,
-            catch_up_window: fields.catch_up_window.inspect(|text| catch_up_window(text, problems)),
-            query_time_range: fields.query_time_range.map(|text| time_range(Some(&text), problems).as_str().to_owned()),
+            catch_up_window: fields.catch_up_window.and_then(|text| catch_up_window(&text, problems)),
+            query_time_range: fields.query_time_range.map(|text| time_range(Some(&text), problems)),
             is_enabled: fields.is_enabled,
             created_by: fields.created_by.inspect(|text| {
                 at_most("created_by", text, MAX_CREATED_BY_CHARS, problems);
@@ -118,10 +120,8 @@ fn at_most(field: &str, text: &str, max_chars: usize, problems: &mut Problems) {
 }
 
 /// Checks a catch-up window.
-fn catch_up_window(text: &str, problems: &mut Problems) {
-    if let Err(error) = text.parse::<CatchUpWindow>() {
-        problems.add("catch_up_window", format!("{error}, not {}", quoted(text)));
-    }
+fn catch_up_window(text: &str, problems: &mut Problems) -> Option<CatchUpWindow> {
+    text.parse().map_err(|error| problems.add("catch_up_window", format!("{error}, not {}", quoted(text)))).ok()
 }
 
 /// Makes a task.
@@ -149,11 +149,9 @@ pub(crate) async fn create(api: &Api, submitted: Submitted<TaskFields>) -> Resul
         mapping: checked.mapping.unwrap_or_default(),
         cron_expression: checked.cron_expression.unwrap_or_default(),
         time_zone: checked.time_zone.unwrap_or_default(),
-        overlap_policy: checked.overlap_policy.unwrap_or(OverlapPolicy::Skip),
-        catch_up_window: checked.catch_up_window.unwrap_or_else(|| CatchUpWindow::DEFAULT.to_owned()),
-        query_time_range: checked
-            .query_time_range
-            .unwrap_or_else(|| time_range(None, &mut Problems::default()).to_string()),
+        overlap_policy: Word::Known(checked.overlap_policy.unwrap_or(OverlapPolicy::Skip)),
+        catch_up_window: Word::Known(checked.catch_up_window.unwrap_or_default()),
+        query_time_range: Word::Known(checked.query_time_range.unwrap_or_else(TimeRange::default_range)),
         is_enabled: checked.is_enabled.unwrap_or(false),
         created_by: checked.created_by.unwrap_or_default(),
         schedule_anchor: None,
@@ -244,9 +242,9 @@ async fn change_once(api: &Api, id: TaskId, change: Checked) -> Result<(), ApiEr
     set(&mut task.mapping, change.mapping);
     set(&mut task.cron_expression, change.cron_expression);
     set(&mut task.time_zone, change.time_zone);
-    set(&mut task.catch_up_window, change.catch_up_window);
-    set(&mut task.query_time_range, change.query_time_range);
-    task.overlap_policy = change.overlap_policy.unwrap_or(task.overlap_policy);
+    task.catch_up_window = change.catch_up_window.map_or(task.catch_up_window, Word::Known);
+    task.query_time_range = change.query_time_range.map_or(task.query_time_range, Word::Known);
+    task.overlap_policy = change.overlap_policy.map_or(task.overlap_policy, Word::Known);
     task.is_enabled = change.is_enabled.unwrap_or(task.is_enabled);
 
     let has_new_schedule = task.cron_expression != before.cron_expression || task.time_zone != before.time_zone;
@@ -318,7 +316,7 @@ pub(crate) async fn list(
         Ok(tasks::list(&mut connection, &filter, query.page.rows_to_read()).await?)
     })
     .await?;
-    let next_cursor = query.page.cut(List::Tasks, &mut rows, |task| task.id);
+    let next_cursor = query.page.cut(List::Tasks, &mut rows, |task| task.id.0);
     Ok((rows, next_cursor))
 }
 

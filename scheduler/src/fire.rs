@@ -9,18 +9,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use hostsync_metrics::loops::{LIMIT, Turns};
 use hostsync_metrics::spans;
 use hostsync_metrics::{FireOutcome, Metrics};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_schedule::ScheduleError;
 use hostsync_store::database::{self, Fault, Refused};
 use hostsync_store::tables::executions::{self, NewExecution, Scope, Unended};
 use hostsync_store::tables::tasks::{self, Fired, Task};
 use hostsync_store::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
+use hostsync_store::word::Word;
 use sqlx::MySqlConnection;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -222,7 +222,7 @@ struct Fires {
     made: Vec<Made>,
     missed: Vec<(TaskId, usize)>,
     passed_over: Vec<(TaskId, usize)>,
-    /// Tasks whose schedule cannot be read, and why. They stay as they are: a scheduler of another release may read them.
+    /// Tasks whose rows cannot be read, and why. They stay as they are: a scheduler of another release may read them.
     unreadable: Vec<(TaskId, String)>,
     /// The last of the tasks did not have their turn and are still due.
     are_cut_short: bool,
@@ -249,7 +249,7 @@ impl Fires {
     fn report(self, scheduler: &Scheduler, put_off: &mut PutOff) {
         let metrics = Metrics::global();
         for (task, reason) in self.unreadable {
-            leave_alone(task, &format!("its schedule cannot be read: {reason}"), put_off);
+            leave_alone(task, &reason, put_off);
         }
         for (task, count) in self.missed {
             metrics.fires(FireOutcome::Missed, count as u64);
@@ -319,7 +319,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
         let beside = unended.get(&task.id).copied().unwrap_or_default();
         match plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires) {
             Ok(next) => moved.push(Fired { id: task.id, next, execution: None }),
-            Err(error) => fires.unreadable.push((task.id, causes(&error).to_string())),
+            Err(reason) => fires.unreadable.push((task.id, reason)),
         }
     }
     if moved.is_empty() {
@@ -346,7 +346,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     Ok(fires)
 }
 
-/// Adds the rows of a task's due fires to `rows`; returns its next fire. `Err`: its schedule cannot be read.
+/// Adds the rows of a task's due fires to `rows`; returns its next fire. `Err`: why its row cannot be read.
 fn plan_rows<'a>(
     scheduler: &Scheduler,
     task: &'a Task,
@@ -355,13 +355,16 @@ fn plan_rows<'a>(
     beside: Unended,
     rows: &mut Vec<Row<'a>>,
     fires: &mut Fires,
-) -> Result<Option<DateTime<Utc>>, ScheduleError> {
-    let schedule = scheduler.defaults.schedule(&task.cron_expression, &task.time_zone)?;
+) -> Result<Option<DateTime<Utc>>, String> {
+    let schedule = (scheduler.defaults.schedule(&task.cron_expression, &task.time_zone))
+        .map_err(|error| format!("its schedule cannot be read: {}", causes(&error)))?;
+    let policy = *task.overlap_policy.known("overlap_policy").map_err(|error| database::sentence(&error))?;
+    let catch_up = catch_up(task);
     let anchor = task.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
     let Some(due) = task.next_execution_time else {
         return Ok(schedule.next_after(now, anchor));
     };
-    let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up(task), at_work);
+    let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up.delta(), at_work);
     let row = |scheduled_for, status, reason, span: Option<Span>| Row {
         task,
         scheduled_for,
@@ -372,7 +375,7 @@ fn plan_rows<'a>(
         span,
     };
     let skipped = |(scheduled_for, reason)| row(scheduled_for, ExecutionStatus::Skipped, Some(reason), None);
-    rows.extend(reasons_of_missed(&missed, &task.catch_up_window).into_iter().map(skipped));
+    rows.extend(reasons_of_missed(&missed, &catch_up).into_iter().map(skipped));
     rows.extend(reasons_of_passed_over(&passed_over).into_iter().map(skipped));
     if missed.len() > 0 {
         fires.missed.push((task.id, missed.len()));
@@ -381,16 +384,20 @@ fn plan_rows<'a>(
         fires.passed_over.push((task.id, passed_over.len()));
     }
     if let Some(scheduled_for) = run {
-        let (status, reason) = status_beside(task.overlap_policy, beside);
+        let (status, reason) = status_beside(policy, beside);
         let span = tracing::info_span!("fire", task_id = %task.id);
         rows.push(row(scheduled_for, status, reason.map(str::to_owned), Some(span)));
     }
     Ok(next)
 }
 
-/// How late a missed fire may still run. Rows that the API did not write may hold anything: the default then.
-fn catch_up(task: &Task) -> TimeDelta {
-    task.catch_up_window.parse::<CatchUpWindow>().unwrap_or_default().delta()
+/// How late a missed fire may still run. A row that the API did not write may hold anything, and its task fires all the same:
+/// the default then.
+fn catch_up(task: &Task) -> CatchUpWindow {
+    match &task.catch_up_window {
+        Word::Known(window) => window.clone(),
+        Word::Unknown(_) => CatchUpWindow::default(),
+    }
 }
 
 /// What becomes of a fire beside the runs of its task that are there, and why.
@@ -408,10 +415,10 @@ fn status_beside(
     }
 }
 
-fn reasons_of_missed(missed: &Unrun, catch_up_window: &str) -> Vec<(DateTime<Utc>, String)> {
+fn reasons_of_missed(missed: &Unrun, catch_up: &CatchUpWindow) -> Vec<(DateTime<Utc>, String)> {
     match missed.recorded() {
         Recorded::Each(fires) => {
-            let reason = format!("missed: no scheduler ran it within {catch_up_window}");
+            let reason = format!("missed: no scheduler ran it within {catch_up}");
             fires.iter().map(|fire| (*fire, reason.clone())).collect()
         }
         Recorded::Together { first, last, count, or_more } => {

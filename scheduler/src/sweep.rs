@@ -296,12 +296,19 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
             }
         };
         for run in stalled {
-            let ready = match run.queue {
+            let queue = match run.queue.known("queue") {
+                Ok(queue) => *queue,
+                Err(error) => {
+                    only_this_run(run.id, error.into())?;
+                    continue;
+                }
+            };
+            let ready = match queue {
                 JobQueue::Bulk => depths.bulk,
                 JobQueue::Manual => depths.manual,
             };
             if run.silent_s >= repair_after(&run, ready > 0).num_seconds()
-                && let Err(error) = repair(&scheduler, &run).await
+                && let Err(error) = repair(&scheduler, &run, queue).await
             {
                 only_this_run(run.id, error.into())?;
             }
@@ -310,7 +317,7 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
 }
 
 /// Leaves the run to the publish sweep; nothing is done while somebody holds its row.
-async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), sqlx::Error> {
+async fn repair(scheduler: &Scheduler, run: &Stalled, queue: JobQueue) -> Result<(), sqlx::Error> {
     let token = LeaseToken::new();
     let mut transaction = scheduler.pool.begin().await?;
     // One transaction: nobody meets a run that is claimed and not carried on.
@@ -325,7 +332,7 @@ async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), sqlx::Error>
         execution_id = %run.id, silent_s = run.silent_s,
         "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
     );
-    scheduler.calls.of_queue(run.queue).notify_one();
+    scheduler.calls.of_queue(queue).notify_one();
     Ok(())
 }
 
@@ -338,14 +345,14 @@ fn repair_after(run: &Stalled, is_behind_others: bool) -> TimeDelta {
 
 #[cfg(test)]
 mod tests {
-    use hostsync_model::execution::JobQueue;
+    use hostsync_store::word::Word;
 
     use super::*;
 
     #[test]
     fn repairs_come_after_a_minute_then_double_up_to_an_hour() {
         let after = |repair_count, is_behind_others| {
-            let run = Stalled { id: ExecutionId(1), queue: JobQueue::Bulk, silent_s: 0, repair_count };
+            let run = Stalled { id: ExecutionId(1), queue: Word::Known(JobQueue::Bulk), silent_s: 0, repair_count };
             repair_after(&run, is_behind_others).num_seconds()
         };
         assert_eq!([0, 1, 2, 9, 99].map(|n| after(n, false)), [60, 120, 240, 3_600, 3_600]);

@@ -15,6 +15,7 @@ use hostsync_queue::Depth;
 use hostsync_store::outbox::OutboxError;
 use hostsync_store::tables::endpoint_state::{self, Closed};
 use hostsync_store::tables::waits::{self, SilentRun};
+use hostsync_store::word::Word;
 
 use crate::Scheduler;
 use crate::sweep::only_this_run;
@@ -165,7 +166,16 @@ fn wait_of(run: &SilentRun, seen: &Seen) -> Option<Wait> {
         };
         return Some(Wait::vague(NotPublished, text));
     }
-    let (name, depth) = (run.queue, queues.get(&run.queue).copied().unwrap_or(Depth { ready: 0, consumers: 0 }));
+    let name = match &run.queue {
+        Word::Known(name) => name,
+        Word::Unknown(name) => {
+            return Some(Wait::vague(
+                Queue,
+                format!("its jobs wait in the queue \"{name}\", which a newer release knows"),
+            ));
+        }
+    };
+    let depth = queues.get(name).copied().unwrap_or(Depth { ready: 0, consumers: 0 });
     Some(match depth {
         Depth { consumers: 0, .. } => Wait::because(
             NoConsumer,
@@ -186,10 +196,10 @@ const fn is_outside(kind: WaitKind) -> bool {
 /// Whether the row is to be changed. What somebody else said stays, unless there is a reason that they cannot see.
 fn is_change(run: &SilentRun, wait: Option<&Wait>) -> bool {
     let Some(told) = &run.waiting_for else { return wait.is_some() };
-    match (wait, run.waiting_kind) {
+    match (wait, &run.waiting_kind) {
         (None, kind) => kind.is_some(),
         (Some(wait), None) => is_outside(wait.kind),
-        (Some(wait), Some(kind)) => kind != wait.kind || (!wait.is_vague && *told != wait.text),
+        (Some(wait), Some(kind)) => *kind != wait.kind || (!wait.is_vague && *told != wait.text),
     }
 }
 
@@ -225,7 +235,7 @@ mod tests {
     fn silent() -> SilentRun {
         SilentRun {
             id: ExecutionId(1),
-            queue: JobQueue::Manual,
+            queue: Word::Known(JobQueue::Manual),
             es_endpoint: "main".to_owned(),
             is_silent: true,
             is_prepared: true,
@@ -300,7 +310,7 @@ mod tests {
         assert_eq!(kind_told(&told, nobody.as_ref()), Some(WaitKind::NoConsumer));
         // It moves again.
         assert!(!is_change(&told, None));
-        let ours = SilentRun { waiting_kind: Some(WaitKind::Workers), ..told };
+        let ours = SilentRun { waiting_kind: Some(Word::Known(WaitKind::Workers)), ..told };
         assert!(is_change(&ours, None));
         assert!(!is_change(&ours, with_workers.as_ref()), "a sentence that says more stands");
     }

@@ -58,8 +58,8 @@ impl Sources {
         let standing =
             database::within(LONGEST_STATEMENT, async { doubts::standing(&mut *self.pool.acquire().await?).await })
                 .await?;
-        Metrics::global().doubts(DoubtKind::ALL.map(|kind| {
-            let of_kind = standing.iter().filter(|doubt| doubt.subject.kind == kind).count();
+        Metrics::global().doubts(DoubtKind::ALL.iter().map(|kind| {
+            let of_kind = standing.iter().filter(|doubt| doubt.subject.kind == *kind).count();
             (kind.as_str().to_owned(), of_kind as u64)
         }));
         looked.retain(|subject, _| standing.iter().any(|doubt| doubt.subject == *subject));

@@ -61,7 +61,7 @@ async fn ask(
     let limit = u32::try_from(SHOWN).unwrap_or(u32::MAX);
     let silent = diagnosis::silent_runs(connection, SILENT_S, limit).await?;
     for run in &silent {
-        let cause = stuck::cause(run, &closed, depths.get(&run.queue).copied());
+        let cause = stuck::cause(run, &closed, stuck::depth_of(run, depths));
         let found = format!("execution {} makes no progress for {} min: {}", run.id, run.silent_s / 60, cause.reason);
         checks.push(if cause.is_expected {
             Check::warn("runs", found, cause.next)

@@ -34,7 +34,7 @@ pub async fn stuck(config: &Config, silent_s: i64, say: impl Fn(&str)) -> anyhow
     let depths = if runs.is_empty() { BTreeMap::new() } else { depths(config).await? };
     for run in &runs {
         let name = if run.task_name.is_empty() { String::new() } else { format!(" ({})", run.task_name) };
-        let cause = stuck::cause(run, &closed, depths.get(&run.queue).copied());
+        let cause = stuck::cause(run, &closed, stuck::depth_of(run, &depths));
         say(&format!(
             "execution {}{name}: no progress for {} min, {} hosts pending: {}\n    → {}",
             run.id,

@@ -1,5 +1,8 @@
 //! Why a run stands still, and what to do. Pure.
 
+use std::collections::BTreeMap;
+
+use hostsync_model::execution::JobQueue;
 use hostsync_queue::Depth;
 use hostsync_store::tables::diagnosis::SilentRun;
 use hostsync_store::tables::endpoint_state::Closed;
@@ -16,6 +19,11 @@ pub(crate) struct Cause {
     pub(crate) next: String,
     /// It goes on by itself: nothing is broken.
     pub(crate) is_expected: bool,
+}
+
+/// How its queue stands, if that was asked.
+pub(crate) fn depth_of(run: &SilentRun, depths: &BTreeMap<JobQueue, Depth>) -> Option<Depth> {
+    depths.iter().find(|(queue, _)| run.queue == **queue).map(|(_, depth)| *depth)
 }
 
 /// What holds `run`, most certain first. `depth` is of its queue; `None`: the broker was not asked or did not answer.
@@ -46,7 +54,7 @@ pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) ->
         let next = format!("GET /es-sync-execution-detail/{} says what went wrong with them", run.id);
         return Cause { reason, next, is_expected: true };
     }
-    let queue = run.queue.as_str();
+    let queue = &run.queue;
     match depth {
         Some(Depth { ready, consumers: 0 }) => {
             cause(format!("{ready} jobs wait in the queue {queue} and no worker consumes"), "start a worker")
@@ -70,7 +78,8 @@ pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) ->
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use hostsync_model::execution::{ExecutionId, JobQueue};
+    use hostsync_model::execution::ExecutionId;
+    use hostsync_store::word::Word;
 
     use super::*;
 
@@ -80,7 +89,7 @@ mod tests {
             task_name: "nightly".to_owned(),
             silent_s: 700,
             es_endpoint: "default".to_owned(),
-            queue: JobQueue::Bulk,
+            queue: Word::Known(JobQueue::Bulk),
             is_prepared: true,
             is_published: true,
             is_closing: false,

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use hostsync_model::execution::ExecutionStatus;
+use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -211,7 +212,7 @@ pub(crate) struct RunAccepted {
     /// How it stood when the wait was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = execution_status)]
-    execution_status: Option<String>,
+    execution_status: Option<Word<ExecutionStatus>>,
     /// Hosts whose values were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -298,8 +299,7 @@ pub(crate) fn message(run: &Accepted, outcome: Option<&Outcome>) -> String {
         Some(hosts) => counted(usize::try_from(hosts).unwrap_or(usize::MAX), "host"),
         None => "the whole pool".to_owned(),
     };
-    let is_waiting =
-        outcome.map_or(run.is_waiting, |outcome| outcome.execution_status == ExecutionStatus::Waiting.as_str());
+    let is_waiting = outcome.map_or(run.is_waiting, |outcome| outcome.execution_status == ExecutionStatus::Waiting);
     let mut message = match outcome {
         _ if is_waiting => format!("execution {id} waits until the task's last run has ended"),
         None => format!("execution {id} was enqueued over {hosts}"),

@@ -331,13 +331,13 @@ impl From<Explained> for HostExplained {
         let status = &host.detail.sync_status;
         // The last attempt of a host that did not fail stands on its detail.
         if let (Some(finished_at), Some(worker)) = (host.detail.finished_at, host.worker)
-            && status != SyncStatus::Failed.as_str()
+            && *status != SyncStatus::Failed
         {
             attempts.push(AttemptBody {
                 attempt: host.detail.attempts,
                 ended_at: Timestamp(finished_at),
                 worker,
-                outcome: status.clone(),
+                outcome: status.to_string(),
                 error_message: host.detail.error_message.clone(),
                 search: search(host.search_id),
             });

@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_model::execution::{OverlapPolicy, TaskId};
+use hostsync_model::execution::{ExecutionStatus, OverlapPolicy, TaskId};
 use hostsync_store::tables::tasks::TaskView;
+use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -309,7 +310,7 @@ pub(crate) struct TaskBody {
     #[schema(examples("Europe/Berlin"))]
     time_zone: String,
     #[schema(schema_with = overlap_policy)]
-    overlap_policy: String,
+    overlap_policy: Word<OverlapPolicy>,
     /// How late a missed fire may still run: a whole number and one of `s m h d`.
     #[schema(examples("1m"))]
     catch_up_window: String,
@@ -331,7 +332,7 @@ pub(crate) struct TaskBody {
     last_execution_time: Option<Timestamp>,
     /// How its last run stands; null before the first one.
     #[schema(required = true, schema_with = last_execution_status)]
-    last_execution_status: Option<String>,
+    last_execution_status: Option<Word<ExecutionStatus>>,
     /// When it fires next; null while it is disabled.
     #[schema(required = true)]
     next_execution_time: Option<Timestamp>,
@@ -340,7 +341,7 @@ pub(crate) struct TaskBody {
 impl From<TaskView> for TaskBody {
     fn from(task: TaskView) -> Self {
         Self {
-            id: task.id,
+            id: task.id.0,
             task_name: task.task_name,
             description: task.description,
             es_endpoint: task.es_endpoint,
@@ -349,8 +350,8 @@ impl From<TaskView> for TaskBody {
             cron_expression: task.cron_expression,
             time_zone: task.time_zone,
             overlap_policy: task.overlap_policy,
-            catch_up_window: task.catch_up_window,
-            query_time_range: task.query_time_range,
+            catch_up_window: task.catch_up_window.to_string(),
+            query_time_range: task.query_time_range.to_string(),
             is_enabled: task.is_enabled,
             created_by: task.created_by,
             created_at: Timestamp(task.created_at),

@@ -138,7 +138,7 @@ impl Cmpool for Service {
             loop {
                 let query = TaskQuery { enabled_only: request.enabled_only, name: None, page };
                 let (rows, next_cursor) = tasks::list(&self.api, submitted(query)).await?;
-                page.after = rows.last().map(|task| task.id);
+                page.after = rows.last().map(|task| task.id.0);
                 let rows = rows.into_iter().map(EsSyncTask::from);
                 tasks.extend(rows.take_while(|task| room.take_message(task)));
                 if next_cursor.is_none() || room.is_cut() {

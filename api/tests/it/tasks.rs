@@ -17,7 +17,7 @@ async fn waiting_run(server: &Server, task: u64) -> u64 {
     let now = clock();
     let scope = Scope {
         window: Window::ending_at(now, &TimeRange::default_range()),
-        query_time_range: "30d".to_owned(),
+        query_time_range: "30d".into(),
         mon_date: now.date_naive(),
         es_endpoint: "default".to_owned(),
         es_index_pattern: "x".to_owned(),

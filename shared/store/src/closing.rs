@@ -8,6 +8,7 @@ use sqlx::MySqlPool;
 use crate::tables::IfLocked;
 use crate::tables::details;
 use crate::tables::executions::{self, Closing, Counted};
+use crate::word::Word;
 use hostsync_metrics::{Metrics, ReasonClass};
 use hostsync_model::execution::{ClosingCause, Counts, DetailId, ExecutionId};
 
@@ -73,19 +74,23 @@ pub async fn close_pending(pool: &MySqlPool, run: &Closing, after: DetailId) -> 
     if !executions::lock_closing(&mut transaction, run.id).await? {
         return Ok(None);
     }
+    let outcome = *run.status.known("closing_status")?;
     let ids = details::lock_pending(&mut transaction, run.id, after, CLOSE_CHUNK).await?;
     let mut counts = Counts::default();
     for _ in &ids {
-        counts.add(run.status);
+        counts.add(outcome);
     }
     if !ids.is_empty() {
-        details::close(&mut transaction, &ids, run.status, &run.reason).await?;
+        details::close(&mut transaction, &ids, outcome, &run.reason).await?;
     }
     let counted = executions::count(&mut transaction, run.id, &counts, None, true).await?;
     transaction.commit().await?;
     if !ids.is_empty() {
-        let reason = run.cause.map_or(ReasonClass::Other, ReasonClass::from);
-        Metrics::global().jobs_finished(run.status, reason, ids.len() as u64);
+        let reason = match run.cause {
+            Some(Word::Known(cause)) => cause.into(),
+            Some(Word::Unknown(_)) | None => ReasonClass::Other,
+        };
+        Metrics::global().jobs_finished(outcome, reason, ids.len() as u64);
     }
     if let Counted::Ended(status) = counted {
         Metrics::global().execution_ended(status);

@@ -18,8 +18,9 @@ use hostsync_store::closing::{close_execution, close_pending, close_unless_busy}
 use hostsync_store::database;
 use hostsync_store::outbox::{CarriedOn, Outbox};
 use hostsync_store::tables::details::NewDetail;
-use hostsync_store::tables::executions::{self, Counted, ExecutionLog, LeaseToken, NewExecution, Scope};
+use hostsync_store::tables::executions::{self, Counted, ExecutionLog, LeaseToken, LogFilter, NewExecution, Scope};
 use hostsync_store::tables::{agenda, details, endpoint_state, hosts_pool};
+use hostsync_store::word::Word;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::wait_for;
 use hostsync_testing::documents::SampleHost;
@@ -40,7 +41,7 @@ async fn scheduled_run(bed: &Bed) -> (ExecutionId, LeaseToken) {
     let now = database::now(&mut connection).await.expect("a time");
     let scope = Scope {
         window: Window::ending_at(now, &TimeRange::default_range()),
-        query_time_range: "30d".to_owned(),
+        query_time_range: "30d".into(),
         mon_date: now.date_naive(),
         es_endpoint: "default".to_owned(),
         es_index_pattern: "data-*".to_owned(),
@@ -124,7 +125,7 @@ async fn a_run_over_an_empty_pool_ends_at_once() {
         assert_eq!(outbox.carry_on(id, token).await.expect("ended"), CarriedOn::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!((log.execution_status.as_str(), log.total_hosts), ("success", 0));
+        assert_eq!((log.execution_status.to_string().as_str(), log.total_hosts), ("success", 0));
         assert!(log.finished_at.is_some());
     })
     .await;
@@ -263,7 +264,7 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
         let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
         assert_eq!(close_pending(&bed.pool, &run, DetailId(0)).await.expect("closed"), None);
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!(log.execution_status, "cancelled");
+        assert_eq!(log.execution_status, ExecutionStatus::Cancelled);
         assert_eq!((log.total_hosts, log.cancelled_count, log.pending_count), (6, 6, 0));
     })
     .await;
@@ -289,7 +290,7 @@ async fn hosts_that_end_by_the_closing_of_their_run_are_counted_once_by_its_caus
             assert!(close_execution(&bed.pool, id, cause, "for a test").await.expect("closed"));
             let mut connection = bed.pool.acquire().await.expect("a connection");
             let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
-            assert_eq!(run.cause, Some(cause));
+            assert_eq!(run.cause, Some(Word::Known(cause)));
             // As two schedulers at once would.
             let both =
                 tokio::join!(close_pending(&bed.pool, &run, DetailId(0)), close_pending(&bed.pool, &run, DetailId(0)));
@@ -336,7 +337,7 @@ async fn a_run_whose_row_somebody_holds_is_left_alone() {
         assert_eq!((log.failed_count, log.pending_count), (3, 1));
         assert_eq!(close_pending(&pool, &run, DetailId(0)).await.expect("closed"), None);
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!((log.execution_status.as_str(), log.failed_count), ("failed", 4));
+        assert_eq!((log.execution_status.to_string().as_str(), log.failed_count), ("failed", 4));
     })
     .await;
 }
@@ -461,7 +462,7 @@ async fn a_pool_row_that_cannot_be_read_is_told_and_the_others_run() {
         )
         .await;
         let (id, log) = run_over_the_pool(&bed).await;
-        assert_eq!((log.prepared, log.total_hosts, log.execution_status.as_str()), (true, 4, "running"));
+        assert_eq!((log.prepared, log.total_hosts, log.execution_status.to_string().as_str()), (true, 4, "running"));
         let told = "rows of hosts_pool that cannot be read were left out (4): id 2 (host_ip is empty), id 3 (host_ip is empty), \
                     id 4 (host_ip is longer than 50 characters), …";
         assert_eq!(log.warnings(), [told]);
@@ -528,7 +529,7 @@ async fn a_host_that_the_database_refuses_is_left_out_and_one_refused_like_all_e
         let mut closing = executions::closing(&mut connection, 10).await.expect("a list");
         close_pending(&bed.pool, &closing.remove(0), DetailId(0)).await.expect("closed");
         let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!((log.execution_status.as_str(), log.total_hosts), ("failed", 0));
+        assert_eq!((log.execution_status.to_string().as_str(), log.total_hosts), ("failed", 0));
     })
     .await;
 }
@@ -654,6 +655,48 @@ async fn rounds_in_which_the_database_refused_are_counted_apart_from_repairs_of_
         assert_eq!(refused(&mut connection).await, 2);
         set("progress_at = refused_at, refused_at = refused_at - INTERVAL 1 SECOND").await;
         assert_eq!(refused(&mut connection).await, 1, "it went on meanwhile");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_word_of_a_newer_release_hides_no_row_and_concerns_its_own_run_alone() {
+    on_bed("words", async |bed| {
+        let (newer, _) = scheduled_run(&bed).await;
+        bed.execute(
+            "UPDATE es_sync_execution_log
+             SET scheduled_for = NULL, `trigger` = 'event', queue = 'express', query_time_range = 'since monday',
+                 lease_token = NULL, lease_until = NULL",
+        )
+        .await;
+        let (known, _) = scheduled_run(&bed).await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let logs = executions::list(&mut connection, &LogFilter::default(), 10).await.expect("a list");
+        let shown: Vec<String> = logs.iter().map(|log| format!("{} {}", log.trigger, log.query_time_range)).collect();
+        assert_eq!(shown, ["schedule 30d", "event since monday"]);
+        let unknown_in = |error: sqlx::Error| match error {
+            sqlx::Error::ColumnDecode { index, source } => (index, source.to_string()),
+            other => panic!("{other}"),
+        };
+        let told = |word: &str| format!("this release does not know the word {word:?}");
+        let mut transaction = bed.pool.begin().await.expect("a transaction");
+        let claimed = executions::claim(&mut transaction, newer, LeaseToken::new()).await;
+        assert_eq!(unknown_in(claimed.expect_err("no such queue")), ("queue".to_owned(), told("express")));
+        transaction.rollback().await.expect("rolled back");
+
+        bed.execute(&format!(
+            "UPDATE es_sync_execution_log
+             SET closing_status = 'paused', closing_cause = 'pause', prepared_at = UTC_TIMESTAMP(3) WHERE id = {newer}"
+        ))
+        .await;
+        assert!(close_execution(&bed.pool, known, ClosingCause::Cancel, "enough").await.expect("closing"));
+        let closing = executions::closing(&mut connection, 10).await.expect("a list");
+        assert_eq!(closing.iter().map(|run| run.id).collect::<Vec<_>>(), [newer, known]);
+        let closed = close_pending(&bed.pool, &closing[0], DetailId(0)).await;
+        assert_eq!(unknown_in(closed.expect_err("no such outcome")), ("closing_status".to_owned(), told("paused")));
+        assert_eq!(close_pending(&bed.pool, &closing[1], DetailId(0)).await.expect("closed"), None);
+        let log = executions::find(&mut connection, known).await.expect("a row").expect("a log");
+        assert_eq!(log.execution_status, ExecutionStatus::Cancelled);
     })
     .await;
 }

@@ -21,6 +21,7 @@ impl Outbox {
     /// The database or the broker failed; what was not confirmed has its clock again.
     pub async fn publish_due(&self, run: &Due) -> Result<usize, OutboxError> {
         // Before a clock is cleared: what fails here leaves the rows as they are, and not to Repair.
+        let queue = *run.queue.known("queue")?;
         let window_to = self.window_end(run.id).await?;
         let mut transaction = self.pool.begin().await?;
         let due = details::lock_due(&mut transaction, run.id, RETRY_CHUNK).await?;
@@ -33,7 +34,7 @@ impl Outbox {
         transaction.commit().await?;
 
         let headers = run.trace_context.as_deref().map(spans::trace_headers).unwrap_or_default();
-        let published = self.publish_rows(run.id, window_to, run.queue, &due, &headers).await;
+        let published = self.publish_rows(run.id, window_to, queue, &due, &headers).await;
         if published.confirmed < ids.len() {
             let mut connection = self.pool.acquire().await?;
             details::set_clock_again(&mut connection, &ids[published.confirmed..], UNPUBLISHED_DELAY_MS).await?;

@@ -14,7 +14,8 @@ use super::ROWS_PER_STATEMENT;
 use super::searches::SearchId;
 use super::text_statement::TextStatement;
 use crate::explanation::Explanation;
-use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
+use crate::word::Word;
+use hostsync_model::execution::{DetailId, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_model::host::{HostIp, address_key};
 
 /// A row to be inserted.
@@ -569,7 +570,7 @@ pub struct ExecutionDetail {
     pub id: u64,
     pub host_ip: String,
     pub host_name: Option<String>,
-    pub sync_status: String,
+    pub sync_status: Word<SyncStatus>,
     pub error_message: Option<String>,
     pub max_cpu: Option<f64>,
     pub avg_cpu: Option<f64>,
@@ -645,12 +646,14 @@ pub async fn list(
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 #[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
 pub struct HostResult {
-    pub execution_id: u64,
-    pub task_id: u64,
+    #[sqlx(try_from = "u64")]
+    pub execution_id: ExecutionId,
+    #[sqlx(try_from = "u64")]
+    pub task_id: TaskId,
     pub task_name: String,
-    pub trigger: String,
+    pub trigger: Word<Trigger>,
     pub execution_time: DateTime<Utc>,
-    pub execution_status: String,
+    pub execution_status: Word<ExecutionStatus>,
     pub window_from: Option<DateTime<Utc>>,
     pub window_to: Option<DateTime<Utc>>,
     #[sqlx(flatten)]
@@ -777,8 +780,8 @@ pub struct HostOutcome {
     pub id: u64,
     /// As it stands in the pool or the request.
     pub host_ip: String,
-    /// A [`SyncStatus`].
-    pub sync_status: String,
+    /// How it stands.
+    pub sync_status: Word<SyncStatus>,
     /// See [`Finished::inserted`].
     pub inserted: Option<bool>,
 }

@@ -10,6 +10,7 @@ use super::schema::OurTables;
 use super::server_resources::VALUE_COLUMNS;
 use crate::database;
 use crate::denied::Denied;
+use crate::word::Word;
 use hostsync_model::execution::{ExecutionId, JobQueue};
 
 /// The server as this connection sees it.
@@ -287,7 +288,7 @@ pub struct SilentRun {
     /// What its jobs ask.
     pub es_endpoint: String,
     /// Where they go.
-    pub queue: JobQueue,
+    pub queue: Word<JobQueue>,
     /// Whether its hosts have been copied.
     pub is_prepared: bool,
     /// Whether all of its jobs have been published.
@@ -310,7 +311,7 @@ struct SilentRow {
     task_name: String,
     silent_s: i64,
     es_endpoint: String,
-    queue: String,
+    queue: Word<JobQueue>,
     is_prepared: bool,
     is_published: bool,
     is_closing: bool,
@@ -356,7 +357,7 @@ pub async fn silent_runs(
             task_name: row.task_name,
             silent_s: row.silent_s,
             es_endpoint: row.es_endpoint,
-            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+            queue: row.queue,
             is_prepared: row.is_prepared,
             is_published: row.is_published,
             is_closing: row.is_closing,

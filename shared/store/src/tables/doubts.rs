@@ -6,6 +6,9 @@
 use chrono::TimeDelta;
 use sqlx::MySqlConnection;
 
+use crate::word::Word;
+pub use hostsync_model::execution::DoubtKind;
+
 /// How long nobody may refute that credentials are refused, if one process says so.
 pub const CREDENTIALS_ALONE: TimeDelta = TimeDelta::seconds(60);
 
@@ -18,35 +21,6 @@ pub const NAME: TimeDelta = TimeDelta::minutes(5);
 /// A doubt that was not seen again for so long stands no more, and is another one when it comes back: workers that could
 /// refute it may have been away.
 pub const STALE: TimeDelta = TimeDelta::minutes(2);
-
-/// What is doubted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DoubtKind {
-    /// The credentials of an endpoint, for an index pattern.
-    Credentials,
-    /// That an endpoint of this name is configured anywhere.
-    Endpoint,
-    /// The same of a mapping.
-    Mapping,
-}
-
-impl DoubtKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Credentials, Self::Endpoint, Self::Mapping];
-
-    /// As it is stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Credentials => "credentials",
-            Self::Endpoint => "endpoint",
-            Self::Mapping => "mapping",
-        }
-    }
-
-    fn of(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
 
 /// What is doubted of whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,7 +46,7 @@ pub struct Doubt {
 
 #[derive(sqlx::FromRow)]
 struct Row {
-    kind: String,
+    kind: Word<DoubtKind>,
     name: String,
     index_pattern: String,
     reason: Option<String>,
@@ -81,8 +55,9 @@ struct Row {
 }
 
 impl Row {
+    /// `None`: a worker of a newer release doubts what no worker of this one can refute.
     fn doubt(self) -> Option<Doubt> {
-        let kind = DoubtKind::of(&self.kind)?;
+        let Word::Known(kind) = self.kind else { return None };
         let long_enough = match kind {
             DoubtKind::Credentials if self.has_other => CREDENTIALS_TOGETHER,
             DoubtKind::Credentials => CREDENTIALS_ALONE,

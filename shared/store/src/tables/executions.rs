@@ -13,10 +13,11 @@ use sqlx::{MySqlConnection, QueryBuilder};
 use super::IfLocked;
 use super::doubts::STALE;
 use super::text_statement::TextStatement;
+use crate::word::Word;
 use hostsync_model::execution::{
     ClosingCause, Counts, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
 };
-use hostsync_model::window::Window;
+use hostsync_model::window::{TimeRange, Window};
 
 /// How long a claim on an execution holds without renewal.
 pub const LEASE: TimeDelta = TimeDelta::seconds(30);
@@ -43,8 +44,8 @@ impl Default for LeaseToken {
 pub struct Scope {
     /// Time read.
     pub window: Window,
-    /// The range it was made from, as written (`24h`).
-    pub query_time_range: String,
+    /// The range it was made from (`24h`).
+    pub query_time_range: Word<TimeRange>,
     /// Day of the window's end in the zone of the run.
     pub mon_date: NaiveDate,
     /// Name of a configured endpoint.
@@ -102,7 +103,7 @@ pub async fn insert(connection: &mut MySqlConnection, new: &NewExecution<'_>) ->
         new.trigger.as_str(),
         new.scheduled_for,
         new.status.as_str(),
-        new.scope.query_time_range,
+        new.scope.query_time_range.to_string(),
         new.scope.window.from,
         new.scope.window.to,
         new.scope.mon_date,
@@ -147,7 +148,7 @@ pub async fn insert_all(
             .value(new.trigger.as_str())
             .value(new.scheduled_for)
             .value(new.status.as_str())
-            .value(&new.scope.query_time_range)
+            .value(new.scope.query_time_range.to_string())
             .value(new.scope.window.from)
             .value(new.scope.window.to)
             .value(new.scope.mon_date)
@@ -262,14 +263,15 @@ pub async fn progress(
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Progress {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Progress {
         id,
         retry_of: row.retry_of.map(ExecutionId),
         prepare_cursor: row.prepare_cursor,
         prepared: row.prepared,
         last_detail_id: row.last_detail_id,
         published_watermark: row.published_watermark,
-        queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+        queue: *Word::from(row.queue).known("queue")?,
         es_endpoint: row.es_endpoint.unwrap_or_default(),
         trace_context: row.trace_context,
     }))
@@ -519,7 +521,7 @@ pub struct Due {
     /// The run.
     pub id: ExecutionId,
     /// Where its jobs go.
-    pub queue: JobQueue,
+    pub queue: Word<JobQueue>,
     /// W3C `traceparent` of what made it.
     pub trace_context: Option<String>,
 }
@@ -538,15 +540,8 @@ pub async fn with_due_clocks(
     let mut query = QueryBuilder::new("SELECT id, queue, trace_context FROM es_sync_execution_log WHERE ");
     push_with_due_clocks(&mut query);
     query.push(" AND id > ").push_bind(after.0).push(" ORDER BY id LIMIT ").push_bind(limit);
-    let rows: Vec<(u64, String, Option<String>)> = query.build_query_as().fetch_all(connection).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, queue, trace_context)| Due {
-            id: ExecutionId(id),
-            queue: queue.parse().unwrap_or(JobQueue::Bulk),
-            trace_context,
-        })
-        .collect())
+    let rows: Vec<(u64, Word<JobQueue>, Option<String>)> = query.build_query_as().fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(id, queue, trace_context)| Due { id: ExecutionId(id), queue, trace_context }).collect())
 }
 
 /// Which rows of `es_sync_execution_log` are those of [`with_due_clocks`].
@@ -567,8 +562,8 @@ pub(super) fn push_with_due_clocks(query: &mut QueryBuilder<sqlx::MySql>) {
 /// # Errors
 ///
 /// The database's.
-pub async fn unpublished_jobs(connection: &mut MySqlConnection) -> Result<Vec<(JobQueue, u64)>, sqlx::Error> {
-    let rows: Vec<(String, u64)> = sqlx::query_as(
+pub async fn unpublished_jobs(connection: &mut MySqlConnection) -> Result<Vec<(Word<JobQueue>, u64)>, sqlx::Error> {
+    sqlx::query_as(
         "SELECT queue, CAST(SUM(LEAST(pending_count, last_detail_id - published_watermark)) AS UNSIGNED)
          FROM es_sync_execution_log
          WHERE execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL
@@ -576,8 +571,7 @@ pub async fn unpublished_jobs(connection: &mut MySqlConnection) -> Result<Vec<(J
          GROUP BY queue",
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|(queue, jobs)| (queue.parse().unwrap_or(JobQueue::Bulk), jobs)).collect())
+    .await
 }
 
 /// By queue, the longest time for which a run whose jobs have been published has had no outcome: since it was prepared, or
@@ -587,8 +581,8 @@ pub async fn unpublished_jobs(connection: &mut MySqlConnection) -> Result<Vec<(J
 /// # Errors
 ///
 /// The database's.
-pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(JobQueue, Duration)>, sqlx::Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
+pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(Word<JobQueue>, Duration)>, sqlx::Error> {
+    let rows: Vec<(Word<JobQueue>, i64)> = sqlx::query_as(
         "SELECT log.queue,
                 MAX(TIMESTAMPDIFF(MICROSECOND,
                     GREATEST(log.prepared_at, COALESCE(log.progress_at, log.prepared_at),
@@ -609,7 +603,7 @@ pub async fn longest_waits(connection: &mut MySqlConnection) -> Result<Vec<(JobQ
     .fetch_all(connection)
     .await?;
     let duration = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
-    Ok(rows.into_iter().map(|(queue, us)| (queue.parse().unwrap_or(JobQueue::Bulk), duration(us))).collect())
+    Ok(rows.into_iter().map(|(queue, us)| (queue, duration(us))).collect())
 }
 
 /// What a run names of its source.
@@ -711,19 +705,19 @@ pub async fn run_scope(connection: &mut MySqlConnection, id: ExecutionId) -> Res
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.and_then(|row| {
-        Some(RunScope {
-            scope: Scope {
-                window: Window { from: row.window_from?, to: row.window_to? },
-                query_time_range: row.query_time_range.unwrap_or_default(),
-                mon_date: row.mon_date?,
-                es_endpoint: row.es_endpoint?,
-                es_index_pattern: row.es_index_pattern?,
-                mapping: row.mapping?,
-            },
-            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+    let Some(row) = row else { return Ok(None) };
+    let queue = *Word::from(row.queue).known("queue")?;
+    let scope = || {
+        Some(Scope {
+            window: Window { from: row.window_from?, to: row.window_to? },
+            query_time_range: row.query_time_range.unwrap_or_default().into(),
+            mon_date: row.mon_date?,
+            es_endpoint: row.es_endpoint?,
+            es_index_pattern: row.es_index_pattern?,
+            mapping: row.mapping?,
         })
-    }))
+    };
+    Ok(scope().map(|scope| RunScope { scope, queue }))
 }
 
 /// What a change of counters did.
@@ -790,7 +784,7 @@ pub async fn count(
     if changed == 0 {
         return Ok(Counted::Closed);
     }
-    let (status, waiting): (String, Option<String>) = sqlx::query_as(
+    let (status, waiting): (Word<ExecutionStatus>, Option<String>) = sqlx::query_as(
         "SELECT execution_status,
                 (SELECT CONCAT('host ', host_ip, ' waits: ', COALESCE(error_message, '')) FROM es_sync_execution_detail
                  WHERE execution_id = ? AND retry_at IS NOT NULL LIMIT 1)
@@ -800,10 +794,9 @@ pub async fn count(
     .bind(id.0)
     .fetch_one(&mut *connection)
     .await?;
-    if let Ok(ended) = status.parse::<ExecutionStatus>()
-        && ended != ExecutionStatus::Running
-    {
-        return Ok(Counted::Ended(ended));
+    let status = *status.known("execution_status")?;
+    if status != ExecutionStatus::Running {
+        return Ok(Counted::Ended(status));
     }
     if let Some(waiting) = waiting {
         set_waiting_for(connection, [id], &waiting).await?;
@@ -1001,9 +994,9 @@ pub struct Closing {
     /// The run.
     pub id: ExecutionId,
     /// What its pending hosts become: `cancelled` or `failed`.
-    pub status: SyncStatus,
+    pub status: Word<SyncStatus>,
     /// Why; `None`: the release before this one closed it.
-    pub cause: Option<ClosingCause>,
+    pub cause: Option<Word<ClosingCause>>,
     /// What they say.
     pub reason: String,
 }
@@ -1025,8 +1018,8 @@ pub async fn closing(connection: &mut MySqlConnection, limit: u32) -> Result<Vec
         .into_iter()
         .map(|row| Closing {
             id: ExecutionId(row.id),
-            status: row.closing_status.parse().unwrap_or(SyncStatus::Failed),
-            cause: row.closing_cause.and_then(|cause| cause.parse().ok()),
+            status: row.closing_status.into(),
+            cause: row.closing_cause.map(Word::from),
             reason: row.closing_reason.unwrap_or_default(),
         })
         .collect())
@@ -1061,7 +1054,7 @@ pub struct Stalled {
     /// The run.
     pub id: ExecutionId,
     /// Where its jobs went.
-    pub queue: JobQueue,
+    pub queue: Word<JobQueue>,
     /// Seconds since its last sign of life.
     pub silent_s: i64,
     /// Repairs since its last progress.
@@ -1108,7 +1101,7 @@ pub async fn stalled(
         .into_iter()
         .map(|row| Stalled {
             id: ExecutionId(row.id),
-            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+            queue: row.queue.into(),
             silent_s: row.silent_s,
             repair_count: row.repair_count,
         })
@@ -1328,14 +1321,16 @@ pub async fn delete(connection: &mut MySqlConnection, id: ExecutionId) -> Result
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 #[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
 pub struct ExecutionLog {
-    pub id: u64,
-    pub task_id: u64,
+    #[sqlx(try_from = "u64")]
+    pub id: ExecutionId,
+    #[sqlx(try_from = "u64")]
+    pub task_id: TaskId,
     pub task_name: String,
-    pub trigger: String,
+    pub trigger: Word<Trigger>,
     pub scheduled_for: Option<DateTime<Utc>>,
     pub execution_time: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
-    pub execution_status: String,
+    pub execution_status: Word<ExecutionStatus>,
     pub prepared: bool,
     pub total_hosts: u64,
     pub success_count: u64,
@@ -1348,7 +1343,7 @@ pub struct ExecutionLog {
     pub waiting_for: Option<String>,
     pub warnings: Option<String>,
     pub duration_ms: Option<i64>,
-    pub query_time_range: String,
+    pub query_time_range: Word<TimeRange>,
     pub window_from: Option<DateTime<Utc>>,
     pub window_to: Option<DateTime<Utc>>,
     pub es_endpoint: String,
@@ -1369,7 +1364,7 @@ impl ExecutionLog {
     }
 
     fn wrote_nothing(&self) -> Option<String> {
-        if self.execution_status != ExecutionStatus::Success.as_str() || self.success_count > 0 {
+        if self.execution_status != ExecutionStatus::Success || self.success_count > 0 {
             return None;
         }
         Some(match (self.no_data_count, self.not_in_pool_count) {

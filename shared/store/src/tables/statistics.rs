@@ -10,6 +10,7 @@ use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
 use super::text_statement::TextStatement;
+use crate::word::Word;
 use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
 
 /// Stands for all tasks and for runs without one.
@@ -27,8 +28,9 @@ pub struct Ended {
     pub task_id: TaskId,
     /// When it began: decides its hour and day.
     pub began: DateTime<Utc>,
-    /// How it ended.
-    pub status: ExecutionStatus,
+    /// How it ended. A run of the program before hostsync may have ended in its own words: its hosts are counted, and it is
+    /// none of the runs by status.
+    pub status: Word<ExecutionStatus>,
     /// Its hosts by outcome.
     pub hosts: Counts,
     /// `None` for a run that never was.
@@ -40,7 +42,7 @@ struct EndedRow {
     id: u64,
     task_id: u64,
     execution_time: DateTime<Utc>,
-    execution_status: String,
+    execution_status: Word<ExecutionStatus>,
     success_count: u32,
     failed_count: u32,
     no_data_count: u32,
@@ -92,22 +94,19 @@ pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Re
     .bind(id.0)
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| {
-        let status = row.execution_status.parse().unwrap_or(ExecutionStatus::Failed);
-        Ended {
-            id: ExecutionId(row.id),
-            task_id: TaskId(row.task_id),
-            began: row.execution_time,
-            status,
-            hosts: Counts {
-                success: row.success_count,
-                failed: row.failed_count,
-                no_data: row.no_data_count,
-                not_in_pool: row.not_in_pool_count,
-                cancelled: row.cancelled_count,
-            },
-            duration_ms: row.duration_ms.filter(|_| status != ExecutionStatus::Skipped),
-        }
+    Ok(row.map(|row| Ended {
+        id: ExecutionId(row.id),
+        task_id: TaskId(row.task_id),
+        began: row.execution_time,
+        duration_ms: row.duration_ms.filter(|_| row.execution_status != ExecutionStatus::Skipped),
+        status: row.execution_status,
+        hosts: Counts {
+            success: row.success_count,
+            failed: row.failed_count,
+            no_data: row.no_data_count,
+            not_in_pool: row.not_in_pool_count,
+            cancelled: row.cancelled_count,
+        },
     }))
 }
 

@@ -7,12 +7,16 @@ use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::text_statement::TextStatement;
+use crate::word::Word;
+use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, OverlapPolicy, TaskId};
+use hostsync_model::window::TimeRange;
 
 /// A live task as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Task {
     /// Its id.
+    #[sqlx(try_from = "u64")]
     pub id: TaskId,
     /// Unique among live tasks.
     pub task_name: String,
@@ -29,11 +33,11 @@ pub struct Task {
     /// IANA name; empty = the default.
     pub time_zone: String,
     /// What a fire does while the last run is going.
-    pub overlap_policy: OverlapPolicy,
-    /// How late a missed fire may still run, as written (`1m`).
-    pub catch_up_window: String,
-    /// As written (`24h`).
-    pub query_time_range: String,
+    pub overlap_policy: Word<OverlapPolicy>,
+    /// How late a missed fire may still run (`1m`).
+    pub catch_up_window: Word<CatchUpWindow>,
+    /// How far back a run looks (`24h`).
+    pub query_time_range: Word<TimeRange>,
     /// Whether it fires.
     pub is_enabled: bool,
     /// Who made it.
@@ -42,47 +46,6 @@ pub struct Task {
     pub schedule_anchor: Option<DateTime<Utc>>,
     /// Its next fire; `None` while enabled: to be computed.
     pub next_execution_time: Option<DateTime<Utc>>,
-}
-
-#[derive(sqlx::FromRow)]
-struct TaskRow {
-    id: u64,
-    task_name: String,
-    description: String,
-    es_endpoint: String,
-    es_index_pattern: String,
-    mapping: String,
-    cron_expression: String,
-    time_zone: String,
-    overlap_policy: String,
-    catch_up_window: String,
-    query_time_range: String,
-    is_enabled: bool,
-    created_by: String,
-    schedule_anchor: Option<DateTime<Utc>>,
-    next_execution_time: Option<DateTime<Utc>>,
-}
-
-impl From<TaskRow> for Task {
-    fn from(row: TaskRow) -> Self {
-        Self {
-            id: TaskId(row.id),
-            task_name: row.task_name,
-            description: row.description,
-            es_endpoint: row.es_endpoint,
-            es_index_pattern: row.es_index_pattern,
-            mapping: row.mapping,
-            cron_expression: row.cron_expression,
-            time_zone: row.time_zone,
-            overlap_policy: row.overlap_policy.parse().unwrap_or(OverlapPolicy::Skip),
-            catch_up_window: row.catch_up_window,
-            query_time_range: row.query_time_range,
-            is_enabled: row.is_enabled,
-            created_by: row.created_by,
-            schedule_anchor: row.schedule_anchor,
-            next_execution_time: row.next_execution_time,
-        }
-    }
 }
 
 const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
@@ -96,7 +59,8 @@ const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 #[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
 pub struct TaskView {
-    pub id: u64,
+    #[sqlx(try_from = "u64")]
+    pub id: TaskId,
     pub task_name: String,
     pub description: String,
     pub es_endpoint: String,
@@ -104,15 +68,15 @@ pub struct TaskView {
     pub mapping: String,
     pub cron_expression: String,
     pub time_zone: String,
-    pub overlap_policy: String,
-    pub catch_up_window: String,
-    pub query_time_range: String,
+    pub overlap_policy: Word<OverlapPolicy>,
+    pub catch_up_window: Word<CatchUpWindow>,
+    pub query_time_range: Word<TimeRange>,
     pub is_enabled: bool,
     pub created_by: String,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub last_execution_time: Option<DateTime<Utc>>,
-    pub last_execution_status: Option<String>,
+    pub last_execution_status: Option<Word<ExecutionStatus>>,
     pub next_execution_time: Option<DateTime<Utc>>,
 }
 
@@ -193,9 +157,9 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
         task.mapping,
         task.cron_expression,
         task.time_zone,
-        task.overlap_policy.as_str(),
-        task.catch_up_window,
-        task.query_time_range,
+        task.overlap_policy.to_string(),
+        task.catch_up_window.to_string(),
+        task.query_time_range.to_string(),
         task.is_enabled,
         task.created_by,
         task.schedule_anchor,
@@ -240,7 +204,7 @@ pub async fn lock_enabled(connection: &mut MySqlConnection, ids: &[TaskId]) -> R
         list.push_bind(id.0);
     }
     query.push(") FOR UPDATE SKIP LOCKED");
-    Ok(query.build_query_as::<TaskRow>().fetch_all(connection).await?.into_iter().map(Task::from).collect())
+    query.build_query_as().fetch_all(connection).await
 }
 
 async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str) -> Result<Option<Task>, sqlx::Error> {
@@ -250,7 +214,7 @@ async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str)
         .push(" FROM es_sync_task_config AS task WHERE task.deleted_at IS NULL AND task.id = ")
         .push_bind(id.0)
         .push(how);
-    Ok(query.build_query_as::<TaskRow>().fetch_optional(connection).await?.map(Task::from))
+    query.build_query_as().fetch_optional(connection).await
 }
 
 /// Writes all that a request can change of a locked task.
@@ -273,9 +237,9 @@ pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(),
         task.mapping,
         task.cron_expression,
         task.time_zone,
-        task.overlap_policy.as_str(),
-        task.catch_up_window,
-        task.query_time_range,
+        task.overlap_policy.to_string(),
+        task.catch_up_window.to_string(),
+        task.query_time_range.to_string(),
         task.is_enabled,
         task.schedule_anchor,
         task.next_execution_time,
@@ -306,8 +270,9 @@ pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), 
 /// What the last ended run of an enabled task brought.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LastResult {
-    /// Id of the task.
-    pub task_id: u64,
+    /// The task.
+    #[sqlx(try_from = "u64")]
+    pub task_id: TaskId,
     /// As written.
     pub cron_expression: String,
     /// IANA name; empty = the default.
@@ -375,7 +340,7 @@ pub async fn lock_due(
         query.push(" AND task.id <> ").push_bind(id.0);
     }
     query.push(" ORDER BY task.next_execution_time LIMIT ").push_bind(limit).push(" FOR UPDATE SKIP LOCKED");
-    Ok(query.build_query_as::<TaskRow>().fetch_all(connection).await?.into_iter().map(Task::from).collect())
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// Whether a live task stands under this id, whoever has locked it.
