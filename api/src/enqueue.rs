@@ -20,7 +20,12 @@ use hostsync_service::defaults::Source;
 use hostsync_store::database;
 use hostsync_store::outbox::CarriedOn;
 use hostsync_store::tables::details;
-use hostsync_store::tables::executions::{self, ExecutionLog, LeaseToken, NewExecution, Scope};
+use hostsync_store::tables::executions::{
+    self,
+    creation::{NewExecution, Scope},
+    lease::LeaseToken,
+    views::ExecutionLog,
+};
 use hostsync_store::word::Word;
 use serde::{Deserialize, Serialize};
 use sqlx::{MySql, MySqlConnection, Transaction};
@@ -384,7 +389,7 @@ where
     }
     let (mut transaction, accepted) = store(transaction).await?;
     if let Lease::GivenBack(token) = lease {
-        executions::release(&mut transaction, accepted.execution_id, token).await?;
+        executions::lease::release(&mut transaction, accepted.execution_id, token).await?;
     }
     if let Some(key) = key {
         key.remember(&mut transaction, &accepted).await?;
@@ -425,11 +430,11 @@ async fn store_hosts(
         lease: Some(token),
         trace_context,
     };
-    let id = executions::insert(&mut transaction, &new).await?;
-    details::insert_hosts(&mut transaction, id, &order.hosts).await?;
+    let id = executions::creation::insert(&mut transaction, &new).await?;
+    details::outbox::insert_hosts(&mut transaction, id, &order.hosts).await?;
     finish_preparing(&mut transaction, id, token).await?;
     if !order.warnings.is_empty() {
-        executions::add_warnings(&mut transaction, id, order.warnings.iter().cloned()).await?;
+        executions::remarks::add_warnings(&mut transaction, id, order.warnings.iter().cloned()).await?;
     }
     let accepted = Accepted {
         execution_id: id,
@@ -451,8 +456,8 @@ async fn finish_preparing(
     id: ExecutionId,
     token: LeaseToken,
 ) -> Result<(), ApiError> {
-    let (total, last_detail_id) = details::totals(connection, id).await?;
-    if !executions::finish_preparing(connection, id, token, total, last_detail_id).await? {
+    let (total, last_detail_id) = details::outbox::totals(connection, id).await?;
+    if !executions::lease::finish_preparing(connection, id, token, total, last_detail_id).await? {
         return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
     }
     Ok(())

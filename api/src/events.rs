@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
-use hostsync_store::tables::executions::{self, ExecutionLog};
+use hostsync_store::tables::executions::{self, views::ExecutionLog};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -218,7 +218,7 @@ async fn look(api: Api, id: ExecutionId, sender: watch::Sender<Option<Seen>>) {
         let log = async {
             let _look = api.looks.acquire().await.context("the semaphore is never closed")?;
             let mut connection = api.connection().await?;
-            Ok::<_, ApiError>(executions::find(&mut connection, id).await?)
+            Ok::<_, ApiError>(executions::views::find(&mut connection, id).await?)
         };
         match within_bound(log).await {
             Ok(Some(log)) => {

@@ -6,8 +6,14 @@
 use chrono::{DateTime, Utc};
 use hostsync_model::execution::{ClosingCause, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_store::closing;
-use hostsync_store::tables::details::{self, DetailFilter, ExecutionDetail, HostOutcome};
-use hostsync_store::tables::executions::{self, ExecutionLog, LogFilter};
+use hostsync_store::tables::details::{
+    self,
+    views::{DetailFilter, ExecutionDetail, HostOutcome},
+};
+use hostsync_store::tables::executions::{
+    self,
+    views::{ExecutionLog, LogFilter},
+};
 
 use crate::error::ApiError;
 use crate::fields::Submitted;
@@ -58,7 +64,7 @@ pub(crate) async fn list(
     };
     let mut rows = within_bound(async {
         let mut connection = api.connection().await?;
-        Ok(executions::list(&mut connection, &filter, query.page.rows_to_read()).await?)
+        Ok(executions::views::list(&mut connection, &filter, query.page.rows_to_read()).await?)
     })
     .await?;
     let next_cursor = query.page.cut(List::ExecutionLogs, &mut rows, |log| log.id.0);
@@ -91,8 +97,8 @@ pub(crate) async fn detail(
     let filter = DetailFilter { status: query.status, host_ips, after: query.page.after.unwrap_or(0) };
     let (log, mut rows) = within_bound(async {
         let mut connection = api.connection().await?;
-        let log = executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
-        let rows = details::list(&mut connection, id, &filter, query.page.rows_to_read()).await?;
+        let log = executions::views::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
+        let rows = details::views::list(&mut connection, id, &filter, query.page.rows_to_read()).await?;
         Ok((log, rows))
     })
     .await?;
@@ -108,7 +114,7 @@ pub(crate) async fn detail(
 pub(crate) async fn get(api: &Api, id: ExecutionId) -> Result<ExecutionLog, ApiError> {
     within_bound(async {
         let mut connection = api.connection().await?;
-        executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))
+        executions::views::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))
     })
     .await
 }
@@ -121,7 +127,7 @@ pub(crate) async fn get(api: &Api, id: ExecutionId) -> Result<ExecutionLog, ApiE
 pub(crate) async fn outcomes(api: &Api, id: ExecutionId, after: u64, limit: u32) -> Result<Vec<HostOutcome>, ApiError> {
     within_bound(async {
         let mut connection = api.connection().await?;
-        Ok(details::outcomes(&mut connection, id, after, limit).await?)
+        Ok(details::views::outcomes(&mut connection, id, after, limit).await?)
     })
     .await
 }
@@ -157,7 +163,7 @@ async fn cancel_once(api: &Api, id: ExecutionId) -> Result<Cancelled, ApiError> 
     }
     if status == ExecutionStatus::Waiting {
         let mut connection = api.connection().await?;
-        if executions::skip_waiting_execution(&mut connection, id, "cancelled while it waited").await? {
+        if executions::overlap::skip_waiting_execution(&mut connection, id, "cancelled while it waited").await? {
             return Ok(Cancelled::Skipped);
         }
         drop(connection);

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
 use hostsync_store::outbox::{PrepareError, Prepared, prepare_chunk};
-use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
+use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::word::Word;
 use sqlx::{MySql, Transaction};
 
@@ -49,7 +49,7 @@ async fn store(
     token: LeaseToken,
     trace_context: Option<&str>,
 ) -> Result<Stored, ApiError> {
-    let first = executions::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
+    let first = executions::views::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
     if let Word::Known(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status {
         return Err(ApiError::ExecutionNotFinished(of, status));
     }
@@ -57,7 +57,7 @@ async fn store(
     if hosts == 0 {
         return Err(ApiError::NothingToRetry(of, "has no failed or cancelled host"));
     }
-    let Some(run) = executions::run_scope(&mut transaction, of).await? else {
+    let Some(run) = executions::creation::run_scope(&mut transaction, of).await? else {
         return Err(ApiError::NothingToRetry(
             of,
             "is of the program before hostsync: what it was to read is not known",
@@ -85,8 +85,8 @@ async fn store(
         lease: Some(token),
         trace_context,
     };
-    let id = executions::insert(&mut transaction, &new).await?;
-    executions::set_retry_of(&mut transaction, id, of).await?;
+    let id = executions::creation::insert(&mut transaction, &new).await?;
+    executions::creation::set_retry_of(&mut transaction, id, of).await?;
     // One chunk here; what does not fit is prepared after the commit, by this process or a scheduler.
     let prepared = prepare_chunk(&mut transaction, id, Some(of), token, 0).await.map_err(|error| match error {
         PrepareError::Database(error) => ApiError::from(error),

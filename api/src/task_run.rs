@@ -7,7 +7,7 @@
 use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_store::database;
-use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
+use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::tables::tasks::{self, Task};
 use sqlx::{MySql, Transaction};
 
@@ -52,7 +52,7 @@ async fn store(
     trace_context: Option<&str>,
 ) -> Result<Stored, ApiError> {
     let task = tasks::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
-    let unended = executions::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
+    let unended = executions::overlap::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
     let status = status_beside(&task, unended.going, unended.waiting)?;
     let now = database::now(&mut transaction).await?;
     let zone = api.defaults.zone_of_task(&task.cron_expression, &task.time_zone);
@@ -71,7 +71,7 @@ async fn store(
         lease: (status == ExecutionStatus::Running).then_some(token),
         trace_context,
     };
-    let execution_id = executions::insert(&mut transaction, &new).await?;
+    let execution_id = executions::creation::insert(&mut transaction, &new).await?;
     tasks::set_last_execution(&mut transaction, id, execution_id).await?;
     let accepted = Accepted {
         execution_id,

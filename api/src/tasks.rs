@@ -257,7 +257,7 @@ async fn change_once(api: &Api, id: TaskId, change: Checked) -> Result<(), ApiEr
         reschedule(api, &mut task, now)?;
     }
     if before.is_enabled && !task.is_enabled {
-        executions::skip_waiting(&mut transaction, id, "the task was disabled while this run waited").await?;
+        executions::overlap::skip_waiting(&mut transaction, id, "the task was disabled while this run waited").await?;
     }
     if task != before {
         tasks::update(&mut transaction, &task).await?;
@@ -282,7 +282,7 @@ async fn delete_once(api: &Api, id: TaskId) -> Result<(), ApiError> {
     if tasks::lock(&mut transaction, id).await?.is_none() {
         return Err(ApiError::TaskNotFound(id));
     }
-    executions::skip_waiting(&mut transaction, id, "the task was deleted while this run waited").await?;
+    executions::overlap::skip_waiting(&mut transaction, id, "the task was deleted while this run waited").await?;
     tasks::delete(&mut transaction, id).await?;
     transaction.commit().await?;
     Ok(())

@@ -122,10 +122,6 @@ pub(crate) async fn fill(index: &SampleIndex, wanted: Wanted) -> anyhow::Result<
 }
 
 /// Makes sure that the hosts below `hosts` stand in the pool as the samples need them.
-///
-/// # Errors
-///
-/// The database's.
 pub(crate) async fn fill_pool(pool: &MySqlPool, hosts: u32) -> sqlx::Result<()> {
     let all: Vec<SampleHost> = (0..hosts).map(SampleHost).collect();
     for chunk in all.chunks(ROWS) {

@@ -17,7 +17,11 @@ use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_store::database::{self, Fault, Refused};
-use hostsync_store::tables::executions::{self, NewExecution, Scope, Unended};
+use hostsync_store::tables::executions::{
+    self,
+    creation::{NewExecution, Scope},
+    overlap::Unended,
+};
 use hostsync_store::tables::tasks::{self, Fired, Task};
 use hostsync_store::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
 use hostsync_store::word::Word;
@@ -309,7 +313,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     let began = Instant::now();
     let oldest = tasks.iter().filter_map(|task| task.next_execution_time).min().unwrap_or(now);
     let at_work = AtWork::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
-    let unended = executions::unended(connection, tasks.iter().map(|task| task.id)).await?;
+    let unended = executions::overlap::unended(connection, tasks.iter().map(|task| task.id)).await?;
     let (mut rows, mut moved, mut fires) = (Vec::new(), Vec::with_capacity(tasks.len()), Fires::default());
     for task in tasks {
         if fires.counted() > COUNTED_A_BATCH {
@@ -468,7 +472,7 @@ async fn insert(connection: &mut MySqlConnection, rows: &[Row<'_>]) -> Result<Ve
     let are_of_one_task = rows.windows(2).all(|pair| pair[0].task.id == pair[1].task.id);
     if are_of_one_task {
         for new in &new {
-            ids.push(match executions::insert(connection, new).await {
+            ids.push(match executions::creation::insert(connection, new).await {
                 Ok(id) => Some(id),
                 Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => None,
                 Err(error) => return Err(error),
@@ -476,7 +480,7 @@ async fn insert(connection: &mut MySqlConnection, rows: &[Row<'_>]) -> Result<Ve
         }
     } else {
         for chunk in new.chunks(ROWS_PER_STATEMENT) {
-            ids.extend(executions::insert_all(connection, chunk).await?.into_iter().map(Some));
+            ids.extend(executions::creation::insert_all(connection, chunk).await?.into_iter().map(Some));
         }
     }
     Ok(ids)

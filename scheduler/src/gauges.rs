@@ -103,8 +103,8 @@ struct Waiting {
 async fn waiting(scheduler: &Scheduler) -> anyhow::Result<Vec<Waiting>> {
     let (unpublished, longest) = in_time(async {
         let mut connection = scheduler.pool.acquire().await?;
-        let unpublished = executions::unpublished_jobs(&mut connection).await?;
-        Ok::<_, sqlx::Error>((unpublished, executions::longest_waits(&mut connection).await?))
+        let unpublished = executions::backlog::unpublished_jobs(&mut connection).await?;
+        Ok::<_, sqlx::Error>((unpublished, executions::backlog::longest_waits(&mut connection).await?))
     })
     .await?;
     let waiting = JobQueue::ALL.iter().map(|&queue| Waiting {

@@ -52,7 +52,7 @@ async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<(), sqlx::Err
     // Most runs have no failed host, and then no detail is read.
     let mut left = run.hosts.failed;
     while left > 0 {
-        let failed = details::failed_hosts(&mut transaction, id, after, HOSTS.min(left)).await?;
+        let failed = details::views::failed_hosts(&mut transaction, id, after, HOSTS.min(left)).await?;
         let Some(last) = failed.last() else { break };
         after = last.id;
         left = left.saturating_sub(u32::try_from(failed.len()).unwrap_or(u32::MAX));

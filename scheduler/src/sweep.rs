@@ -16,7 +16,7 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, TaskId};
 use hostsync_store::closing::{close_pending, close_unless_busy};
 use hostsync_store::outbox::{CarriedOn, OutboxError};
-use hostsync_store::tables::executions::{self, Closing, Due, LeaseToken, Stalled};
+use hostsync_store::tables::executions::{self, backlog::Due, closing::Closing, lease::LeaseToken, repair::Stalled};
 use hostsync_store::tables::tasks;
 use tokio::sync::Notify;
 
@@ -136,7 +136,7 @@ pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), O
 async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), OutboxError> {
     let ids = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::unpublished(&mut connection, queue, RUNS_A_ROUND).await?
+        executions::backlog::unpublished(&mut connection, queue, RUNS_A_ROUND).await?
     };
     let is_full = ids.len() == RUNS_A_ROUND as usize;
     let (came_forward, has_more) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -168,7 +168,7 @@ async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let runs = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::with_due_clocks(&mut connection, after, RUNS).await?
+            executions::backlog::with_due_clocks(&mut connection, after, RUNS).await?
         };
         let Some(last) = runs.last() else { return Ok(()) };
         after = last.id;
@@ -194,7 +194,7 @@ async fn publish_due_of(scheduler: &Scheduler, run: &Due) -> Result<(), OutboxEr
 async fn close_closing(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     let runs = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::closing(&mut connection, RUNS).await?
+        executions::closing::runs(&mut connection, RUNS).await?
     };
     stream::iter(runs.into_iter().map(Ok))
         .try_for_each_concurrent(RUNS_AT_ONCE, async |run| close_turn(&scheduler, &run).await)
@@ -223,7 +223,7 @@ async fn start_waiting(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let waiting = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::ready_to_start(&mut connection, after, RUNS).await?
+            executions::overlap::ready_to_start(&mut connection, after, RUNS).await?
         };
         let Some((last, _)) = waiting.last() else { return Ok(()) };
         after = *last;
@@ -240,18 +240,18 @@ async fn start_if_its_turn(scheduler: &Scheduler, id: ExecutionId, task: TaskId)
     let mut transaction = scheduler.pool.begin().await?;
     let locked = tasks::lock_unless_busy(&mut transaction, task).await?;
     let is_busy = locked.is_none() && tasks::is_live(&mut transaction, task).await?;
-    if is_busy || !executions::lock_waiting(&mut transaction, id).await? {
+    if is_busy || !executions::overlap::lock_waiting(&mut transaction, id).await? {
         return Ok(());
     }
     if locked.is_none_or(|task| !task.is_enabled) {
         let reason = "the task was disabled or deleted before this run's turn";
-        executions::skip_waiting_execution(&mut transaction, id, reason).await?;
+        executions::overlap::skip_waiting_execution(&mut transaction, id, reason).await?;
         return transaction.commit().await;
     }
-    if executions::unended(&mut transaction, [task]).await?.get(&task).is_some_and(|unended| unended.going) {
+    if executions::overlap::unended(&mut transaction, [task]).await?.get(&task).is_some_and(|unended| unended.going) {
         return Ok(());
     }
-    executions::start_waiting(&mut transaction, id).await?;
+    executions::overlap::start_waiting(&mut transaction, id).await?;
     transaction.commit().await?;
     tracing::info!(execution_id = %id, task_id = %task, "execution {id} starts: the run before it has ended");
     scheduler.calls.publish_bulk.notify_one();
@@ -262,7 +262,7 @@ async fn start_if_its_turn(scheduler: &Scheduler, id: ExecutionId, task: TaskId)
 async fn close_overdue(scheduler: Arc<Scheduler>, deadline: TimeDelta) -> Result<(), OutboxError> {
     let ids = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::overdue(&mut connection, deadline, RUNS).await?
+        executions::closing::overdue(&mut connection, deadline, RUNS).await?
     };
     let reason = format!("not done within scheduler.execution_deadline ({} s)", deadline.num_seconds());
     for id in ids {
@@ -284,7 +284,7 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let stalled = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::stalled(&mut connection, STALLED_AFTER, LONGEST_REPAIR_PAUSE, after, RUNS).await?
+            executions::repair::stalled(&mut connection, STALLED_AFTER, LONGEST_REPAIR_PAUSE, after, RUNS).await?
         };
         let Some(last) = stalled.last() else { return Ok(()) };
         after = last.id;
@@ -321,12 +321,12 @@ async fn repair(scheduler: &Scheduler, run: &Stalled, queue: JobQueue) -> Result
     let token = LeaseToken::new();
     let mut transaction = scheduler.pool.begin().await?;
     // One transaction: nobody meets a run that is claimed and not carried on.
-    let repaired = executions::claim(&mut transaction, run.id, token).await?.is_some()
-        && executions::repair(&mut transaction, run.id, run.repair_count, token).await?;
+    let repaired = executions::lease::claim(&mut transaction, run.id, token).await?.is_some()
+        && executions::repair::publish_anew(&mut transaction, run.id, run.repair_count, token).await?;
     if !repaired {
         return Ok(());
     }
-    executions::release(&mut transaction, run.id, token).await?;
+    executions::lease::release(&mut transaction, run.id, token).await?;
     transaction.commit().await?;
     tracing::warn!(
         execution_id = %run.id, silent_s = run.silent_s,

@@ -14,7 +14,7 @@ use hostsync_source::{RefusalKind, SearchError};
 use hostsync_store::closing::close_execution;
 use hostsync_store::database;
 use hostsync_store::tables::doubts::{self, Doubt, DoubtKind, Subject};
-use hostsync_store::tables::executions::{self, Names};
+use hostsync_store::tables::executions::{self, going::Names};
 use tokio_util::sync::CancellationToken;
 
 use crate::sources::Sources;
@@ -124,12 +124,12 @@ impl Sources {
             DoubtKind::Mapping => Names::Mapping(&subject.name),
             DoubtKind::Endpoint | DoubtKind::Credentials => Names::Endpoint(&subject.name),
         };
-        let runs = executions::going_by(&mut connection, names, RUNS).await?;
+        let runs = executions::going::by(&mut connection, names, RUNS).await?;
         if !doubt.is_believed {
             if runs.is_empty() {
                 return doubts::drop(&mut connection, subject).await;
             }
-            return executions::set_waiting_for(&mut connection, runs, &waiting_for(&doubt.reason)).await;
+            return executions::remarks::set_waiting_for(&mut connection, runs, &waiting_for(&doubt.reason)).await;
         }
         let reason = format!("in {} minutes no worker knew better: {}", doubts::NAME.num_minutes(), doubt.reason);
         for run in runs {

@@ -20,7 +20,7 @@ use hostsync_queue::{
 };
 use hostsync_service::operations::Readiness;
 use hostsync_service::shutdown::Shutdown;
-use hostsync_store::tables::executions::RunScope;
+use hostsync_store::tables::executions::creation::RunScope;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::batch::{Batch, Delivered, Workbench, process};

@@ -13,8 +13,11 @@ use hostsync_model::host::address_key;
 use hostsync_queue::Job;
 use hostsync_store::explanation::Explanation;
 use hostsync_store::tables::attempts::{self, FailedAttempt};
-use hostsync_store::tables::details::{self, Finished, Measured, Open};
-use hostsync_store::tables::executions::{self, Counted, RunScope};
+use hostsync_store::tables::details::{
+    self,
+    ledger::{Finished, Measured, Open},
+};
+use hostsync_store::tables::executions::{self, counters::Counted, creation::RunScope};
 use hostsync_store::tables::hosts_pool::{self, PoolHost};
 use hostsync_store::tables::newest_window;
 use hostsync_store::tables::searches::{self, SearchId};
@@ -130,10 +133,10 @@ async fn write(
     if told.evidence.is_none() {
         plan.forget_what_explains();
     }
-    details::finish(connection, told.worker, &plan.finished).await?;
+    details::ledger::finish(connection, told.worker, &plan.finished).await?;
     for ((within_ms, reason), clock) in &plan.clocks {
         let ids: Vec<DetailId> = clock.rows.iter().map(|row| row.id).collect();
-        details::set_clock(connection, &ids, *within_ms, clock.class.is_some(), reason).await?;
+        details::clock::set_clock(connection, &ids, *within_ms, clock.class.is_some(), reason).await?;
         match clock.class {
             Some(class) => *written.retries.entry(class).or_default() += ids.len() as u64,
             None => written.deferred += ids.len() as u64,
@@ -163,9 +166,9 @@ async fn write(
     for execution in executions {
         if let Some((counts, reason)) = counts.get(&execution) {
             if let Some(seen) = plan.seen.get(&execution) {
-                executions::add_fields_seen(connection, execution, seen.bits()).await?;
+                executions::remarks::add_fields_seen(connection, execution, seen.bits()).await?;
             }
-            match executions::count(connection, execution, counts, reason.as_deref(), false).await? {
+            match executions::counters::count(connection, execution, counts, reason.as_deref(), false).await? {
                 Counted::Going => {}
                 Counted::Ended(status) => {
                     written.ended.push((execution, status));
@@ -175,10 +178,10 @@ async fn write(
             }
         }
         if let Some(reason) = waiting.get(&execution) {
-            executions::set_waiting_for(connection, [execution], reason).await?;
+            executions::remarks::set_waiting_for(connection, [execution], reason).await?;
         }
         if let Some(warning) = repeated.remove(&execution) {
-            executions::add_warnings(connection, execution, [warning]).await?;
+            executions::remarks::add_warnings(connection, execution, [warning]).await?;
         }
     }
     Ok(Attempted::Written(written))
@@ -212,9 +215,9 @@ async fn tell_missing_fields(
     mapping: Option<&Mapping>,
 ) -> Result<(), sqlx::Error> {
     let Some(mapping) = mapping else { return Ok(()) };
-    let seen = FieldsSeen::from_bits(executions::fields_seen(connection, execution).await?);
+    let seen = FieldsSeen::from_bits(executions::remarks::fields_seen(connection, execution).await?);
     let missing = seen.missing(mapping);
-    if missing.is_empty() { Ok(()) } else { executions::add_warnings(connection, execution, missing).await }
+    if missing.is_empty() { Ok(()) } else { executions::remarks::add_warnings(connection, execution, missing).await }
 }
 
 /// Locks the rows of the batch that are open at their job's attempt, in order of id.
@@ -232,7 +235,7 @@ async fn lock_open<'a>(
         }
     }
     let ids: Vec<DetailId> = by_id.keys().copied().collect();
-    let rows = details::lock_open(connection, &ids).await?;
+    let rows = details::ledger::lock_open(connection, &ids).await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
-use hostsync_store::tables::details::ExecutionDetail;
-use hostsync_store::tables::executions::ExecutionLog;
+use hostsync_store::tables::details::views::ExecutionDetail;
+use hostsync_store::tables::executions::views::ExecutionLog;
 use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
 use hostsync_model::execution::{ExecutionStatus, Trigger};
-use hostsync_store::tables::details::HostResult;
+use hostsync_store::tables::details::views::HostResult;
 use hostsync_store::tables::hosts_pool::PoolEntry;
 use hostsync_store::tables::server_resources::HostDay;
 use hostsync_store::word::Word;

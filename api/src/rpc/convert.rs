@@ -2,8 +2,8 @@
 //!
 //! An empty text is an absent field, as it is in a query string: proto3 does not tell them apart.
 
-use hostsync_store::tables::details::ExecutionDetail;
-use hostsync_store::tables::executions::ExecutionLog;
+use hostsync_store::tables::details::views::ExecutionDetail;
+use hostsync_store::tables::executions::views::ExecutionLog;
 use hostsync_store::tables::tasks::TaskView;
 use serde_json::{Map, Value};
 

@@ -11,7 +11,10 @@ use hostsync_queue::{Publisher, QueueSettings, Topology};
 use hostsync_service::config::{Config, Service};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_store::database;
-use hostsync_store::tables::details::{self, Finished, Measured};
+use hostsync_store::tables::details::{
+    self,
+    ledger::{Finished, Measured},
+};
 use hostsync_store::tables::executions;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -343,8 +346,8 @@ impl Server {
         let mut counts = Counts::default();
         let mut finished = Vec::new();
         for (host_ip, status) in outcomes {
-            let filter = details::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
-            let rows = details::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
+            let filter = details::views::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
+            let rows = details::views::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
             finished.push(Finished {
                 id: hostsync_model::execution::DetailId(rows[0].id),
                 execution_id,
@@ -361,8 +364,8 @@ impl Server {
             });
             counts.add(*status);
         }
-        details::finish(&mut transaction, "a worker", &finished).await.expect("finished");
-        executions::count(&mut transaction, execution_id, &counts, None, false).await.expect("counted");
+        details::ledger::finish(&mut transaction, "a worker", &finished).await.expect("finished");
+        executions::counters::count(&mut transaction, execution_id, &counts, None, false).await.expect("counted");
         transaction.commit().await.expect("committed");
     }
 

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use crate::config::{Config, ElasticsearchConfig};
 use hostsync_model::window::{TimeRange, Window};
 use hostsync_schedule::{CronSchedule, ScheduleError, date_in, parse_time_zone};
-use hostsync_store::tables::executions::Scope;
+use hostsync_store::tables::executions::creation::Scope;
 use hostsync_store::tables::tasks::Task;
 use hostsync_store::word::Word;
 

@@ -21,7 +21,7 @@ use hostsync_model::causes::causes;
 use hostsync_source::{Endpoint, EndpointError, EndpointSettings};
 use hostsync_store::database;
 use hostsync_store::tables::endpoint_state::{self, Closed};
-use hostsync_store::tables::executions::{self, Names};
+use hostsync_store::tables::executions::{self, going::Names};
 use hostsync_store::tables::pattern_state::{self, SetAside};
 
 /// How often a process that searches reads the fleet's knowledge.
@@ -204,7 +204,7 @@ impl EndpointWatch {
         let is_needed = database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
             let names = Names::Pattern { endpoint, index_pattern };
-            Ok(!executions::going_by(&mut connection, names, 1).await?.is_empty())
+            Ok(!executions::going::by(&mut connection, names, 1).await?.is_empty())
         });
         if !is_needed.await? {
             return self.take_back(endpoint, index_pattern, "no run goes by it").await;
@@ -252,8 +252,8 @@ impl EndpointWatch {
     async fn tell_runs(&self, names: Names<'_>, reason: &str) -> Result<(), sqlx::Error> {
         database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
-            let runs = executions::going_by(&mut connection, names, RUNS_TOLD).await?;
-            executions::set_waiting_for(&mut connection, runs, reason).await
+            let runs = executions::going::by(&mut connection, names, RUNS_TOLD).await?;
+            executions::remarks::set_waiting_for(&mut connection, runs, reason).await
         })
         .await
     }

@@ -185,10 +185,6 @@ async fn leads_to_a_primary(connection: &mut MySqlConnection, look: &str) -> Res
 
 /// Whether the database takes writes: one that changes nothing is tried and rolled back. A lock in its way is no reason to
 /// say no.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn takes_writes(pool: &MySqlPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     // Every service may update this table; a server that takes no writes refuses before it looks for rows.
@@ -309,10 +305,6 @@ fn is_supported(version: &str) -> bool {
 }
 
 /// The database's UTC clock, to the millisecond: the only clock that decides what is due and when a lease ends.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx::Error> {
     sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(connection).await
 }

@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::database::{self, Fault, Refused};
-use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::tables::executions::{
+    self,
+    lease::{LeaseToken, Progress},
+};
 use hostsync_metrics::PublishOutcome;
 use hostsync_metrics::spans;
 use hostsync_model::causes::causes;
@@ -155,9 +158,9 @@ impl Outbox {
             if let Err(OutboxError::Database(error)) = &outcome
                 && let Some(refusal) = refusal(error)
             {
-                executions::set_waiting_for(&mut connection, [id], &refusal).await?;
+                executions::remarks::set_waiting_for(&mut connection, [id], &refusal).await?;
             }
-            executions::release(&mut connection, id, token).await?;
+            executions::lease::release(&mut connection, id, token).await?;
         }
         outcome
     }
@@ -170,7 +173,7 @@ impl Outbox {
     pub async fn claim_and_carry_on(&self, id: ExecutionId) -> Result<CarriedOn, OutboxError> {
         let token = LeaseToken::new();
         let mut transaction = self.pool.begin().await?;
-        let claimed = executions::claim(&mut transaction, id, token).await?;
+        let claimed = executions::lease::claim(&mut transaction, id, token).await?;
         transaction.commit().await?;
         match claimed {
             Some(progress) => self.carry_on_from(progress, token).await,
@@ -180,7 +183,7 @@ impl Outbox {
 
     async fn progress(&self, id: ExecutionId, token: LeaseToken) -> Result<Option<Progress>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        executions::progress(&mut connection, id, token).await
+        executions::lease::progress(&mut connection, id, token).await
     }
 
     async fn prepare_and_publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
@@ -210,7 +213,7 @@ impl Outbox {
             tokio::time::sleep(RENEW_EVERY).await;
             let renewed = async {
                 let mut connection = self.pool.acquire().await?;
-                executions::renew(&mut connection, id, token).await
+                executions::lease::renew(&mut connection, id, token).await
             };
             match tokio::time::timeout(RENEW_EVERY, renewed).await {
                 Ok(Ok(true)) => failures = 0,

@@ -11,8 +11,14 @@ use super::{CarriedOn, Outbox, OutboxError, Turn};
 use crate::closing::close_execution;
 use crate::database::{self, Fault, Refused};
 use crate::tables::ROWS_PER_STATEMENT;
-use crate::tables::details::{self, NewDetail, Unsuccessful};
-use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::tables::details::{
+    self,
+    outbox::{NewDetail, Unsuccessful},
+};
+use crate::tables::executions::{
+    self,
+    lease::{LeaseToken, Progress},
+};
 use crate::tables::hosts_pool::{self, PoolRow};
 use hostsync_model::execution::{ClosingCause, ExecutionId};
 use hostsync_model::host::{HostIp, address_key, visible};
@@ -111,32 +117,32 @@ pub async fn prepare_chunk(
     let rows = match retry_of {
         None => hosts_pool::rows_after(connection, cursor, CHUNK_ROWS).await?,
         Some(of) => {
-            let rows = details::unsuccessful(connection, of, cursor, CHUNK_ROWS).await?;
+            let rows = details::outbox::unsuccessful(connection, of, cursor, CHUNK_ROWS).await?;
             rows.into_iter().map(PoolRow::from).collect()
         }
     };
-    let stored = executions::prepare_notes(connection, id).await?;
+    let stored = executions::lease::prepare_notes(connection, id).await?;
     let before: Notes = stored.and_then(|stored| serde_json::from_str(&stored).ok()).unwrap_or_default();
     let mut notes = before.clone();
     let hosts = hosts_of(&rows, &mut notes);
     store(connection, id, hosts, &mut notes).await?;
     if notes != before {
         let text = serde_json::to_string(&notes).unwrap_or_default();
-        executions::set_prepare_notes(connection, id, &text).await?;
+        executions::lease::set_prepare_notes(connection, id, &text).await?;
     }
     if let Some(last) = rows.last()
-        && !executions::move_prepare_cursor(connection, id, token, cursor, last.id).await?
+        && !executions::lease::move_prepare_cursor(connection, id, token, cursor, last.id).await?
     {
         return Ok(Prepared::Replaced);
     }
     if rows.len() == CHUNK_ROWS as usize {
         return Ok(Prepared::UpTo(rows.last().map_or(cursor, |last| last.id)));
     }
-    let (total, last_detail_id) = details::totals(connection, id).await?;
-    if !executions::finish_preparing(connection, id, token, total, last_detail_id).await? {
+    let (total, last_detail_id) = details::outbox::totals(connection, id).await?;
+    if !executions::lease::finish_preparing(connection, id, token, total, last_detail_id).await? {
         return Ok(Prepared::Replaced);
     }
-    executions::add_warnings(connection, id, notes.warnings()).await?;
+    executions::remarks::add_warnings(connection, id, notes.warnings()).await?;
     Ok(Prepared::Whole(total))
 }
 
@@ -190,12 +196,12 @@ async fn store(
 ) -> Result<(), PrepareError> {
     let mut parts: Vec<Vec<NewDetail>> = hosts.chunks(ROWS_PER_STATEMENT).rev().map(<[_]>::to_vec).collect();
     while let Some(mut part) = parts.pop() {
-        let Err(error) = details::insert_pending(connection, id, &part).await else { continue };
+        let Err(error) = details::outbox::insert_pending(connection, id, &part).await else { continue };
         let Fault::Refused(refused @ (Refused::Duplicate | Refused::Statement)) = database::fault(&error) else {
             return Err(error.into());
         };
         if refused == Refused::Duplicate {
-            let standing = details::standing(connection, id, &part).await?;
+            let standing = details::outbox::standing(connection, id, &part).await?;
             let (repeated, new): (Vec<_>, Vec<_>) =
                 part.into_iter().partition(|host| standing.contains(&address_key(&host.host_ip)));
             for host in &repeated {

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::{CarriedOn, Outbox, OutboxError, Turn};
-use crate::tables::details::{self, Publishable};
-use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::tables::details::{self, outbox::Publishable};
+use crate::tables::executions::{
+    self,
+    lease::{LeaseToken, Progress},
+};
 use hostsync_metrics::spans;
 use hostsync_metrics::{Metrics, PublishOutcome};
 use hostsync_model::execution::{ExecutionId, JobQueue};
@@ -35,11 +38,17 @@ impl Outbox {
             }
             let rows = {
                 let mut connection = self.pool.acquire().await?;
-                if executions::is_held_back(&mut connection, progress.id).await? {
+                if executions::backlog::is_held_back(&mut connection, progress.id).await? {
                     return Ok(CarriedOn::EndpointClosed);
                 }
-                details::publishable(&mut connection, progress.id, watermark, progress.last_detail_id, CHUNK_JOBS)
-                    .await?
+                details::outbox::publishable(
+                    &mut connection,
+                    progress.id,
+                    watermark,
+                    progress.last_detail_id,
+                    CHUNK_JOBS,
+                )
+                .await?
             };
             let is_last = rows.len() < CHUNK_JOBS as usize;
             let published = self.publish_rows(progress.id, window_to, progress.queue, &rows, &headers).await;
@@ -50,7 +59,9 @@ impl Outbox {
             };
             if confirmed_up_to > watermark {
                 let mut connection = self.pool.acquire().await?;
-                if !executions::move_watermark(&mut connection, progress.id, token, watermark, confirmed_up_to).await? {
+                if !executions::lease::move_watermark(&mut connection, progress.id, token, watermark, confirmed_up_to)
+                    .await?
+                {
                     return Ok(CarriedOn::Replaced);
                 }
                 watermark = confirmed_up_to;
@@ -64,7 +75,7 @@ impl Outbox {
 
     /// The end of a run's window, by which its jobs prove whose they are.
     pub(super) async fn window_end(&self, id: ExecutionId) -> Result<Option<DateTime<Utc>>, OutboxError> {
-        Ok(executions::window_end(&mut *self.pool.acquire().await?, id).await?)
+        Ok(executions::creation::window_end(&mut *self.pool.acquire().await?, id).await?)
     }
 
     /// Publishes the jobs of some rows of one run.

@@ -29,10 +29,6 @@ pub struct Server {
 }
 
 /// Asks the server about itself.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {
     let (version, user, database, max_connections): (String, String, String, i64) = sqlx::query_as(
         "SELECT VERSION(), CURRENT_USER(), COALESCE(DATABASE(), ''), CAST(@@GLOBAL.max_connections AS SIGNED)",
@@ -203,10 +199,6 @@ pub struct Column {
 }
 
 /// Columns of a table; none: there is no such table, or we may not see it.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<Column>, sqlx::Error> {
     sqlx::query_as(
         "SELECT CAST(LOWER(column_name) AS CHAR) AS name, CAST(LOWER(data_type) AS CHAR) AS kind,
@@ -225,10 +217,6 @@ pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Ve
 }
 
 /// Whether a table is a view, whose keys and engine cannot be looked at, and its engine else.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn engine(connection: &mut MySqlConnection, table: &str) -> Result<Option<String>, sqlx::Error> {
     let engine: Option<Option<String>> = sqlx::query_scalar(
         "SELECT CAST(engine AS CHAR) FROM information_schema.tables
@@ -241,10 +229,6 @@ pub async fn engine(connection: &mut MySqlConnection, table: &str) -> Result<Opt
 }
 
 /// Unique keys of a table, each as its columns in lower case, sorted and joined by commas.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn unique_keys(connection: &mut MySqlConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT CAST(GROUP_CONCAT(LOWER(column_name) ORDER BY LOWER(column_name)) AS CHAR)
@@ -257,19 +241,11 @@ pub async fn unique_keys(connection: &mut MySqlConnection, table: &str) -> Resul
 }
 
 /// Live hosts of the pool.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn live_hosts(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 0").fetch_one(connection).await
 }
 
 /// Executions that are going.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn going(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'running'")
         .fetch_one(connection)
@@ -319,10 +295,6 @@ struct SilentRow {
 }
 
 /// Runs without progress for `silent_s` seconds, oldest first, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn silent_runs(
     connection: &mut MySqlConnection,
     silent_s: i64,
@@ -371,10 +343,6 @@ pub async fn silent_runs(
 }
 
 /// Running executions of which it is told what they wait for, oldest first, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn waiting(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<(ExecutionId, String)>, sqlx::Error> {
     let rows: Vec<(u64, String)> = sqlx::query_as(
         "SELECT CAST(id AS UNSIGNED), waiting_for FROM es_sync_execution_log
@@ -398,10 +366,6 @@ pub struct Fires {
 }
 
 /// Asks how the fires stand.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn fires(connection: &mut MySqlConnection) -> Result<Fires, sqlx::Error> {
     sqlx::query_as(
         "SELECT COUNT(*) AS enabled,
@@ -414,10 +378,6 @@ pub async fn fires(connection: &mut MySqlConnection) -> Result<Fires, sqlx::Erro
 }
 
 /// How many repairs a going run has had since its last progress; `None`: it does not go, or is closing.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn repair_count(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<u32>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT repair_count FROM es_sync_execution_log

@@ -72,10 +72,6 @@ impl Row {
 }
 
 /// All doubts that stand; few.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn standing(connection: &mut MySqlConnection) -> Result<Vec<Doubt>, sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT kind, name, index_pattern, reason, (other_process IS NOT NULL) AS has_other,
@@ -89,17 +85,12 @@ pub async fn standing(connection: &mut MySqlConnection) -> Result<Vec<Doubt>, sq
 }
 
 /// Says that `process` found it so: a new doubt, or one more voice for a standing one.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn raise(
     connection: &mut MySqlConnection,
     subject: &Subject,
     process: &str,
     reason: &str,
 ) -> Result<(), sqlx::Error> {
-    // Left to right: what is stale is told by the old `seen_at`.
     sqlx::query(
         "INSERT INTO es_sync_doubt (kind, name, index_pattern, since, seen_at, first_process, reason)
          VALUES (?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), ?, ?)
@@ -124,10 +115,6 @@ pub async fn raise(
 
 /// Says again that this process does not know better; `false`: another process just said so, or the
 /// doubt is gone. One caller in `pause` gets `true`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn say_again(
     connection: &mut MySqlConnection,
     subject: &Subject,
@@ -150,10 +137,6 @@ pub async fn say_again(
 }
 
 /// Ends a doubt: somebody knows better, or it concerns nobody any more.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn drop(connection: &mut MySqlConnection, subject: &Subject) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM es_sync_doubt WHERE kind = ? AND name = ? AND index_pattern = ?")
         .bind(subject.kind.as_str())
@@ -165,10 +148,6 @@ pub async fn drop(connection: &mut MySqlConnection, subject: &Subject) -> Result
 }
 
 /// Forgets doubts that nobody has shared for so long, which stand no more.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, unseen_for: TimeDelta) -> Result<u64, sqlx::Error> {
     let result = sqlx::query("DELETE FROM es_sync_doubt WHERE seen_at < UTC_TIMESTAMP(3) - INTERVAL ? SECOND")
         .bind(unseen_for.max(STALE).num_seconds())

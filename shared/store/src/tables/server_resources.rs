@@ -110,10 +110,6 @@ impl ServerResource {
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
 /// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the values of the
 /// rows that were overwritten, by [`address_key`]; a row that is not among them was inserted.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn upsert(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
@@ -140,10 +136,6 @@ pub async fn upsert(
 }
 
 /// The values that stand for a host and day, also in a row that was marked deleted: what a write would replace.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn standing(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
@@ -245,10 +237,6 @@ pub struct HostDay {
 
 /// The live rows of a host from a day on, newest first, at most `limit`. `ips` are the ways to write its address. The
 /// arithmetic makes doubles of whatever number type the CMDB's columns have.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn of_host(
     connection: &mut MySqlConnection,
     ips: &[String],

@@ -52,10 +52,6 @@ struct EndedRow {
 }
 
 /// Ended executions after `after` that are not in the sums yet, oldest first, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn not_rolled_up(
     connection: &mut MySqlConnection,
     after: ExecutionId,
@@ -73,10 +69,6 @@ pub async fn not_rolled_up(
 }
 
 /// Locks an ended execution that is not in the sums yet. `None`: it is, or another scheduler is at it.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<Ended>, sqlx::Error> {
     // The old program's integers may be signed, its texts any.
     let row: Option<EndedRow> = sqlx::query_as(
@@ -111,10 +103,6 @@ pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Re
 }
 
 /// Marks an execution as being in the sums.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn mark_rolled_up(connection: &mut MySqlConnection, id: ExecutionId) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE es_sync_execution_log SET rolled_up_at = UTC_TIMESTAMP(3) WHERE id = ?")
         .bind(id.0)
@@ -129,10 +117,6 @@ fn owners(task: TaskId) -> Vec<TaskId> {
 }
 
 /// Adds a run to the sums of its hour.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn add_run(
     connection: &mut MySqlConnection,
     run: &Ended,
@@ -187,10 +171,6 @@ pub async fn add_run(
 }
 
 /// Adds failed hosts of a run to the sums of its day. `hosts` is sorted and has each once.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn add_failed_hosts(
     connection: &mut MySqlConnection,
     run: &Ended,
@@ -223,10 +203,6 @@ pub struct ErrorCount {
 }
 
 /// Adds the kinds of error of a run to the sums of its day. `errors` is sorted by kind and has each once.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn add_errors(
     connection: &mut MySqlConnection,
     run: &Ended,
@@ -264,10 +240,6 @@ pub fn hour_of(time: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Deletes up to `limit` sums older than `before` in each table; returns how many went from the one that lost most.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, before: DateTime<Utc>, limit: u32) -> Result<u64, sqlx::Error> {
     let mut most = 0;
     for statement in [
@@ -301,10 +273,6 @@ pub struct HourSums {
 }
 
 /// The sums of a task ([`ALL`]: of all) for the hours in `[from, to)`, in order.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn hours(
     connection: &mut MySqlConnection,
     task: TaskId,
@@ -335,10 +303,6 @@ pub struct DurationStep {
 }
 
 /// How long the runs of a task took in the hours in `[from, to)`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn durations(
     connection: &mut MySqlConnection,
     task: TaskId,
@@ -365,10 +329,6 @@ pub struct FailingHost {
 }
 
 /// The hosts that failed most on the days in `[from, to]`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn failing_most(
     connection: &mut MySqlConnection,
     task: TaskId,
@@ -398,10 +358,6 @@ pub struct SeenError {
 }
 
 /// The errors seen most on the days in `[from, to]`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn errors_seen_most(
     connection: &mut MySqlConnection,
     task: TaskId,

@@ -94,10 +94,6 @@ fn select_views() -> QueryBuilder<sqlx::MySql> {
 }
 
 /// Reads one live task.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn find(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<TaskView>, sqlx::Error> {
     let mut query = select_views();
     query.push(" AND task.id = ").push_bind(id.0);
@@ -116,10 +112,6 @@ pub struct TaskFilter {
 }
 
 /// Live tasks in order of id, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn list(
     connection: &mut MySqlConnection,
     filter: &TaskFilter,
@@ -171,28 +163,16 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
 }
 
 /// Locks a live task and reads it anew.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
     locked(connection, id, " FOR UPDATE").await
 }
 
 /// As [`lock`], but leaves a task alone that another scheduler or the API has locked.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_unless_busy(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
     locked(connection, id, " FOR UPDATE SKIP LOCKED").await
 }
 
 /// As [`lock_unless_busy`], those of `ids` that are enabled.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_enabled(connection: &mut MySqlConnection, ids: &[TaskId]) -> Result<Vec<Task>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(TASK_COLUMNS).push(
@@ -251,10 +231,6 @@ pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(),
 }
 
 /// Marks a locked task deleted; its name is free from the commit on.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE es_sync_task_config
@@ -289,10 +265,6 @@ pub struct LastResult {
 
 /// The last ended run of each enabled task that has one, in order of the tasks' ids, at most `limit`. Four steps in an
 /// index a task.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<LastResult>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT task.id AS task_id, task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.schedule_anchor,
@@ -320,10 +292,6 @@ pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Resul
 
 /// Locks enabled tasks whose fire is due, or whose next fire is to be computed; longest due first, at most `limit`, leaving
 /// out those in `except` and those that another scheduler or the API has locked.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_due(
     connection: &mut MySqlConnection,
     except: impl IntoIterator<Item = TaskId>,
@@ -344,10 +312,6 @@ pub async fn lock_due(
 }
 
 /// Whether a live task stands under this id, whoever has locked it.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn is_live(connection: &mut MySqlConnection, id: TaskId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM es_sync_task_config WHERE id = ? AND deleted_at IS NULL)")
         .bind(id.0)
@@ -367,10 +331,6 @@ pub struct Fired {
 }
 
 /// Moves the next fires of locked tasks, in one statement. The caller has at least one.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn set_fired(connection: &mut MySqlConnection, fired: &[Fired]) -> Result<(), sqlx::Error> {
     // By the key alone: a scan, which a small table invites, would wait for the rows of others.
     let mut statement =
@@ -392,10 +352,6 @@ pub async fn set_fired(connection: &mut MySqlConnection, fired: &[Fired]) -> Res
 }
 
 /// Remembers the run that a task made last.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn set_last_execution(
     connection: &mut MySqlConnection,
     id: TaskId,

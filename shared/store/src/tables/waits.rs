@@ -44,10 +44,6 @@ pub struct SilentRun {
 
 /// Running executions after `after` without a sign of life for `silent_s` seconds, and those of which it is said that they
 /// wait; in order of id, at most `limit`. A step or two in the key of the clocks each.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn silent_runs(
     connection: &mut MySqlConnection,
     silent_s: i64,
@@ -87,10 +83,6 @@ pub async fn silent_runs(
 
 /// Says of running executions what they wait for, `None`: of nothing any more. Returns those whose row somebody holds, and
 /// of which nothing was said. Call in a transaction.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn tell(
     connection: &mut MySqlConnection,
     ids: &[ExecutionId],
@@ -102,7 +94,7 @@ pub async fn tell(
     let free: Vec<u64> = statement.fetch_column(connection).await?;
     if !free.is_empty() {
         let text: Option<String> =
-            wait.map(|(_, text)| text.chars().take(super::executions::LONGEST_WAITING_FOR).collect());
+            wait.map(|(_, text)| text.chars().take(super::executions::remarks::LONGEST_WAITING_FOR).collect());
         let mut statement = TextStatement::new("UPDATE es_sync_execution_log FORCE INDEX (PRIMARY) SET waiting_for = ");
         statement.value(text).sql(", waiting_kind = ").value(wait.map(|(kind, _)| kind.as_str()));
         statement.sql(" WHERE execution_status = 'running' AND closing_status IS NULL AND id IN ");
