@@ -18,7 +18,7 @@ use hostsync_model::window::{TimeRange, Window};
 use hostsync_schedule::date_in;
 use hostsync_service::defaults::Source;
 use hostsync_store::database;
-use hostsync_store::outbox::CarriedOn;
+use hostsync_store::outbox::TurnEnd;
 use hostsync_store::tables::details;
 use hostsync_store::tables::executions::{
     self,
@@ -482,8 +482,8 @@ fn publish(api: &Api, id: ExecutionId, token: LeaseToken, taken_on: OwnedSemapho
             }
         };
         match outcome {
-            Ok(CarriedOn::Done) => tracing::debug!(execution_id = %id, "execution {id} is published"),
-            Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::TurnOver | CarriedOn::Stopped) => {
+            Ok(TurnEnd::Done) => tracing::debug!(execution_id = %id, "execution {id} is published"),
+            Ok(TurnEnd::Replaced | TurnEnd::EndpointClosed | TurnEnd::TurnOver | TurnEnd::Stopped) => {
                 tracing::info!(execution_id = %id, "execution {id} is left to the scheduler");
             }
             Err(error) => tracing::warn!(

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, TaskId};
-use hostsync_store::database::{self, Fault as DatabaseFault, Refused};
+use hostsync_store::database::{self, Fault as DatabaseFault, StatementRefusal};
 use hostsync_store::denied::Denied;
 use hostsync_store::word::Word;
 use serde::{Serialize, Serializer};
@@ -249,7 +249,7 @@ impl ApiError {
 
     /// Whether a unique key was in the way.
     pub(crate) fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(Refused::Duplicate))
+        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(StatementRefusal::Duplicate))
     }
 
     /// What the database does not let us do, if that is why.
@@ -290,8 +290,10 @@ impl ApiError {
                 DatabaseFault::ConnectionLost
                 | DatabaseFault::Conflict
                 | DatabaseFault::ReadOnly
-                | DatabaseFault::Refused(Refused::Login) => Code::DatabaseUnavailable,
-                DatabaseFault::Refused(Refused::Duplicate | Refused::Right | Refused::Statement) => Code::InternalError,
+                | DatabaseFault::Refused(StatementRefusal::Login) => Code::DatabaseUnavailable,
+                DatabaseFault::Refused(
+                    StatementRefusal::Duplicate | StatementRefusal::Right | StatementRefusal::Statement,
+                ) => Code::InternalError,
             },
             Self::Internal(_) => Code::InternalError,
         }

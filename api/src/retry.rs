@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
-use hostsync_store::outbox::{PrepareError, Prepared, prepare_chunk};
+use hostsync_store::outbox::{ChunkEnd, PrepareError, prepare_chunk};
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::word::Word;
 use sqlx::{MySql, Transaction};
@@ -93,10 +93,10 @@ async fn store(
         error @ PrepareError::Refused(_) => anyhow::Error::from(error).into(),
     })?;
     let total_hosts = match prepared {
-        Prepared::Whole(0) => return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts")),
-        Prepared::Whole(total) => u64::from(total),
-        Prepared::UpTo(_) => hosts,
-        Prepared::Replaced => {
+        ChunkEnd::Whole(0) => return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts")),
+        ChunkEnd::Whole(total) => u64::from(total),
+        ChunkEnd::UpTo(_) => hosts,
+        ChunkEnd::Replaced => {
             return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
         }
     };

@@ -24,9 +24,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::expected::{self, Resource};
-use crate::fleet::{Fleet, Places, Size, listen};
+use crate::fleet::{Fleet, FleetPorts, Size, listen};
 use crate::runs::{Run, follow, newest};
-use crate::sample::{self, Filled, Wanted};
+use crate::sample::{self, SampleFill, Wanted};
 use crate::screen::{Step, count, line, note, rate, seconds, table};
 
 /// Its database, queue prefix and index, always the same, so that a second demonstration finds the data of the first.
@@ -68,7 +68,7 @@ const MARK: &str = "HOSTSYNC_DEMO";
 /// `hostsync-demo`; `make demo` runs it.
 #[derive(Debug, Parser)]
 #[command(name = "hostsync-demo", about = "Shows hostsync at work on the development servers; run it by `make demo`")]
-pub struct Args {
+pub struct DemoArgs {
     /// Where logs, pids and the token go
     #[arg(long, default_value = ".dev/demo")]
     pub folder: PathBuf,
@@ -82,7 +82,7 @@ pub struct Args {
 /// # Errors
 ///
 /// A sentence that says what went wrong and where the log is. The services are stopped then.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let steps = args.first_step + 4;
     let heading = |n: u32, text: &str| format!("[{}/{steps}] {text}", args.first_step + n);
@@ -105,15 +105,17 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = Wanted { hosts: METRICBEAT_HOSTS, ..wanted };
     sample::fill(&beats, wanted).await.context("the documents of Metricbeat could not be written")?;
     step.done(match filled {
-        Filled::Reused => "the documents of an earlier demonstration are still good".to_owned(),
-        Filled::ToppedUp(documents) => {
+        SampleFill::Reused => "the documents of an earlier demonstration are still good".to_owned(),
+        SampleFill::ToppedUp(documents) => {
             format!("{} documents added to those of an earlier demonstration", count(documents))
         }
-        Filled::Written(documents) => format!("{} documents written to the index {}", count(documents), bed.index.name),
+        SampleFill::Written(documents) => {
+            format!("{} documents written to the index {}", count(documents), bed.index.name)
+        }
     });
 
     let step = Step::begin(heading(1, "Services: a scheduler, a worker and an API, as processes of their own"));
-    let places = Places::free(Size { workers: 1 })?;
+    let places = FleetPorts::free(Size { workers: 1 })?;
     let configuration = write_configuration(&bed, &token, &places, &folder)?;
     let environment = [("HOSTSYNC_CONFIG", &configuration), (MARK, &folder)];
     let environment = environment.map(|(name, path)| (name.to_owned(), path.display().to_string()));
@@ -223,7 +225,7 @@ async fn open_bed() -> anyhow::Result<Bed> {
 }
 
 /// Writes what the services are configured with, readable for its owner alone, as everybody would write it.
-fn write_configuration(bed: &Bed, token: &Token, places: &Places, folder: &Path) -> anyhow::Result<PathBuf> {
+fn write_configuration(bed: &Bed, token: &Token, places: &FleetPorts, folder: &Path) -> anyhow::Result<PathBuf> {
     let file = configuration_file(folder);
     write_secret(&file, &configuration(bed, token, places))?;
     Config::load_for(Service::Api, Some(&file), std::iter::empty::<(String, String)>())?;
@@ -234,7 +236,7 @@ fn configuration_file(folder: &Path) -> PathBuf {
     folder.join("hostsync.toml")
 }
 
-fn configuration(bed: &Bed, token: &Token, places: &Places) -> String {
+fn configuration(bed: &Bed, token: &Token, places: &FleetPorts) -> String {
     // A JSON text is a TOML one.
     let text = |value: &str| Value::from(value).to_string();
     let at = |port: u16| text(&listen(port));
@@ -404,7 +406,7 @@ fn show_rows(rows: &HashMap<String, Resource>) {
     table(&cells);
 }
 
-fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
+fn show_urls(bed: &Bed, fleet: &Fleet, args: &DemoArgs) {
     line("\nWhere things are");
     let mut rows = Vec::new();
     for service in &fleet.services {
@@ -430,7 +432,7 @@ fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
     }
 }
 
-fn show_next_steps(fleet: &Fleet, args: &Args, task_id: u64, manual: &Run) {
+fn show_next_steps(fleet: &Fleet, args: &DemoArgs, task_id: u64, manual: &Run) {
     let base = format!("{}/api/cmdb/v1", fleet.api_url());
     let curl = format!("curl -sS -H @{}", header_file(&args.folder).display());
     let pretty = pretty();

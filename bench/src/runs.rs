@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::fleet::Fleet;
-use crate::screen::Progress;
+use crate::screen::ProgressLine;
 
 /// An execution log, as far as it is shown here.
 #[derive(Debug, Clone, Deserialize)]
@@ -101,7 +101,7 @@ pub(crate) async fn follow(
     limit: Duration,
 ) -> anyhow::Result<Run> {
     let started = Instant::now();
-    let mut progress = Progress::start(label, 0);
+    let mut progress = ProgressLine::start(label, 0);
     loop {
         let log = client.execution(id).await?;
         let run: Run = serde_json::from_value(log).context("the execution's log")?;

@@ -47,7 +47,7 @@ const TABLES: [&str; 4] = ["es_sync_execution_detail", "es_sync_search", "es_syn
     name = "hostsync-sizes",
     about = "Measures what a run needs of memory, network and disk; run it by `make sizes`"
 )]
-pub struct Args {
+pub struct SizesArgs {
     /// Hosts in the pool
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     hosts: u32,
@@ -88,7 +88,7 @@ struct Peaks {
 /// # Errors
 ///
 /// A sentence that says what went wrong; also a run that is no success of all hosts.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &SizesArgs) -> anyhow::Result<()> {
     let hosts = count(args.hosts as usize);
     let step = Step::begin(format_args!("Preparing: {hosts} hosts in the pool, {} documents each", args.documents));
     let bed = prepare(args).await?;
@@ -139,7 +139,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prepare(args: &Args) -> anyhow::Result<Bed> {
+async fn prepare(args: &SizesArgs) -> anyhow::Result<Bed> {
     let bed =
         Bed::open(NAME, false).await.context("the development servers cannot be used; their logs are in .dev/log")?;
     bed.remove_queues().await?;

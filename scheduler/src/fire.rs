@@ -16,13 +16,13 @@ use hostsync_metrics::{FireOutcome, Metrics};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_store::database::{self, Fault, Refused};
+use hostsync_store::database::{self, Fault, StatementRefusal};
 use hostsync_store::tables::executions::{
     self,
     creation::{NewExecution, Scope},
-    overlap::Unended,
+    overlap::UnendedRuns,
 };
-use hostsync_store::tables::tasks::{self, Fired, Task};
+use hostsync_store::tables::tasks::{self, NextFire, Task};
 use hostsync_store::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
 use hostsync_store::word::Word;
 use sqlx::MySqlConnection;
@@ -32,7 +32,7 @@ use tracing::Span;
 
 use crate::Scheduler;
 use crate::agenda;
-use crate::plan::{AtWork, FirePlan, Recorded, Unrun, plan};
+use crate::plan::{FirePlan, FireRecords, UnrunFires, WorkSpans, plan};
 
 /// Tasks fired in one transaction. The others' locks are short, and the round trips of many share one commit.
 const TASKS_A_BATCH: u32 = 250;
@@ -162,7 +162,7 @@ async fn fire_batch(scheduler: &Scheduler, put_off: &mut PutOff) -> Result<Batch
 /// Whether any other task would fail as well: the database is away, or refuses us a right.
 fn concerns_all(error: &sqlx::Error) -> bool {
     let fault = database::fault(error);
-    fault.is_outage() || fault == Fault::Refused(Refused::Right)
+    fault.is_outage() || fault == Fault::Refused(StatementRefusal::Right)
 }
 
 /// Fires tasks in ever smaller parts, until those that cannot be fired are alone: they are left alone for a while. `true`:
@@ -223,7 +223,7 @@ async fn fire_part(scheduler: &Scheduler, ids: &[TaskId]) -> Result<Fires, sqlx:
 /// What a transaction of fires has made.
 #[derive(Default)]
 struct Fires {
-    made: Vec<Made>,
+    made: Vec<NewFire>,
     missed: Vec<(TaskId, usize)>,
     passed_over: Vec<(TaskId, usize)>,
     /// Tasks whose rows cannot be read, and why. They stay as they are: a scheduler of another release may read them.
@@ -233,7 +233,7 @@ struct Fires {
 }
 
 /// A fire that was not left out.
-struct Made {
+struct NewFire {
     task: TaskId,
     /// `None`: the execution stood already.
     execution: Option<ExecutionId>,
@@ -272,7 +272,7 @@ impl Fires {
     }
 }
 
-impl Made {
+impl NewFire {
     fn report(&self, metrics: &Metrics) {
         let Self { task, execution: Some(id), status, scheduled_for, .. } = self else { return };
         let outcome = match status {
@@ -312,7 +312,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     let now = database::now(connection).await?;
     let began = Instant::now();
     let oldest = tasks.iter().filter_map(|task| task.next_execution_time).min().unwrap_or(now);
-    let at_work = AtWork::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
+    let at_work = WorkSpans::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
     let unended = executions::overlap::unended(connection, tasks.iter().map(|task| task.id)).await?;
     let (mut rows, mut moved, mut fires) = (Vec::new(), Vec::with_capacity(tasks.len()), Fires::default());
     for task in tasks {
@@ -322,7 +322,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
         }
         let beside = unended.get(&task.id).copied().unwrap_or_default();
         match plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires) {
-            Ok(next) => moved.push(Fired { id: task.id, next, execution: None }),
+            Ok(next) => moved.push(NextFire { id: task.id, next, execution: None }),
             Err(reason) => fires.unreadable.push((task.id, reason)),
         }
     }
@@ -337,7 +337,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
         {
             task.execution = id;
         }
-        fires.made.push(Made {
+        fires.made.push(NewFire {
             task: row.task.id,
             execution: id,
             status: row.status,
@@ -346,7 +346,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
             span: span.clone(),
         });
     }
-    tasks::set_fired(connection, &moved).await?;
+    tasks::set_next_fires(connection, &moved).await?;
     Ok(fires)
 }
 
@@ -355,8 +355,8 @@ fn plan_rows<'a>(
     scheduler: &Scheduler,
     task: &'a Task,
     now: DateTime<Utc>,
-    at_work: &AtWork,
-    beside: Unended,
+    at_work: &WorkSpans,
+    beside: UnendedRuns,
     rows: &mut Vec<Row<'a>>,
     fires: &mut Fires,
 ) -> Result<Option<DateTime<Utc>>, String> {
@@ -407,7 +407,7 @@ fn catch_up(task: &Task) -> CatchUpWindow {
 /// What becomes of a fire beside the runs of its task that are there, and why.
 fn status_beside(
     policy: OverlapPolicy,
-    Unended { going, waiting }: Unended,
+    UnendedRuns { going, waiting }: UnendedRuns,
 ) -> (ExecutionStatus, Option<&'static str>) {
     match policy {
         OverlapPolicy::Skip if going || waiting => {
@@ -419,26 +419,26 @@ fn status_beside(
     }
 }
 
-fn reasons_of_missed(missed: &Unrun, catch_up: &CatchUpWindow) -> Vec<(DateTime<Utc>, String)> {
+fn reasons_of_missed(missed: &UnrunFires, catch_up: &CatchUpWindow) -> Vec<(DateTime<Utc>, String)> {
     match missed.recorded() {
-        Recorded::Each(fires) => {
+        FireRecords::Each(fires) => {
             let reason = format!("missed: no scheduler ran it within {catch_up}");
             fires.iter().map(|fire| (*fire, reason.clone())).collect()
         }
-        Recorded::Together { first, last, count, or_more } => {
+        FireRecords::Together { first, last, count, or_more } => {
             let at_least = if or_more { "at least " } else { "" };
             vec![(last, format!("missed: {at_least}{count} fires from {first} to {last}, when no scheduler ran"))]
         }
     }
 }
 
-fn reasons_of_passed_over(passed_over: &Unrun) -> Vec<(DateTime<Utc>, String)> {
+fn reasons_of_passed_over(passed_over: &UnrunFires) -> Vec<(DateTime<Utc>, String)> {
     match passed_over.recorded() {
-        Recorded::Each(fires) => {
+        FireRecords::Each(fires) => {
             let reason = "a newer fire of this task had come due before the schedulers came to this one";
             fires.iter().map(|fire| (*fire, reason.to_owned())).collect()
         }
-        Recorded::Together { first, last, count, or_more } => {
+        FireRecords::Together { first, last, count, or_more } => {
             let at_least = if or_more { "at least " } else { "" };
             let reason = format!(
                 "{at_least}{count} fires from {first} to {last}: a newer fire of this task had come due before the \
@@ -474,7 +474,7 @@ async fn insert(connection: &mut MySqlConnection, rows: &[Row<'_>]) -> Result<Ve
         for new in &new {
             ids.push(match executions::creation::insert(connection, new).await {
                 Ok(id) => Some(id),
-                Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => None,
+                Err(error) if database::fault(&error) == Fault::Refused(StatementRefusal::Duplicate) => None,
                 Err(error) => return Err(error),
             });
         }

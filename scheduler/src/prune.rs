@@ -9,7 +9,7 @@ use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::database;
-use hostsync_store::tables::executions::history::Aged;
+use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
     attempts, details, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
     statistics,
@@ -84,7 +84,7 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
 
 /// Prunes the page behind `after` and moves that; `None`: it was the last page. The sums last: an execution that is about to
 /// go may just have been added.
-async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<Aged>) -> Result<(), sqlx::Error> {
+async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<RunAge>) -> Result<(), sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
     let mut pruned = 0;
     let page = executions::history::prunable(&mut connection, retention, *after, RUNS).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::outbox::OutboxError;
-use hostsync_store::statistics::{Failures, duration_step};
+use hostsync_store::statistics::{FailureTally, duration_step};
 use hostsync_store::tables::{details, statistics};
 
 use crate::Scheduler;
@@ -47,7 +47,7 @@ async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<(), sqlx::Err
     let Some(run) = statistics::lock_ended(&mut transaction, id).await? else {
         return Ok(());
     };
-    let mut failures = Failures::default();
+    let mut failures = FailureTally::default();
     let mut after = 0;
     // Most runs have no failed host, and then no detail is read.
     let mut left = run.hosts.failed;

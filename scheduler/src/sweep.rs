@@ -15,8 +15,10 @@ use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, TaskId};
 use hostsync_store::closing::{close_pending, close_unless_busy};
-use hostsync_store::outbox::{CarriedOn, OutboxError};
-use hostsync_store::tables::executions::{self, backlog::Due, closing::Closing, lease::LeaseToken, repair::Stalled};
+use hostsync_store::outbox::{OutboxError, TurnEnd};
+use hostsync_store::tables::executions::{
+    self, backlog::DueRun, closing::ClosingRun, lease::LeaseToken, repair::StalledRun,
+};
 use hostsync_store::tables::tasks;
 use tokio::sync::Notify;
 
@@ -146,9 +148,9 @@ async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), Outbo
                 return Ok(());
             }
             match scheduler.outbox.claim_and_carry_on(id).await {
-                Ok(CarriedOn::Done) => came_forward.store(true, Ordering::Relaxed),
-                Ok(CarriedOn::TurnOver) => has_more.store(true, Ordering::Relaxed),
-                Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {}
+                Ok(TurnEnd::Done) => came_forward.store(true, Ordering::Relaxed),
+                Ok(TurnEnd::TurnOver) => has_more.store(true, Ordering::Relaxed),
+                Ok(TurnEnd::Replaced | TurnEnd::EndpointClosed | TurnEnd::Stopped) => {}
                 Err(error) => waits::tell_why_unpublished(&scheduler, id, error).await?,
             }
             Ok(())
@@ -178,7 +180,7 @@ async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     }
 }
 
-async fn publish_due_of(scheduler: &Scheduler, run: &Due) -> Result<(), OutboxError> {
+async fn publish_due_of(scheduler: &Scheduler, run: &DueRun) -> Result<(), OutboxError> {
     if scheduler.shutdown.is_stopping() {
         return Ok(());
     }
@@ -201,7 +203,7 @@ async fn close_closing(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
         .await
 }
 
-async fn close_turn(scheduler: &Scheduler, run: &Closing) -> Result<(), OutboxError> {
+async fn close_turn(scheduler: &Scheduler, run: &ClosingRun) -> Result<(), OutboxError> {
     let mut after = DetailId(0);
     for _ in 0..CLOSINGS_A_TURN {
         if scheduler.shutdown.is_stopping() {
@@ -317,7 +319,7 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
 }
 
 /// Leaves the run to the publish sweep; nothing is done while somebody holds its row.
-async fn repair(scheduler: &Scheduler, run: &Stalled, queue: JobQueue) -> Result<(), sqlx::Error> {
+async fn repair(scheduler: &Scheduler, run: &StalledRun, queue: JobQueue) -> Result<(), sqlx::Error> {
     let token = LeaseToken::new();
     let mut transaction = scheduler.pool.begin().await?;
     // One transaction: nobody meets a run that is claimed and not carried on.
@@ -337,7 +339,7 @@ async fn repair(scheduler: &Scheduler, run: &Stalled, queue: JobQueue) -> Result
 }
 
 /// How long a run must be silent before it is repaired: doubling with each repair without progress.
-fn repair_after(run: &Stalled, is_behind_others: bool) -> TimeDelta {
+fn repair_after(run: &StalledRun, is_behind_others: bool) -> TimeDelta {
     let first = if is_behind_others { STALLED_BEHIND_OTHERS_AFTER } else { STALLED_AFTER };
     let doubled = first * 2_i32.saturating_pow(run.repair_count.min(10));
     doubled.min(LONGEST_REPAIR_PAUSE)
@@ -352,7 +354,7 @@ mod tests {
     #[test]
     fn repairs_come_after_a_minute_then_double_up_to_an_hour() {
         let after = |repair_count, is_behind_others| {
-            let run = Stalled { id: ExecutionId(1), queue: Word::Known(JobQueue::Bulk), silent_s: 0, repair_count };
+            let run = StalledRun { id: ExecutionId(1), queue: Word::Known(JobQueue::Bulk), silent_s: 0, repair_count };
             repair_after(&run, is_behind_others).num_seconds()
         };
         assert_eq!([0, 1, 2, 9, 99].map(|n| after(n, false)), [60, 120, 240, 3_600, 3_600]);

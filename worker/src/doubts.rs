@@ -14,7 +14,7 @@ use hostsync_source::{RefusalKind, SearchError};
 use hostsync_store::closing::close_execution;
 use hostsync_store::database;
 use hostsync_store::tables::doubts::{self, Doubt, DoubtKind, Subject};
-use hostsync_store::tables::executions::{self, going::Names};
+use hostsync_store::tables::executions::{self, going::SourceName};
 use tokio_util::sync::CancellationToken;
 
 use crate::sources::Sources;
@@ -121,8 +121,8 @@ impl Sources {
             return Ok(());
         }
         let names = match subject.kind {
-            DoubtKind::Mapping => Names::Mapping(&subject.name),
-            DoubtKind::Endpoint | DoubtKind::Credentials => Names::Endpoint(&subject.name),
+            DoubtKind::Mapping => SourceName::Mapping(&subject.name),
+            DoubtKind::Endpoint | DoubtKind::Credentials => SourceName::Endpoint(&subject.name),
         };
         let runs = executions::going::by(&mut connection, names, RUNS).await?;
         if !doubt.is_believed {

@@ -15,9 +15,9 @@ use hostsync_store::explanation::Explanation;
 use hostsync_store::tables::attempts::{self, FailedAttempt};
 use hostsync_store::tables::details::{
     self,
-    ledger::{Finished, Measured, Open},
+    ledger::{DetailOutcome, Measurements, OpenDetail},
 };
-use hostsync_store::tables::executions::{self, counters::Counted, creation::RunScope};
+use hostsync_store::tables::executions::{self, counters::CounterChange, creation::RunScope};
 use hostsync_store::tables::hosts_pool::{self, PoolHost};
 use hostsync_store::tables::newest_window;
 use hostsync_store::tables::searches::{self, SearchId};
@@ -169,12 +169,12 @@ async fn write(
                 executions::remarks::add_fields_seen(connection, execution, seen.bits()).await?;
             }
             match executions::counters::count(connection, execution, counts, reason.as_deref(), false).await? {
-                Counted::Going => {}
-                Counted::Ended(status) => {
+                CounterChange::Going => {}
+                CounterChange::Ended(status) => {
                     written.ended.push((execution, status));
                     tell_missing_fields(connection, execution, mapping).await?;
                 }
-                Counted::Closed => return Ok(Attempted::Closed(execution)),
+                CounterChange::Closed => return Ok(Attempted::Closed(execution)),
             }
         }
         if let Some(reason) = waiting.get(&execution) {
@@ -196,7 +196,7 @@ fn waits_for(hosts: &[&str], reason: &str) -> String {
 }
 
 /// By run, the first of its hosts that stands in the pool more than once.
-fn repeated_hosts(open: &[(Open, &Resolved)], pool: &HashMap<String, PoolHost>) -> BTreeMap<ExecutionId, String> {
+fn repeated_hosts(open: &[(OpenDetail, &Resolved)], pool: &HashMap<String, PoolHost>) -> BTreeMap<ExecutionId, String> {
     let mut repeated = BTreeMap::new();
     for (row, _) in open {
         if let Some(PoolHost { host_ip, repeated_as: Some(other), .. }) = pool.get(&address_key(&row.host_ip)) {
@@ -225,7 +225,7 @@ async fn lock_open<'a>(
     connection: &mut MySqlConnection,
     batch: &'a [Resolved],
     closed: &HashSet<ExecutionId>,
-) -> Result<Vec<(Open, &'a Resolved)>, sqlx::Error> {
+) -> Result<Vec<(OpenDetail, &'a Resolved)>, sqlx::Error> {
     // Of two deliveries for the same row the later attempt is the one that may be open.
     let mut by_id: BTreeMap<DetailId, &Resolved> = BTreeMap::new();
     for resolved in batch.iter().filter(|resolved| !closed.contains(&resolved.job.execution_id)) {
@@ -247,7 +247,7 @@ async fn lock_open<'a>(
 
 /// A job proves whose it is: ids may have been given out again by a database that was restored. The window of the run was
 /// compared when its deliveries were taken.
-fn is_row_of(row: &Open, job: &Job) -> bool {
+fn is_row_of(row: &OpenDetail, job: &Job) -> bool {
     row.attempts + 1 == job.attempt
         && row.execution_id == job.execution_id
         && address_key(&row.host_ip) == address_key(&job.host_ip)
@@ -257,13 +257,13 @@ fn is_row_of(row: &Open, job: &Job) -> bool {
 struct Clock {
     /// Where an attempt is spent.
     class: Option<ReasonClass>,
-    rows: Vec<Open>,
+    rows: Vec<OpenDetail>,
 }
 
 /// What a transaction is going to write.
 #[derive(Default)]
 struct Plan {
-    finished: Vec<Finished>,
+    finished: Vec<DetailOutcome>,
     /// Why each of `finished` ended as it did.
     classes: Vec<ReasonClass>,
     /// Rows of the CMDB by address, with the places of their details in `finished`.
@@ -277,7 +277,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn add(&mut self, row: &Open, resolved: &Resolved, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
+    fn add(&mut self, row: &OpenDetail, resolved: &Resolved, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
         let search = resolved.search;
         let finished = self.finished.len();
         if let Outcome::Found(Found::Reading(reading)) = &resolved.outcome {
@@ -343,7 +343,7 @@ impl Plan {
         }
     }
 
-    fn fail_attempt(&mut self, row: &Open, search: Option<SearchId>, reason: &str) {
+    fn fail_attempt(&mut self, row: &OpenDetail, search: Option<SearchId>, reason: &str) {
         self.attempts.push(FailedAttempt {
             detail_id: row.id,
             execution_id: row.execution_id,
@@ -366,7 +366,7 @@ impl Plan {
         }
     }
 
-    fn set_clock(&mut self, row: &Open, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
+    fn set_clock(&mut self, row: &OpenDetail, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
         let clock = self.clocks.entry((within_ms, reason.to_owned()));
         clock.or_insert(Clock { class, rows: Vec::new() }).rows.push(row.clone());
     }
@@ -385,16 +385,22 @@ impl Plan {
         hosts.iter().filter_map(|(execution, reasons)| Some((*execution, most(reasons)?))).collect()
     }
 
-    fn finish(&mut self, row: &Open, host: Option<&PoolHost>, status: SyncStatus, reason: Option<Reason>) -> usize {
+    fn finish(
+        &mut self,
+        row: &OpenDetail,
+        host: Option<&PoolHost>,
+        status: SyncStatus,
+        reason: Option<Reason>,
+    ) -> usize {
         self.classes.push(reason.as_ref().map_or(ReasonClass::None, |reason| reason.class));
-        self.finished.push(Finished {
+        self.finished.push(DetailOutcome {
             id: row.id,
             execution_id: row.execution_id,
             host_ip: row.host_ip.clone(),
             host_name: host.map(|host| host.host_name.clone()),
             status,
             error_message: reason.map(|reason| reason.text),
-            measured: Measured::default(),
+            measured: Measurements::default(),
             inserted: None,
             data_point_count: None,
             attempts: row.attempts + 1,
@@ -442,8 +448,8 @@ impl Plan {
     }
 }
 
-fn measured(values: &HostValues) -> Measured {
-    Measured {
+fn measured(values: &HostValues) -> Measurements {
+    Measurements {
         max_cpu: values.max_cpu,
         avg_cpu: values.avg_cpu,
         max_memory: values.max_memory_gb,

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use chrono::DateTime;
 use hostsync_model::execution::{ExecutionId, SyncStatus};
-use hostsync_store::explanation::{Raw, Slice, Triple, bodies_for};
+use hostsync_store::explanation::{RawValues, Slice, Triple, bodies_for};
 use hostsync_store::tables::searches::Search;
-use hostsync_store::tables::server_resources::Values;
+use hostsync_store::tables::server_resources::ResourceValues;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -186,8 +186,8 @@ pub(crate) struct RawBody {
     disk_slices: Option<DiskSlicesBody>,
 }
 
-impl From<Raw> for RawBody {
-    fn from(raw: Raw) -> Self {
+impl From<RawValues> for RawBody {
+    fn from(raw: RawValues) -> Self {
         Self {
             documents: raw.documents,
             cpu: raw.cpu.map(RawStats::from),
@@ -239,8 +239,8 @@ pub(crate) struct ResourceBody {
     disk_percent_min: Option<f64>,
 }
 
-impl From<Values> for ResourceBody {
-    fn from(values: Values) -> Self {
+impl From<ResourceValues> for ResourceBody {
+    fn from(values: ResourceValues) -> Self {
         // In the order of `server_resources::VALUE_COLUMNS`.
         let [
             cpu_load,

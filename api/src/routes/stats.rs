@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use hostsync_model::execution::TaskId;
-use hostsync_store::tables::statistics::{FailingHost, SeenError};
+use hostsync_store::tables::statistics::{ErrorSum, FailingHost};
 use serde::Serialize;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -195,8 +195,8 @@ pub(crate) struct SeenErrorBody {
     last_seen: Timestamp,
 }
 
-impl From<SeenError> for SeenErrorBody {
-    fn from(error: SeenError) -> Self {
+impl From<ErrorSum> for SeenErrorBody {
+    fn from(error: ErrorSum) -> Self {
         Self { error_message: error.error_message, hosts: error.hosts, last_seen: Timestamp(error.last_seen) }
     }
 }

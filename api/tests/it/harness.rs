@@ -13,7 +13,7 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_store::database;
 use hostsync_store::tables::details::{
     self,
-    ledger::{Finished, Measured},
+    ledger::{DetailOutcome, Measurements},
 };
 use hostsync_store::tables::executions;
 use reqwest::header::HeaderMap;
@@ -348,14 +348,14 @@ impl Server {
         for (host_ip, status) in outcomes {
             let filter = details::views::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
             let rows = details::views::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
-            finished.push(Finished {
+            finished.push(DetailOutcome {
                 id: hostsync_model::execution::DetailId(rows[0].id),
                 execution_id,
                 host_ip: (*host_ip).to_owned(),
                 host_name: Some(format!("name of {host_ip}")),
                 status: *status,
                 error_message: (*status == SyncStatus::Failed).then(|| "no answer".to_owned()),
-                measured: Measured { max_cpu: Some(12.5), ..Measured::default() },
+                measured: Measurements { max_cpu: Some(12.5), ..Measurements::default() },
                 inserted: (*status == SyncStatus::Success).then_some(!host_ip.ends_with('9')),
                 data_point_count: Some(288),
                 attempts: 1,

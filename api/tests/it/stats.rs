@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
 use hostsync_store::statistics::duration_step;
-use hostsync_store::tables::statistics::{self, Ended, ErrorCount};
+use hostsync_store::tables::statistics::{self, EndedRun, ErrorCount};
 use hostsync_store::word::Word;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::harness::{Answer, Server, with_server};
 
 /// Adds runs to the sums as the schedulers do.
 async fn add(server: &Server, task_id: u64, began: &str, status: ExecutionStatus, ms: u64, failed: &[&str]) {
-    let run = Ended {
+    let run = EndedRun {
         id: ExecutionId(1),
         task_id: TaskId(task_id),
         began: began.parse::<DateTime<Utc>>().expect(began),

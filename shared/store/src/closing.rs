@@ -7,7 +7,7 @@ use sqlx::MySqlPool;
 
 use crate::tables::IfLocked;
 use crate::tables::details;
-use crate::tables::executions::{self, closing::Closing, counters::Counted};
+use crate::tables::executions::{self, closing::ClosingRun, counters::CounterChange};
 use crate::word::Word;
 use hostsync_metrics::{Metrics, ReasonClass};
 use hostsync_model::execution::{ClosingCause, Counts, DetailId, ExecutionId};
@@ -58,7 +58,11 @@ async fn close(
 /// that row; `None`: the run has ended, or the rest of it is held by others and is for a later round.
 ///
 /// The run's row is locked first, against the order of locks; nothing is waited for behind it, so it cannot deadlock.
-pub async fn close_pending(pool: &MySqlPool, run: &Closing, after: DetailId) -> Result<Option<DetailId>, sqlx::Error> {
+pub async fn close_pending(
+    pool: &MySqlPool,
+    run: &ClosingRun,
+    after: DetailId,
+) -> Result<Option<DetailId>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     if !executions::closing::lock_closing(&mut transaction, run.id).await? {
         return Ok(None);
@@ -81,7 +85,7 @@ pub async fn close_pending(pool: &MySqlPool, run: &Closing, after: DetailId) -> 
         };
         Metrics::global().jobs_finished(outcome, reason, ids.len() as u64);
     }
-    if let Counted::Ended(status) = counted {
+    if let CounterChange::Ended(status) = counted {
         Metrics::global().execution_ended(status);
         tracing::info!(execution_id = %run.id, status = %status, "execution {} ended: {status}", run.id);
         return Ok(None);

@@ -155,7 +155,7 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
                 .execute(&bed.pool)
                 .await
                 .expect_err("taken");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::Refused::Duplicate));
+        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
         let old_keys = count(
             &bed.pool,
             "information_schema.statistics WHERE table_schema = DATABASE() AND index_name = 'uk_task_name'",

@@ -16,11 +16,11 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup::{RABBITMQ, watch_broker};
 use hostsync_store::closing::{close_execution, close_pending, close_unless_busy};
 use hostsync_store::database;
-use hostsync_store::outbox::{CarriedOn, Outbox};
+use hostsync_store::outbox::{Outbox, TurnEnd};
 use hostsync_store::tables::details::outbox::NewDetail;
 use hostsync_store::tables::executions::{
     self,
-    counters::Counted,
+    counters::CounterChange,
     creation::{NewExecution, Scope},
     lease::LeaseToken,
     views::{ExecutionLog, LogFilter},
@@ -106,7 +106,7 @@ async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
         let live = usize::try_from(live).expect("a count");
         let (id, token) = scheduled_run(&bed).await;
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, token).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.carry_on(id, token).await.expect("published"), TurnEnd::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.total_hosts, log.pending_count), (live as u64, live as u64));
@@ -118,7 +118,7 @@ async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
         assert!(
             executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list").is_empty()
         );
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("claimed"), CarriedOn::Done);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("claimed"), TurnEnd::Done);
         let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");
         assert_eq!(depth, 0, "a claim of a published run publishes nothing");
     })
@@ -130,7 +130,7 @@ async fn a_run_over_an_empty_pool_ends_at_once() {
     on_bed("outbox_empty", async |bed| {
         let (id, token) = scheduled_run(&bed).await;
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, token).await.expect("ended"), CarriedOn::Done);
+        assert_eq!(outbox.carry_on(id, token).await.expect("ended"), TurnEnd::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.execution_status.to_string().as_str(), log.total_hosts), ("success", 0));
@@ -160,8 +160,8 @@ async fn a_holder_that_was_replaced_changes_nothing() {
         // The old cursor guards as well, whoever holds the lease.
         assert!(!executions::lease::move_prepare_cursor(&mut connection, id, heir, 3, 5).await.expect("an answer"));
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, paused).await.expect("an answer"), CarriedOn::Replaced);
-        assert_eq!(outbox.carry_on(id, heir).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.carry_on(id, paused).await.expect("an answer"), TurnEnd::Replaced);
+        assert_eq!(outbox.carry_on(id, heir).await.expect("published"), TurnEnd::Done);
     })
     .await;
 }
@@ -174,7 +174,7 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         let mut connection = bed.pool.acquire().await.expect("a connection");
         endpoint_state::close(&mut connection, "default", "it is away").await.expect("closed");
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), CarriedOn::EndpointClosed);
+        assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), TurnEnd::EndpointClosed);
         assert!(
             executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list").is_empty()
         );
@@ -195,7 +195,7 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         assert!(endpoint_state::open(&mut connection, "default").await.expect("opened"));
         assert_eq!(executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list"), [id]);
         assert!(agenda::agenda(&mut connection).await.expect("an agenda").publish_bulk);
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), TurnEnd::Done);
     })
     .await;
 }
@@ -240,12 +240,12 @@ async fn counters_move_once_and_exactly_one_caller_ends_the_run() {
         let half = Counts { success: 1, failed: 1, ..Counts::default() };
         let going =
             executions::counters::count(&mut connection, id, &half, Some("one failed"), false).await.expect("counted");
-        assert_eq!(going, Counted::Going);
+        assert_eq!(going, CounterChange::Going);
         let rest = Counts { no_data: 1, not_in_pool: 1, ..Counts::default() };
         let ended = executions::counters::count(&mut connection, id, &rest, None, false).await.expect("counted");
-        assert_eq!(ended, Counted::Ended(ExecutionStatus::Partial));
+        assert_eq!(ended, CounterChange::Ended(ExecutionStatus::Partial));
         let late = executions::counters::count(&mut connection, id, &rest, None, false).await.expect("an answer");
-        assert_eq!(late, Counted::Closed, "an ended run takes no more results");
+        assert_eq!(late, CounterChange::Closed, "an ended run takes no more results");
         let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!(log.error_message.as_deref(), Some("one failed"));
         assert_eq!(
@@ -328,7 +328,7 @@ async fn a_run_whose_row_somebody_holds_is_left_alone() {
         };
         let held = hold("SELECT id FROM es_sync_execution_log FOR UPDATE").await;
         // Each would wait for five seconds and fail.
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("an answer"), CarriedOn::Replaced);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("an answer"), TurnEnd::Replaced);
         assert!(!close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("an answer"));
         held.rollback().await.expect("let go");
         assert!(close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("closed"));
@@ -362,12 +362,12 @@ async fn a_long_run_is_prepared_and_published_in_turns() {
             Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new()).with_turns_of(2);
         let mut turns = 1;
         let mut carried_on = outbox.carry_on(id, token).await.expect("a turn");
-        while carried_on == CarriedOn::TurnOver {
+        while carried_on == TurnEnd::TurnOver {
             turns += 1;
             carried_on = outbox.claim_and_carry_on(id).await.expect("nobody holds it between its turns");
         }
         // A chunk of hosts, and three chunks of jobs.
-        assert_eq!((carried_on, turns), (CarriedOn::Done, 2));
+        assert_eq!((carried_on, turns), (TurnEnd::Done, 2));
         let depth = Publisher::new(queue(&bed)).depth(JobQueue::Bulk).await.expect("a depth");
         assert_eq!((depth.ready, depth.consumers), (4_100, 0));
     })
@@ -424,7 +424,7 @@ async fn rows_of_a_host_list_stand_once_each() {
         details::outbox::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
         assert_eq!(details::outbox::totals(&mut connection, id).await.expect("totals").0, 2_500);
         let again = details::outbox::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::Refused::Duplicate));
+        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
     })
     .await;
 }
@@ -560,7 +560,7 @@ async fn a_run_whose_pool_cannot_be_read_at_all_says_what_it_waits_for() {
         assert!(waiting_for.contains("host_name"), "{waiting_for}");
         // Progress clears it.
         bed.execute("ALTER TABLE hosts_pool CHANGE title host_name VARCHAR(50) NOT NULL").await;
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), TurnEnd::Done);
         let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.total_hosts, log.waiting_for), (3, None));
     })

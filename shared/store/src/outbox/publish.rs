@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{CarriedOn, Outbox, OutboxError, Turn};
-use crate::tables::details::{self, outbox::Publishable};
+use super::{Outbox, OutboxError, Turn, TurnEnd};
+use crate::tables::details::{self, outbox::PublishableDetail};
 use crate::tables::executions::{
     self,
     lease::{LeaseToken, Progress},
@@ -25,21 +25,21 @@ impl Outbox {
         progress: Progress,
         token: LeaseToken,
         turn: &mut Turn,
-    ) -> Result<CarriedOn, OutboxError> {
+    ) -> Result<TurnEnd, OutboxError> {
         let headers = spans::current_trace_headers();
         let window_to = self.window_end(progress.id).await?;
         let mut watermark = progress.published_watermark;
         while watermark < progress.last_detail_id {
             if self.stop.is_cancelled() {
-                return Ok(CarriedOn::Stopped);
+                return Ok(TurnEnd::Stopped);
             }
             if !turn.goes_on() {
-                return Ok(CarriedOn::TurnOver);
+                return Ok(TurnEnd::TurnOver);
             }
             let rows = {
                 let mut connection = self.pool.acquire().await?;
                 if executions::backlog::is_held_back(&mut connection, progress.id).await? {
-                    return Ok(CarriedOn::EndpointClosed);
+                    return Ok(TurnEnd::EndpointClosed);
                 }
                 details::outbox::publishable(
                     &mut connection,
@@ -62,7 +62,7 @@ impl Outbox {
                 if !executions::lease::move_watermark(&mut connection, progress.id, token, watermark, confirmed_up_to)
                     .await?
                 {
-                    return Ok(CarriedOn::Replaced);
+                    return Ok(TurnEnd::Replaced);
                 }
                 watermark = confirmed_up_to;
             }
@@ -70,7 +70,7 @@ impl Outbox {
                 return Err(OutboxError::Publish { outcome, reason });
             }
         }
-        Ok(CarriedOn::Done)
+        Ok(TurnEnd::Done)
     }
 
     /// The end of a run's window, by which its jobs prove whose they are.
@@ -84,9 +84,9 @@ impl Outbox {
         execution_id: ExecutionId,
         window_to: Option<DateTime<Utc>>,
         queue: JobQueue,
-        rows: &[Publishable],
+        rows: &[PublishableDetail],
         headers: &BTreeMap<String, String>,
-    ) -> Published {
+    ) -> PublishTally {
         let jobs: Vec<OutgoingJob> = rows
             .iter()
             .map(|row| {
@@ -100,12 +100,12 @@ impl Outbox {
         if let Some((outcome, _)) = &report.error {
             Metrics::global().jobs_published(queue, *outcome, rows.len() as u64 - confirmed);
         }
-        Published { confirmed: report.confirmed_prefix(), error: report.error }
+        PublishTally { confirmed: report.confirmed_prefix(), error: report.error }
     }
 }
 
 /// What became of a stretch of rows.
-pub(super) struct Published {
+pub(super) struct PublishTally {
     /// Length of the contiguous confirmed prefix.
     pub(super) confirmed: usize,
     /// The first fault.

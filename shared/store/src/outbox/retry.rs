@@ -2,7 +2,7 @@
 
 use super::{Outbox, OutboxError};
 use crate::tables::details;
-use crate::tables::executions::backlog::Due;
+use crate::tables::executions::backlog::DueRun;
 use hostsync_metrics::spans;
 use hostsync_model::execution::DetailId;
 
@@ -19,7 +19,7 @@ impl Outbox {
     /// # Errors
     ///
     /// The database or the broker failed; what was not confirmed has its clock again.
-    pub async fn publish_due(&self, run: &Due) -> Result<usize, OutboxError> {
+    pub async fn publish_due(&self, run: &DueRun) -> Result<usize, OutboxError> {
         // Before a clock is cleared: what fails here leaves the rows as they are, and not to Repair.
         let queue = *run.queue.known("queue")?;
         let window_to = self.window_end(run.id).await?;

@@ -15,7 +15,7 @@ use hostsync_model::execution::{ExecutionId, JobQueue};
 
 /// The server as this connection sees it.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct DatabaseServer {
     /// As the server says it, such as `10.11.6-MariaDB`.
     pub version: String,
     /// Whom the server takes us for, such as `hostsync@%`.
@@ -29,7 +29,7 @@ pub struct Server {
 }
 
 /// Asks the server about itself.
-pub async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {
+pub async fn server(connection: &mut MySqlConnection) -> Result<DatabaseServer, sqlx::Error> {
     let (version, user, database, max_connections): (String, String, String, i64) = sqlx::query_as(
         "SELECT VERSION(), CURRENT_USER(), COALESCE(DATABASE(), ''), CAST(@@GLOBAL.max_connections AS SIGNED)",
     )
@@ -37,7 +37,7 @@ pub async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Er
     .await?;
     let (_, connected): (String, String) =
         sqlx::query_as("SHOW GLOBAL STATUS LIKE 'Threads_connected'").fetch_one(connection).await?;
-    Ok(Server { version, user, database, connected: connected.parse().unwrap_or_default(), max_connections })
+    Ok(DatabaseServer { version, user, database, connected: connected.parse().unwrap_or_default(), max_connections })
 }
 
 /// A right on a table.
@@ -129,7 +129,7 @@ impl Use {
 
 /// What came of trying a right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tried {
+pub enum RightCheck {
     /// We may; or the statement failed for want of a column or a value, which is looked at after the rights.
     Allowed,
     /// We may not.
@@ -148,7 +148,7 @@ pub async fn may(
     used: Use,
     right: Right,
     ours: &OurTables,
-) -> Result<Tried, sqlx::Error> {
+) -> Result<RightCheck, sqlx::Error> {
     let (table, columns) = (used.table, used.columns(right, ours));
     let columns: Vec<String> = columns.into_iter().map(|column| format!("`{column}`")).collect();
     let listed = columns.join(", ");
@@ -162,15 +162,15 @@ pub async fn may(
         Right::Delete => format!("DELETE FROM {table} WHERE FALSE"),
     };
     let Err(error) = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await else {
-        return Ok(Tried::Allowed);
+        return Ok(RightCheck::Allowed);
     };
     if Denied::of(&error).is_some() {
-        return Ok(Tried::Denied);
+        return Ok(RightCheck::Denied);
     }
     match (database::error_number(&error), error.as_database_error()) {
         // no such column or table, a generated column, no default, NULL
-        (Some(1054 | 1146 | 1364 | 1048 | 1906 | 3105), _) => Ok(Tried::Allowed),
-        (Some(_), Some(told)) => Ok(Tried::Refused(told.message().to_owned())),
+        (Some(1054 | 1146 | 1364 | 1048 | 1906 | 3105), _) => Ok(RightCheck::Allowed),
+        (Some(_), Some(told)) => Ok(RightCheck::Refused(told.message().to_owned())),
         _ => Err(error),
     }
 }
@@ -254,7 +254,7 @@ pub async fn going(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error>
 
 /// A run that goes and in which no host has got its outcome for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SilentRun {
+pub struct StuckRun {
     /// The run.
     pub id: ExecutionId,
     /// Its task's name; empty without one.
@@ -299,7 +299,7 @@ pub async fn silent_runs(
     connection: &mut MySqlConnection,
     silent_s: i64,
     limit: u32,
-) -> Result<Vec<SilentRun>, sqlx::Error> {
+) -> Result<Vec<StuckRun>, sqlx::Error> {
     let rows: Vec<SilentRow> = sqlx::query_as(
         "SELECT * FROM (
              SELECT CAST(id AS UNSIGNED) AS id, COALESCE(task_name, '') AS task_name,
@@ -324,7 +324,7 @@ pub async fn silent_runs(
         .bind(row.id)
         .fetch_one(&mut *connection)
         .await?;
-        runs.push(SilentRun {
+        runs.push(StuckRun {
             id: ExecutionId(row.id),
             task_name: row.task_name,
             silent_s: row.silent_s,

@@ -15,7 +15,7 @@ pub(super) const SOON: TimeDelta = TimeDelta::minutes(2);
 
 /// A closed endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedEndpoint {
     /// Its name.
     pub endpoint: String,
     /// Since when.
@@ -27,7 +27,7 @@ pub struct Closed {
 }
 
 /// All endpoints that are closed.
-pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<Closed>, sqlx::Error> {
+pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<ClosedEndpoint>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT endpoint, closed_since AS "since!: DateTime<Utc>", reason,
                   COALESCE(probe_after <= UTC_TIMESTAMP(3), TRUE) AS "probe_due!: bool"
@@ -37,7 +37,7 @@ pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<Closed>, sql
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Closed {
+        .map(|row| ClosedEndpoint {
             endpoint: row.endpoint,
             since: row.since,
             reason: row.reason.unwrap_or_default(),

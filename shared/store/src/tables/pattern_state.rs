@@ -11,7 +11,7 @@ const PRUNED_AT_ONCE: u32 = 10_000;
 
 /// An index pattern whose searches fail while its endpoint answers.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct SetAside {
+pub struct SetAsidePattern {
     /// Name of the endpoint.
     pub endpoint: String,
     /// The pattern.
@@ -25,7 +25,7 @@ pub struct SetAside {
 }
 
 /// All patterns that are set aside.
-pub async fn set_aside(connection: &mut MySqlConnection) -> Result<Vec<SetAside>, sqlx::Error> {
+pub async fn set_aside(connection: &mut MySqlConnection) -> Result<Vec<SetAsidePattern>, sqlx::Error> {
     sqlx::query_as(
         "SELECT endpoint, index_pattern, set_aside_since AS since, COALESCE(reason, '') AS reason,
                 COALESCE(probe_after <= UTC_TIMESTAMP(3), TRUE) AS probe_due

@@ -21,7 +21,7 @@ pub const MAX_ERROR_CHARS: usize = 500;
 
 /// What goes into the sums of one execution.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub struct EndedRun {
     /// The run.
     pub id: ExecutionId,
     /// 0 without a task.
@@ -69,7 +69,7 @@ pub async fn not_rolled_up(
 }
 
 /// Locks an ended execution that is not in the sums yet. `None`: it is, or another scheduler is at it.
-pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<Ended>, sqlx::Error> {
+pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<EndedRun>, sqlx::Error> {
     // The old program's integers may be signed, its texts any.
     let row: Option<EndedRow> = sqlx::query_as(
         "SELECT CAST(id AS UNSIGNED) AS id, CAST(COALESCE(task_id, 0) AS UNSIGNED) AS task_id, execution_time,
@@ -86,7 +86,7 @@ pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Re
     .bind(id.0)
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Ended {
+    Ok(row.map(|row| EndedRun {
         id: ExecutionId(row.id),
         task_id: TaskId(row.task_id),
         began: row.execution_time,
@@ -119,7 +119,7 @@ fn owners(task: TaskId) -> Vec<TaskId> {
 /// Adds a run to the sums of its hour.
 pub async fn add_run(
     connection: &mut MySqlConnection,
-    run: &Ended,
+    run: &EndedRun,
     duration_step: Option<u16>,
 ) -> Result<(), sqlx::Error> {
     let hour = hour_of(run.began);
@@ -173,7 +173,7 @@ pub async fn add_run(
 /// Adds failed hosts of a run to the sums of its day. `hosts` is sorted and has each once.
 pub async fn add_failed_hosts(
     connection: &mut MySqlConnection,
-    run: &Ended,
+    run: &EndedRun,
     hosts: &[String],
 ) -> Result<(), sqlx::Error> {
     let day = run.began.date_naive();
@@ -205,7 +205,7 @@ pub struct ErrorCount {
 /// Adds the kinds of error of a run to the sums of its day. `errors` is sorted by kind and has each once.
 pub async fn add_errors(
     connection: &mut MySqlConnection,
-    run: &Ended,
+    run: &EndedRun,
     errors: &[ErrorCount],
 ) -> Result<(), sqlx::Error> {
     let day = run.began.date_naive();
@@ -351,7 +351,7 @@ pub async fn failing_most(
 /// A kind of error and the hosts that had it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
-pub struct SeenError {
+pub struct ErrorSum {
     pub error_message: String,
     pub hosts: u64,
     pub last_seen: DateTime<Utc>,
@@ -364,7 +364,7 @@ pub async fn errors_seen_most(
     from: NaiveDate,
     to: NaiveDate,
     limit: u32,
-) -> Result<Vec<SeenError>, sqlx::Error> {
+) -> Result<Vec<ErrorSum>, sqlx::Error> {
     sqlx::query_as(
         "SELECT MAX(error_message) AS error_message, CAST(SUM(hosts) AS UNSIGNED) AS hosts, MAX(last_seen) AS last_seen
          FROM es_sync_stats_error WHERE task_id = ? AND day >= ? AND day <= ?

@@ -321,7 +321,7 @@ pub async fn is_live(connection: &mut MySqlConnection, id: TaskId) -> Result<boo
 
 /// What a fire changes of its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fired {
+pub struct NextFire {
     /// The task, locked.
     pub id: TaskId,
     /// Its next fire. A task that never fires again is disabled as well.
@@ -331,7 +331,7 @@ pub struct Fired {
 }
 
 /// Moves the next fires of locked tasks, in one statement. The caller has at least one.
-pub async fn set_fired(connection: &mut MySqlConnection, fired: &[Fired]) -> Result<(), sqlx::Error> {
+pub async fn set_next_fires(connection: &mut MySqlConnection, fired: &[NextFire]) -> Result<(), sqlx::Error> {
     // By the key alone: a scan, which a small table invites, would wait for the rows of others.
     let mut statement =
         TextStatement::new("UPDATE es_sync_task_config FORCE INDEX (PRIMARY) SET next_execution_time = CASE id");

@@ -2,7 +2,7 @@
 
 use sqlx::MySqlConnection;
 
-use super::outbox::Publishable;
+use super::outbox::PublishableDetail;
 use crate::tables::ROWS_PER_STATEMENT;
 use crate::tables::text_statement::TextStatement;
 use hostsync_model::execution::{DetailId, ExecutionId};
@@ -12,7 +12,7 @@ pub async fn lock_due(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
     limit: u32,
-) -> Result<Vec<Publishable>, sqlx::Error> {
+) -> Result<Vec<PublishableDetail>, sqlx::Error> {
     let rows = sqlx::query!(
         "SELECT id, host_ip, attempts FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
          WHERE execution_id = ? AND retry_at <= UTC_TIMESTAMP(3) AND sync_status = 'pending'
@@ -24,7 +24,7 @@ pub async fn lock_due(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Publishable { id: DetailId(row.id), host_ip: row.host_ip, attempts: row.attempts })
+        .map(|row| PublishableDetail { id: DetailId(row.id), host_ip: row.host_ip, attempts: row.attempts })
         .collect())
 }
 

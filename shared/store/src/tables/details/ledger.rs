@@ -10,7 +10,7 @@ use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
 
 /// What a worker finds in a row it has locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenDetail {
     /// The row.
     pub id: DetailId,
     /// Its run.
@@ -22,7 +22,7 @@ pub struct Open {
 }
 
 /// Locks those of `ids` that are still pending, in order of id. The caller compares `attempts`.
-pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<Vec<Open>, sqlx::Error> {
+pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<Vec<OpenDetail>, sqlx::Error> {
     let mut open = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new(
@@ -31,7 +31,7 @@ pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Re
         );
         statement.list(chunk.iter().map(|id| id.0)).sql(" ORDER BY id FOR UPDATE");
         let rows: Vec<(u64, u64, String, u32)> = statement.fetch_all(connection).await?;
-        open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts)| Open {
+        open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts)| OpenDetail {
             id: DetailId(id),
             execution_id: ExecutionId(execution_id),
             host_ip,
@@ -43,7 +43,7 @@ pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Re
 
 /// The measured values of a detail row; NULL where there is no measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Measured {
+pub struct Measurements {
     /// Percent.
     pub max_cpu: Option<f64>,
     /// Percent.
@@ -60,7 +60,7 @@ pub struct Measured {
 
 /// The outcome of a row.
 #[derive(Debug, Clone)]
-pub struct Finished {
+pub struct DetailOutcome {
     /// The row, locked by [`lock_open`].
     pub id: DetailId,
     /// Its run.
@@ -74,7 +74,7 @@ pub struct Finished {
     /// Why, for a failure or a refused write.
     pub error_message: Option<String>,
     /// What was measured.
-    pub measured: Measured,
+    pub measured: Measurements,
     /// Whether the row of `server_resources` was inserted (else overwritten); NULL where none was written.
     pub inserted: Option<bool>,
     /// Documents in the window; NULL if the search was not made.
@@ -88,7 +88,7 @@ pub struct Finished {
 }
 
 /// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them.
-pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Finished]) -> Result<(), sqlx::Error> {
+pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[DetailOutcome]) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new(
             "INSERT INTO es_sync_execution_detail

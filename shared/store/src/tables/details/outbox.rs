@@ -71,7 +71,7 @@ pub async fn standing(
 /// A row of a run that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[allow(missing_docs, reason = "the fields are the columns, by name")]
-pub struct Unsuccessful {
+pub struct UnsuccessfulDetail {
     pub id: u64,
     pub host_ip: String,
     pub host_name: Option<String>,
@@ -84,10 +84,10 @@ pub async fn unsuccessful(
     execution: ExecutionId,
     after: u64,
     limit: u32,
-) -> Result<Vec<Unsuccessful>, sqlx::Error> {
-    let mut all: Vec<Unsuccessful> = Vec::new();
+) -> Result<Vec<UnsuccessfulDetail>, sqlx::Error> {
+    let mut all: Vec<UnsuccessfulDetail> = Vec::new();
     for status in [SyncStatus::Failed, SyncStatus::Cancelled] {
-        let rows: Vec<Unsuccessful> = sqlx::query_as(
+        let rows: Vec<UnsuccessfulDetail> = sqlx::query_as(
             "SELECT CAST(id AS UNSIGNED) AS id, host_ip, host_name
              FROM es_sync_execution_detail FORCE INDEX (idx_execution_status)
              WHERE execution_id = ? AND sync_status = ? AND id > ? ORDER BY es_sync_execution_detail.id LIMIT ?",
@@ -119,7 +119,7 @@ pub async fn totals(connection: &mut MySqlConnection, execution: ExecutionId) ->
 
 /// A row whose job is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publishable {
+pub struct PublishableDetail {
     /// The row.
     pub id: DetailId,
     /// As it stands in the pool or the request.
@@ -135,7 +135,7 @@ pub async fn publishable(
     after: u64,
     up_to: u64,
     limit: u32,
-) -> Result<Vec<Publishable>, sqlx::Error> {
+) -> Result<Vec<PublishableDetail>, sqlx::Error> {
     let rows = sqlx::query!(
         "SELECT id, host_ip, attempts FROM es_sync_execution_detail
          WHERE execution_id = ? AND retry_at IS NULL AND id > ? AND id <= ? AND sync_status = 'pending'
@@ -149,6 +149,6 @@ pub async fn publishable(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Publishable { id: DetailId(row.id), host_ip: row.host_ip, attempts: row.attempts })
+        .map(|row| PublishableDetail { id: DetailId(row.id), host_ip: row.host_ip, attempts: row.attempts })
         .collect())
 }

@@ -71,7 +71,7 @@ pub async fn is_held_back(connection: &mut MySqlConnection, id: ExecutionId) -> 
 
 /// A prepared run with jobs whose clock has run out.
 #[derive(Debug, Clone)]
-pub struct Due {
+pub struct DueRun {
     /// The run.
     pub id: ExecutionId,
     /// Where its jobs go.
@@ -86,12 +86,15 @@ pub async fn with_due_clocks(
     connection: &mut MySqlConnection,
     after: ExecutionId,
     limit: u32,
-) -> Result<Vec<Due>, sqlx::Error> {
+) -> Result<Vec<DueRun>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT id, queue, trace_context FROM es_sync_execution_log WHERE ");
     push_with_due_clocks(&mut query);
     query.push(" AND id > ").push_bind(after.0).push(" ORDER BY id LIMIT ").push_bind(limit);
     let rows: Vec<(u64, Word<JobQueue>, Option<String>)> = query.build_query_as().fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(id, queue, trace_context)| Due { id: ExecutionId(id), queue, trace_context }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, queue, trace_context)| DueRun { id: ExecutionId(id), queue, trace_context })
+        .collect())
 }
 
 /// Which rows of `es_sync_execution_log` are those of [`with_due_clocks`].

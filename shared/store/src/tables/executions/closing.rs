@@ -68,7 +68,7 @@ pub async fn lock_closing(connection: &mut MySqlConnection, id: ExecutionId) -> 
 
 /// A run whose pending hosts wait to be closed.
 #[derive(Debug, Clone)]
-pub struct Closing {
+pub struct ClosingRun {
     /// The run.
     pub id: ExecutionId,
     /// What its pending hosts become: `cancelled` or `failed`.
@@ -80,7 +80,7 @@ pub struct Closing {
 }
 
 /// Runs that are closing, oldest first, at most `limit`.
-pub async fn runs(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<Closing>, sqlx::Error> {
+pub async fn runs(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<ClosingRun>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT id, closing_status AS "closing_status!", closing_cause, closing_reason FROM es_sync_execution_log
            WHERE execution_status = 'running' AND closing_status IS NOT NULL ORDER BY id LIMIT ?"#,
@@ -90,7 +90,7 @@ pub async fn runs(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<Cl
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Closing {
+        .map(|row| ClosingRun {
             id: ExecutionId(row.id),
             status: row.closing_status.into(),
             cause: row.closing_cause.map(Word::from),

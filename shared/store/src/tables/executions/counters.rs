@@ -8,7 +8,7 @@ use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus};
 
 /// What a change of counters did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Counted {
+pub enum CounterChange {
     /// Counters moved, hosts are still pending.
     Going,
     /// Counters moved to their end: this caller ended the run.
@@ -18,7 +18,7 @@ pub enum Counted {
 }
 
 /// Moves the counters by what this transaction really changed and ends the run when nothing is pending. Exactly one
-/// caller sees [`Counted::Ended`], since the row is locked from here to the commit. `sample_reason` becomes the run's
+/// caller sees [`CounterChange::Ended`], since the row is locked from here to the commit. `sample_reason` becomes the run's
 /// `error_message` if it has none. Progress clears why the run waits, unless a host of it waits for its clock. A sweeper that closes a run passes `closing = true`, a worker `false`.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub async fn count(
     counts: &Counts,
     sample_reason: Option<&str>,
     closing: bool,
-) -> Result<Counted, sqlx::Error> {
+) -> Result<CounterChange, sqlx::Error> {
     let changed = sqlx::query!(
         "UPDATE es_sync_execution_log
          SET success_count = success_count + ?,
@@ -67,7 +67,7 @@ pub async fn count(
     .await?
     .rows_affected();
     if changed == 0 {
-        return Ok(Counted::Closed);
+        return Ok(CounterChange::Closed);
     }
     let (status, waiting): (Word<ExecutionStatus>, Option<String>) = sqlx::query_as(
         "SELECT execution_status,
@@ -81,10 +81,10 @@ pub async fn count(
     .await?;
     let status = *status.known("execution_status")?;
     if status != ExecutionStatus::Running {
-        return Ok(Counted::Ended(status));
+        return Ok(CounterChange::Ended(status));
     }
     if let Some(waiting) = waiting {
         set_waiting_for(connection, [id], &waiting).await?;
     }
-    Ok(Counted::Going)
+    Ok(CounterChange::Going)
 }

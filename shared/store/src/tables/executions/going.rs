@@ -10,7 +10,7 @@ use hostsync_model::execution::ExecutionId;
 
 /// What a run names of its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names<'a> {
+pub enum SourceName<'a> {
     /// An endpoint.
     Endpoint(&'a str),
     /// A pattern of an endpoint.
@@ -27,20 +27,20 @@ pub enum Names<'a> {
 /// Running executions that name this and are not closing, up to `limit`, the oldest first.
 pub async fn by(
     connection: &mut MySqlConnection,
-    names: Names<'_>,
+    names: SourceName<'_>,
     limit: u32,
 ) -> Result<Vec<ExecutionId>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT id FROM es_sync_execution_log WHERE execution_status = 'running' AND closing_status IS NULL",
     );
     match names {
-        Names::Endpoint(endpoint) => query.push(" AND es_endpoint = ").push_bind(endpoint),
-        Names::Pattern { endpoint, index_pattern } => query
+        SourceName::Endpoint(endpoint) => query.push(" AND es_endpoint = ").push_bind(endpoint),
+        SourceName::Pattern { endpoint, index_pattern } => query
             .push(" AND es_endpoint = ")
             .push_bind(endpoint)
             .push(" AND es_index_pattern = ")
             .push_bind(index_pattern),
-        Names::Mapping(mapping) => query.push(" AND mapping = ").push_bind(mapping),
+        SourceName::Mapping(mapping) => query.push(" AND mapping = ").push_bind(mapping),
     };
     query.push(" ORDER BY id LIMIT ").push_bind(limit);
     let ids: Vec<u64> = query.build_query_scalar().fetch_all(connection).await?;

@@ -6,16 +6,16 @@ use sqlx::{MySqlConnection, QueryBuilder};
 use hostsync_model::execution::ExecutionId;
 
 /// Where a walk over executions by age stands.
-pub type Aged = (DateTime<Utc>, ExecutionId);
+pub type RunAge = (DateTime<Utc>, ExecutionId);
 
 /// Ended executions older than `retention`, oldest first, after `after`, at most `limit`; not those whose details a retry still
 /// reads, which has not been prepared yet.
 pub async fn prunable(
     connection: &mut MySqlConnection,
     retention: TimeDelta,
-    after: Option<Aged>,
+    after: Option<RunAge>,
     limit: u32,
-) -> Result<Vec<Aged>, sqlx::Error> {
+) -> Result<Vec<RunAge>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT execution_time, CAST(id AS UNSIGNED) FROM es_sync_execution_log
          WHERE execution_status NOT IN ('running', 'waiting') AND execution_time < UTC_TIMESTAMP(3) - INTERVAL ",

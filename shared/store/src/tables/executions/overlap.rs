@@ -9,7 +9,7 @@ use hostsync_model::execution::{ExecutionId, TaskId};
 
 /// What there is of a task's runs that have not ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unended {
+pub struct UnendedRuns {
     /// One is going.
     pub going: bool,
     /// One waits.
@@ -21,7 +21,7 @@ pub struct Unended {
 pub async fn unended(
     connection: &mut MySqlConnection,
     tasks: impl IntoIterator<Item = TaskId>,
-) -> Result<HashMap<TaskId, Unended>, sqlx::Error> {
+) -> Result<HashMap<TaskId, UnendedRuns>, sqlx::Error> {
     let mut statement = TextStatement::new(
         "SELECT CAST(task_id AS UNSIGNED), MAX(execution_status = 'running') = 1, MAX(execution_status = 'waiting') = 1
          FROM es_sync_execution_log
@@ -29,7 +29,7 @@ pub async fn unended(
     );
     statement.list(tasks.into_iter().map(|task| task.0)).sql(" GROUP BY task_id");
     let rows: Vec<(u64, bool, bool)> = statement.fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(task, going, waiting)| (TaskId(task), Unended { going, waiting })).collect())
+    Ok(rows.into_iter().map(|(task, going, waiting)| (TaskId(task), UnendedRuns { going, waiting })).collect())
 }
 
 /// Runs after `after` that wait while no run of their task is going, with their tasks, at most `limit`.

@@ -9,7 +9,7 @@ use hostsync_model::execution::{ExecutionId, JobQueue};
 
 /// A fully published run that has made no progress for a while.
 #[derive(Debug, Clone)]
-pub struct Stalled {
+pub struct StalledRun {
     /// The run.
     pub id: ExecutionId,
     /// Where its jobs went.
@@ -28,7 +28,7 @@ pub async fn stalled(
     longest: TimeDelta,
     after: ExecutionId,
     limit: u32,
-) -> Result<Vec<Stalled>, sqlx::Error> {
+) -> Result<Vec<StalledRun>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT id, queue, repair_count,
                   TIMESTAMPDIFF(SECOND,
@@ -54,7 +54,7 @@ pub async fn stalled(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Stalled {
+        .map(|row| StalledRun {
             id: ExecutionId(row.id),
             queue: row.queue.into(),
             silent_s: row.silent_s,
