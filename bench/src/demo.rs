@@ -24,7 +24,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::expected::{self, Resource};
-use crate::fleet::{Fleet, FleetPorts, Size, listen};
+use crate::fleet::{FleetPorts, ServiceFleet, Size, listen};
 use crate::runs::{Run, follow, newest};
 use crate::sample::{self, SampleFill, Wanted};
 use crate::screen::{Step, count, line, note, rate, seconds, table};
@@ -119,7 +119,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let configuration = write_configuration(&bed, &token, &places, &folder)?;
     let environment = [("HOSTSYNC_CONFIG", &configuration), (MARK, &folder)];
     let environment = environment.map(|(name, path)| (name.to_owned(), path.display().to_string()));
-    let mut fleet = Fleet::start_at(&places, &environment, &args.folder)?;
+    let mut fleet = ServiceFleet::start_at(&places, &environment, &args.folder)?;
     fleet.wait_until_ready().await?;
     let client = Client::with_token(fleet.api_url(), &token.secret);
     step.done(format!(
@@ -264,7 +264,7 @@ fn configuration(bed: &Bed, token: &Token, places: &FleetPorts) -> String {
 
 /// Creates the task, or takes the one of an earlier demonstration, waits until it fires, follows the run, and disables
 /// the task again.
-async fn scheduled_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<(u64, Run)> {
+async fn scheduled_run(client: &Client, fleet: &mut ServiceFleet) -> anyhow::Result<(u64, Run)> {
     let expression = expression(sample::now());
     let mut fields = json!({
         "task_name": TASK,
@@ -305,7 +305,7 @@ fn expression(now: DateTime<Utc>) -> String {
     format!("{},{},{} * * * * *", first, first + 20, first + 40)
 }
 
-async fn wait_for_fire(client: &Client, fleet: &mut Fleet, task_id: u64, earlier: u64) -> anyhow::Result<u64> {
+async fn wait_for_fire(client: &Client, fleet: &mut ServiceFleet, task_id: u64, earlier: u64) -> anyhow::Result<u64> {
     let started = Instant::now();
     loop {
         // A fire is skipped while the run of an interrupted demonstration is still going; one of the next is not.
@@ -326,7 +326,7 @@ async fn wait_for_fire(client: &Client, fleet: &mut Fleet, task_id: u64, earlier
     }
 }
 
-async fn manual_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<Run> {
+async fn manual_run(client: &Client, fleet: &mut ServiceFleet) -> anyhow::Result<Run> {
     let hosts: Vec<String> = (LIST_FROM..HOSTS + LIST_OUTSIDE).map(|n| SampleHost(n).ip()).collect();
     let id = client.execute("demo: a host list", &hosts, "24h").await?;
     let run = follow(client, fleet, id, "manual run", LOOK_EVERY, END_WITHIN).await?;
@@ -338,7 +338,7 @@ async fn manual_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<Run> {
 }
 
 /// Hosts by another mapping and index than the default's.
-async fn metricbeat_run(client: &Client, fleet: &mut Fleet, index: &SampleIndex) -> anyhow::Result<Run> {
+async fn metricbeat_run(client: &Client, fleet: &mut ServiceFleet, index: &SampleIndex) -> anyhow::Result<Run> {
     let hosts: Vec<String> = (0..METRICBEAT_HOSTS).map(|n| SampleHost(n).ip()).collect();
     let body = json!({
         "task_name": "demo: hosts of Metricbeat", "host_ip_list": hosts, "query_time_range": "24h",
@@ -406,7 +406,7 @@ fn show_rows(rows: &HashMap<String, Resource>) {
     table(&cells);
 }
 
-fn show_urls(bed: &Bed, fleet: &Fleet, args: &DemoArgs) {
+fn show_urls(bed: &Bed, fleet: &ServiceFleet, args: &DemoArgs) {
     line("\nWhere things are");
     let mut rows = Vec::new();
     for service in &fleet.services {
@@ -432,7 +432,7 @@ fn show_urls(bed: &Bed, fleet: &Fleet, args: &DemoArgs) {
     }
 }
 
-fn show_next_steps(fleet: &Fleet, args: &DemoArgs, task_id: u64, manual: &Run) {
+fn show_next_steps(fleet: &ServiceFleet, args: &DemoArgs, task_id: u64, manual: &Run) {
     let base = format!("{}/api/cmdb/v1", fleet.api_url());
     let curl = format!("curl -sS -H @{}", header_file(&args.folder).display());
     let pretty = pretty();

@@ -68,13 +68,13 @@ pub(crate) struct FleetService {
 
 /// The services of one database.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct ServiceFleet {
     /// The API first, then the scheduler, then the workers.
     pub(crate) services: Vec<FleetService>,
     is_left_up: bool,
 }
 
-impl Fleet {
+impl ServiceFleet {
     /// Starts one API, one scheduler and the workers, on the default ports where those are free. Logs and pids go into
     /// `folder`.
     ///
@@ -206,7 +206,7 @@ impl FleetService {
     }
 }
 
-impl Drop for Fleet {
+impl Drop for ServiceFleet {
     fn drop(&mut self) {
         if self.is_left_up {
             return;

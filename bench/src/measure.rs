@@ -24,7 +24,7 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlPool};
 
 use crate::expected;
-use crate::fleet::{Fleet, Size};
+use crate::fleet::{ServiceFleet, Size};
 use crate::processes::{ProcessGroups, used};
 use crate::prometheus::Histogram;
 use crate::runs::{Run, follow};
@@ -158,7 +158,7 @@ struct Bench {
     bed: Bed,
     today_pool: MySqlPool,
     today: Setting,
-    fleet: Fleet,
+    fleet: ServiceFleet,
     client: Client,
     hosts: Arc<Vec<String>>,
     step: TimeDelta,
@@ -238,7 +238,7 @@ impl Bench {
 
         fs::create_dir_all(&args.folder).with_context(|| format!("{} cannot be made", args.folder.display()))?;
         let size = Size { workers: usize::from(args.workers) };
-        let mut fleet = Fleet::start(size, &bed.environment(&[]), &args.folder)?;
+        let mut fleet = ServiceFleet::start(size, &bed.environment(&[]), &args.folder)?;
         fleet.wait_until_ready().await?;
 
         let mut watched = ProcessGroups::servers(Path::new(".dev"));

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::fleet::Fleet;
+use crate::fleet::ServiceFleet;
 use crate::screen::ProgressLine;
 
 /// An execution log, as far as it is shown here.
@@ -94,7 +94,7 @@ pub(crate) async fn newest(client: &Client, task_id: u64, limit: usize) -> anyho
 /// The API's, a service has ended, or it takes longer than `limit`.
 pub(crate) async fn follow(
     client: &Client,
-    fleet: &mut Fleet,
+    fleet: &mut ServiceFleet,
     id: u64,
     label: &'static str,
     look_every: Duration,

@@ -17,7 +17,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
-use crate::fleet::{Fleet, Size};
+use crate::fleet::{ServiceFleet, Size};
 use crate::processes::peak_memory;
 use crate::runs::follow;
 use crate::sample::{self, Wanted};
@@ -103,7 +103,7 @@ pub async fn run(args: &SizesArgs) -> anyhow::Result<()> {
         ("HOSTSYNC_RABBITMQ__URL", &broker_url),
         ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", &search_url),
     ]);
-    let mut fleet = Fleet::start(Size { workers: 1 }, &environment, &args.folder)?;
+    let mut fleet = ServiceFleet::start(Size { workers: 1 }, &environment, &args.folder)?;
     fleet.wait_until_ready().await?;
     let client = Client::new(fleet.api_url());
     let task = task(&client).await?;

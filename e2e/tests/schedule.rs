@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_e2e::service::{self, Service};
+use hostsync_e2e::service::{self, RunningService};
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
 use hostsync_testing::documents::SampleHost;
@@ -18,18 +18,18 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// Fires so rarely that a test sees none.
 const NEVER: &str = "0 0 0 1 1 *";
 
-async fn api(bed: &Bed) -> (Service, Client) {
+async fn api(bed: &Bed) -> (RunningService, Client) {
     let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
     let client = Client::new(&api.url());
     client.wait_until_ready(LIMIT).await.expect("ready");
     (api, client)
 }
 
-async fn scheduler(bed: &Bed) -> Service {
+async fn scheduler(bed: &Bed) -> RunningService {
     service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler")
 }
 
-async fn stop(services: impl IntoIterator<Item = Service>) {
+async fn stop(services: impl IntoIterator<Item = RunningService>) {
     for service in services {
         service.stop().await.expect("a quiet end");
     }

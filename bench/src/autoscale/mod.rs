@@ -35,7 +35,7 @@ use self::play::{Decider, PlayRecord, Stage, play};
 use self::rendered::Rendered;
 use self::scaler::Scaler;
 use self::workers::Workers;
-use crate::fleet::{Fleet, Size};
+use crate::fleet::{ServiceFleet, Size};
 use crate::sample::{fill_pool, now};
 use crate::screen::{ProgressLine, Step, count, line, note, rate, table};
 
@@ -112,7 +112,7 @@ pub async fn run(args: &AutoscaleArgs) -> anyhow::Result<()> {
 /// Everything that a play needs.
 struct Theatre {
     // First, so that the services are stopped before what they use goes.
-    fleet: Fleet,
+    fleet: ServiceFleet,
     client: Client,
     bed: Bed,
     rendered: Rendered,
@@ -148,7 +148,7 @@ impl Theatre {
 
         let config = config.display().to_string();
         let mut fleet =
-            Fleet::start(Size { workers: 0 }, &bed.environment(&[("HOSTSYNC_CONFIG", &config)]), &args.folder)?;
+            ServiceFleet::start(Size { workers: 0 }, &bed.environment(&[("HOSTSYNC_CONFIG", &config)]), &args.folder)?;
         fleet.wait_until_ready().await?;
         let client = Client::new(fleet.api_url());
         let body = json!({

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::autoscaler::Autoscaler;
 use super::scaler::Scaler;
 use super::workers::{StoppedWorker, Workers};
-use crate::fleet::Fleet;
+use crate::fleet::ServiceFleet;
 use crate::runs::Run;
 use crate::screen::{count, note};
 
@@ -70,7 +70,7 @@ impl PlayRecord {
 /// What a play is played with.
 pub(crate) struct Stage<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) fleet: &'a mut Fleet,
+    pub(crate) fleet: &'a mut ServiceFleet,
     /// For looking; the autoscaler has its own.
     pub(crate) queues: &'a [Scaler],
     pub(crate) limit: Duration,
