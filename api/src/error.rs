@@ -5,9 +5,10 @@
 
 use std::any::Any;
 
-use hostsync_model::execution::{ExecutionId, TaskId};
-use hostsync_store::database::{self, Fault as DatabaseFault, Refused};
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, TaskId};
+use hostsync_store::database::{self, Fault as DatabaseFault, StatementRefusal};
 use hostsync_store::denied::Denied;
+use hostsync_store::word::Word;
 
 use crate::request::{FieldError, InvalidLine, Problems, quoted};
 
@@ -109,11 +110,11 @@ pub(crate) enum ApiError {
     #[error("another task is named \"{0}\"; choose another name")]
     TaskNameTaken(String),
     #[error("execution {0} has ended already: {1}")]
-    ExecutionFinished(ExecutionId, String),
+    ExecutionFinished(ExecutionId, Word<ExecutionStatus>),
     #[error("{0}")]
     TaskRunning(String),
     #[error("execution {0} is still {1}; wait for its end, or cancel it")]
-    ExecutionNotFinished(ExecutionId, String),
+    ExecutionNotFinished(ExecutionId, ExecutionStatus),
     #[error("execution {0} {1}")]
     NothingToRetry(ExecutionId, &'static str),
     #[error("the Idempotency-Key \"{0}\" was sent with another body within the last 24 hours; choose another key")]
@@ -178,7 +179,7 @@ impl ApiError {
 
     /// Whether a unique key was in the way.
     pub(crate) fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(Refused::Duplicate))
+        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(StatementRefusal::Duplicate))
     }
 
     /// What the database does not let us do, if that is why.
@@ -219,8 +220,10 @@ impl ApiError {
                 DatabaseFault::ConnectionLost
                 | DatabaseFault::Conflict
                 | DatabaseFault::ReadOnly
-                | DatabaseFault::Refused(Refused::Login) => Code::DatabaseUnavailable,
-                DatabaseFault::Refused(Refused::Duplicate | Refused::Right | Refused::Statement) => Code::InternalError,
+                | DatabaseFault::Refused(StatementRefusal::Login) => Code::DatabaseUnavailable,
+                DatabaseFault::Refused(
+                    StatementRefusal::Duplicate | StatementRefusal::Right | StatementRefusal::Statement,
+                ) => Code::InternalError,
             },
             Self::Internal(_) => Code::InternalError,
         }

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hostsync_model::causes::causes;
-use hostsync_service::config::{Auth, Config};
-use hostsync_service::connections::{Places, Server};
+use hostsync_service::config::{ApiAuth, Config};
+use hostsync_service::connections::{ConnectionLimits, Server};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup;
 use hostsync_store::database::{self as schema, MIGRATOR, SchemaError};
@@ -39,7 +39,7 @@ use crate::app::Api;
 
 /// Connections for REST and the console. When they are taken, an operator's tools are still answered and everybody else
 /// is told to come back: 600 of 10 KiB are nothing, 600 that send a body wait for one another.
-const PLACES: Places = Places { usual: 600, spare: 50 };
+const PLACES: ConnectionLimits = ConnectionLimits { usual: 600, spare: 50 };
 
 /// Serves on `api.listen` and `api.rpc_listen` until the shutdown begins; then finishes what has begun.
 ///
@@ -91,7 +91,7 @@ pub async fn serve_on(
         Server::http1(rest::router(api.clone())?, rest::router_when_full(api), PLACES).run(listener, shutdown.token());
     tracing::info!(%address, "listening on http://{address}");
     tracing::info!(address = %rpc_address, "listening for gRPC on {rpc_address}");
-    if config.api.auth == Auth::None {
+    if config.api.auth == ApiAuth::None {
         tracing::warn!("api.auth is none: whoever can reach {address} or {rpc_address} may do everything");
     }
     let serving = async {

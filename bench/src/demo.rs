@@ -24,9 +24,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::expected::{self, Resource};
-use crate::fleet::{Fleet, Places, Size, listen};
+use crate::fleet::{FleetPorts, ServiceFleet, Size, listen};
 use crate::runs::{Run, follow, newest};
-use crate::sample::{self, Filled, Wanted};
+use crate::sample::{self, SampleFill, Wanted};
 use crate::screen::{Step, count, line, note, rate, seconds, table};
 
 /// Its database, queue prefix and index, always the same, so that a second demonstration finds the data of the first.
@@ -68,7 +68,7 @@ const MARK: &str = "HOSTSYNC_DEMO";
 /// `hostsync-demo`; `make demo` runs it.
 #[derive(Debug, Parser)]
 #[command(name = "hostsync-demo", about = "Shows hostsync at work on the development servers; run it by `make demo`")]
-pub struct Args {
+pub struct DemoArgs {
     /// Where logs, pids and the token go
     #[arg(long, default_value = ".dev/demo")]
     pub folder: PathBuf,
@@ -82,7 +82,7 @@ pub struct Args {
 /// # Errors
 ///
 /// A sentence that says what went wrong and where the log is. The services are stopped then.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let steps = args.first_step + 4;
     let heading = |n: u32, text: &str| format!("[{}/{steps}] {text}", args.first_step + n);
@@ -105,19 +105,21 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = Wanted { hosts: METRICBEAT_HOSTS, ..wanted };
     sample::fill(&beats, wanted).await.context("the documents of Metricbeat could not be written")?;
     step.done(match filled {
-        Filled::Reused => "the documents of an earlier demonstration are still good".to_owned(),
-        Filled::ToppedUp(documents) => {
+        SampleFill::Reused => "the documents of an earlier demonstration are still good".to_owned(),
+        SampleFill::ToppedUp(documents) => {
             format!("{} documents added to those of an earlier demonstration", count(documents))
         }
-        Filled::Written(documents) => format!("{} documents written to the index {}", count(documents), bed.index.name),
+        SampleFill::Written(documents) => {
+            format!("{} documents written to the index {}", count(documents), bed.index.name)
+        }
     });
 
     let step = Step::begin(heading(1, "Services: a scheduler, a worker and an API, as processes of their own"));
-    let places = Places::free(Size { workers: 1 })?;
+    let places = FleetPorts::free(Size { workers: 1 })?;
     let configuration = write_configuration(&bed, &token, &places, &folder)?;
     let environment = [("HOSTSYNC_CONFIG", &configuration), (MARK, &folder)];
     let environment = environment.map(|(name, path)| (name.to_owned(), path.display().to_string()));
-    let mut fleet = Fleet::start_at(&places, &environment, &args.folder)?;
+    let mut fleet = ServiceFleet::start_at(&places, &environment, &args.folder)?;
     fleet.wait_until_ready().await?;
     let client = Client::with_token(fleet.api_url(), &token.secret);
     step.done(format!(
@@ -223,7 +225,7 @@ async fn open_bed() -> anyhow::Result<Bed> {
 }
 
 /// Writes what the services are configured with, readable for its owner alone, as everybody would write it.
-fn write_configuration(bed: &Bed, token: &Token, places: &Places, folder: &Path) -> anyhow::Result<PathBuf> {
+fn write_configuration(bed: &Bed, token: &Token, places: &FleetPorts, folder: &Path) -> anyhow::Result<PathBuf> {
     let file = configuration_file(folder);
     write_secret(&file, &configuration(bed, token, places))?;
     Config::load_for(Service::Api, Some(&file), std::iter::empty::<(String, String)>())?;
@@ -234,7 +236,7 @@ fn configuration_file(folder: &Path) -> PathBuf {
     folder.join("hostsync.toml")
 }
 
-fn configuration(bed: &Bed, token: &Token, places: &Places) -> String {
+fn configuration(bed: &Bed, token: &Token, places: &FleetPorts) -> String {
     // A JSON text is a TOML one.
     let text = |value: &str| Value::from(value).to_string();
     let at = |port: u16| text(&listen(port));
@@ -262,7 +264,7 @@ fn configuration(bed: &Bed, token: &Token, places: &Places) -> String {
 
 /// Creates the task, or takes the one of an earlier demonstration, waits until it fires, follows the run, and disables
 /// the task again.
-async fn scheduled_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<(u64, Run)> {
+async fn scheduled_run(client: &Client, fleet: &mut ServiceFleet) -> anyhow::Result<(u64, Run)> {
     let expression = expression(sample::now());
     let mut fields = json!({
         "task_name": TASK,
@@ -303,7 +305,7 @@ fn expression(now: DateTime<Utc>) -> String {
     format!("{},{},{} * * * * *", first, first + 20, first + 40)
 }
 
-async fn wait_for_fire(client: &Client, fleet: &mut Fleet, task_id: u64, earlier: u64) -> anyhow::Result<u64> {
+async fn wait_for_fire(client: &Client, fleet: &mut ServiceFleet, task_id: u64, earlier: u64) -> anyhow::Result<u64> {
     let started = Instant::now();
     loop {
         // A fire is skipped while the run of an interrupted demonstration is still going; one of the next is not.
@@ -324,7 +326,7 @@ async fn wait_for_fire(client: &Client, fleet: &mut Fleet, task_id: u64, earlier
     }
 }
 
-async fn manual_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<Run> {
+async fn manual_run(client: &Client, fleet: &mut ServiceFleet) -> anyhow::Result<Run> {
     let hosts: Vec<String> = (LIST_FROM..HOSTS + LIST_OUTSIDE).map(|n| SampleHost(n).ip()).collect();
     let id = client.execute("demo: a host list", &hosts, "24h").await?;
     let run = follow(client, fleet, id, "manual run", LOOK_EVERY, END_WITHIN).await?;
@@ -336,7 +338,7 @@ async fn manual_run(client: &Client, fleet: &mut Fleet) -> anyhow::Result<Run> {
 }
 
 /// Hosts by another mapping and index than the default's.
-async fn metricbeat_run(client: &Client, fleet: &mut Fleet, index: &SampleIndex) -> anyhow::Result<Run> {
+async fn metricbeat_run(client: &Client, fleet: &mut ServiceFleet, index: &SampleIndex) -> anyhow::Result<Run> {
     let hosts: Vec<String> = (0..METRICBEAT_HOSTS).map(|n| SampleHost(n).ip()).collect();
     let body = json!({
         "task_name": "demo: hosts of Metricbeat", "host_ip_list": hosts, "query_time_range": "24h",
@@ -404,7 +406,7 @@ fn show_rows(rows: &HashMap<String, Resource>) {
     table(&cells);
 }
 
-fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
+fn show_urls(bed: &Bed, fleet: &ServiceFleet, args: &DemoArgs) {
     line("\nWhere things are");
     let mut rows = Vec::new();
     for service in &fleet.services {
@@ -430,7 +432,7 @@ fn show_urls(bed: &Bed, fleet: &Fleet, args: &Args) {
     }
 }
 
-fn show_next_steps(fleet: &Fleet, args: &Args, task_id: u64, manual: &Run) {
+fn show_next_steps(fleet: &ServiceFleet, args: &DemoArgs, task_id: u64, manual: &Run) {
     let base = format!("{}/api/cmdb/v1", fleet.api_url());
     let curl = format!("curl -sS -H @{}", header_file(&args.folder).display());
     let pretty = pretty();

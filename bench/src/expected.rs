@@ -51,10 +51,6 @@ impl Resource {
 }
 
 /// The rows of one day, by address.
-///
-/// # Errors
-///
-/// The database's.
 pub(crate) async fn rows(pool: &MySqlPool, mon_date: NaiveDate) -> sqlx::Result<HashMap<String, Resource>> {
     let rows: Vec<Resource> = sqlx::query_as(
         "SELECT ip, mon_date, cpu_load, used_memory, used_disk, cpu_percent_max, cpu_percent_avg, cpu_percent_min,

@@ -30,14 +30,14 @@ pub(crate) struct Size {
 
 /// The ports of a fleet on 127.0.0.1.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct FleetPorts {
     pub(crate) rpc: u16,
     pub(crate) api: u16,
     pub(crate) scheduler: u16,
     pub(crate) workers: Vec<u16>,
 }
 
-impl Places {
+impl FleetPorts {
     /// The default ports where those are free.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Places {
 
 /// A running service.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub(crate) struct FleetService {
     /// `api`, `scheduler`, `worker` or `worker-2`.
     pub(crate) name: String,
     /// Where it answers.
@@ -68,13 +68,13 @@ pub(crate) struct Service {
 
 /// The services of one database.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct ServiceFleet {
     /// The API first, then the scheduler, then the workers.
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<FleetService>,
     is_left_up: bool,
 }
 
-impl Fleet {
+impl ServiceFleet {
     /// Starts one API, one scheduler and the workers, on the default ports where those are free. Logs and pids go into
     /// `folder`.
     ///
@@ -82,7 +82,7 @@ impl Fleet {
     ///
     /// A program is not built or cannot be started.
     pub(crate) fn start(size: Size, environment: &[(String, String)], folder: &Path) -> anyhow::Result<Self> {
-        Self::start_at(&Places::free(size)?, environment, folder)
+        Self::start_at(&FleetPorts::free(size)?, environment, folder)
     }
 
     /// As [`Self::start`], at places that are known before.
@@ -90,7 +90,11 @@ impl Fleet {
     /// # Errors
     ///
     /// As [`Self::start`].
-    pub(crate) fn start_at(places: &Places, environment: &[(String, String)], folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start_at(
+        places: &FleetPorts,
+        environment: &[(String, String)],
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
         let mut fleet = Self { services: Vec::new(), is_left_up: false };
         let rpc_listen = listen(places.rpc);
         fleet.add("api", "HOSTSYNC_API__LISTEN", places.api, &rpc_listen, environment, folder)?;
@@ -121,7 +125,7 @@ impl Fleet {
         }
         let child = start_detached(&program, &environment, &log)?;
         let pid = child.id();
-        self.services.push(Service { name: name.to_owned(), url: format!("http://{}", listen(port)), log, child });
+        self.services.push(FleetService { name: name.to_owned(), url: format!("http://{}", listen(port)), log, child });
         fs::write(folder.join(format!("{name}.pid")), format!("{pid}\n")).context("the file of a pid")?;
         Ok(())
     }
@@ -195,14 +199,14 @@ impl Fleet {
     }
 }
 
-impl Service {
+impl FleetService {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
 
-impl Drop for Fleet {
+impl Drop for ServiceFleet {
     fn drop(&mut self) {
         if self.is_left_up {
             return;

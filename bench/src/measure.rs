@@ -24,13 +24,13 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlPool};
 
 use crate::expected;
-use crate::fleet::{Fleet, Size};
-use crate::processes::{Watched, used};
+use crate::fleet::{ServiceFleet, Size};
+use crate::processes::{ProcessGroups, used};
 use crate::prometheus::Histogram;
 use crate::runs::{Run, follow};
 use crate::sample::{self, Wanted};
-use crate::screen::{Progress, Step, count, line, note, rate, table};
-use crate::today::{Setting, Shape};
+use crate::screen::{ProgressLine, Step, count, line, note, rate, table};
+use crate::today::{ComparedProgram, Setting};
 
 /// hostsync's database, queue prefix and index, and the database of the other side.
 const NAME: &str = "hostsync_bench";
@@ -63,7 +63,7 @@ const END_WITHIN: Duration = Duration::from_mins(10);
     name = "hostsync-bench",
     about = "Measures hostsync against the program in use today; run it by `make bench`"
 )]
-pub struct Args {
+pub struct BenchArgs {
     /// Hosts in the pool and in each run
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     hosts: u32,
@@ -80,8 +80,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Rows::New)]
     rows: Rows,
     /// What to compare with
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Shape::Program, Shape::Best])]
-    today: Vec<Shape>,
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [ComparedProgram::Program, ComparedProgram::Best])]
+    today: Vec<ComparedProgram>,
     /// Measure hostsync alone
     #[arg(long)]
     alone: bool,
@@ -158,12 +158,12 @@ struct Bench {
     bed: Bed,
     today_pool: MySqlPool,
     today: Setting,
-    fleet: Fleet,
+    fleet: ServiceFleet,
     client: Client,
     hosts: Arc<Vec<String>>,
     step: TimeDelta,
     rows: Rows,
-    watched: Watched,
+    watched: ProcessGroups,
 }
 
 /// Runs the benchmark.
@@ -171,7 +171,7 @@ struct Bench {
 /// # Errors
 ///
 /// A sentence that says what went wrong; also when a side did not write what the documents say.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         line("This is a debug build: its figures mean nothing. Use `make bench`.");
     }
@@ -196,7 +196,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         let step = Step::begin(format_args!("Round {round} of {}", args.rounds));
         let mut measured = Round::default();
         // In turns, so that what changes slowly on the machine meets all sides alike.
-        let mut sides: Vec<Option<Shape>> = shapes.iter().copied().map(Some).chain([None]).collect();
+        let mut sides: Vec<Option<ComparedProgram>> = shapes.iter().copied().map(Some).chain([None]).collect();
         let turn = usize::from(round - 1) % sides.len();
         sides.rotate_left(turn);
         for side in sides {
@@ -220,7 +220,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    async fn prepare(args: &Args) -> anyhow::Result<Self> {
+    async fn prepare(args: &BenchArgs) -> anyhow::Result<Self> {
         let hosts: Arc<Vec<String>> = Arc::new((0..args.hosts).map(|n| SampleHost(n).ip()).collect());
         let step = TimeDelta::days(1) / i32::try_from(args.documents)?;
         let bed = Bed::open(NAME, false)
@@ -238,10 +238,10 @@ impl Bench {
 
         fs::create_dir_all(&args.folder).with_context(|| format!("{} cannot be made", args.folder.display()))?;
         let size = Size { workers: usize::from(args.workers) };
-        let mut fleet = Fleet::start(size, &bed.environment(&[]), &args.folder)?;
+        let mut fleet = ServiceFleet::start(size, &bed.environment(&[]), &args.folder)?;
         fleet.wait_until_ready().await?;
 
-        let mut watched = Watched::servers(Path::new(".dev"));
+        let mut watched = ProcessGroups::servers(Path::new(".dev"));
         watched.add("benchmark", std::process::id());
         for service in &fleet.services {
             let name = if service.name.starts_with("worker") { "worker" } else { &service.name };
@@ -336,12 +336,12 @@ impl Bench {
         Ok(histograms)
     }
 
-    async fn today(&self, shape: Shape, hosts: usize) -> anyhow::Result<Measured> {
+    async fn today(&self, shape: ComparedProgram, hosts: usize) -> anyhow::Result<Measured> {
         put_back(&self.today_pool, self.rows).await?;
         let cpu_before = self.watched.cpu_seconds();
         let list = Arc::new(self.hosts[..hosts].to_vec());
         let done = Arc::new(AtomicUsize::new(0));
-        let mut progress = Progress::start(shape.title(), hosts);
+        let mut progress = ProgressLine::start(shape.title(), hosts);
 
         let started = Instant::now();
         let window_to = sample::now();
@@ -437,12 +437,12 @@ async fn put_back(pool: &MySqlPool, rows: Rows) -> anyhow::Result<()> {
 /// The measured runs of one round.
 #[derive(Debug, Default, Serialize)]
 struct Round {
-    today: BTreeMap<Shape, Measured>,
+    today: BTreeMap<ComparedProgram, Measured>,
     hostsync: Measured,
 }
 
 impl Round {
-    fn ratio(&self, shape: Shape) -> Option<f64> {
+    fn ratio(&self, shape: ComparedProgram) -> Option<f64> {
         Some(self.hostsync.hosts_per_second / self.today.get(&shape)?.hosts_per_second)
     }
 
@@ -459,7 +459,7 @@ impl Round {
 struct Report<'a> {
     machine: String,
     servers: BTreeMap<&'static str, String>,
-    args: &'a Args,
+    args: &'a BenchArgs,
     rounds: Vec<Round>,
 }
 
@@ -483,15 +483,15 @@ impl Report<'_> {
         self.show_cpu();
     }
 
-    fn shapes(&self) -> Vec<Shape> {
+    fn shapes(&self) -> Vec<ComparedProgram> {
         self.rounds.first().map(|round| round.today.keys().copied().collect()).unwrap_or_default()
     }
 
-    fn today(&self, shape: Shape, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
+    fn today(&self, shape: ComparedProgram, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
         self.rounds.iter().filter_map(|round| round.today.get(&shape)).map(value).collect()
     }
 
-    fn ratios(&self, shape: Shape) -> Vec<f64> {
+    fn ratios(&self, shape: ComparedProgram) -> Vec<f64> {
         self.rounds.iter().filter_map(|round| round.ratio(shape)).collect()
     }
 
@@ -581,7 +581,7 @@ impl Report<'_> {
 
     fn json(&self) -> Value {
         let args = self.args;
-        let medians = |of: &dyn Fn(Shape) -> Vec<f64>| -> BTreeMap<Shape, Option<f64>> {
+        let medians = |of: &dyn Fn(ComparedProgram) -> Vec<f64>| -> BTreeMap<ComparedProgram, Option<f64>> {
             self.shapes().into_iter().map(|shape| (shape, median(&of(shape)))).collect()
         };
         json!({

@@ -12,9 +12,9 @@ const SERVER_MARK: &str = "HOSTSYNC_DEV_SERVER=";
 
 /// Processes by what they are for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watched(BTreeMap<String, Vec<u32>>);
+pub(crate) struct ProcessGroups(BTreeMap<String, Vec<u32>>);
 
-impl Watched {
+impl ProcessGroups {
     /// The development servers of the checkout whose `.dev` this is; none where they run elsewhere.
     pub(crate) fn servers(dev: &Path) -> Self {
         let mut watched = Self::default();
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn this_process_has_used_processor_time_and_a_missing_one_none() {
-        let mut watched = Watched::default();
+        let mut watched = ProcessGroups::default();
         watched.add("self", std::process::id());
         watched.add("none", u32::MAX);
         let before = watched.cpu_seconds();

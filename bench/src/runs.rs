@@ -9,8 +9,8 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::fleet::Fleet;
-use crate::screen::Progress;
+use crate::fleet::ServiceFleet;
+use crate::screen::ProgressLine;
 
 /// An execution log, as far as it is shown here.
 #[derive(Debug, Clone, Deserialize)]
@@ -94,14 +94,14 @@ pub(crate) async fn newest(client: &Client, task_id: u64, limit: usize) -> anyho
 /// The API's, a service has ended, or it takes longer than `limit`.
 pub(crate) async fn follow(
     client: &Client,
-    fleet: &mut Fleet,
+    fleet: &mut ServiceFleet,
     id: u64,
     label: &'static str,
     look_every: Duration,
     limit: Duration,
 ) -> anyhow::Result<Run> {
     let started = Instant::now();
-    let mut progress = Progress::start(label, 0);
+    let mut progress = ProgressLine::start(label, 0);
     loop {
         let log = client.execution(id).await?;
         let run: Run = serde_json::from_value(log).context("the execution's log")?;

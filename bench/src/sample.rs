@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{MySqlPool, QueryBuilder};
 
-use crate::screen::Progress;
+use crate::screen::ProgressLine;
 
 /// How far back a sync of the samples reads.
 pub(crate) const WINDOW: TimeDelta = TimeDelta::hours(24);
@@ -40,7 +40,7 @@ struct Coverage {
 
 /// What was done to have the documents in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Filled {
+pub(crate) enum SampleFill {
     /// Nothing: they were there.
     Reused,
     /// So many were added to what was there.
@@ -95,10 +95,10 @@ fn missing(held: Option<Coverage>, wanted: Wanted, now: DateTime<Utc>) -> Missin
 /// # Errors
 ///
 /// The engine's.
-pub(crate) async fn fill(index: &SampleIndex, wanted: Wanted) -> anyhow::Result<Filled> {
+pub(crate) async fn fill(index: &SampleIndex, wanted: Wanted) -> anyhow::Result<SampleFill> {
     let held: Option<Coverage> = index.note().await?.and_then(|note| serde_json::from_value(note).ok());
     let (kept, from, to) = match missing(held, wanted, now()) {
-        Missing::Nothing => return Ok(Filled::Reused),
+        Missing::Nothing => return Ok(SampleFill::Reused),
         Missing::Newest { from, to } => {
             index.set_note(&json!({})).await?;
             (held, from, to)
@@ -111,21 +111,17 @@ pub(crate) async fn fill(index: &SampleIndex, wanted: Wanted) -> anyhow::Result<
     };
     let Wanted { hosts, step, .. } = wanted;
     let total = hosts as usize * times(from, to, step).count();
-    let mut progress = Progress::start("documents", total);
+    let mut progress = ProgressLine::start("documents", total);
     progress.set(0, total, "");
     let hosts_to_write = (0..hosts).map(SampleHost);
     let written = index.fill(hosts_to_write, from, to, step, |written| progress.set(written, total, "")).await?;
     progress.finish();
     let coverage = Coverage { hosts, step_s: step.num_seconds(), from: kept.map_or(from, |held| held.from), to };
     index.set_note(&serde_json::to_value(coverage)?).await?;
-    Ok(if kept.is_some() { Filled::ToppedUp(written) } else { Filled::Written(written) })
+    Ok(if kept.is_some() { SampleFill::ToppedUp(written) } else { SampleFill::Written(written) })
 }
 
 /// Makes sure that the hosts below `hosts` stand in the pool as the samples need them.
-///
-/// # Errors
-///
-/// The database's.
 pub(crate) async fn fill_pool(pool: &MySqlPool, hosts: u32) -> sqlx::Result<()> {
     let all: Vec<SampleHost> = (0..hosts).map(SampleHost).collect();
     for chunk in all.chunks(ROWS) {

@@ -61,7 +61,7 @@ pub(crate) fn rate(number: f64) -> String {
 }
 
 /// How far something is that has an end.
-pub(crate) struct Progress {
+pub(crate) struct ProgressLine {
     kind: Kind,
 }
 
@@ -70,7 +70,7 @@ enum Kind {
     Lines { label: Cow<'static, str>, total: u64, done: u64, note: String, said: Instant },
 }
 
-impl Progress {
+impl ProgressLine {
     /// Nothing of `total` is done; 0 means that the total is not known yet.
     pub(crate) fn start(label: impl Into<Cow<'static, str>>, total: usize) -> Self {
         let (label, total) = (label.into(), total as u64);

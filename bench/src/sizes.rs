@@ -17,7 +17,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
-use crate::fleet::{Fleet, Size};
+use crate::fleet::{ServiceFleet, Size};
 use crate::processes::peak_memory;
 use crate::runs::follow;
 use crate::sample::{self, Wanted};
@@ -47,7 +47,7 @@ const TABLES: [&str; 4] = ["es_sync_execution_detail", "es_sync_search", "es_syn
     name = "hostsync-sizes",
     about = "Measures what a run needs of memory, network and disk; run it by `make sizes`"
 )]
-pub struct Args {
+pub struct SizesArgs {
     /// Hosts in the pool
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     hosts: u32,
@@ -88,7 +88,7 @@ struct Peaks {
 /// # Errors
 ///
 /// A sentence that says what went wrong; also a run that is no success of all hosts.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &SizesArgs) -> anyhow::Result<()> {
     let hosts = count(args.hosts as usize);
     let step = Step::begin(format_args!("Preparing: {hosts} hosts in the pool, {} documents each", args.documents));
     let bed = prepare(args).await?;
@@ -103,7 +103,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         ("HOSTSYNC_RABBITMQ__URL", &broker_url),
         ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", &search_url),
     ]);
-    let mut fleet = Fleet::start(Size { workers: 1 }, &environment, &args.folder)?;
+    let mut fleet = ServiceFleet::start(Size { workers: 1 }, &environment, &args.folder)?;
     fleet.wait_until_ready().await?;
     let client = Client::new(fleet.api_url());
     let task = task(&client).await?;
@@ -139,7 +139,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prepare(args: &Args) -> anyhow::Result<Bed> {
+async fn prepare(args: &SizesArgs) -> anyhow::Result<Bed> {
     let bed =
         Bed::open(NAME, false).await.context("the development servers cannot be used; their logs are in .dev/log")?;
     bed.remove_queues().await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::service::{self, Service};
+use crate::service::{self, RunningService};
 use hostsync_testing::bed::Bed;
 use hostsync_testing::client::Client;
 
@@ -15,7 +15,7 @@ type More<'a> = &'a [(&'a str, &'a str)];
 /// An API, a scheduler and workers.
 pub struct Fleet {
     /// The API, the scheduler, then the workers.
-    pub services: Vec<Service>,
+    pub services: Vec<RunningService>,
     /// Of the API.
     pub client: Client,
 }

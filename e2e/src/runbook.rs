@@ -33,10 +33,6 @@ impl Section {
     }
 
     /// What its statements (`SQL "…"`) say, a line `column: value` each, `endpoint` in the place of `<endpoint>`.
-    ///
-    /// # Errors
-    ///
-    /// The database's.
     pub async fn ask(&self, pool: &MySqlPool, endpoint: &str) -> anyhow::Result<String> {
         let mut answer = String::new();
         for statement in self.text.split("SQL \"").skip(1).filter_map(|text| text.split('"').next()) {

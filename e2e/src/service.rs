@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// A service that runs in this process.
-pub struct Service {
+pub struct RunningService {
     /// Where it listens.
     pub address: SocketAddr,
     shutdown: Shutdown,
@@ -27,12 +27,12 @@ macro_rules! start {
         /// # Errors
         ///
         /// No port is free.
-        pub async fn $name(config: Config) -> anyhow::Result<Service> {
+        pub async fn $name(config: Config) -> anyhow::Result<RunningService> {
             let listener = TcpListener::bind("127.0.0.1:0").await.context("a free port")?;
             let address = listener.local_addr()?;
             let shutdown = Shutdown::manual(GRACE);
             let task = tokio::spawn($serve(config, listener, shutdown.clone()));
-            Ok(Service { address, shutdown, task })
+            Ok(RunningService { address, shutdown, task })
         }
     };
 }
@@ -53,7 +53,7 @@ start!(
     hostsync_worker::serve
 );
 
-impl Service {
+impl RunningService {
     /// Base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

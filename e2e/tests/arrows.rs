@@ -1,7 +1,7 @@
-//! Who may depend on whom. Needs no server.
+//! Who may depend on whom, and what the sources keep to: words are types, a name means one thing. Needs no server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -91,7 +91,7 @@ const TRANSPORTS: [&str; 4] = ["axum", "tonic", "http::", "hyper"];
 
 #[test]
 fn a_room_of_the_api_names_only_those_before_it_and_rules_know_no_transport() {
-    let files = sources("api");
+    let files = modules("api");
     let place = |module: &str| {
         let room = module.split("::").next().unwrap_or(module);
         let room = if ["rest", "rpc"].contains(&room) { "rest or rpc" } else { room };
@@ -128,7 +128,7 @@ fn no_modules_stand_in_a_ring() {
         .map(|name| format!("shared/{name}"))
         .chain(["scheduler", "worker", "api", "testing"].map(str::to_owned))
     {
-        let files = sources(&package);
+        let files = modules(&package);
         let uses: BTreeMap<&String, BTreeSet<String>> =
             files.iter().map(|(module, text)| (module, used_modules(module, text, &files))).collect();
         for module in files.keys() {
@@ -149,7 +149,7 @@ fn no_modules_stand_in_a_ring() {
 }
 
 /// The modules of a package by their paths (`runs::accept`; the library itself is empty), without tests and what is generated.
-fn sources(package: &str) -> BTreeMap<String, String> {
+fn modules(package: &str) -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src");
     let mut files = BTreeMap::new();
     let mut open = vec![folder.clone()];
@@ -208,4 +208,140 @@ fn used_modules(module: &str, text: &str, files: &BTreeMap<String, String>) -> B
     }
     used.retain(|used| used != module && files.contains_key(used));
     used
+}
+
+/// The sources of the product and what measures and tests it, each with its text; without what is generated.
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let mut folders: Vec<PathBuf> = ["shared", "scheduler", "worker", "api", "testing", "bench", "e2e"]
+        .iter()
+        .map(|crates| root.join(crates))
+        .collect();
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                if !path.ends_with("generated") && !path.ends_with("tests") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a text");
+                sources.push((path.strip_prefix(root).expect("below the root").to_owned(), text));
+            }
+        }
+    }
+    sources.sort();
+    assert!(sources.len() > 100, "{} sources", sources.len());
+    sources
+}
+
+/// What a word is called where rows and answers hold it.
+const WORDS: [&str; 10] = [
+    "status",
+    "execution_status",
+    "sync_status",
+    "closing_status",
+    "trigger",
+    "queue",
+    "overlap_policy",
+    "cause",
+    "closing_cause",
+    "kind",
+];
+
+/// The types of words.
+const WORD_TYPES: [&str; 8] =
+    ["ExecutionStatus", "SyncStatus", "Trigger", "OverlapPolicy", "ClosingCause", "WaitKind", "DoubtKind", "JobQueue"];
+
+/// Whether a line compares a word by its text, or puts another in the place of one that is not known.
+fn treats_a_word_as_text(line: &str) -> bool {
+    let is_word_before = |by: &&str| {
+        line.match_indices(by).any(|(at, _)| {
+            let name = line[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            WORDS.contains(&name)
+        })
+    };
+    let is_member = |right: &str| {
+        let end = right.find(|c: char| !c.is_alphanumeric() && c != ':').unwrap_or(right.len());
+        right[..end].contains("::") && right[end..].starts_with(".as_str()")
+    };
+    let is_read_with_another = WORD_TYPES.iter().any(|word| {
+        let read = format!(".parse::<{word}>()");
+        [".ok()", ".unwrap_or"].iter().any(|otherwise| line.contains(&format!("{read}{otherwise}")))
+    });
+    is_read_with_another
+        || [".as_str() ==", ".as_str() !=", ".parse().ok()", ".parse().unwrap_or"].iter().any(is_word_before)
+        || ["== ", "!= "].iter().any(|by| line.split(by).skip(1).any(is_member))
+}
+
+#[test]
+fn no_word_is_compared_by_its_text_and_none_stands_in_for_another() {
+    for offence in [
+        "if log.execution_status != ExecutionStatus::Waiting.as_str() {",
+        "    if status.as_str() == \"waiting\" {",
+        "queue: row.queue.parse().unwrap_or(JobQueue::Bulk),",
+        "row.closing_cause.and_then(|cause| cause.parse().ok())",
+        "let kind = text.parse::<WaitKind>().ok();",
+    ] {
+        assert!(treats_a_word_as_text(offence), "{offence}");
+    }
+    for (path, text) in sources() {
+        if ["shared/store", "shared/service", "scheduler", "worker", "api"]
+            .iter()
+            .all(|crates| !path.starts_with(crates))
+        {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            assert!(!treats_a_word_as_text(line), "{}:{}: {}", path.display(), number + 1, line.trim());
+        }
+    }
+}
+
+/// Names that still stand for two things each; none is added, and one that is gone from the sources goes from here.
+const STILL_TWICE: [&str; 13] = [
+    "Answer", "Cause", "Doubt", "Examined", "Fault", "Found", "HostSeen", "Outcome", "Refused", "Service", "Sources",
+    "Stats", "Told",
+];
+
+/// The names of the types that a line of a source declares for more than its own file.
+fn declared(line: &str) -> Option<&str> {
+    let declaration = line.trim_start().strip_prefix("pub")?;
+    let declaration =
+        declaration.strip_prefix('(').and_then(|rest| Some(rest.split_once(')')?.1)).unwrap_or(declaration);
+    let name = ["struct ", "enum ", "type ", "trait ", "union "]
+        .iter()
+        .find_map(|kind| declaration.trim_start().strip_prefix(kind))?;
+    let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    (!name.is_empty()).then_some(name)
+}
+
+#[test]
+fn a_type_has_a_name_of_its_own_in_the_whole_workspace() {
+    assert_eq!(declared("    pub(crate) struct Lane<T> {"), Some("Lane"));
+    assert_eq!(declared("pub async fn lane() {"), None);
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources() {
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            // The sets of words and labels are declared by a macro, as `Name {` or `Name` on a line of its own.
+            let by_macro = match line {
+                "words! {" | "labels! {" | "id! {" => lines
+                    .by_ref()
+                    .map(str::trim)
+                    .find(|line| !line.starts_with("///"))
+                    .map(|line| line.trim_end_matches(" {")),
+                _ => None,
+            };
+            if let Some(name) = by_macro.or_else(|| declared(line)) {
+                places.entry(name.to_owned()).or_default().push(path.display().to_string());
+            }
+        }
+    }
+    assert!(places.contains_key("ExecutionStatus") && places.contains_key("ExecutionId"));
+    let twice: BTreeMap<&str, &Vec<String>> =
+        places.iter().filter(|(_, paths)| paths.len() > 1).map(|(name, paths)| (name.as_str(), paths)).collect();
+    let names: Vec<&str> = twice.keys().copied().collect();
+    assert_eq!(names, STILL_TWICE, "{twice:#?}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hostsync_e2e::fleet::Fleet;
-use hostsync_e2e::service::{self, Service};
+use hostsync_e2e::service::{self, RunningService};
 use hostsync_queue::DeadLetters;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
@@ -299,7 +299,7 @@ async fn an_enqueue_needs_only_the_database_and_goes_out_when_the_broker_is_back
         // Services start while the broker is down.
         let fleet = Fleet::start(&bed, &[("HOSTSYNC_RABBITMQ__URL", &url)]).await;
         let id = fleet.client.execute("broker", &ips(0..10), "6h").await.expect("accepted");
-        let ready = |service: &Service| format!("{}/readyz", service.url());
+        let ready = |service: &RunningService| format!("{}/readyz", service.url());
         wait_for("the scheduler to be ready: it fires without a broker", LIMIT, async || {
             let scheduler: Value = reqwest::get(ready(&fleet.services[1])).await?.json().await?;
             Ok((scheduler["success"] == true).then_some(()))

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use hostsync_e2e::service::{self, Service};
+use hostsync_e2e::service::{self, RunningService};
 use hostsync_testing::bed::{Bed, OPERATOR_TOKEN, on_bed};
 use hostsync_testing::client::Client;
 use hostsync_testing::documents::SampleHost;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-async fn ready(bed: &Bed, hosts: u32) -> (Service, Client) {
+async fn ready(bed: &Bed, hosts: u32) -> (RunningService, Client) {
     bed.index_last_day((0..hosts).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
     let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
     let client = Client::new(&api.url());

@@ -40,7 +40,7 @@ async fn take_and_give_back(bed: &Bed, count: usize) -> Vec<Job> {
     jobs
 }
 
-async fn ready(bed: &Bed, hosts: u32) -> (service::Service, Client, Vec<String>) {
+async fn ready(bed: &Bed, hosts: u32) -> (service::RunningService, Client, Vec<String>) {
     bed.add_to_pool((0..hosts).map(SampleHost)).await.expect("a pool");
     bed.index_last_day((0..hosts).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
     let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hostsync_e2e::service::{self, Service};
+use hostsync_e2e::service::{self, RunningService};
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
 use hostsync_testing::documents::SampleHost;
@@ -18,18 +18,18 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// Fires so rarely that a test sees none.
 const NEVER: &str = "0 0 0 1 1 *";
 
-async fn api(bed: &Bed) -> (Service, Client) {
+async fn api(bed: &Bed) -> (RunningService, Client) {
     let api = service::api(bed.config(&[]).expect("a configuration")).await.expect("an API");
     let client = Client::new(&api.url());
     client.wait_until_ready(LIMIT).await.expect("ready");
     (api, client)
 }
 
-async fn scheduler(bed: &Bed) -> Service {
+async fn scheduler(bed: &Bed) -> RunningService {
     service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler")
 }
 
-async fn stop(services: impl IntoIterator<Item = Service>) {
+async fn stop(services: impl IntoIterator<Item = RunningService>) {
     for service in services {
         service.stop().await.expect("a quiet end");
     }
@@ -289,6 +289,14 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
         .execute(&mut *transaction)
         .await
         .expect("a fire");
+        // And one is by a policy that only a newer release knows.
+        sqlx::query(
+            "INSERT INTO es_sync_task_config (task_name, cron_expression, overlap_policy, is_enabled, next_execution_time)
+             VALUES ('of a newer release', '0 0 0 1 1 *', 'replace', 1, UTC_TIMESTAMP() - INTERVAL 1 SECOND)",
+        )
+        .execute(&mut *transaction)
+        .await
+        .expect("a task");
         transaction.commit().await.expect("committed");
         // Somebody holds one of them while it is due.
         let ninth = number(&bed, "SELECT CAST(id AS SIGNED) FROM es_sync_task_config WHERE task_name = 'task 9'").await;
@@ -306,6 +314,8 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
         wait_for("the one that was held", LIMIT, async || Ok((number(&bed, fired).await == 698).then_some(())))
             .await
             .expect("fired");
+        let newer = "SELECT COUNT(*) FROM es_sync_execution_log WHERE task_name = 'of a newer release'";
+        assert_eq!(number(&bed, newer).await, 0, "no other policy stands in");
         // Late as they are, with no catch-up window, each has run.
         assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'skipped'").await, 0);
         let moved = "SELECT COUNT(*) FROM es_sync_task_config WHERE next_execution_time > UTC_TIMESTAMP() + INTERVAL 1 MINUTE";

@@ -9,18 +9,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use hostsync_metrics::loops::{LIMIT, Turns};
 use hostsync_metrics::spans;
 use hostsync_metrics::{FireOutcome, Metrics};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_schedule::ScheduleError;
-use hostsync_store::database::{self, Fault, Refused};
-use hostsync_store::tables::executions::{self, NewExecution, Scope, Unended};
-use hostsync_store::tables::tasks::{self, Fired, Task};
+use hostsync_store::database::{self, Fault, StatementRefusal};
+use hostsync_store::tables::executions::{
+    self,
+    creation::{NewExecution, Scope},
+    overlap::UnendedRuns,
+};
+use hostsync_store::tables::tasks::{self, NextFire, Task};
 use hostsync_store::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
+use hostsync_store::word::Word;
 use sqlx::MySqlConnection;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -28,7 +32,7 @@ use tracing::Span;
 
 use crate::Scheduler;
 use crate::agenda;
-use crate::plan::{AtWork, FirePlan, Recorded, Unrun, plan};
+use crate::plan::{FirePlan, FireRecords, UnrunFires, WorkSpans, plan};
 
 /// Tasks fired in one transaction. The others' locks are short, and the round trips of many share one commit.
 const TASKS_A_BATCH: u32 = 250;
@@ -158,7 +162,7 @@ async fn fire_batch(scheduler: &Scheduler, put_off: &mut PutOff) -> Result<Batch
 /// Whether any other task would fail as well: the database is away, or refuses us a right.
 fn concerns_all(error: &sqlx::Error) -> bool {
     let fault = database::fault(error);
-    fault.is_outage() || fault == Fault::Refused(Refused::Right)
+    fault.is_outage() || fault == Fault::Refused(StatementRefusal::Right)
 }
 
 /// Fires tasks in ever smaller parts, until those that cannot be fired are alone: they are left alone for a while. `true`:
@@ -219,17 +223,17 @@ async fn fire_part(scheduler: &Scheduler, ids: &[TaskId]) -> Result<Fires, sqlx:
 /// What a transaction of fires has made.
 #[derive(Default)]
 struct Fires {
-    made: Vec<Made>,
+    made: Vec<NewFire>,
     missed: Vec<(TaskId, usize)>,
     passed_over: Vec<(TaskId, usize)>,
-    /// Tasks whose schedule cannot be read, and why. They stay as they are: a scheduler of another release may read them.
+    /// Tasks whose rows cannot be read, and why. They stay as they are: a scheduler of another release may read them.
     unreadable: Vec<(TaskId, String)>,
     /// The last of the tasks did not have their turn and are still due.
     are_cut_short: bool,
 }
 
 /// A fire that was not left out.
-struct Made {
+struct NewFire {
     task: TaskId,
     /// `None`: the execution stood already.
     execution: Option<ExecutionId>,
@@ -249,7 +253,7 @@ impl Fires {
     fn report(self, scheduler: &Scheduler, put_off: &mut PutOff) {
         let metrics = Metrics::global();
         for (task, reason) in self.unreadable {
-            leave_alone(task, &format!("its schedule cannot be read: {reason}"), put_off);
+            leave_alone(task, &reason, put_off);
         }
         for (task, count) in self.missed {
             metrics.fires(FireOutcome::Missed, count as u64);
@@ -268,7 +272,7 @@ impl Fires {
     }
 }
 
-impl Made {
+impl NewFire {
     fn report(&self, metrics: &Metrics) {
         let Self { task, execution: Some(id), status, scheduled_for, .. } = self else { return };
         let outcome = match status {
@@ -308,8 +312,8 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     let now = database::now(connection).await?;
     let began = Instant::now();
     let oldest = tasks.iter().filter_map(|task| task.next_execution_time).min().unwrap_or(now);
-    let at_work = AtWork::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
-    let unended = executions::unended(connection, tasks.iter().map(|task| task.id)).await?;
+    let at_work = WorkSpans::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
+    let unended = executions::overlap::unended(connection, tasks.iter().map(|task| task.id)).await?;
     let (mut rows, mut moved, mut fires) = (Vec::new(), Vec::with_capacity(tasks.len()), Fires::default());
     for task in tasks {
         if fires.counted() > COUNTED_A_BATCH {
@@ -318,8 +322,8 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
         }
         let beside = unended.get(&task.id).copied().unwrap_or_default();
         match plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires) {
-            Ok(next) => moved.push(Fired { id: task.id, next, execution: None }),
-            Err(error) => fires.unreadable.push((task.id, causes(&error).to_string())),
+            Ok(next) => moved.push(NextFire { id: task.id, next, execution: None }),
+            Err(reason) => fires.unreadable.push((task.id, reason)),
         }
     }
     if moved.is_empty() {
@@ -333,7 +337,7 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
         {
             task.execution = id;
         }
-        fires.made.push(Made {
+        fires.made.push(NewFire {
             task: row.task.id,
             execution: id,
             status: row.status,
@@ -342,26 +346,29 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
             span: span.clone(),
         });
     }
-    tasks::set_fired(connection, &moved).await?;
+    tasks::set_next_fires(connection, &moved).await?;
     Ok(fires)
 }
 
-/// Adds the rows of a task's due fires to `rows`; returns its next fire. `Err`: its schedule cannot be read.
+/// Adds the rows of a task's due fires to `rows`; returns its next fire. `Err`: why its row cannot be read.
 fn plan_rows<'a>(
     scheduler: &Scheduler,
     task: &'a Task,
     now: DateTime<Utc>,
-    at_work: &AtWork,
-    beside: Unended,
+    at_work: &WorkSpans,
+    beside: UnendedRuns,
     rows: &mut Vec<Row<'a>>,
     fires: &mut Fires,
-) -> Result<Option<DateTime<Utc>>, ScheduleError> {
-    let schedule = scheduler.defaults.schedule(&task.cron_expression, &task.time_zone)?;
+) -> Result<Option<DateTime<Utc>>, String> {
+    let schedule = (scheduler.defaults.schedule(&task.cron_expression, &task.time_zone))
+        .map_err(|error| format!("its schedule cannot be read: {}", causes(&error)))?;
+    let policy = *task.overlap_policy.known("overlap_policy").map_err(|error| database::sentence(&error))?;
+    let catch_up = catch_up(task);
     let anchor = task.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
     let Some(due) = task.next_execution_time else {
         return Ok(schedule.next_after(now, anchor));
     };
-    let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up(task), at_work);
+    let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up.delta(), at_work);
     let row = |scheduled_for, status, reason, span: Option<Span>| Row {
         task,
         scheduled_for,
@@ -372,7 +379,7 @@ fn plan_rows<'a>(
         span,
     };
     let skipped = |(scheduled_for, reason)| row(scheduled_for, ExecutionStatus::Skipped, Some(reason), None);
-    rows.extend(reasons_of_missed(&missed, &task.catch_up_window).into_iter().map(skipped));
+    rows.extend(reasons_of_missed(&missed, &catch_up).into_iter().map(skipped));
     rows.extend(reasons_of_passed_over(&passed_over).into_iter().map(skipped));
     if missed.len() > 0 {
         fires.missed.push((task.id, missed.len()));
@@ -381,22 +388,26 @@ fn plan_rows<'a>(
         fires.passed_over.push((task.id, passed_over.len()));
     }
     if let Some(scheduled_for) = run {
-        let (status, reason) = status_beside(task.overlap_policy, beside);
+        let (status, reason) = status_beside(policy, beside);
         let span = tracing::info_span!("fire", task_id = %task.id);
         rows.push(row(scheduled_for, status, reason.map(str::to_owned), Some(span)));
     }
     Ok(next)
 }
 
-/// How late a missed fire may still run. Rows that the API did not write may hold anything: the default then.
-fn catch_up(task: &Task) -> TimeDelta {
-    task.catch_up_window.parse::<CatchUpWindow>().unwrap_or_default().delta()
+/// How late a missed fire may still run. A row that the API did not write may hold anything, and its task fires all the same:
+/// the default then.
+fn catch_up(task: &Task) -> CatchUpWindow {
+    match &task.catch_up_window {
+        Word::Known(window) => window.clone(),
+        Word::Unknown(_) => CatchUpWindow::default(),
+    }
 }
 
 /// What becomes of a fire beside the runs of its task that are there, and why.
 fn status_beside(
     policy: OverlapPolicy,
-    Unended { going, waiting }: Unended,
+    UnendedRuns { going, waiting }: UnendedRuns,
 ) -> (ExecutionStatus, Option<&'static str>) {
     match policy {
         OverlapPolicy::Skip if going || waiting => {
@@ -408,26 +419,26 @@ fn status_beside(
     }
 }
 
-fn reasons_of_missed(missed: &Unrun, catch_up_window: &str) -> Vec<(DateTime<Utc>, String)> {
+fn reasons_of_missed(missed: &UnrunFires, catch_up: &CatchUpWindow) -> Vec<(DateTime<Utc>, String)> {
     match missed.recorded() {
-        Recorded::Each(fires) => {
-            let reason = format!("missed: no scheduler ran it within {catch_up_window}");
+        FireRecords::Each(fires) => {
+            let reason = format!("missed: no scheduler ran it within {catch_up}");
             fires.iter().map(|fire| (*fire, reason.clone())).collect()
         }
-        Recorded::Together { first, last, count, or_more } => {
+        FireRecords::Together { first, last, count, or_more } => {
             let at_least = if or_more { "at least " } else { "" };
             vec![(last, format!("missed: {at_least}{count} fires from {first} to {last}, when no scheduler ran"))]
         }
     }
 }
 
-fn reasons_of_passed_over(passed_over: &Unrun) -> Vec<(DateTime<Utc>, String)> {
+fn reasons_of_passed_over(passed_over: &UnrunFires) -> Vec<(DateTime<Utc>, String)> {
     match passed_over.recorded() {
-        Recorded::Each(fires) => {
+        FireRecords::Each(fires) => {
             let reason = "a newer fire of this task had come due before the schedulers came to this one";
             fires.iter().map(|fire| (*fire, reason.to_owned())).collect()
         }
-        Recorded::Together { first, last, count, or_more } => {
+        FireRecords::Together { first, last, count, or_more } => {
             let at_least = if or_more { "at least " } else { "" };
             let reason = format!(
                 "{at_least}{count} fires from {first} to {last}: a newer fire of this task had come due before the \
@@ -461,15 +472,15 @@ async fn insert(connection: &mut MySqlConnection, rows: &[Row<'_>]) -> Result<Ve
     let are_of_one_task = rows.windows(2).all(|pair| pair[0].task.id == pair[1].task.id);
     if are_of_one_task {
         for new in &new {
-            ids.push(match executions::insert(connection, new).await {
+            ids.push(match executions::creation::insert(connection, new).await {
                 Ok(id) => Some(id),
-                Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => None,
+                Err(error) if database::fault(&error) == Fault::Refused(StatementRefusal::Duplicate) => None,
                 Err(error) => return Err(error),
             });
         }
     } else {
         for chunk in new.chunks(ROWS_PER_STATEMENT) {
-            ids.extend(executions::insert_all(connection, chunk).await?.into_iter().map(Some));
+            ids.extend(executions::creation::insert_all(connection, chunk).await?.into_iter().map(Some));
         }
     }
     Ok(ids)

@@ -103,8 +103,8 @@ struct Waiting {
 async fn waiting(scheduler: &Scheduler) -> anyhow::Result<Vec<Waiting>> {
     let (unpublished, longest) = in_time(async {
         let mut connection = scheduler.pool.acquire().await?;
-        let unpublished = executions::unpublished_jobs(&mut connection).await?;
-        Ok::<_, sqlx::Error>((unpublished, executions::longest_waits(&mut connection).await?))
+        let unpublished = executions::backlog::unpublished_jobs(&mut connection).await?;
+        Ok::<_, sqlx::Error>((unpublished, executions::backlog::longest_waits(&mut connection).await?))
     })
     .await?;
     let waiting = JobQueue::ALL.iter().map(|&queue| Waiting {
@@ -127,7 +127,7 @@ async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(TaskId, u64)>
         .map(|result| {
             let schedule = scheduler.defaults.schedule(&result.cron_expression, &result.time_zone).ok();
             let hosts = stale(&result, schedule.as_ref(), now);
-            (TaskId(result.task_id), hosts)
+            (result.task_id, hosts)
         })
         .collect();
     stale.sort_by_key(|(_, hosts)| Reverse(*hosts));
@@ -155,7 +155,7 @@ mod tests {
 
     fn stale_at(now: &str) -> u64 {
         let result = LastResult {
-            task_id: 7,
+            task_id: TaskId(7),
             cron_expression: "0 0 * * * *".to_owned(),
             time_zone: String::new(),
             schedule_anchor: None,

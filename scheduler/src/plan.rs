@@ -21,9 +21,9 @@ const MOST_IN_ORDER: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirePlan {
     /// Fires at whose time no scheduler was at work and that did not run in time.
-    pub(crate) missed: Unrun,
+    pub(crate) missed: UnrunFires,
     /// Fires at whose time a scheduler was at work, but a newer one runs or has come due before it came to them.
-    pub(crate) passed_over: Unrun,
+    pub(crate) passed_over: UnrunFires,
     /// The fire that runs now.
     pub(crate) run: Option<DateTime<Utc>>,
     /// The fire after that; `None`: never again.
@@ -32,7 +32,7 @@ pub(crate) struct FirePlan {
 
 /// Fires that do not run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Unrun {
+pub(crate) struct UnrunFires {
     /// The oldest of them.
     first: Vec<DateTime<Utc>>,
     /// The newest.
@@ -44,7 +44,7 @@ pub(crate) struct Unrun {
 
 /// How fires that do not run are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Recorded<'a> {
+pub(crate) enum FireRecords<'a> {
     /// A row each.
     Each(&'a [DateTime<Utc>]),
     /// One row for all of them.
@@ -60,7 +60,7 @@ pub(crate) enum Recorded<'a> {
     },
 }
 
-impl Unrun {
+impl UnrunFires {
     fn add(&mut self, fire: DateTime<Utc>) {
         if self.first.len() < ROWS_A_REASON {
             self.first.push(fire);
@@ -75,21 +75,21 @@ impl Unrun {
     }
 
     /// How they are recorded.
-    pub(crate) fn recorded(&self) -> Recorded<'_> {
+    pub(crate) fn recorded(&self) -> FireRecords<'_> {
         match (self.first.first(), self.last) {
             (Some(first), Some(last)) if self.count > self.first.len() => {
-                Recorded::Together { first: *first, last, count: self.count, or_more: self.or_more }
+                FireRecords::Together { first: *first, last, count: self.count, or_more: self.or_more }
             }
-            _ => Recorded::Each(&self.first),
+            _ => FireRecords::Each(&self.first),
         }
     }
 }
 
 /// When schedulers were at work: spans without a break, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AtWork(Vec<(DateTime<Utc>, DateTime<Utc>)>);
+pub(crate) struct WorkSpans(Vec<(DateTime<Utc>, DateTime<Utc>)>);
 
-impl AtWork {
+impl WorkSpans {
     /// From the shifts of all schedulers, in order of their begin.
     pub(crate) fn of(shifts: impl IntoIterator<Item = (DateTime<Utc>, DateTime<Utc>)>) -> Self {
         let mut spans: Vec<(DateTime<Utc>, DateTime<Utc>)> = Vec::new();
@@ -121,9 +121,9 @@ pub(crate) fn plan(
     due: DateTime<Utc>,
     now: DateTime<Utc>,
     catch_up: TimeDelta,
-    at_work: &AtWork,
+    at_work: &WorkSpans,
 ) -> FirePlan {
-    let (missed, passed_over) = (Unrun::default(), Unrun::default());
+    let (missed, passed_over) = (UnrunFires::default(), UnrunFires::default());
     if due > now {
         return FirePlan { missed, passed_over, run: None, next: Some(due) };
     }
@@ -140,10 +140,10 @@ fn after_a_break<F: Iterator<Item = DateTime<Utc>>>(
     fires: impl Fn() -> F,
     now: DateTime<Utc>,
     catch_up: TimeDelta,
-    at_work: &AtWork,
+    at_work: &WorkSpans,
 ) -> FirePlan {
     let in_time = newest_in_time(schedule, anchor, fires().next(), now, catch_up);
-    let (mut missed, mut passed_over) = (Unrun::default(), Unrun::default());
+    let (mut missed, mut passed_over) = (UnrunFires::default(), UnrunFires::default());
     let mut before: Option<DateTime<Utc>> = None;
     let mut record = |fire| if at_work.at(fire) { passed_over.add(fire) } else { missed.add(fire) };
     let mut counted = 0;
@@ -205,14 +205,14 @@ mod tests {
     /// `shifts` are pairs of times on that day.
     fn planned(expression: &str, due: &str, now: &str, catch_up_s: i64, shifts: &[(&str, &str)]) -> FirePlan {
         let schedule = CronSchedule::parse(expression, Tz::UTC).expect("an expression");
-        let at_work = AtWork::of(shifts.iter().map(|(from, to)| (at(from), at(to))));
+        let at_work = WorkSpans::of(shifts.iter().map(|(from, to)| (at(from), at(to))));
         plan(&schedule, at("01T00:00:00"), at(due), at(now), TimeDelta::seconds(catch_up_s), &at_work)
     }
 
-    fn each(unrun: &Unrun) -> Vec<DateTime<Utc>> {
+    fn each(unrun: &UnrunFires) -> Vec<DateTime<Utc>> {
         match unrun.recorded() {
-            Recorded::Each(fires) => fires.to_vec(),
-            Recorded::Together { .. } => panic!("{unrun:?}"),
+            FireRecords::Each(fires) => fires.to_vec(),
+            FireRecords::Together { .. } => panic!("{unrun:?}"),
         }
     }
 
@@ -286,7 +286,7 @@ mod tests {
         let plan = planned("* * * * * *", "01T00:00:00", "01T01:00:00", 0, &[]);
         assert_eq!(plan.run, Some(at("01T01:00:00")));
         let together =
-            Recorded::Together { first: at("01T00:00:00"), last: at("01T00:59:59"), count: 3_600, or_more: false };
+            FireRecords::Together { first: at("01T00:00:00"), last: at("01T00:59:59"), count: 3_600, or_more: false };
         assert_eq!(plan.missed.recorded(), together);
     }
 
@@ -322,7 +322,7 @@ mod tests {
     fn a_gap_of_weeks_does_not_count_for_ever() {
         let plan = planned("* * * * * *", "01T00:00:00", "08T00:00:00", 60, &[]);
         let recorded = plan.missed.recorded();
-        assert!(matches!(recorded, Recorded::Together { or_more: true, count: COUNTED, .. }), "{recorded:?}");
+        assert!(matches!(recorded, FireRecords::Together { or_more: true, count: COUNTED, .. }), "{recorded:?}");
         assert_eq!(plan.run, Some(at("08T00:00:00")));
     }
 }

@@ -9,7 +9,7 @@ use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::database;
-use hostsync_store::tables::executions::Aged;
+use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
     attempts, details, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
     statistics,
@@ -84,10 +84,10 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
 
 /// Prunes the page behind `after` and moves that; `None`: it was the last page. The sums last: an execution that is about to
 /// go may just have been added.
-async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<Aged>) -> Result<(), sqlx::Error> {
+async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<RunAge>) -> Result<(), sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
     let mut pruned = 0;
-    let page = executions::prunable(&mut connection, retention, *after, RUNS).await?;
+    let page = executions::history::prunable(&mut connection, retention, *after, RUNS).await?;
     let next = page.last().copied().filter(|_| page.len() == RUNS as usize);
     for run @ (_, id) in page {
         match forget(scheduler, &mut connection, id).await {
@@ -127,13 +127,13 @@ async fn forget_sources(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
 
 /// Deletes an execution, what explains it and its details before it. `false`: the shutdown began first.
 async fn forget(scheduler: &Scheduler, connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
-    while goes_on(scheduler, details::prune(connection, id, BATCH_ROWS).await?).await {}
+    while goes_on(scheduler, details::ledger::prune(connection, id, BATCH_ROWS).await?).await {}
     while goes_on(scheduler, attempts::prune(connection, id, BATCH_ROWS).await?).await {}
     while goes_on(scheduler, searches::prune(connection, id, BATCH_ROWS).await?).await {}
     if scheduler.shutdown.is_stopping() {
         return Ok(false);
     }
-    executions::delete(connection, id).await?;
+    executions::history::delete(connection, id).await?;
     Ok(true)
 }
 

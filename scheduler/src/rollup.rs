@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::outbox::OutboxError;
-use hostsync_store::statistics::{Failures, duration_step};
+use hostsync_store::statistics::{FailureTally, duration_step};
 use hostsync_store::tables::{details, statistics};
 
 use crate::Scheduler;
@@ -47,12 +47,12 @@ async fn roll_up(scheduler: &Scheduler, id: ExecutionId) -> Result<(), sqlx::Err
     let Some(run) = statistics::lock_ended(&mut transaction, id).await? else {
         return Ok(());
     };
-    let mut failures = Failures::default();
+    let mut failures = FailureTally::default();
     let mut after = 0;
     // Most runs have no failed host, and then no detail is read.
     let mut left = run.hosts.failed;
     while left > 0 {
-        let failed = details::failed_hosts(&mut transaction, id, after, HOSTS.min(left)).await?;
+        let failed = details::views::failed_hosts(&mut transaction, id, after, HOSTS.min(left)).await?;
         let Some(last) = failed.last() else { break };
         after = last.id;
         left = left.saturating_sub(u32::try_from(failed.len()).unwrap_or(u32::MAX));

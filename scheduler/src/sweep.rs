@@ -15,8 +15,10 @@ use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ClosingCause, DetailId, ExecutionId, JobQueue, TaskId};
 use hostsync_store::closing::{close_pending, close_unless_busy};
-use hostsync_store::outbox::{CarriedOn, OutboxError};
-use hostsync_store::tables::executions::{self, Closing, Due, LeaseToken, Stalled};
+use hostsync_store::outbox::{OutboxError, TurnEnd};
+use hostsync_store::tables::executions::{
+    self, backlog::DueRun, closing::ClosingRun, lease::LeaseToken, repair::StalledRun,
+};
 use hostsync_store::tables::tasks;
 use tokio::sync::Notify;
 
@@ -136,7 +138,7 @@ pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), O
 async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), OutboxError> {
     let ids = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::unpublished(&mut connection, queue, RUNS_A_ROUND).await?
+        executions::backlog::unpublished(&mut connection, queue, RUNS_A_ROUND).await?
     };
     let is_full = ids.len() == RUNS_A_ROUND as usize;
     let (came_forward, has_more) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -146,9 +148,9 @@ async fn publish(scheduler: Arc<Scheduler>, queue: JobQueue) -> Result<(), Outbo
                 return Ok(());
             }
             match scheduler.outbox.claim_and_carry_on(id).await {
-                Ok(CarriedOn::Done) => came_forward.store(true, Ordering::Relaxed),
-                Ok(CarriedOn::TurnOver) => has_more.store(true, Ordering::Relaxed),
-                Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::Stopped) => {}
+                Ok(TurnEnd::Done) => came_forward.store(true, Ordering::Relaxed),
+                Ok(TurnEnd::TurnOver) => has_more.store(true, Ordering::Relaxed),
+                Ok(TurnEnd::Replaced | TurnEnd::EndpointClosed | TurnEnd::Stopped) => {}
                 Err(error) => waits::tell_why_unpublished(&scheduler, id, error).await?,
             }
             Ok(())
@@ -168,7 +170,7 @@ async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let runs = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::with_due_clocks(&mut connection, after, RUNS).await?
+            executions::backlog::with_due_clocks(&mut connection, after, RUNS).await?
         };
         let Some(last) = runs.last() else { return Ok(()) };
         after = last.id;
@@ -178,7 +180,7 @@ async fn publish_due(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     }
 }
 
-async fn publish_due_of(scheduler: &Scheduler, run: &Due) -> Result<(), OutboxError> {
+async fn publish_due_of(scheduler: &Scheduler, run: &DueRun) -> Result<(), OutboxError> {
     if scheduler.shutdown.is_stopping() {
         return Ok(());
     }
@@ -194,14 +196,14 @@ async fn publish_due_of(scheduler: &Scheduler, run: &Due) -> Result<(), OutboxEr
 async fn close_closing(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     let runs = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::closing(&mut connection, RUNS).await?
+        executions::closing::runs(&mut connection, RUNS).await?
     };
     stream::iter(runs.into_iter().map(Ok))
         .try_for_each_concurrent(RUNS_AT_ONCE, async |run| close_turn(&scheduler, &run).await)
         .await
 }
 
-async fn close_turn(scheduler: &Scheduler, run: &Closing) -> Result<(), OutboxError> {
+async fn close_turn(scheduler: &Scheduler, run: &ClosingRun) -> Result<(), OutboxError> {
     let mut after = DetailId(0);
     for _ in 0..CLOSINGS_A_TURN {
         if scheduler.shutdown.is_stopping() {
@@ -223,7 +225,7 @@ async fn start_waiting(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let waiting = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::ready_to_start(&mut connection, after, RUNS).await?
+            executions::overlap::ready_to_start(&mut connection, after, RUNS).await?
         };
         let Some((last, _)) = waiting.last() else { return Ok(()) };
         after = *last;
@@ -240,18 +242,18 @@ async fn start_if_its_turn(scheduler: &Scheduler, id: ExecutionId, task: TaskId)
     let mut transaction = scheduler.pool.begin().await?;
     let locked = tasks::lock_unless_busy(&mut transaction, task).await?;
     let is_busy = locked.is_none() && tasks::is_live(&mut transaction, task).await?;
-    if is_busy || !executions::lock_waiting(&mut transaction, id).await? {
+    if is_busy || !executions::overlap::lock_waiting(&mut transaction, id).await? {
         return Ok(());
     }
     if locked.is_none_or(|task| !task.is_enabled) {
         let reason = "the task was disabled or deleted before this run's turn";
-        executions::skip_waiting_execution(&mut transaction, id, reason).await?;
+        executions::overlap::skip_waiting_execution(&mut transaction, id, reason).await?;
         return transaction.commit().await;
     }
-    if executions::unended(&mut transaction, [task]).await?.get(&task).is_some_and(|unended| unended.going) {
+    if executions::overlap::unended(&mut transaction, [task]).await?.get(&task).is_some_and(|unended| unended.going) {
         return Ok(());
     }
-    executions::start_waiting(&mut transaction, id).await?;
+    executions::overlap::start_waiting(&mut transaction, id).await?;
     transaction.commit().await?;
     tracing::info!(execution_id = %id, task_id = %task, "execution {id} starts: the run before it has ended");
     scheduler.calls.publish_bulk.notify_one();
@@ -262,7 +264,7 @@ async fn start_if_its_turn(scheduler: &Scheduler, id: ExecutionId, task: TaskId)
 async fn close_overdue(scheduler: Arc<Scheduler>, deadline: TimeDelta) -> Result<(), OutboxError> {
     let ids = {
         let mut connection = scheduler.pool.acquire().await?;
-        executions::overdue(&mut connection, deadline, RUNS).await?
+        executions::closing::overdue(&mut connection, deadline, RUNS).await?
     };
     let reason = format!("not done within scheduler.execution_deadline ({} s)", deadline.num_seconds());
     for id in ids {
@@ -284,7 +286,7 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let stalled = {
             let mut connection = scheduler.pool.acquire().await?;
-            executions::stalled(&mut connection, STALLED_AFTER, LONGEST_REPAIR_PAUSE, after, RUNS).await?
+            executions::repair::stalled(&mut connection, STALLED_AFTER, LONGEST_REPAIR_PAUSE, after, RUNS).await?
         };
         let Some(last) = stalled.last() else { return Ok(()) };
         after = last.id;
@@ -296,12 +298,19 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
             }
         };
         for run in stalled {
-            let ready = match run.queue {
+            let queue = match run.queue.known("queue") {
+                Ok(queue) => *queue,
+                Err(error) => {
+                    only_this_run(run.id, error.into())?;
+                    continue;
+                }
+            };
+            let ready = match queue {
                 JobQueue::Bulk => depths.bulk,
                 JobQueue::Manual => depths.manual,
             };
             if run.silent_s >= repair_after(&run, ready > 0).num_seconds()
-                && let Err(error) = repair(&scheduler, &run).await
+                && let Err(error) = repair(&scheduler, &run, queue).await
             {
                 only_this_run(run.id, error.into())?;
             }
@@ -310,27 +319,27 @@ async fn repair_stalled(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
 }
 
 /// Leaves the run to the publish sweep; nothing is done while somebody holds its row.
-async fn repair(scheduler: &Scheduler, run: &Stalled) -> Result<(), sqlx::Error> {
+async fn repair(scheduler: &Scheduler, run: &StalledRun, queue: JobQueue) -> Result<(), sqlx::Error> {
     let token = LeaseToken::new();
     let mut transaction = scheduler.pool.begin().await?;
     // One transaction: nobody meets a run that is claimed and not carried on.
-    let repaired = executions::claim(&mut transaction, run.id, token).await?.is_some()
-        && executions::repair(&mut transaction, run.id, run.repair_count, token).await?;
+    let repaired = executions::lease::claim(&mut transaction, run.id, token).await?.is_some()
+        && executions::repair::publish_anew(&mut transaction, run.id, run.repair_count, token).await?;
     if !repaired {
         return Ok(());
     }
-    executions::release(&mut transaction, run.id, token).await?;
+    executions::lease::release(&mut transaction, run.id, token).await?;
     transaction.commit().await?;
     tracing::warn!(
         execution_id = %run.id, silent_s = run.silent_s,
         "execution {} made no progress for {} s: what is pending is published again", run.id, run.silent_s
     );
-    scheduler.calls.of_queue(run.queue).notify_one();
+    scheduler.calls.of_queue(queue).notify_one();
     Ok(())
 }
 
 /// How long a run must be silent before it is repaired: doubling with each repair without progress.
-fn repair_after(run: &Stalled, is_behind_others: bool) -> TimeDelta {
+fn repair_after(run: &StalledRun, is_behind_others: bool) -> TimeDelta {
     let first = if is_behind_others { STALLED_BEHIND_OTHERS_AFTER } else { STALLED_AFTER };
     let doubled = first * 2_i32.saturating_pow(run.repair_count.min(10));
     doubled.min(LONGEST_REPAIR_PAUSE)
@@ -338,14 +347,14 @@ fn repair_after(run: &Stalled, is_behind_others: bool) -> TimeDelta {
 
 #[cfg(test)]
 mod tests {
-    use hostsync_model::execution::JobQueue;
+    use hostsync_store::word::Word;
 
     use super::*;
 
     #[test]
     fn repairs_come_after_a_minute_then_double_up_to_an_hour() {
         let after = |repair_count, is_behind_others| {
-            let run = Stalled { id: ExecutionId(1), queue: JobQueue::Bulk, silent_s: 0, repair_count };
+            let run = StalledRun { id: ExecutionId(1), queue: Word::Known(JobQueue::Bulk), silent_s: 0, repair_count };
             repair_after(&run, is_behind_others).num_seconds()
         };
         assert_eq!([0, 1, 2, 9, 99].map(|n| after(n, false)), [60, 120, 240, 3_600, 3_600]);

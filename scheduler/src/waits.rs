@@ -13,8 +13,9 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, JobQueue, WaitKind};
 use hostsync_queue::Depth;
 use hostsync_store::outbox::OutboxError;
-use hostsync_store::tables::endpoint_state::{self, Closed};
+use hostsync_store::tables::endpoint_state::{self, ClosedEndpoint};
 use hostsync_store::tables::waits::{self, SilentRun};
+use hostsync_store::word::Word;
 
 use crate::Scheduler;
 use crate::sweep::only_this_run;
@@ -29,8 +30,8 @@ const SILENT_S: i64 = 10;
 const RUNS: u32 = 500;
 
 /// What is known of the world outside the runs' rows.
-struct Seen {
-    closed: HashMap<String, Closed>,
+struct FleetView {
+    closed: HashMap<String, ClosedEndpoint>,
     /// What is in each queue; `Err`: why the broker does not say.
     queues: Result<HashMap<JobQueue, Depth>, String>,
 }
@@ -100,7 +101,7 @@ async fn tell_all(scheduler: &Scheduler) -> Result<BTreeMap<WaitKind, u64>, Outb
     }
 }
 
-async fn look_around(scheduler: &Scheduler) -> Result<Seen, OutboxError> {
+async fn look_around(scheduler: &Scheduler) -> Result<FleetView, OutboxError> {
     let closed = {
         let mut connection = scheduler.pool.acquire().await?;
         endpoint_state::closed(&mut connection).await?
@@ -113,21 +114,21 @@ async fn look_around(scheduler: &Scheduler) -> Result<Seen, OutboxError> {
         Ok(())
     };
     let asked: Result<(), hostsync_queue::QueueError> = asked.await;
-    Ok(Seen {
+    Ok(FleetView {
         closed: closed.into_iter().map(|closed| (closed.endpoint.clone(), closed)).collect(),
         queues: asked.map(|()| queues).map_err(|error| causes(&error).to_string()),
     })
 }
 
 /// What a silent run waits for; `None`: it moves.
-fn wait_of(run: &SilentRun, seen: &Seen) -> Option<Wait> {
+fn wait_of(run: &SilentRun, seen: &FleetView) -> Option<Wait> {
     use WaitKind::{Broker, Clock, EndpointClosed, NoConsumer, NotPrepared, NotPublished, Queue, Workers};
 
     if !run.is_silent {
         return None;
     }
     if let Some(closed) = seen.closed.get(&run.es_endpoint) {
-        let Closed { endpoint, since, reason, .. } = closed;
+        let ClosedEndpoint { endpoint, since, reason, .. } = closed;
         let since = since.format("%Y-%m-%d %H:%M:%S");
         return Some(Wait::because(
             EndpointClosed,
@@ -165,7 +166,16 @@ fn wait_of(run: &SilentRun, seen: &Seen) -> Option<Wait> {
         };
         return Some(Wait::vague(NotPublished, text));
     }
-    let (name, depth) = (run.queue, queues.get(&run.queue).copied().unwrap_or(Depth { ready: 0, consumers: 0 }));
+    let name = match &run.queue {
+        Word::Known(name) => name,
+        Word::Unknown(name) => {
+            return Some(Wait::vague(
+                Queue,
+                format!("its jobs wait in the queue \"{name}\", which a newer release knows"),
+            ));
+        }
+    };
+    let depth = queues.get(name).copied().unwrap_or(Depth { ready: 0, consumers: 0 });
     Some(match depth {
         Depth { consumers: 0, .. } => Wait::because(
             NoConsumer,
@@ -186,10 +196,10 @@ const fn is_outside(kind: WaitKind) -> bool {
 /// Whether the row is to be changed. What somebody else said stays, unless there is a reason that they cannot see.
 fn is_change(run: &SilentRun, wait: Option<&Wait>) -> bool {
     let Some(told) = &run.waiting_for else { return wait.is_some() };
-    match (wait, run.waiting_kind) {
+    match (wait, &run.waiting_kind) {
         (None, kind) => kind.is_some(),
         (Some(wait), None) => is_outside(wait.kind),
-        (Some(wait), Some(kind)) => kind != wait.kind || (!wait.is_vague && *told != wait.text),
+        (Some(wait), Some(kind)) => *kind != wait.kind || (!wait.is_vague && *told != wait.text),
     }
 }
 
@@ -225,7 +235,7 @@ mod tests {
     fn silent() -> SilentRun {
         SilentRun {
             id: ExecutionId(1),
-            queue: JobQueue::Manual,
+            queue: Word::Known(JobQueue::Manual),
             es_endpoint: "main".to_owned(),
             is_silent: true,
             is_prepared: true,
@@ -240,11 +250,14 @@ mod tests {
         }
     }
 
-    fn seen(ready: u32, consumers: u32) -> Seen {
-        Seen { closed: HashMap::new(), queues: Ok(HashMap::from([(JobQueue::Manual, Depth { ready, consumers })])) }
+    fn seen(ready: u32, consumers: u32) -> FleetView {
+        FleetView {
+            closed: HashMap::new(),
+            queues: Ok(HashMap::from([(JobQueue::Manual, Depth { ready, consumers })])),
+        }
     }
 
-    fn kind(run: &SilentRun, seen: &Seen) -> Option<WaitKind> {
+    fn kind(run: &SilentRun, seen: &FleetView) -> Option<WaitKind> {
         wait_of(run, seen).map(|wait| wait.kind)
     }
 
@@ -267,20 +280,21 @@ mod tests {
         assert_eq!(wait_of(&clock, &seen(0, 2)), Some(Wait::because(WaitKind::Clock, text)));
         let due = SilentRun { is_clock_due: true, ..clock };
         assert_eq!(kind(&due, &seen(0, 2)), Some(WaitKind::NotPublished));
-        let away = Seen { closed: HashMap::new(), queues: Err("refused".to_owned()) };
+        let away = FleetView { closed: HashMap::new(), queues: Err("refused".to_owned()) };
         let told = wait_of(&due, &away).expect("a wait");
         assert_eq!((told.kind, told.text.as_str()), (WaitKind::Broker, "the broker does not answer: refused"));
     }
 
     #[test]
     fn a_closed_endpoint_comes_before_all_else() {
-        let closed = Closed {
+        let closed = ClosedEndpoint {
             endpoint: "main".to_owned(),
             since: "2026-03-01T10:00:00Z".parse().expect("a time"),
             reason: "no route".to_owned(),
             probe_due: false,
         };
-        let seen = Seen { closed: HashMap::from([("main".to_owned(), closed)]), queues: Err("refused".to_owned()) };
+        let seen =
+            FleetView { closed: HashMap::from([("main".to_owned(), closed)]), queues: Err("refused".to_owned()) };
         let told = wait_of(&SilentRun { is_published: false, ..silent() }, &seen).expect("a wait");
         assert!(
             told.text.starts_with("endpoint main is closed since 2026-03-01 10:00:00 UTC: no route;"),
@@ -300,7 +314,7 @@ mod tests {
         assert_eq!(kind_told(&told, nobody.as_ref()), Some(WaitKind::NoConsumer));
         // It moves again.
         assert!(!is_change(&told, None));
-        let ours = SilentRun { waiting_kind: Some(WaitKind::Workers), ..told };
+        let ours = SilentRun { waiting_kind: Some(Word::Known(WaitKind::Workers)), ..told };
         assert!(is_change(&ours, None));
         assert!(!is_change(&ours, with_workers.as_ref()), "a sentence that says more stands");
     }

@@ -140,10 +140,6 @@ impl Bed {
     }
 
     /// Puts sample hosts into the pool.
-    ///
-    /// # Errors
-    ///
-    /// The database's.
     pub async fn add_to_pool(&self, hosts: impl IntoIterator<Item = SampleHost>) -> anyhow::Result<()> {
         let hosts: Vec<SampleHost> = hosts.into_iter().collect();
         for chunk in hosts.chunks(1_000) {
@@ -198,10 +194,6 @@ impl Bed {
     }
 
     /// The number that a statement selects.
-    ///
-    /// # Errors
-    ///
-    /// The database's.
     pub async fn count(&self, statement: &str) -> anyhow::Result<i64> {
         Ok(sqlx::query_scalar(AssertSqlSafe(statement.to_owned())).fetch_one(&self.pool).await?)
     }

@@ -11,8 +11,8 @@ use hostsync_model::execution::{ClosingCause, DetailId};
 use hostsync_model::host::{HostIp, address_key};
 use hostsync_queue::{Acker, Job, ack_all, give_back};
 use hostsync_store::closing::close_execution;
-use hostsync_store::tables::details::BatchToken;
-use hostsync_store::tables::executions::{self, RunScope};
+use hostsync_store::tables::details::crashes::BatchToken;
+use hostsync_store::tables::executions::{self, creation::RunScope};
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -202,7 +202,7 @@ async fn drop_closed(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Res
     let executions = executions_of(&jobs);
     let look = || async {
         let mut connection = bench.pool.acquire().await?;
-        executions::going(&mut connection, executions.iter().copied(), scope.scope.window.to).await
+        executions::going::of(&mut connection, executions.iter().copied(), scope.scope.window.to).await
     };
     let going = until_the_database_answers(bench, &executions, look).await?;
     let before = jobs.len();

@@ -17,7 +17,7 @@ use hostsync_model::execution::{ClosingCause, ExecutionId, SyncStatus};
 use hostsync_queue::Job;
 use hostsync_store::closing::close_execution;
 use hostsync_store::database::{self, Fault, fault};
-use hostsync_store::tables::executions::{self, RunScope};
+use hostsync_store::tables::executions::{self, creation::RunScope};
 use tracing::Instrument;
 
 use crate::attempt::MAX_ATTEMPTS;
@@ -307,7 +307,7 @@ async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Resul
 async fn tell(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
     let telling = async {
         let mut connection = bench.pool.acquire().await?;
-        executions::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await
+        executions::remarks::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await
     };
     if let Err(error) = database::within(LONGEST_TELLING, telling).await {
         tracing::warn!(error = %causes(&error), waiting_for, "a run waits, and could not be told so: {waiting_for}");
@@ -329,7 +329,7 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
         };
         tracing::error!(execution_id = %execution, "{reason}");
         let ending = async {
-            let rounds = executions::note_refusal(&mut *bench.pool.acquire().await?, execution).await?;
+            let rounds = executions::repair::note_refusal(&mut *bench.pool.acquire().await?, execution).await?;
             Ok(rounds >= MAX_ATTEMPTS
                 && close_execution(&bench.pool, execution, ClosingCause::Refused, &reason).await?)
         };

@@ -16,7 +16,7 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::DetailId;
 use hostsync_queue::Job;
 use hostsync_store::database;
-use hostsync_store::tables::details::{self, BatchToken};
+use hostsync_store::tables::details::{self, crashes::BatchToken};
 
 use crate::batch::{Delivered, Workbench};
 use crate::commit::{Unfinished, executions_of, until_the_database_answers};
@@ -62,10 +62,10 @@ pub(crate) async fn begin(
         let mut connection = bench.pool.acquire().await?;
         let mut crashes = Crashes::new();
         for (attempt, ids) in &by_attempt {
-            let counted = details::begun(&mut connection, ids, *attempt, token).await?;
+            let counted = details::crashes::begun(&mut connection, ids, *attempt, token).await?;
             let begins = |id: &DetailId| counted.get(id).is_none_or(|crashes| *crashes < limit(is_alone));
             let begin: Vec<DetailId> = ids.iter().copied().filter(begins).collect();
-            details::begin(&mut connection, &begin, *attempt, token).await?;
+            details::crashes::begin(&mut connection, &begin, *attempt, token).await?;
             crashes.extend(counted);
         }
         Ok(crashes)
@@ -109,7 +109,7 @@ pub(crate) async fn end(bench: &Workbench, begun: &[DetailId], token: BatchToken
     }
     let taken_back = async {
         let mut connection = bench.pool.acquire().await?;
-        details::end(&mut connection, begun, token).await
+        details::crashes::end(&mut connection, begun, token).await
     };
     if let Err(error) = database::within(LONGEST_TAKING_BACK, taken_back).await {
         tracing::warn!(error = %causes(&error), "jobs that end in order stay counted as begun; they run alone once");

@@ -14,7 +14,7 @@ use hostsync_source::{RefusalKind, SearchError};
 use hostsync_store::closing::close_execution;
 use hostsync_store::database;
 use hostsync_store::tables::doubts::{self, Doubt, DoubtKind, Subject};
-use hostsync_store::tables::executions::{self, Names};
+use hostsync_store::tables::executions::{self, going::SourceName};
 use tokio_util::sync::CancellationToken;
 
 use crate::sources::Sources;
@@ -58,8 +58,8 @@ impl Sources {
         let standing =
             database::within(LONGEST_STATEMENT, async { doubts::standing(&mut *self.pool.acquire().await?).await })
                 .await?;
-        Metrics::global().doubts(DoubtKind::ALL.map(|kind| {
-            let of_kind = standing.iter().filter(|doubt| doubt.subject.kind == kind).count();
+        Metrics::global().doubts(DoubtKind::ALL.iter().map(|kind| {
+            let of_kind = standing.iter().filter(|doubt| doubt.subject.kind == *kind).count();
             (kind.as_str().to_owned(), of_kind as u64)
         }));
         looked.retain(|subject, _| standing.iter().any(|doubt| doubt.subject == *subject));
@@ -121,15 +121,15 @@ impl Sources {
             return Ok(());
         }
         let names = match subject.kind {
-            DoubtKind::Mapping => Names::Mapping(&subject.name),
-            DoubtKind::Endpoint | DoubtKind::Credentials => Names::Endpoint(&subject.name),
+            DoubtKind::Mapping => SourceName::Mapping(&subject.name),
+            DoubtKind::Endpoint | DoubtKind::Credentials => SourceName::Endpoint(&subject.name),
         };
-        let runs = executions::going_by(&mut connection, names, RUNS).await?;
+        let runs = executions::going::by(&mut connection, names, RUNS).await?;
         if !doubt.is_believed {
             if runs.is_empty() {
                 return doubts::drop(&mut connection, subject).await;
             }
-            return executions::set_waiting_for(&mut connection, runs, &waiting_for(&doubt.reason)).await;
+            return executions::remarks::set_waiting_for(&mut connection, runs, &waiting_for(&doubt.reason)).await;
         }
         let reason = format!("in {} minutes no worker knew better: {}", doubts::NAME.num_minutes(), doubt.reason);
         for run in runs {

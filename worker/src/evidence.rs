@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hostsync_model::execution::ExecutionId;
-use hostsync_store::tables::executions::Scope;
+use hostsync_store::tables::executions::creation::Scope;
 use hostsync_store::tables::searches::{NewSearch, SearchId};
 
 /// A search that was made.

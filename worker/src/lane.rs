@@ -15,12 +15,12 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
 use hostsync_model::window::Window;
 use hostsync_queue::{
-    Acker, JobConsumer, Publisher, QueueError, QueueSettings, Received, UnreadableJob, ack_all, give_back, refuse,
+    Acker, JobConsumer, JobDelivery, Publisher, QueueError, QueueSettings, UnreadableJob, ack_all, give_back, refuse,
     reject,
 };
 use hostsync_service::operations::Readiness;
 use hostsync_service::shutdown::Shutdown;
-use hostsync_store::tables::executions::RunScope;
+use hostsync_store::tables::executions::creation::RunScope;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::batch::{Batch, Delivered, Workbench, process};
@@ -208,7 +208,7 @@ impl Lane {
     }
 
     /// Takes one delivery: a job to be gathered, one that runs alone, or something that is no job.
-    async fn take(&self, received: Received, gatherer: &mut Gatherer<BatchKey, Gathered>) {
+    async fn take(&self, received: JobDelivery, gatherer: &mut Gatherer<BatchKey, Gathered>) {
         let held = Held::new(&self.held);
         let job = match received.job {
             Ok(job) => job,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hostsync_model::execution::ExecutionId;
 use hostsync_queue::Job;
-use hostsync_store::tables::executions::{self, RunScope};
+use hostsync_store::tables::executions::{self, creation::RunScope};
 use lru::LruCache;
 use sqlx::MySqlPool;
 
@@ -36,7 +36,7 @@ impl Scopes {
             return Ok(Some(scope));
         }
         let mut connection = self.pool.acquire().await?;
-        let Some(scope) = executions::run_scope(&mut connection, id).await? else {
+        let Some(scope) = executions::creation::run_scope(&mut connection, id).await? else {
             return Ok(None);
         };
         let scope = Arc::new(scope);

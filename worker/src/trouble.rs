@@ -8,7 +8,7 @@ use hostsync_model::execution::ExecutionId;
 use hostsync_queue::Job;
 use hostsync_source::{Endpoint, RefusalKind};
 use hostsync_store::tables::doubts::{DoubtKind, Subject};
-use hostsync_store::tables::executions::{self, RunScope};
+use hostsync_store::tables::executions::{self, creation::RunScope};
 
 use crate::batch::{Workbench, fail_executions, resolve_all};
 use crate::commit::{Unfinished, commit, executions_of, until_the_database_answers};
@@ -120,7 +120,7 @@ async fn find_and_warn(
     let warn = || async {
         let mut connection = bench.pool.begin().await?;
         for execution in executions {
-            executions::add_warnings(&mut connection, *execution, missing.iter().cloned()).await?;
+            executions::remarks::add_warnings(&mut connection, *execution, missing.iter().cloned()).await?;
         }
         connection.commit().await
     };

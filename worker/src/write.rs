@@ -13,8 +13,11 @@ use hostsync_model::host::address_key;
 use hostsync_queue::Job;
 use hostsync_store::explanation::Explanation;
 use hostsync_store::tables::attempts::{self, FailedAttempt};
-use hostsync_store::tables::details::{self, Finished, Measured, Open};
-use hostsync_store::tables::executions::{self, Counted, RunScope};
+use hostsync_store::tables::details::{
+    self,
+    ledger::{DetailOutcome, Measurements, OpenDetail},
+};
+use hostsync_store::tables::executions::{self, counters::CounterChange, creation::RunScope};
 use hostsync_store::tables::hosts_pool::{self, PoolHost};
 use hostsync_store::tables::newest_window;
 use hostsync_store::tables::searches::{self, SearchId};
@@ -130,10 +133,10 @@ async fn write(
     if told.evidence.is_none() {
         plan.forget_what_explains();
     }
-    details::finish(connection, told.worker, &plan.finished).await?;
+    details::ledger::finish(connection, told.worker, &plan.finished).await?;
     for ((within_ms, reason), clock) in &plan.clocks {
         let ids: Vec<DetailId> = clock.rows.iter().map(|row| row.id).collect();
-        details::set_clock(connection, &ids, *within_ms, clock.class.is_some(), reason).await?;
+        details::clock::set_clock(connection, &ids, *within_ms, clock.class.is_some(), reason).await?;
         match clock.class {
             Some(class) => *written.retries.entry(class).or_default() += ids.len() as u64,
             None => written.deferred += ids.len() as u64,
@@ -163,22 +166,22 @@ async fn write(
     for execution in executions {
         if let Some((counts, reason)) = counts.get(&execution) {
             if let Some(seen) = plan.seen.get(&execution) {
-                executions::add_fields_seen(connection, execution, seen.bits()).await?;
+                executions::remarks::add_fields_seen(connection, execution, seen.bits()).await?;
             }
-            match executions::count(connection, execution, counts, reason.as_deref(), false).await? {
-                Counted::Going => {}
-                Counted::Ended(status) => {
+            match executions::counters::count(connection, execution, counts, reason.as_deref(), false).await? {
+                CounterChange::Going => {}
+                CounterChange::Ended(status) => {
                     written.ended.push((execution, status));
                     tell_missing_fields(connection, execution, mapping).await?;
                 }
-                Counted::Closed => return Ok(Attempted::Closed(execution)),
+                CounterChange::Closed => return Ok(Attempted::Closed(execution)),
             }
         }
         if let Some(reason) = waiting.get(&execution) {
-            executions::set_waiting_for(connection, [execution], reason).await?;
+            executions::remarks::set_waiting_for(connection, [execution], reason).await?;
         }
         if let Some(warning) = repeated.remove(&execution) {
-            executions::add_warnings(connection, execution, [warning]).await?;
+            executions::remarks::add_warnings(connection, execution, [warning]).await?;
         }
     }
     Ok(Attempted::Written(written))
@@ -193,7 +196,7 @@ fn waits_for(hosts: &[&str], reason: &str) -> String {
 }
 
 /// By run, the first of its hosts that stands in the pool more than once.
-fn repeated_hosts(open: &[(Open, &Resolved)], pool: &HashMap<String, PoolHost>) -> BTreeMap<ExecutionId, String> {
+fn repeated_hosts(open: &[(OpenDetail, &Resolved)], pool: &HashMap<String, PoolHost>) -> BTreeMap<ExecutionId, String> {
     let mut repeated = BTreeMap::new();
     for (row, _) in open {
         if let Some(PoolHost { host_ip, repeated_as: Some(other), .. }) = pool.get(&address_key(&row.host_ip)) {
@@ -212,9 +215,9 @@ async fn tell_missing_fields(
     mapping: Option<&Mapping>,
 ) -> Result<(), sqlx::Error> {
     let Some(mapping) = mapping else { return Ok(()) };
-    let seen = FieldsSeen::from_bits(executions::fields_seen(connection, execution).await?);
+    let seen = FieldsSeen::from_bits(executions::remarks::fields_seen(connection, execution).await?);
     let missing = seen.missing(mapping);
-    if missing.is_empty() { Ok(()) } else { executions::add_warnings(connection, execution, missing).await }
+    if missing.is_empty() { Ok(()) } else { executions::remarks::add_warnings(connection, execution, missing).await }
 }
 
 /// Locks the rows of the batch that are open at their job's attempt, in order of id.
@@ -222,7 +225,7 @@ async fn lock_open<'a>(
     connection: &mut MySqlConnection,
     batch: &'a [Resolved],
     closed: &HashSet<ExecutionId>,
-) -> Result<Vec<(Open, &'a Resolved)>, sqlx::Error> {
+) -> Result<Vec<(OpenDetail, &'a Resolved)>, sqlx::Error> {
     // Of two deliveries for the same row the later attempt is the one that may be open.
     let mut by_id: BTreeMap<DetailId, &Resolved> = BTreeMap::new();
     for resolved in batch.iter().filter(|resolved| !closed.contains(&resolved.job.execution_id)) {
@@ -232,7 +235,7 @@ async fn lock_open<'a>(
         }
     }
     let ids: Vec<DetailId> = by_id.keys().copied().collect();
-    let rows = details::lock_open(connection, &ids).await?;
+    let rows = details::ledger::lock_open(connection, &ids).await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -244,7 +247,7 @@ async fn lock_open<'a>(
 
 /// A job proves whose it is: ids may have been given out again by a database that was restored. The window of the run was
 /// compared when its deliveries were taken.
-fn is_row_of(row: &Open, job: &Job) -> bool {
+fn is_row_of(row: &OpenDetail, job: &Job) -> bool {
     row.attempts + 1 == job.attempt
         && row.execution_id == job.execution_id
         && address_key(&row.host_ip) == address_key(&job.host_ip)
@@ -254,13 +257,13 @@ fn is_row_of(row: &Open, job: &Job) -> bool {
 struct Clock {
     /// Where an attempt is spent.
     class: Option<ReasonClass>,
-    rows: Vec<Open>,
+    rows: Vec<OpenDetail>,
 }
 
 /// What a transaction is going to write.
 #[derive(Default)]
 struct Plan {
-    finished: Vec<Finished>,
+    finished: Vec<DetailOutcome>,
     /// Why each of `finished` ended as it did.
     classes: Vec<ReasonClass>,
     /// Rows of the CMDB by address, with the places of their details in `finished`.
@@ -274,7 +277,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn add(&mut self, row: &Open, resolved: &Resolved, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
+    fn add(&mut self, row: &OpenDetail, resolved: &Resolved, host: Option<&PoolHost>, mapping: Option<&Mapping>) {
         let search = resolved.search;
         let finished = self.finished.len();
         if let Outcome::Found(Found::Reading(reading)) = &resolved.outcome {
@@ -340,7 +343,7 @@ impl Plan {
         }
     }
 
-    fn fail_attempt(&mut self, row: &Open, search: Option<SearchId>, reason: &str) {
+    fn fail_attempt(&mut self, row: &OpenDetail, search: Option<SearchId>, reason: &str) {
         self.attempts.push(FailedAttempt {
             detail_id: row.id,
             execution_id: row.execution_id,
@@ -363,7 +366,7 @@ impl Plan {
         }
     }
 
-    fn set_clock(&mut self, row: &Open, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
+    fn set_clock(&mut self, row: &OpenDetail, within_ms: u64, class: Option<ReasonClass>, reason: &str) {
         let clock = self.clocks.entry((within_ms, reason.to_owned()));
         clock.or_insert(Clock { class, rows: Vec::new() }).rows.push(row.clone());
     }
@@ -382,16 +385,22 @@ impl Plan {
         hosts.iter().filter_map(|(execution, reasons)| Some((*execution, most(reasons)?))).collect()
     }
 
-    fn finish(&mut self, row: &Open, host: Option<&PoolHost>, status: SyncStatus, reason: Option<Reason>) -> usize {
+    fn finish(
+        &mut self,
+        row: &OpenDetail,
+        host: Option<&PoolHost>,
+        status: SyncStatus,
+        reason: Option<Reason>,
+    ) -> usize {
         self.classes.push(reason.as_ref().map_or(ReasonClass::None, |reason| reason.class));
-        self.finished.push(Finished {
+        self.finished.push(DetailOutcome {
             id: row.id,
             execution_id: row.execution_id,
             host_ip: row.host_ip.clone(),
             host_name: host.map(|host| host.host_name.clone()),
             status,
             error_message: reason.map(|reason| reason.text),
-            measured: Measured::default(),
+            measured: Measurements::default(),
             inserted: None,
             data_point_count: None,
             attempts: row.attempts + 1,
@@ -439,8 +448,8 @@ impl Plan {
     }
 }
 
-fn measured(values: &HostValues) -> Measured {
-    Measured {
+fn measured(values: &HostValues) -> Measurements {
+    Measurements {
         max_cpu: values.max_cpu,
         avg_cpu: values.avg_cpu,
         max_memory: values.max_memory_gb,

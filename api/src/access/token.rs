@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderMap, header};
 use hostsync_model::secret::Secret;
-use hostsync_service::config::{ApiConfig, Auth};
+use hostsync_service::config::{ApiAuth, ApiConfig};
 use subtle::ConstantTimeEq as _;
 
 use crate::error::ApiError;
@@ -31,7 +31,7 @@ impl Guard {
     /// With `api.auth = "none"` everybody is an operator.
     pub(crate) fn new(config: &ApiConfig) -> Self {
         Self {
-            is_open: config.auth == Auth::None,
+            is_open: config.auth == ApiAuth::None,
             operator: config.operator_token.clone(),
             viewer: config.viewer_token.clone(),
         }

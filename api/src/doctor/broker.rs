@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hostsync_model::execution::JobQueue;
-use hostsync_queue::{Broker, Declared, Depth, MAX_JOBS, Permission, QueueError, Refusal, Topology};
+use hostsync_queue::{Broker, BrokerRefusal, Declared, Depth, MAX_JOBS, Permission, QueueError, Topology};
 use hostsync_service::config::{Config, place_of};
 use hostsync_service::tested::Tested;
 
@@ -128,23 +128,23 @@ fn missing(check: &str, name: &str) -> Check {
 const WAY: &str = "is RabbitMQ up (systemctl status rabbitmq-server), do host and port of rabbitmq.url lead to it, does a \
                    firewall or a network policy let us through?";
 
-fn refused(check: &str, name: &str, refusal: &Refusal, permission_line: &str) -> Check {
+fn refused(check: &str, name: &str, refusal: &BrokerRefusal, permission_line: &str) -> Check {
     let (reason, next) = match refusal {
-        Refusal::Credentials(text) => {
+        BrokerRefusal::Credentials(text) => {
             (text, "correct user and password in rabbitmq.url: rabbitmqctl authenticate_user <user>".to_owned())
         }
-        Refusal::Vhost(text) => (
+        BrokerRefusal::Vhost(text) => (
             text,
             format!("correct the vhost at the end of rabbitmq.url (none is the default one, /), or {permission_line}"),
         ),
-        Refusal::Permission(text) => (text, permission_line.to_owned()),
-        Refusal::Arguments(text) => (
+        BrokerRefusal::Permission(text) => (text, permission_line.to_owned()),
+        BrokerRefusal::Arguments(text) => (
             text,
             format!(
                 "somebody else declared it: stop the workers, rabbitmqctl delete_queue {name}, start them; runs are published again"
             ),
         ),
-        Refusal::Missing(text) | Refusal::Away(text) => (text, WAY.to_owned()),
+        BrokerRefusal::Missing(text) | BrokerRefusal::Away(text) => (text, WAY.to_owned()),
     };
     Check::fail(check, format!("{name}: {reason}"), next)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hostsync_schedule::ZoneRules;
-use hostsync_service::config::{Auth, Config};
+use hostsync_service::config::{ApiAuth, Config};
 
 use super::Check;
 
@@ -21,8 +21,8 @@ pub(super) fn examine(config: &Config, file: Option<&Path>) -> Vec<Check> {
     }));
     checks.push(Check::ok("time zones", time_zones(ZoneRules::in_force())));
     checks.push(match config.api.auth {
-        Auth::Token => Check::ok("api.auth", "token"),
-        Auth::None => Check::warn(
+        ApiAuth::Token => Check::ok("api.auth", "token"),
+        ApiAuth::None => Check::warn(
             "api.auth",
             format!("none: whoever reaches {} or {} may do everything", config.api.listen, config.api.rpc_listen),
             "set api.auth = \"token\" and api.operator_token",

@@ -5,7 +5,7 @@ use hostsync_service::config::{Config, place_of};
 use hostsync_service::tested::Tested;
 use hostsync_store::database::{self, SchemaError};
 use hostsync_store::denied::{Denied, RIGHTS_OF_SERVICES, grant};
-use hostsync_store::tables::diagnosis::{self, Right, Server, Tried, USES};
+use hostsync_store::tables::diagnosis::{self, DatabaseServer, Right, RightCheck, USES};
 use hostsync_store::tables::schema::{self, OurTables};
 use sqlx::{Connection as _, MySqlConnection};
 
@@ -108,7 +108,7 @@ async fn ask(
     Ok(are_ours_sound)
 }
 
-fn connections(server: &Server, wanted: u32) -> Check {
+fn connections(server: &DatabaseServer, wanted: u32) -> Check {
     let found = format!("{} of {} in use", server.connected, server.max_connections);
     if server.max_connections - server.connected < i64::from(wanted) {
         let next = format!(
@@ -150,9 +150,9 @@ async fn lacking(connection: &mut MySqlConnection, ours: &OurTables) -> Result<L
     for used in USES {
         for &right in used.rights {
             match diagnosis::may(&mut transaction, *used, right, ours).await? {
-                Tried::Allowed => {}
-                Tried::Denied => lacking.denied.push((right, used.table)),
-                Tried::Refused(reason) => lacking.refused.push((right, used.table, reason)),
+                RightCheck::Allowed => {}
+                RightCheck::Denied => lacking.denied.push((right, used.table)),
+                RightCheck::Refused(reason) => lacking.refused.push((right, used.table, reason)),
             }
         }
     }
@@ -160,7 +160,7 @@ async fn lacking(connection: &mut MySqlConnection, ours: &OurTables) -> Result<L
     Ok(lacking)
 }
 
-fn judge_permissions(Lacking { denied, refused }: &Lacking, server: &Server) -> Check {
+fn judge_permissions(Lacking { denied, refused }: &Lacking, server: &DatabaseServer) -> Check {
     const CHECK: &str = "permissions";
     if denied.is_empty() && refused.is_empty() {
         return Check::ok(CHECK, format!("{} has all it needs on {} tables", server.user, USES.len()));
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_one_grant_gives_it() {
-        let server = Server {
+        let server = DatabaseServer {
             version: "8.4.3".to_owned(),
             user: "hostsync@10.%".to_owned(),
             database: "cmdb".to_owned(),

@@ -8,7 +8,7 @@ use hostsync_model::execution::JobQueue;
 use hostsync_queue::Depth;
 use hostsync_service::config::Config;
 use hostsync_service::defaults::Defaults;
-use hostsync_store::tables::tasks::{self, TaskFilter};
+use hostsync_store::tables::tasks::{self, TaskFilter, TaskView};
 use hostsync_store::tables::{diagnosis, doubts, endpoint_state, pattern_state};
 use sqlx::MySqlConnection;
 
@@ -61,7 +61,7 @@ async fn ask(
     let limit = u32::try_from(SHOWN).unwrap_or(u32::MAX);
     let silent = diagnosis::silent_runs(connection, SILENT_S, limit).await?;
     for run in &silent {
-        let cause = stuck::cause(run, &closed, depths.get(&run.queue).copied());
+        let cause = stuck::cause(run, &closed, stuck::depth_of(run, depths));
         let found = format!("execution {} makes no progress for {} min: {}", run.id, run.silent_s / 60, cause.reason);
         checks.push(if cause.is_expected {
             Check::warn("runs", found, cause.next)
@@ -125,7 +125,7 @@ async fn unusable_tasks(connection: &mut MySqlConnection, config: &Config) -> Re
     let tasks = tasks::list(connection, &filter, MAX_TASKS).await?;
     let defaults = Defaults::from(config);
     let mut checks = Vec::new();
-    for task in &tasks {
+    for TaskView { task, .. } in &tasks {
         let source = defaults.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
         let mut lacking = Vec::new();
         if !config.elasticsearch.endpoints.contains_key(&source.es_endpoint) {

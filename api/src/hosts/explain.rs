@@ -10,8 +10,8 @@ use hostsync_model::window::Window;
 use hostsync_service::defaults::Source;
 use hostsync_store::explanation::Explanation;
 use hostsync_store::tables::attempts::{self, Attempt};
-use hostsync_store::tables::details::{self, ExplainedDetail};
-use hostsync_store::tables::executions::{self, ExecutionLog};
+use hostsync_store::tables::details::{self, views::ExplainedDetail};
+use hostsync_store::tables::executions::{self, views::ExecutionLog};
 use hostsync_store::tables::searches::{self, Search, SearchId};
 
 use super::probe::Probes;
@@ -49,8 +49,8 @@ pub(crate) async fn explain(probes: &Probes, id: ExecutionId, host_ip: &str) -> 
     let ips = spellings(host_ip)?;
     let mut explained = within_bound(async {
         let mut connection = probes.database.connection().await?;
-        let log = executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
-        let host = details::explained(&mut connection, id, &ips)
+        let log = executions::views::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
+        let host = details::views::explained(&mut connection, id, &ips)
             .await?
             .ok_or_else(|| ApiError::HostNotInExecution { execution: id, host_ip: host_ip.to_owned() })?;
         let failed_attempts = attempts::of_host(&mut connection, id, DetailId(host.detail.id), MAX_ATTEMPTS).await?;
@@ -69,7 +69,7 @@ pub(crate) async fn explain(probes: &Probes, id: ExecutionId, host_ip: &str) -> 
     })
     .await?;
     // No connection is held while a source takes its time.
-    if explained.host.detail.sync_status == SyncStatus::NoData.as_str() {
+    if explained.host.detail.sync_status == SyncStatus::NoData {
         explained.last_document = Some(last_document(probes, &explained).await);
     }
     Ok(explained)

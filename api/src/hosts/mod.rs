@@ -8,7 +8,7 @@ pub(crate) mod probe;
 use chrono::{Days, NaiveDate};
 use hostsync_model::host::HostIp;
 use hostsync_store::database;
-use hostsync_store::tables::details::{self, HostResult};
+use hostsync_store::tables::details::{self, views::HostResult};
 use hostsync_store::tables::hosts_pool::{self, PoolEntry};
 use hostsync_store::tables::server_resources::{self, HostDay};
 
@@ -102,7 +102,7 @@ pub(crate) async fn look(
         Ok(HostHistory {
             pool,
             days: server_resources::of_host(&mut connection, &ips, from, limit).await?,
-            results: details::last_of_host(&mut connection, &ips, results).await?,
+            results: details::views::last_of_host(&mut connection, &ips, results).await?,
         })
     })
     .await?;

@@ -16,7 +16,7 @@ use hostsync_schedule::date_in;
 use hostsync_service::defaults::Source;
 use hostsync_source::{Probe, ProbedHost};
 use hostsync_store::tables::hosts_pool::{self, PoolHost};
-use hostsync_store::tables::server_resources::{self, ServerResource, Values};
+use hostsync_store::tables::server_resources::{self, ResourceValues, ServerResource};
 use serde_json::json;
 use utoipa::openapi::Schema;
 
@@ -99,11 +99,11 @@ pub(crate) struct HostPreview {
     /// Why that is `failed`.
     pub(crate) error_message: Option<String>,
     /// What is made of the reading; of a host outside the pool without a capacity.
-    pub(crate) converted: Option<Values>,
+    pub(crate) converted: Option<ResourceValues>,
     /// The day's row as it stands.
-    pub(crate) row_before: Option<Values>,
+    pub(crate) row_before: Option<ResourceValues>,
     /// The day's row as a run would leave it; `None`: it would write nothing.
-    pub(crate) row_after: Option<Values>,
+    pub(crate) row_after: Option<ResourceValues>,
 }
 
 /// Asks a source what a task would read there, and shows one host.

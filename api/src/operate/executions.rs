@@ -10,7 +10,7 @@ use hostsync_service::config::Config;
 use hostsync_store::database;
 use hostsync_store::tables::diagnosis;
 use hostsync_store::tables::endpoint_state;
-use hostsync_store::tables::executions::{self, LeaseToken};
+use hostsync_store::tables::executions::{self, lease::LeaseToken};
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::CONNECTION_NAME;
@@ -34,7 +34,7 @@ pub async fn stuck(config: &Config, silent_s: i64, say: impl Fn(&str)) -> anyhow
     let depths = if runs.is_empty() { BTreeMap::new() } else { depths(config).await? };
     for run in &runs {
         let name = if run.task_name.is_empty() { String::new() } else { format!(" ({})", run.task_name) };
-        let cause = stuck::cause(run, &closed, depths.get(&run.queue).copied());
+        let cause = stuck::cause(run, &closed, stuck::depth_of(run, &depths));
         say(&format!(
             "execution {}{name}: no progress for {} min, {} hosts pending: {}\n    → {}",
             run.id,
@@ -56,7 +56,7 @@ pub async fn stuck(config: &Config, silent_s: i64, say: impl Fn(&str)) -> anyhow
 /// There is no such run, it does not go, another process holds it just now; the database's.
 pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> anyhow::Result<()> {
     let mut connection = connect(config).await?;
-    let Some(run) = executions::find(&mut connection, id).await? else { bail!("there is no execution {id}") };
+    let Some(run) = executions::views::find(&mut connection, id).await? else { bail!("there is no execution {id}") };
     let Some(repair_count) = diagnosis::repair_count(&mut connection, id).await? else {
         bail!("execution {id} is {}, or is being closed: there is nothing to publish", run.execution_status);
     };
@@ -66,13 +66,13 @@ pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> 
     let token = LeaseToken::new();
     // One transaction: nobody meets a run that is claimed and not carried on.
     let mut transaction = connection.begin().await?;
-    if executions::claim(&mut transaction, id, token).await?.is_none() {
+    if executions::lease::claim(&mut transaction, id, token).await?.is_none() {
         bail!("a process holds execution {id} just now and publishes it: try again in 30 s");
     }
-    if !executions::repair(&mut transaction, id, repair_count, token).await? {
+    if !executions::repair::publish_anew(&mut transaction, id, repair_count, token).await? {
         bail!("execution {id} was repaired or ended meanwhile: look again");
     }
-    executions::release(&mut transaction, id, token).await?;
+    executions::lease::release(&mut transaction, id, token).await?;
     transaction.commit().await?;
     let closed = endpoint_state::closed(&mut connection).await?;
     say(&match closed.iter().find(|closed| closed.endpoint == run.es_endpoint) {

@@ -1,8 +1,11 @@
 //! Why a run stands still, and what to do. Pure.
 
+use std::collections::BTreeMap;
+
+use hostsync_model::execution::JobQueue;
 use hostsync_queue::Depth;
-use hostsync_store::tables::diagnosis::SilentRun;
-use hostsync_store::tables::endpoint_state::Closed;
+use hostsync_store::tables::diagnosis::StuckRun;
+use hostsync_store::tables::endpoint_state::ClosedEndpoint;
 
 /// Silence after which a run counts as standing still, in seconds.
 pub(crate) const SILENT_S: i64 = 600;
@@ -18,8 +21,13 @@ pub(crate) struct Cause {
     pub(crate) is_expected: bool,
 }
 
+/// How its queue stands, if that was asked.
+pub(crate) fn depth_of(run: &StuckRun, depths: &BTreeMap<JobQueue, Depth>) -> Option<Depth> {
+    depths.iter().find(|(queue, _)| run.queue == **queue).map(|(_, depth)| *depth)
+}
+
 /// What holds `run`, most certain first. `depth` is of its queue; `None`: the broker was not asked or did not answer.
-pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) -> Cause {
+pub(crate) fn cause(run: &StuckRun, closed: &[ClosedEndpoint], depth: Option<Depth>) -> Cause {
     const SCHEDULER: &str = "systemctl status hostsync-scheduler, or kubectl get pods -l app.kubernetes.io/component=scheduler: a scheduler carries \
          it on";
     let cause = |reason: String, next: &str| Cause { reason, next: next.to_owned(), is_expected: false };
@@ -46,7 +54,7 @@ pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) ->
         let next = format!("GET /es-sync-execution-detail/{} says what went wrong with them", run.id);
         return Cause { reason, next, is_expected: true };
     }
-    let queue = run.queue.as_str();
+    let queue = &run.queue;
     match depth {
         Some(Depth { ready, consumers: 0 }) => {
             cause(format!("{ready} jobs wait in the queue {queue} and no worker consumes"), "start a worker")
@@ -70,17 +78,18 @@ pub(crate) fn cause(run: &SilentRun, closed: &[Closed], depth: Option<Depth>) ->
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use hostsync_model::execution::{ExecutionId, JobQueue};
+    use hostsync_model::execution::ExecutionId;
+    use hostsync_store::word::Word;
 
     use super::*;
 
-    fn run() -> SilentRun {
-        SilentRun {
+    fn run() -> StuckRun {
+        StuckRun {
             id: ExecutionId(7),
             task_name: "nightly".to_owned(),
             silent_s: 700,
             es_endpoint: "default".to_owned(),
-            queue: JobQueue::Bulk,
+            queue: Word::Known(JobQueue::Bulk),
             is_prepared: true,
             is_published: true,
             is_closing: false,
@@ -91,7 +100,7 @@ mod tests {
         }
     }
 
-    fn reason(run: &SilentRun, depth: Option<Depth>) -> String {
+    fn reason(run: &StuckRun, depth: Option<Depth>) -> String {
         cause(run, &[], depth).reason
     }
 
@@ -107,20 +116,20 @@ mod tests {
     #[test]
     fn what_holds_it_before_the_queue_is_told_first() {
         let at = DateTime::from_timestamp(3_600, 0);
-        let unpublished = SilentRun { is_published: false, ..run() };
+        let unpublished = StuckRun { is_published: false, ..run() };
         assert_eq!(reason(&unpublished, None), "its jobs are not all published, and no process holds it");
-        let held = SilentRun { is_prepared: false, leased_until: at, ..run() };
+        let held = StuckRun { is_prepared: false, leased_until: at, ..run() };
         assert_eq!(reason(&held, None), "its hosts are not all copied; a process holds it until 01:00:00Z");
         let since = at.expect("a time");
         let closed =
-            [Closed { endpoint: "default".to_owned(), since, reason: "no route".to_owned(), probe_due: false }];
+            [ClosedEndpoint { endpoint: "default".to_owned(), since, reason: "no route".to_owned(), probe_due: false }];
         assert_eq!(cause(&unpublished, &closed, None).reason, "its endpoint default is closed: no route");
-        assert_eq!(reason(&SilentRun { is_closing: true, ..run() }, None), "it is being closed, 3 hosts are left");
+        assert_eq!(reason(&StuckRun { is_closing: true, ..run() }, None), "it is being closed, 3 hosts are left");
     }
 
     #[test]
     fn a_clock_is_nothing_to_mend() {
-        let waiting = SilentRun { in_queue: 0, next_clock: DateTime::from_timestamp(3_600, 0), ..run() };
+        let waiting = StuckRun { in_queue: 0, next_clock: DateTime::from_timestamp(3_600, 0), ..run() };
         let cause = cause(&waiting, &[], None);
         assert!(cause.is_expected);
         assert_eq!(cause.reason, "its 3 hosts wait for their next attempt (next at 01:00:00Z)");

@@ -211,6 +211,15 @@ pub(crate) fn body_schema(doc: &[&str], fields: Vec<Described>) -> RefOr<Schema>
     object.into()
 }
 
+/// The schema of an answer that always has these fields, and none of them null.
+pub(crate) fn answer_schema(doc: &str, fields: Vec<Described>) -> RefOr<Schema> {
+    let mut object = ObjectBuilder::new().description(Some(doc));
+    for Described { name, schema, .. } in fields {
+        object = object.property(name, schema).required(name);
+    }
+    object.into()
+}
+
 /// The schema of a form with these fields as its parts, and no others. A part is there or not, never null.
 pub(crate) fn form_schema(doc: &str, fields: Vec<Described>) -> RefOr<Schema> {
     let mut object = ObjectBuilder::new()

@@ -12,8 +12,8 @@ mod timestamp;
 mod words;
 
 pub(crate) use declare::{
-    Described, Field, Member, Request, Whole, at_most, body_schema, form_schema, query_parameters, request, schema_of,
-    schema_or_null, text_field, text_schema, word_schema,
+    Described, Field, Member, Request, Whole, answer_schema, at_most, body_schema, form_schema, query_parameters,
+    request, schema_of, schema_or_null, text_field, text_schema, word_schema,
 };
 pub(crate) use fields::{Fields, JsonObject, MAX_FIELDS, MAX_ID, MAX_ITEMS, Submitted, read_id};
 pub(crate) use name::Name;

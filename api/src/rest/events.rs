@@ -12,6 +12,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus};
 use hostsync_service::connections::Ends;
+use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -44,7 +45,7 @@ pub(crate) struct ExecutionState {
     #[schema(examples(12))]
     execution_id: u64,
     #[schema(schema_with = schema_of::<ExecutionStatus>)]
-    execution_status: String,
+    execution_status: Word<ExecutionStatus>,
     /// Null until the hosts of the run are known.
     #[schema(required = true, examples(2))]
     total_hosts: Option<u64>,

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use hostsync_model::execution::ExecutionStatus;
+use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -90,7 +91,7 @@ pub(crate) struct RunAccepted {
     /// How it stood when the wait was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema_of::<ExecutionStatus>)]
-    execution_status: Option<String>,
+    execution_status: Option<Word<ExecutionStatus>>,
     /// Hosts whose values were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

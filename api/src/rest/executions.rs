@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, SyncStatus, Trigger};
-use hostsync_store::tables::details::ExecutionDetail;
-use hostsync_store::tables::executions::ExecutionLog;
+use hostsync_store::tables::details::views::ExecutionDetail;
+use hostsync_store::tables::executions::views::ExecutionLog;
+use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -38,7 +39,7 @@ pub(crate) struct ExecutionLogBody {
     #[schema(examples("nightly"))]
     task_name: String,
     #[schema(schema_with = schema_of::<Trigger>)]
-    trigger: String,
+    trigger: Word<Trigger>,
     /// The fire it stands for; null for a run made by hand.
     #[schema(required = true)]
     scheduled_for: Option<Timestamp>,
@@ -48,7 +49,7 @@ pub(crate) struct ExecutionLogBody {
     #[schema(required = true)]
     finished_at: Option<Timestamp>,
     #[schema(schema_with = schema_of::<ExecutionStatus>)]
-    execution_status: String,
+    execution_status: Word<ExecutionStatus>,
     /// 0 until the hosts of a scheduled run are known.
     #[schema(examples(2))]
     total_hosts: u64,
@@ -106,8 +107,8 @@ impl From<ExecutionLog> for ExecutionLogBody {
     fn from(log: ExecutionLog) -> Self {
         let warnings = log.warnings();
         Self {
-            id: log.id,
-            task_id: log.task_id,
+            id: log.id.0,
+            task_id: log.task_id.0,
             task_name: log.task_name,
             trigger: log.trigger,
             scheduled_for: log.scheduled_for.map(Timestamp),
@@ -125,7 +126,7 @@ impl From<ExecutionLog> for ExecutionLogBody {
             waiting_for: log.waiting_for.unwrap_or_default(),
             warnings,
             duration_ms: log.duration_ms,
-            query_time_range: log.query_time_range,
+            query_time_range: log.query_time_range.to_string(),
             window_from: log.window_from.map(Timestamp),
             window_to: log.window_to.map(Timestamp),
             es_endpoint: log.es_endpoint,
@@ -183,7 +184,7 @@ pub(crate) struct ExecutionDetailBody {
     #[schema(required = true, examples("web-1"))]
     host_name: Option<String>,
     #[schema(schema_with = schema_of::<SyncStatus>)]
-    sync_status: String,
+    sync_status: Word<SyncStatus>,
     /// Why it failed, or why it has this status; null where there is nothing to say.
     #[schema(required = true)]
     error_message: Option<String>,

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use chrono::DateTime;
 use hostsync_model::execution::{ExecutionId, SyncStatus};
-use hostsync_store::explanation::{Raw, Slice, Triple, bodies_for};
+use hostsync_store::explanation::{RawValues, Slice, Triple, bodies_for};
 use hostsync_store::tables::searches::Search;
-use hostsync_store::tables::server_resources::Values;
+use hostsync_store::tables::server_resources::ResourceValues;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -185,8 +185,8 @@ pub(crate) struct RawBody {
     disk_slices: Option<DiskSlicesBody>,
 }
 
-impl From<Raw> for RawBody {
-    fn from(raw: Raw) -> Self {
+impl From<RawValues> for RawBody {
+    fn from(raw: RawValues) -> Self {
         Self {
             documents: raw.documents,
             cpu: raw.cpu.map(RawStats::from),
@@ -238,8 +238,8 @@ pub(crate) struct ResourceBody {
     disk_percent_min: Option<f64>,
 }
 
-impl From<Values> for ResourceBody {
-    fn from(values: Values) -> Self {
+impl From<ResourceValues> for ResourceBody {
+    fn from(values: ResourceValues) -> Self {
         // In the order of `server_resources::VALUE_COLUMNS`.
         let [
             cpu_load,
@@ -330,13 +330,13 @@ impl From<Explained> for HostExplained {
         let status = &host.detail.sync_status;
         // The last attempt of a host that did not fail stands on its detail.
         if let (Some(finished_at), Some(worker)) = (host.detail.finished_at, host.worker)
-            && status != SyncStatus::Failed.as_str()
+            && *status != SyncStatus::Failed
         {
             attempts.push(AttemptBody {
                 attempt: host.detail.attempts,
                 ended_at: Timestamp(finished_at),
                 worker,
-                outcome: status.clone(),
+                outcome: status.to_string(),
                 error_message: host.detail.error_message.clone(),
                 search: search(host.search_id),
             });

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use chrono::NaiveDate;
 use hostsync_model::execution::{ExecutionStatus, Trigger};
-use hostsync_store::tables::details::HostResult;
+use hostsync_store::tables::details::views::HostResult;
 use hostsync_store::tables::hosts_pool::PoolEntry;
 use hostsync_store::tables::server_resources::HostDay;
+use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -135,11 +136,11 @@ pub(crate) struct HostResultBody {
     #[schema(examples("nightly"))]
     task_name: String,
     #[schema(schema_with = schema_of::<Trigger>)]
-    trigger: String,
+    trigger: Word<Trigger>,
     /// When the execution began.
     execution_time: Timestamp,
     #[schema(schema_with = schema_of::<ExecutionStatus>)]
-    execution_status: String,
+    execution_status: Word<ExecutionStatus>,
     /// First instant read.
     #[schema(required = true)]
     window_from: Option<Timestamp>,
@@ -153,8 +154,8 @@ pub(crate) struct HostResultBody {
 impl From<HostResult> for HostResultBody {
     fn from(result: HostResult) -> Self {
         Self {
-            execution_id: result.execution_id,
-            task_id: result.task_id,
+            execution_id: result.execution_id.0,
+            task_id: result.task_id.0,
             task_name: result.task_name,
             trigger: result.trigger,
             execution_time: Timestamp(result.execution_time),

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use hostsync_mapping::{FieldUse, Share, Stats, Unit};
 use hostsync_model::execution::SyncStatus;
 use hostsync_source::{Probe, Product};
-use hostsync_store::explanation::Raw;
+use hostsync_store::explanation::RawValues;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -137,7 +137,7 @@ impl From<HostPreview> for ProbedHostBody {
             host_name: host.pool.map(|pool| pool.host_name),
             sync_status: host.status.to_string(),
             error_message: host.error_message,
-            raw: reading.map(|reading| Raw::from(reading).into()),
+            raw: reading.map(|reading| RawValues::from(reading).into()),
             memory_share: reading.and_then(|reading| ShareBody::new(reading.memory_share)),
             disk_share: reading.and_then(|reading| ShareBody::new(reading.disk_share)),
             converted: host.converted.map(ResourceBody::from),

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_store::tables::statistics::{FailingHost, SeenError};
+use hostsync_store::tables::statistics::{ErrorSum, FailingHost};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -150,8 +150,8 @@ pub(crate) struct SeenErrorBody {
     last_seen: Timestamp,
 }
 
-impl From<SeenError> for SeenErrorBody {
-    fn from(error: SeenError) -> Self {
+impl From<ErrorSum> for SeenErrorBody {
+    fn from(error: ErrorSum) -> Self {
         Self { error_message: error.error_message, hosts: error.hosts, last_seen: Timestamp(error.last_seen) }
     }
 }

@@ -2,10 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostsync_model::execution::{ExecutionStatus, OverlapPolicy, TaskId};
-use hostsync_store::tables::tasks::TaskView;
+use hostsync_model::execution::{ExecutionStatus, TaskId};
+use hostsync_store::tables::tasks::{Task, TaskView};
+use hostsync_store::word::Word;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AllOfBuilder;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +17,7 @@ use super::error::ErrorBody;
 use super::extract::{JsonBody, NoQuery, Operator, PathId, QueryFields, Viewer};
 use crate::app::Api;
 use crate::error::ApiError;
-use crate::request::{Timestamp, Whole, counted, schema_of, schema_or_null};
+use crate::request::{Described, MAX_ID, Request as _, Timestamp, Whole, answer_schema, counted, schema_or_null};
 use crate::tasks::{self, EnableTask, NewTask, TaskChange, TaskQuery};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
@@ -132,43 +135,17 @@ async fn enable_task(
 }
 
 /// A task.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub(crate) struct TaskBody {
-    /// Its id.
-    #[schema(examples(7))]
-    id: u64,
-    /// Unique among live tasks.
-    #[schema(examples("nightly"))]
-    task_name: String,
-    /// Free text.
-    #[schema(examples("every night"))]
-    description: String,
-    /// Name of the endpoint; empty means the default one.
-    es_endpoint: String,
-    /// Empty means the default one.
-    es_index_pattern: String,
-    /// Empty means the default one.
-    mapping: String,
-    /// When it fires, as it was given.
-    #[schema(examples("0 30 2 * * *"))]
-    cron_expression: String,
-    /// IANA name; empty means `scheduler.time_zone`.
-    #[schema(examples("Europe/Berlin"))]
-    time_zone: String,
-    #[schema(schema_with = schema_of::<OverlapPolicy>)]
-    overlap_policy: String,
-    /// How late a missed fire may still run: a whole number and one of `s m h d`.
-    #[schema(examples("1m"))]
-    catch_up_window: String,
-    /// How far back a run looks: a whole number and one of `m h d w`.
-    #[schema(examples("24h"))]
-    query_time_range: String,
-    /// Whether it fires.
-    #[schema(examples(true))]
-    is_enabled: bool,
-    /// Who made it; empty if that was not said.
-    #[schema(examples("alice"))]
-    created_by: String,
+    #[serde(flatten)]
+    task: Task,
+    #[serde(flatten)]
+    times: TaskTimes,
+}
+
+/// When a task was made, changed, and ran.
+#[derive(Serialize, ToSchema)]
+struct TaskTimes {
     /// When it was made.
     created_at: Timestamp,
     /// When it was changed last.
@@ -178,33 +155,38 @@ pub(crate) struct TaskBody {
     last_execution_time: Option<Timestamp>,
     /// How its last run stands; null before the first one.
     #[schema(required = true, schema_with = schema_or_null::<ExecutionStatus>)]
-    last_execution_status: Option<String>,
+    last_execution_status: Option<Word<ExecutionStatus>>,
     /// When it fires next; null while it is disabled.
     #[schema(required = true)]
     next_execution_time: Option<Timestamp>,
 }
 
+/// What a new task says, and when it was made, changed, and ran.
+impl PartialSchema for TaskBody {
+    fn schema() -> RefOr<Schema> {
+        let id = Described::new::<Whole<1, MAX_ID>>("id", &["Its id."]).with_example(7.into());
+        let settings = answer_schema("A task.", [id].into_iter().chain(NewTask::fields()).collect());
+        AllOfBuilder::new().item(settings).item(TaskTimes::schema()).into()
+    }
+}
+
+impl ToSchema for TaskBody {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        TaskTimes::schemas(schemas);
+    }
+}
+
 impl From<TaskView> for TaskBody {
-    fn from(task: TaskView) -> Self {
+    fn from(view: TaskView) -> Self {
         Self {
-            id: task.id,
-            task_name: task.task_name,
-            description: task.description,
-            es_endpoint: task.es_endpoint,
-            es_index_pattern: task.es_index_pattern,
-            mapping: task.mapping,
-            cron_expression: task.cron_expression,
-            time_zone: task.time_zone,
-            overlap_policy: task.overlap_policy,
-            catch_up_window: task.catch_up_window,
-            query_time_range: task.query_time_range,
-            is_enabled: task.is_enabled,
-            created_by: task.created_by,
-            created_at: Timestamp(task.created_at),
-            updated_at: Timestamp(task.updated_at),
-            last_execution_time: task.last_execution_time.map(Timestamp),
-            last_execution_status: task.last_execution_status,
-            next_execution_time: task.next_execution_time.map(Timestamp),
+            times: TaskTimes {
+                created_at: Timestamp(view.created_at),
+                updated_at: Timestamp(view.updated_at),
+                last_execution_time: view.last_execution_time.map(Timestamp),
+                last_execution_status: view.last_execution_status,
+                next_execution_time: view.task.next_execution_time.map(Timestamp),
+            },
+            task: view.task,
         }
     }
 }

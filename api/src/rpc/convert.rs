@@ -2,8 +2,8 @@
 //!
 //! An empty text is an absent field, as it is in a query string: proto3 does not tell them apart.
 
-use hostsync_store::tables::details::ExecutionDetail;
-use hostsync_store::tables::executions::ExecutionLog;
+use hostsync_store::tables::details::views::ExecutionDetail;
+use hostsync_store::tables::executions::views::ExecutionLog;
 use hostsync_store::tables::tasks::TaskView;
 use serde_json::{Map, Value};
 
@@ -34,20 +34,21 @@ fn time(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
 }
 
 impl From<TaskView> for EsSyncTask {
-    fn from(task: TaskView) -> Self {
+    fn from(view: TaskView) -> Self {
+        let TaskView { task, created_at, updated_at, last_execution_time, .. } = view;
         Self {
-            id: int64(task.id),
+            id: int64(task.id.0),
             task_name: task.task_name,
             description: task.description,
             es_endpoint: task.es_endpoint,
             es_index_pattern: task.es_index_pattern,
             cron_expression: task.cron_expression,
-            query_time_range: task.query_time_range,
+            query_time_range: task.query_time_range.to_string(),
             is_enabled: task.is_enabled,
             created_by: task.created_by,
-            created_at: time(Some(task.created_at)),
-            updated_at: time(Some(task.updated_at)),
-            last_execution_time: time(task.last_execution_time),
+            created_at: time(Some(created_at)),
+            updated_at: time(Some(updated_at)),
+            last_execution_time: time(last_execution_time),
             next_execution_time: time(task.next_execution_time),
         }
     }
@@ -56,18 +57,18 @@ impl From<TaskView> for EsSyncTask {
 impl From<ExecutionLog> for EsSyncExecutionLog {
     fn from(log: ExecutionLog) -> Self {
         Self {
-            id: int64(log.id),
-            task_id: int64(log.task_id),
+            id: int64(log.id.0),
+            task_id: int64(log.task_id.0),
             task_name: log.task_name,
             execution_time: time(Some(log.execution_time)),
-            execution_status: log.execution_status,
+            execution_status: log.execution_status.to_string(),
             total_hosts: int32(log.total_hosts),
             success_count: int32(log.success_count),
             failed_count: int32(log.failed_count),
             not_in_pool_count: int32(log.not_in_pool_count),
             error_message: log.error_message.unwrap_or_default(),
             duration_ms: int32(log.duration_ms.unwrap_or(0)),
-            query_time_range: log.query_time_range,
+            query_time_range: log.query_time_range.to_string(),
             created_at: time(Some(log.created_at)),
         }
     }
@@ -78,7 +79,7 @@ impl From<ExecutionDetail> for EsSyncExecutionDetail {
         Self {
             host_ip: detail.host_ip,
             host_name: detail.host_name.unwrap_or_default(),
-            sync_status: detail.sync_status,
+            sync_status: detail.sync_status.to_string(),
             error_message: detail.error_message.unwrap_or_default(),
             max_cpu: detail.max_cpu,
             avg_cpu: detail.avg_cpu,

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use hostsync_model::causes::causes;
 use hostsync_model::execution::SyncStatus;
+use hostsync_store::word::Word;
 use tokio::time::Instant;
 
 use super::admit::Admission;
@@ -87,12 +88,12 @@ async fn breakdown(runs: &Runs, run: &Enqueued) -> Result<Breakdown, ApiError> {
         after = last.id;
         let is_last = rows.len() < HOSTS_PER_READ as usize;
         for row in rows {
-            let list = match row.sync_status.parse() {
-                Ok(SyncStatus::Success) => &mut hosts.success,
-                Ok(SyncStatus::Failed) => &mut hosts.failed,
-                Ok(SyncStatus::NoData) => &mut hosts.no_data,
-                Ok(SyncStatus::NotInPool) => &mut hosts.not_in_pool,
-                Ok(SyncStatus::Pending | SyncStatus::Cancelled) | Err(_) => continue,
+            let list = match row.sync_status {
+                Word::Known(SyncStatus::Success) => &mut hosts.success,
+                Word::Known(SyncStatus::Failed) => &mut hosts.failed,
+                Word::Known(SyncStatus::NoData) => &mut hosts.no_data,
+                Word::Known(SyncStatus::NotInPool) => &mut hosts.not_in_pool,
+                Word::Known(SyncStatus::Pending | SyncStatus::Cancelled) | Word::Unknown(_) => continue,
             };
             list.add(&row.host_ip, &mut room);
             match row.inserted {

@@ -137,7 +137,7 @@ impl Cmpool for Service {
                 let page = Page::after(after, ROWS_PER_READ);
                 let query = TaskQuery { enabled_only: Some(request.enabled_only), name: None, page };
                 let (rows, next_cursor) = tasks::list(&self.api.tasks, submitted(query)).await?;
-                after = rows.last().map(|task| task.id);
+                after = rows.last().map(|view| view.task.id.0);
                 let rows = rows.into_iter().map(EsSyncTask::from);
                 tasks.extend(rows.take_while(|task| room.take_message(task)));
                 if next_cursor.is_none() || room.is_cut() {

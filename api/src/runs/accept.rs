@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus};
 use hostsync_service::shutdown::Shutdown;
-use hostsync_store::outbox::{CarriedOn, Outbox};
-use hostsync_store::tables::executions::{self, LeaseToken};
+use hostsync_store::outbox::{Outbox, TurnEnd};
+use hostsync_store::tables::executions::{self, lease::LeaseToken};
+use hostsync_store::word::Word;
 use sqlx::{MySql, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -158,7 +159,7 @@ where
     }
     let (mut transaction, accepted) = store(transaction).await?;
     if let Lease::GivenBack(token) = lease {
-        executions::release(&mut transaction, accepted.execution_id, token).await?;
+        executions::lease::release(&mut transaction, accepted.execution_id, token).await?;
     }
     if let Some(key) = key {
         key.remember(&mut transaction, &accepted).await?;
@@ -186,8 +187,8 @@ fn publish(runs: &Runs, id: ExecutionId, token: LeaseToken, taken_on: OwnedSemap
             }
         };
         match outcome {
-            Ok(CarriedOn::Done) => tracing::debug!(execution_id = %id, "execution {id} is published"),
-            Ok(CarriedOn::Replaced | CarriedOn::EndpointClosed | CarriedOn::TurnOver | CarriedOn::Stopped) => {
+            Ok(TurnEnd::Done) => tracing::debug!(execution_id = %id, "execution {id} is published"),
+            Ok(TurnEnd::Replaced | TurnEnd::EndpointClosed | TurnEnd::TurnOver | TurnEnd::Stopped) => {
                 tracing::info!(execution_id = %id, "execution {id} is left to the scheduler");
             }
             Err(error) => tracing::warn!(
@@ -221,7 +222,7 @@ async fn wait(runs: &Runs, run: &Enqueued) -> Outcome {
     let status = if run.accepted.is_waiting { ExecutionStatus::Waiting } else { ExecutionStatus::Running };
     let total_hosts = run.accepted.total_hosts.map(|hosts| hosts as u64);
     let mut seen = Outcome {
-        execution_status: status.to_string(),
+        execution_status: Word::Known(status),
         total_hosts,
         success_count: 0,
         failed_count: 0,

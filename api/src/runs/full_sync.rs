@@ -11,7 +11,7 @@ use hostsync_model::host::HostIp;
 use hostsync_model::window::Window;
 use hostsync_service::defaults::Source;
 use hostsync_source::{GROUP_PAGE, RefusalKind, SearchError};
-use hostsync_store::database::{self, Fault, Refused};
+use hostsync_store::database::{self, Fault, StatementRefusal};
 use hostsync_store::denied::Denied;
 use hostsync_store::tables::ROWS_PER_STATEMENT;
 use hostsync_store::tables::hosts_pool::{self, NewPoolHost};
@@ -195,11 +195,11 @@ async fn add_batch(runs: &Runs, batch: &[GroupHost], all: &mut Added) -> Result<
             // A right, not the rows.
             Err(error) if Denied::of(&error).is_some() => return Err(error.into()),
             Err(error) => match database::fault(&error) {
-                Fault::Refused(Refused::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
-                Fault::Refused(Refused::Duplicate | Refused::Statement) => {
+                Fault::Refused(StatementRefusal::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
+                Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Statement) => {
                     break (hosts, add_by_halves(&mut connection, missing, all).await?);
                 }
-                Fault::Refused(Refused::Right | Refused::Login)
+                Fault::Refused(StatementRefusal::Right | StatementRefusal::Login)
                 | Fault::ConnectionLost
                 | Fault::ReadOnly
                 | Fault::Conflict => {
@@ -240,7 +240,7 @@ async fn add_by_halves(
         } else if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
             parts.extend([second, part]);
-        } else if database::fault(&error) != Fault::Refused(Refused::Duplicate) {
+        } else if database::fault(&error) != Fault::Refused(StatementRefusal::Duplicate) {
             // One that another has added meanwhile is there.
             if all.refused.len() == MOST_REFUSED {
                 return Err(refusal(error));
@@ -277,7 +277,7 @@ fn refused(added: Result<(), sqlx::Error>) -> Result<Option<sqlx::Error>, ApiErr
     match added {
         Ok(()) => Ok(None),
         Err(error) => match database::fault(&error) {
-            Fault::Refused(Refused::Duplicate | Refused::Statement) => Ok(Some(error)),
+            Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Statement) => Ok(Some(error)),
             _ => Err(error.into()),
         },
     }

@@ -14,7 +14,12 @@ use hostsync_schedule::date_in;
 use hostsync_service::defaults::Source;
 use hostsync_store::database;
 use hostsync_store::tables::details;
-use hostsync_store::tables::executions::{self, LeaseToken, NewExecution, Scope};
+use hostsync_store::tables::executions::{
+    self,
+    creation::{NewExecution, Scope},
+    lease::LeaseToken,
+};
+use hostsync_store::word::Word;
 use serde_json::json;
 use sqlx::{MySql, MySqlConnection, Transaction};
 use utoipa::openapi::Schema;
@@ -261,7 +266,7 @@ async fn store_hosts(
     };
     let scope = Scope {
         window: Window::ending_at(window_to, &order.time_range),
-        query_time_range: order.time_range.to_string(),
+        query_time_range: Word::Known(order.time_range.clone()),
         mon_date: date_in(runs.sources.defaults.time_zone(), window_to),
         es_endpoint: order.source.es_endpoint.clone(),
         es_index_pattern: order.source.es_index_pattern.clone(),
@@ -280,11 +285,11 @@ async fn store_hosts(
         lease: Some(token),
         trace_context,
     };
-    let id = executions::insert(&mut transaction, &new).await?;
-    details::insert_hosts(&mut transaction, id, &order.hosts).await?;
+    let id = executions::creation::insert(&mut transaction, &new).await?;
+    details::outbox::insert_hosts(&mut transaction, id, &order.hosts).await?;
     finish_preparing(&mut transaction, id, token).await?;
     if !order.warnings.is_empty() {
-        executions::add_warnings(&mut transaction, id, order.warnings.iter().cloned()).await?;
+        executions::remarks::add_warnings(&mut transaction, id, order.warnings.iter().cloned()).await?;
     }
     let accepted = Accepted {
         execution_id: id,
@@ -306,8 +311,8 @@ async fn finish_preparing(
     id: ExecutionId,
     token: LeaseToken,
 ) -> Result<(), ApiError> {
-    let (total, last_detail_id) = details::totals(connection, id).await?;
-    if !executions::finish_preparing(connection, id, token, total, last_detail_id).await? {
+    let (total, last_detail_id) = details::outbox::totals(connection, id).await?;
+    if !executions::lease::finish_preparing(connection, id, token, total, last_detail_id).await? {
         return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
     }
     Ok(())

@@ -6,8 +6,14 @@
 use chrono::{DateTime, Utc};
 use hostsync_model::execution::{ClosingCause, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_store::closing;
-use hostsync_store::tables::details::{self, DetailFilter, ExecutionDetail, HostOutcome};
-use hostsync_store::tables::executions::{self, ExecutionLog, LogFilter};
+use hostsync_store::tables::details::{
+    self,
+    views::{DetailFilter, ExecutionDetail, HostOutcome},
+};
+use hostsync_store::tables::executions::{
+    self,
+    views::{ExecutionLog, LogFilter},
+};
 
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
@@ -60,10 +66,10 @@ pub(crate) async fn list(
     };
     let mut rows = within_bound(async {
         let mut connection = database.connection().await?;
-        Ok(executions::list(&mut connection, &filter, query.page.rows_to_read()).await?)
+        Ok(executions::views::list(&mut connection, &filter, query.page.rows_to_read()).await?)
     })
     .await?;
-    let next_cursor = query.page.cut(&mut rows, |log| log.id);
+    let next_cursor = query.page.cut(&mut rows, |log| log.id.0);
     Ok((rows, next_cursor))
 }
 
@@ -95,8 +101,8 @@ pub(crate) async fn detail(
     let filter = DetailFilter { status: query.status, host_ips, after: query.page.last_seen().unwrap_or(0) };
     let (log, mut rows) = within_bound(async {
         let mut connection = database.connection().await?;
-        let log = executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
-        let rows = details::list(&mut connection, id, &filter, query.page.rows_to_read()).await?;
+        let log = executions::views::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
+        let rows = details::views::list(&mut connection, id, &filter, query.page.rows_to_read()).await?;
         Ok((log, rows))
     })
     .await?;
@@ -112,7 +118,7 @@ pub(crate) async fn detail(
 pub(crate) async fn get(database: &Database, id: ExecutionId) -> Result<ExecutionLog, ApiError> {
     within_bound(async {
         let mut connection = database.connection().await?;
-        executions::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))
+        executions::views::find(&mut connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))
     })
     .await
 }
@@ -130,7 +136,7 @@ pub(crate) async fn outcomes(
 ) -> Result<Vec<HostOutcome>, ApiError> {
     within_bound(async {
         let mut connection = database.connection().await?;
-        Ok(details::outcomes(&mut connection, id, after, limit).await?)
+        Ok(details::views::outcomes(&mut connection, id, after, limit).await?)
     })
     .await
 }
@@ -164,9 +170,9 @@ async fn cancel_once(database: &Database, id: ExecutionId) -> Result<Cancelled, 
     if closing::close_execution(database.pool(), id, ClosingCause::Cancel, CANCELLED).await? {
         return Ok(Cancelled::Closing);
     }
-    if status == ExecutionStatus::Waiting.as_str() {
+    if status == ExecutionStatus::Waiting {
         let mut connection = database.connection().await?;
-        if executions::skip_waiting_execution(&mut connection, id, "cancelled while it waited").await? {
+        if executions::overlap::skip_waiting_execution(&mut connection, id, "cancelled while it waited").await? {
             return Ok(Cancelled::Skipped);
         }
         drop(connection);
@@ -176,7 +182,7 @@ async fn cancel_once(database: &Database, id: ExecutionId) -> Result<Cancelled, 
         }
     }
     let status = get(database, id).await?.execution_status;
-    if status == ExecutionStatus::Running.as_str() {
+    if status == ExecutionStatus::Running {
         return Ok(Cancelled::AlreadyClosing);
     }
     Err(ApiError::ExecutionFinished(id, status))

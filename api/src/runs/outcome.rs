@@ -1,7 +1,8 @@
 //! A run that was accepted, how it stands, and both in a sentence.
 
 use hostsync_model::execution::{ExecutionId, ExecutionStatus};
-use hostsync_store::tables::executions::ExecutionLog;
+use hostsync_store::tables::executions::views::ExecutionLog;
+use hostsync_store::word::Word;
 use serde::{Deserialize, Serialize};
 
 use crate::request::{InvalidLine, counted};
@@ -23,7 +24,7 @@ pub(crate) struct Accepted {
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    pub(crate) execution_status: String,
+    pub(crate) execution_status: Word<ExecutionStatus>,
     /// `None` until it is prepared.
     pub(crate) total_hosts: Option<u64>,
     pub(crate) success_count: u64,
@@ -46,9 +47,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Whether nothing changes any more.
     pub(crate) fn has_ended(&self) -> bool {
-        ![ExecutionStatus::Running, ExecutionStatus::Waiting]
-            .iter()
-            .any(|going| going.as_str() == self.execution_status)
+        self.execution_status != ExecutionStatus::Running && self.execution_status != ExecutionStatus::Waiting
     }
 
     /// Hosts that have an outcome.
@@ -59,7 +58,7 @@ impl Outcome {
 
 /// Whether the hosts of a run are known.
 pub(crate) fn is_prepared(log: &ExecutionLog) -> bool {
-    log.prepared && log.execution_status != ExecutionStatus::Waiting.as_str()
+    log.prepared && log.execution_status != ExecutionStatus::Waiting
 }
 
 impl From<&ExecutionLog> for Outcome {
@@ -87,8 +86,7 @@ pub(crate) fn message(run: &Accepted, outcome: Option<&Outcome>) -> String {
         Some(hosts) => counted(usize::try_from(hosts).unwrap_or(usize::MAX), "host"),
         None => "the whole pool".to_owned(),
     };
-    let is_waiting =
-        outcome.map_or(run.is_waiting, |outcome| outcome.execution_status == ExecutionStatus::Waiting.as_str());
+    let is_waiting = outcome.map_or(run.is_waiting, |outcome| outcome.execution_status == ExecutionStatus::Waiting);
     let mut message = match outcome {
         _ if is_waiting => format!("execution {id} waits until the task's last run has ended"),
         None => format!("execution {id} was enqueued over {hosts}"),

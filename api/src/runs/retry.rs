@@ -6,9 +6,10 @@
 
 use chrono::TimeDelta;
 use hostsync_metrics::spans;
-use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
-use hostsync_store::outbox::{PrepareError, Prepared, prepare_chunk};
-use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
+use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
+use hostsync_store::outbox::{ChunkEnd, PrepareError, prepare_chunk};
+use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
+use hostsync_store::word::Word;
 use sqlx::{MySql, Transaction};
 
 use super::accept::{CREATED_BY, Enqueued, Runs, Stored, accept, repeated, wait_of};
@@ -48,21 +49,21 @@ async fn store(
     token: LeaseToken,
     trace_context: Option<&str>,
 ) -> Result<Stored, ApiError> {
-    let first = executions::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
-    if let Ok(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status.parse() {
-        return Err(ApiError::ExecutionNotFinished(of, status.to_string()));
+    let first = executions::views::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
+    if let Word::Known(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status {
+        return Err(ApiError::ExecutionNotFinished(of, status));
     }
     let hosts = first.failed_count + first.cancelled_count;
     if hosts == 0 {
         return Err(ApiError::NothingToRetry(of, "has no failed or cancelled host"));
     }
-    let Some(run) = executions::run_scope(&mut transaction, of).await? else {
+    let Some(run) = executions::creation::run_scope(&mut transaction, of).await? else {
         return Err(ApiError::NothingToRetry(
             of,
             "is of the program before hostsync: what it was to read is not known",
         ));
     };
-    if first.trigger == Trigger::Retry.as_str()
+    if first.trigger == Trigger::Retry
         && run.scope.mon_date
             < hostsync_store::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
     {
@@ -72,7 +73,7 @@ async fn store(
         ));
     }
     let new = NewExecution {
-        task_id: TaskId(first.task_id),
+        task_id: first.task_id,
         task_name: &first.task_name,
         trigger: Trigger::Retry,
         scheduled_for: None,
@@ -84,18 +85,18 @@ async fn store(
         lease: Some(token),
         trace_context,
     };
-    let id = executions::insert(&mut transaction, &new).await?;
-    executions::set_retry_of(&mut transaction, id, of).await?;
+    let id = executions::creation::insert(&mut transaction, &new).await?;
+    executions::creation::set_retry_of(&mut transaction, id, of).await?;
     // One chunk here; what does not fit is prepared after the commit, by this process or a scheduler.
     let prepared = prepare_chunk(&mut transaction, id, Some(of), token, 0).await.map_err(|error| match error {
         PrepareError::Database(error) => ApiError::from(error),
         error @ PrepareError::Refused(_) => anyhow::Error::from(error).into(),
     })?;
     let total_hosts = match prepared {
-        Prepared::Whole(0) => return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts")),
-        Prepared::Whole(total) => u64::from(total),
-        Prepared::UpTo(_) => hosts,
-        Prepared::Replaced => {
+        ChunkEnd::Whole(0) => return Err(ApiError::NothingToRetry(of, "has been pruned of its hosts")),
+        ChunkEnd::Whole(total) => u64::from(total),
+        ChunkEnd::UpTo(_) => hosts,
+        ChunkEnd::Replaced => {
             return Err(anyhow::anyhow!("execution {id} could not be prepared in its own transaction").into());
         }
     };

@@ -10,7 +10,7 @@ use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use hostsync_model::execution::{TaskId, UnknownWord};
 use hostsync_store::database;
 use hostsync_store::statistics::percentile_ms;
-use hostsync_store::tables::statistics::{self, DurationStep, FailingHost, HourSums, SeenError};
+use hostsync_store::tables::statistics::{self, DurationStep, ErrorSum, FailingHost, HourSums};
 use utoipa::openapi::Schema;
 
 use crate::database::{Database, within_bound};
@@ -187,7 +187,7 @@ pub(crate) struct Stats {
     /// In order, none left out.
     pub(crate) buckets: Vec<(DateTime<Utc>, Sums)>,
     pub(crate) hosts_failing_most: Vec<FailingHost>,
-    pub(crate) errors_seen_most: Vec<SeenError>,
+    pub(crate) errors_seen_most: Vec<ErrorSum>,
 }
 
 /// Sums up the executions that began in a range, widened to whole buckets.

@@ -7,7 +7,7 @@
 use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_store::database;
-use hostsync_store::tables::executions::{self, LeaseToken, NewExecution};
+use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::tables::tasks::{self, Task};
 use sqlx::{MySql, Transaction};
 
@@ -53,7 +53,7 @@ async fn store(
     trace_context: Option<&str>,
 ) -> Result<Stored, ApiError> {
     let task = tasks::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
-    let unended = executions::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
+    let unended = executions::overlap::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
     let status = status_beside(&task, unended.going, unended.waiting)?;
     let now = database::now(&mut transaction).await?;
     let zone = runs.sources.defaults.zone_of_task(&task.cron_expression, &task.time_zone);
@@ -72,7 +72,7 @@ async fn store(
         lease: (status == ExecutionStatus::Running).then_some(token),
         trace_context,
     };
-    let execution_id = executions::insert(&mut transaction, &new).await?;
+    let execution_id = executions::creation::insert(&mut transaction, &new).await?;
     tasks::set_last_execution(&mut transaction, id, execution_id).await?;
     let accepted = Accepted {
         execution_id,
@@ -88,7 +88,7 @@ async fn store(
 fn status_beside(task: &Task, going: bool, waiting: bool) -> Result<ExecutionStatus, ApiError> {
     let id = task.id;
     let refused = |reason: &str| Err(ApiError::TaskRunning(format!("{reason}; wait for its end, or cancel it")));
-    match task.overlap_policy {
+    match *task.overlap_policy.known("overlap_policy")? {
         OverlapPolicy::Allow => Ok(ExecutionStatus::Running),
         _ if waiting => refused(&format!("a run of task {id} waits already")),
         // The sweep ends what waits of a disabled task.
@@ -100,6 +100,8 @@ fn status_beside(task: &Task, going: bool, waiting: bool) -> Result<ExecutionSta
 
 #[cfg(test)]
 mod tests {
+    use hostsync_store::word::Word;
+
     use super::*;
 
     fn task(overlap_policy: OverlapPolicy, is_enabled: bool) -> Task {
@@ -112,9 +114,9 @@ mod tests {
             mapping: String::new(),
             cron_expression: "@daily".to_owned(),
             time_zone: "Asia/Shanghai".to_owned(),
-            overlap_policy,
-            catch_up_window: "1m".to_owned(),
-            query_time_range: "30d".to_owned(),
+            overlap_policy: Word::Known(overlap_policy),
+            catch_up_window: "1m".into(),
+            query_time_range: "30d".into(),
             is_enabled,
             created_by: String::new(),
             schedule_anchor: None,

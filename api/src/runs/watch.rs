@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_service::shutdown::Shutdown;
-use hostsync_store::tables::executions::{self, ExecutionLog};
+use hostsync_store::tables::executions::{self, views::ExecutionLog};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -229,7 +229,7 @@ async fn look(watchers: Arc<Inner>, id: ExecutionId, sender: watch::Sender<Optio
         let log = async {
             let _look = watchers.limits.looks.acquire().await.context("the semaphore is never closed")?;
             let mut connection = watchers.database.connection().await?;
-            Ok::<_, ApiError>(executions::find(&mut connection, id).await?)
+            Ok::<_, ApiError>(executions::views::find(&mut connection, id).await?)
         };
         match within_bound(log).await {
             Ok(Some(log)) => {
@@ -283,7 +283,7 @@ mod tests {
 
     fn seen(status: &str, success_count: u64) -> RunState {
         let outcome = Outcome {
-            execution_status: status.to_owned(),
+            execution_status: status.into(),
             total_hosts: Some(3),
             success_count,
             failed_count: 0,
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.success_count), Some(2));
         sender.send_replace(Some(seen("success", 3)));
         drop(sender);
-        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.execution_status).as_deref(), Some("success"));
+        assert_eq!(watcher.next().await.map(|(_, seen)| seen.outcome.execution_status), Some("success".into()));
         assert!(watcher.next().await.is_none());
     }
 

@@ -16,6 +16,7 @@ use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
 use hostsync_store::tables::executions;
 use hostsync_store::tables::tasks::{self as table, Task, TaskFilter, TaskView};
+use hostsync_store::word::Word;
 
 use self::request::{CronExpression, TaskSettings};
 pub(crate) use self::request::{EnableTask, NewTask, TaskChange, TaskQuery};
@@ -73,9 +74,9 @@ pub(crate) async fn create(tasks: &Tasks, submitted: Submitted<NewTask>) -> Resu
         mapping: String::new(),
         cron_expression: cron_expression.0,
         time_zone: String::new(),
-        overlap_policy: OverlapPolicy::Skip,
-        catch_up_window: CatchUpWindow::DEFAULT.to_owned(),
-        query_time_range: TimeRange::default_range().to_string(),
+        overlap_policy: Word::Known(OverlapPolicy::Skip),
+        catch_up_window: Word::Known(CatchUpWindow::default()),
+        query_time_range: Word::Known(TimeRange::default_range()),
         is_enabled: false,
         created_by: created_by.unwrap_or_default().0,
         schedule_anchor: None,
@@ -170,7 +171,7 @@ async fn change_once(tasks: &Tasks, id: TaskId, change: TaskChange) -> Result<()
         reschedule(tasks, &mut task, now)?;
     }
     if before.is_enabled && !task.is_enabled {
-        executions::skip_waiting(&mut transaction, id, "the task was disabled while this run waited").await?;
+        executions::overlap::skip_waiting(&mut transaction, id, "the task was disabled while this run waited").await?;
     }
     if task != before {
         table::update(&mut transaction, &task).await?;
@@ -195,7 +196,7 @@ async fn delete_once(tasks: &Tasks, id: TaskId) -> Result<(), ApiError> {
     if table::lock(&mut transaction, id).await?.is_none() {
         return Err(ApiError::TaskNotFound(id));
     }
-    executions::skip_waiting(&mut transaction, id, "the task was deleted while this run waited").await?;
+    executions::overlap::skip_waiting(&mut transaction, id, "the task was deleted while this run waited").await?;
     table::delete(&mut transaction, id).await?;
     transaction.commit().await?;
     Ok(())
@@ -222,7 +223,7 @@ pub(crate) async fn list(
         Ok(table::list(&mut connection, &filter, query.page.rows_to_read()).await?)
     })
     .await?;
-    let next_cursor = query.page.cut(&mut rows, |task| task.id);
+    let next_cursor = query.page.cut(&mut rows, |view| view.task.id.0);
     Ok((rows, next_cursor))
 }
 

@@ -5,6 +5,7 @@ use hostsync_model::execution::OverlapPolicy;
 use hostsync_model::window::TimeRange;
 use hostsync_schedule::MAX_EXPRESSION_CHARS;
 use hostsync_store::tables::tasks::Task;
+use hostsync_store::word::Word;
 use utoipa::openapi::Schema;
 
 use crate::request::{Field, Fields, MAX_ID, Name, Page, Tasks, Whole, quoted, request, text_field, text_schema};
@@ -37,33 +38,43 @@ text_field! {
     CreatedBy, max MAX_CREATED_BY_CHARS, default ""
 }
 
-/// A catch-up window, as it was written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct CatchUp(String);
-
-impl From<CatchUp> for String {
-    fn from(window: CatchUp) -> Self {
-        window.0
-    }
-}
-
-impl Field for CatchUp {
+impl Field for CatchUpWindow {
     fn schema() -> Schema {
         text_schema("catch-up-window")
             .description(Some(
                 "How late a missed fire may still run: a whole number and one of `s m h d`, from `0s` to `7d`.",
             ))
-            .default(Some(CatchUpWindow::DEFAULT.into()))
+            .default(Some(Self::default().to_string().into()))
             .build()
             .into()
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Self> {
         let text = fields.text(name)?;
-        if let Err(error) = text.parse::<CatchUpWindow>() {
-            fields.problems().add(name, format!("{error}, not {}", quoted(&text)));
-        }
-        Some(Self(text))
+        text.parse().map_err(|error| fields.problems().add(name, format!("{error}, not {}", quoted(&text)))).ok()
+    }
+}
+
+/// A column that takes what a field holds.
+trait Column<F> {
+    fn set(&mut self, value: F);
+}
+
+impl<F: Into<Self>> Column<F> for String {
+    fn set(&mut self, value: F) {
+        *self = value.into();
+    }
+}
+
+impl Column<bool> for bool {
+    fn set(&mut self, value: bool) {
+        *self = value;
+    }
+}
+
+impl<W> Column<W> for Word<W> {
+    fn set(&mut self, value: W) {
+        *self = Self::Known(value);
     }
 }
 
@@ -81,7 +92,7 @@ macro_rules! settings {
             /// Sets what is given.
             pub(super) fn apply(self, task: &mut Task) {
                 $(if let Some(value) = self.$field {
-                    task.$field = value.into();
+                    task.$field.set(value);
                 })*
             }
         }
@@ -95,7 +106,7 @@ settings! {
     mapping: MappingName;
     time_zone: ZoneName;
     overlap_policy: OverlapPolicy;
-    catch_up_window: CatchUp;
+    catch_up_window: CatchUpWindow;
     query_time_range: TimeRange;
     /// Whether it fires. Enabling restarts the schedule from now.
     is_enabled: bool, default false;

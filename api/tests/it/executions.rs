@@ -2,6 +2,7 @@
 
 use hostsync_model::execution::{ExecutionId, SyncStatus};
 use hostsync_store::tables::executions;
+use hostsync_store::word::Word;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, with_server};
@@ -201,9 +202,9 @@ async fn a_cancelled_run_is_closing_and_an_ended_one_cannot_be_cancelled() {
         let body = server.post(&path, &Value::Null).await.ok();
         assert_eq!(body["message"], format!("execution {id} is being cancelled"));
         let mut connection = server.ground.pool.acquire().await.expect("a connection");
-        let closing = executions::closing(&mut connection, 10).await.expect("closing");
+        let closing = executions::closing::runs(&mut connection, 10).await.expect("closing");
         assert_eq!(closing.len(), 1);
-        assert_eq!((closing[0].id, closing[0].status), (ExecutionId(id), SyncStatus::Cancelled));
+        assert_eq!((closing[0].id, &closing[0].status), (ExecutionId(id), &Word::Known(SyncStatus::Cancelled)));
         drop(connection);
 
         // Again is no error while it goes on.

@@ -11,7 +11,10 @@ use hostsync_queue::{Publisher, QueueSettings, Topology};
 use hostsync_service::config::{Config, Service};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_store::database;
-use hostsync_store::tables::details::{self, Finished, Measured};
+use hostsync_store::tables::details::{
+    self,
+    ledger::{DetailOutcome, Measurements},
+};
 use hostsync_store::tables::executions;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -343,16 +346,16 @@ impl Server {
         let mut counts = Counts::default();
         let mut finished = Vec::new();
         for (host_ip, status) in outcomes {
-            let filter = details::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
-            let rows = details::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
-            finished.push(Finished {
+            let filter = details::views::DetailFilter { host_ips: vec![(*host_ip).to_owned()], ..Default::default() };
+            let rows = details::views::list(&mut transaction, execution_id, &filter, 1).await.expect("listed");
+            finished.push(DetailOutcome {
                 id: hostsync_model::execution::DetailId(rows[0].id),
                 execution_id,
                 host_ip: (*host_ip).to_owned(),
                 host_name: Some(format!("name of {host_ip}")),
                 status: *status,
                 error_message: (*status == SyncStatus::Failed).then(|| "no answer".to_owned()),
-                measured: Measured { max_cpu: Some(12.5), ..Measured::default() },
+                measured: Measurements { max_cpu: Some(12.5), ..Measurements::default() },
                 inserted: (*status == SyncStatus::Success).then_some(!host_ip.ends_with('9')),
                 data_point_count: Some(288),
                 attempts: 1,
@@ -361,8 +364,8 @@ impl Server {
             });
             counts.add(*status);
         }
-        details::finish(&mut transaction, "a worker", &finished).await.expect("finished");
-        executions::count(&mut transaction, execution_id, &counts, None, false).await.expect("counted");
+        details::ledger::finish(&mut transaction, "a worker", &finished).await.expect("finished");
+        executions::counters::count(&mut transaction, execution_id, &counts, None, false).await.expect("counted");
         transaction.commit().await.expect("committed");
     }
 

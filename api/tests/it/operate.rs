@@ -7,7 +7,7 @@ use hostsync_model::execution::{DetailId, ExecutionId, JobQueue};
 use hostsync_queue::{Job, JobConsumer, OutgoingJob, Topology};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_store::outbox::Outbox;
-use hostsync_store::tables::executions::{self, LeaseToken};
+use hostsync_store::tables::executions::{self, lease::LeaseToken};
 
 use reqwest::Method;
 use serde_json::json;
@@ -112,7 +112,7 @@ async fn a_run_that_stands_still_is_explained_and_published_anew() {
         let stop = Shutdown::manual(Duration::from_secs(1)).token();
         let outbox = Outbox::new(ground.pool.clone(), ground.queues(), stop);
         let mut connection = ground.pool.acquire().await.expect("a connection");
-        let claimed = executions::claim(&mut connection, id, token).await.expect("claimed");
+        let claimed = executions::lease::claim(&mut connection, id, token).await.expect("claimed");
         assert!(claimed.is_some(), "it is free to be carried on");
         drop(connection);
 

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
 use hostsync_store::statistics::duration_step;
-use hostsync_store::tables::statistics::{self, Ended, ErrorCount};
+use hostsync_store::tables::statistics::{self, EndedRun, ErrorCount};
+use hostsync_store::word::Word;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, with_server};
 
 /// Adds runs to the sums as the schedulers do.
 async fn add(server: &Server, task_id: u64, began: &str, status: ExecutionStatus, ms: u64, failed: &[&str]) {
-    let run = Ended {
+    let run = EndedRun {
         id: ExecutionId(1),
         task_id: TaskId(task_id),
         began: began.parse::<DateTime<Utc>>().expect(began),
-        status,
+        status: Word::Known(status),
         hosts: Counts { success: 10, failed: u32::try_from(failed.len()).expect("few"), ..Counts::default() },
         duration_ms: (status != ExecutionStatus::Skipped).then_some(ms),
     };

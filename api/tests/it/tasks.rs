@@ -3,7 +3,10 @@
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use hostsync_model::execution::{ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_model::window::{TimeRange, Window};
-use hostsync_store::tables::executions::{self, NewExecution, Scope};
+use hostsync_store::tables::executions::{
+    self,
+    creation::{NewExecution, Scope},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, clock, with_server};
@@ -17,7 +20,7 @@ async fn waiting_run(server: &Server, task: u64) -> u64 {
     let now = clock();
     let scope = Scope {
         window: Window::ending_at(now, &TimeRange::default_range()),
-        query_time_range: "30d".to_owned(),
+        query_time_range: "30d".into(),
         mon_date: now.date_naive(),
         es_endpoint: "default".to_owned(),
         es_index_pattern: "x".to_owned(),
@@ -37,7 +40,7 @@ async fn waiting_run(server: &Server, task: u64) -> u64 {
         trace_context: None,
     };
     let mut connection = server.ground.pool.acquire().await.expect("a connection");
-    executions::insert(&mut connection, &new).await.expect("inserted").0
+    executions::creation::insert(&mut connection, &new).await.expect("inserted").0
 }
 
 async fn status_and_reason(server: &Server, execution: u64) -> (String, String) {

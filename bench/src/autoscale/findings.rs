@@ -6,7 +6,7 @@ use anyhow::Context;
 use hostsync_testing::bed::Bed;
 use serde::Deserialize;
 
-use super::play::Played;
+use super::play::PlayRecord;
 use crate::runs::Run;
 use crate::screen::note;
 
@@ -120,7 +120,13 @@ fn claim(holds: bool, text: impl Into<String>) -> Claim {
 /// # Errors
 ///
 /// Something does not.
-pub(crate) fn judge(hosts: u32, played: &Played, rows: &Rows, grace: Duration, is_scaled: bool) -> anyhow::Result<()> {
+pub(crate) fn judge(
+    hosts: u32,
+    played: &PlayRecord,
+    rows: &Rows,
+    grace: Duration,
+    is_scaled: bool,
+) -> anyhow::Result<()> {
     let claims = claims(hosts, played, rows, grace, is_scaled);
     for Claim { text, holds } in &claims {
         note(format_args!("{}  {text}", if *holds { "ok  " } else { "FAIL" }));
@@ -130,8 +136,8 @@ pub(crate) fn judge(hosts: u32, played: &Played, rows: &Rows, grace: Duration, i
     Ok(())
 }
 
-fn claims(hosts: u32, played: &Played, rows: &Rows, grace: Duration, is_scaled: bool) -> Vec<Claim> {
-    let Played { run, points, gone, .. } = played;
+fn claims(hosts: u32, played: &PlayRecord, rows: &Rows, grace: Duration, is_scaled: bool) -> Vec<Claim> {
+    let PlayRecord { run, points, gone, .. } = played;
     let (all, last) = (i64::from(hosts), points.last().copied().unwrap_or_default());
     let slowest = gone.iter().map(|worker| worker.took).max().unwrap_or_default();
     let mut claims = vec![
@@ -196,23 +202,23 @@ fn claims(hosts: u32, played: &Played, rows: &Rows, grace: Duration, is_scaled: 
 #[cfg(test)]
 mod tests {
     use super::super::play::Point;
-    use super::super::workers::Gone;
+    use super::super::workers::StoppedWorker;
     use super::*;
 
-    fn played() -> Played {
+    fn played() -> PlayRecord {
         let run = serde_json::json!({
             "id": 1, "execution_status": "success", "total_hosts": 10, "success_count": 10, "failed_count": 0,
             "no_data_count": 0, "not_in_pool_count": 0, "cancelled_count": 0, "duration_ms": 1,
             "window_from": "2026-01-01T00:00:00Z", "window_to": "2026-01-02T00:00:00Z", "error_message": null,
         });
-        let gone = |number, jobs_left| Gone {
+        let gone = |number, jobs_left| StoppedWorker {
             number,
             told_at: Duration::from_secs(1),
             took: Duration::from_secs(2),
             exit_code: Some(0),
             jobs_left,
         };
-        Played {
+        PlayRecord {
             run: serde_json::from_value(run).expect("a run"),
             points: vec![Point { wanted: 2, ..Point::default() }, Point::default()],
             gone: vec![gone(2, 4), gone(1, 0)],
@@ -238,7 +244,7 @@ mod tests {
         }
     }
 
-    fn holds(played: &Played, rows: &Rows) -> bool {
+    fn holds(played: &PlayRecord, rows: &Rows) -> bool {
         claims(10, played, rows, Duration::from_secs(45), true).iter().all(|claim| claim.holds)
     }
 
@@ -268,7 +274,7 @@ mod tests {
         {
             assert!(!holds(&played(), rows), "rows {place}");
         }
-        let played_of = |change: fn(&mut Played)| {
+        let played_of = |change: fn(&mut PlayRecord)| {
             let mut played = played();
             change(&mut played);
             played

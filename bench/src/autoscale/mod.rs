@@ -31,13 +31,13 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use self::autoscaler::Autoscaler;
 use self::findings::{Rows, judge};
-use self::play::{Decider, Played, Stage, play};
+use self::play::{Decider, PlayRecord, Stage, play};
 use self::rendered::Rendered;
 use self::scaler::Scaler;
 use self::workers::Workers;
-use crate::fleet::{Fleet, Size};
+use crate::fleet::{ServiceFleet, Size};
 use crate::sample::{fill_pool, now};
-use crate::screen::{Progress, Step, count, line, note, rate, table};
+use crate::screen::{ProgressLine, Step, count, line, note, rate, table};
 
 /// Database, queue prefix and index. The chart is rendered with the same prefix and index: bench/autoscale.yaml.
 const NAME: &str = "hostsync_autoscale";
@@ -57,7 +57,7 @@ const LIMIT: Duration = Duration::from_mins(15);
     name = "hostsync-autoscale",
     about = "Plays the autoscaler's loop on this machine; run it by `make autoscale`"
 )]
-pub struct Args {
+pub struct AutoscaleArgs {
     /// Hosts in the pool and in the run that is scaled; fewer than 80,000 end before workers go in mid-run
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(80_000..=1_000_000))]
     hosts: u32,
@@ -83,7 +83,7 @@ pub struct Args {
 /// # Errors
 ///
 /// A sentence that says what went wrong; also when something that must hold does not.
-pub async fn run(args: &Args) -> anyhow::Result<()> {
+pub async fn run(args: &AutoscaleArgs) -> anyhow::Result<()> {
     anyhow::ensure!(args.one_worker_hosts <= args.hosts, "--one-worker-hosts is more than --hosts");
     let rendered = Rendered::read(&args.rendered)?;
     let step = Step::begin(format_args!("Preparing: documents of {} hosts", count(args.hosts as usize)));
@@ -112,7 +112,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 /// Everything that a play needs.
 struct Theatre {
     // First, so that the services are stopped before what they use goes.
-    fleet: Fleet,
+    fleet: ServiceFleet,
     client: Client,
     bed: Bed,
     rendered: Rendered,
@@ -126,14 +126,14 @@ struct Theatre {
 }
 
 impl Theatre {
-    async fn prepare(args: &Args, rendered: Rendered) -> anyhow::Result<Self> {
+    async fn prepare(args: &AutoscaleArgs, rendered: Rendered) -> anyhow::Result<Self> {
         let bed = Bed::open(NAME, true)
             .await
             .context("the development servers cannot be used; their logs are in .dev/log")?;
         bed.remove_queues().await?;
         let (from, to) = (now() - chrono::TimeDelta::days(1), now() + AHEAD);
         let total = args.hosts as usize * hostsync_testing::documents::times(from, to, DOCUMENTS_EVERY).count();
-        let mut progress = Progress::start("documents", total);
+        let mut progress = ProgressLine::start("documents", total);
         let hosts = (0..args.hosts).map(SampleHost);
         bed.index.fill(hosts, from, to, DOCUMENTS_EVERY, |written| progress.set(written, total, "")).await?;
         progress.finish();
@@ -148,7 +148,7 @@ impl Theatre {
 
         let config = config.display().to_string();
         let mut fleet =
-            Fleet::start(Size { workers: 0 }, &bed.environment(&[("HOSTSYNC_CONFIG", &config)]), &args.folder)?;
+            ServiceFleet::start(Size { workers: 0 }, &bed.environment(&[("HOSTSYNC_CONFIG", &config)]), &args.folder)?;
         fleet.wait_until_ready().await?;
         let client = Client::new(fleet.api_url());
         let body = json!({
@@ -160,7 +160,7 @@ impl Theatre {
         Ok(Self { fleet, client, bed, rendered, settings, environment, management, task_id, _door: door })
     }
 
-    fn show_settings(&self, args: &Args) {
+    fn show_settings(&self, args: &AutoscaleArgs) {
         let (scaling, WorkerConfig { batch_hosts, concurrency, .. }) = (&self.rendered.scaling, &self.settings);
         let (min, max) = (scaling.min_replica_count, scaling.max_replica_count);
         note(format_args!(
@@ -184,7 +184,7 @@ impl Theatre {
     }
 
     /// A run over a pool of so many hosts, from the same state each time, and what must hold of it.
-    async fn play(&mut self, hosts: u32, is_scaled: bool, args: &Args) -> anyhow::Result<(Played, Rows)> {
+    async fn play(&mut self, hosts: u32, is_scaled: bool, args: &AutoscaleArgs) -> anyhow::Result<(PlayRecord, Rows)> {
         for table in ["server_resources", "es_sync_newest_window"] {
             self.bed.pool.execute(AssertSqlSafe(format!("TRUNCATE TABLE {table}"))).await?;
         }
@@ -232,7 +232,7 @@ fn settings(bed: &Bed, file: &Path, environment: &[(String, String)]) -> anyhow:
     Ok(config.worker)
 }
 
-fn show_result(hosts: u32, played: &Played, rows: &Rows, alone: Option<&(u32, Rows)>) {
+fn show_result(hosts: u32, played: &PlayRecord, rows: &Rows, alone: Option<&(u32, Rows)>) {
     let speed = |hosts: u32, rows: &Rows| f64::from(hosts) / rows.working_time().as_secs_f64().max(0.001);
     let row = |what: &str, hosts: u32, rows: &Rows| {
         let time = format!("{:.1}", rows.working_time().as_secs_f64());

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::autoscaler::Autoscaler;
 use super::scaler::Scaler;
-use super::workers::{Gone, Workers};
-use crate::fleet::Fleet;
+use super::workers::{StoppedWorker, Workers};
+use crate::fleet::ServiceFleet;
 use crate::runs::Run;
 use crate::screen::{count, note};
 
@@ -50,17 +50,17 @@ pub(crate) enum Decider<'a> {
 
 /// What a play was.
 #[derive(Debug)]
-pub(crate) struct Played {
+pub(crate) struct PlayRecord {
     pub(crate) run: Run,
     pub(crate) points: Vec<Point>,
-    pub(crate) gone: Vec<Gone>,
+    pub(crate) gone: Vec<StoppedWorker>,
     /// When the first worker was ready.
     pub(crate) first_worker: Duration,
     /// When no process was left.
     pub(crate) all_gone: Duration,
 }
 
-impl Played {
+impl PlayRecord {
     /// The most workers that were asked for.
     pub(crate) fn peak(&self) -> u32 {
         self.points.iter().map(|point| point.wanted).max().unwrap_or(0)
@@ -70,7 +70,7 @@ impl Played {
 /// What a play is played with.
 pub(crate) struct Stage<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) fleet: &'a mut Fleet,
+    pub(crate) fleet: &'a mut ServiceFleet,
     /// For looking; the autoscaler has its own.
     pub(crate) queues: &'a [Scaler],
     pub(crate) limit: Duration,
@@ -86,7 +86,7 @@ pub(crate) async fn play(
     task_id: u64,
     mut workers: Workers,
     mut decider: Decider<'_>,
-) -> anyhow::Result<Played> {
+) -> anyhow::Result<PlayRecord> {
     if matches!(decider, Decider::Nobody) {
         workers.scale_to(1, Duration::ZERO, 0)?;
         let started = Instant::now();
@@ -141,7 +141,7 @@ pub(crate) async fn play(
                     say(&point);
                     let first_worker = first_worker.context("no worker was ever ready")?;
                     let gone = std::mem::take(&mut workers.gone);
-                    return Ok(Played { run, points, gone, first_worker, all_gone: at });
+                    return Ok(PlayRecord { run, points, gone, first_worker, all_gone: at });
                 }
             }
         }

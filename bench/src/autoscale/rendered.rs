@@ -37,7 +37,7 @@ pub(crate) struct Scaling {
     pub(crate) cooldown_period: u64,
     pub(crate) fallback: Fallback,
     advanced: Advanced,
-    pub(crate) triggers: Vec<Trigger>,
+    pub(crate) triggers: Vec<ScalerTrigger>,
 }
 
 /// What KEDA does while a trigger cannot be read.
@@ -113,7 +113,7 @@ pub(crate) enum Select {
 /// A trigger of KEDA's RabbitMQ scaler, as far as the chart uses it: <https://keda.sh/docs/2.21/scalers/rabbitmq-queue/>.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Trigger {
+pub(crate) struct ScalerTrigger {
     #[serde(rename = "type")]
     kind: String,
     pub(crate) name: String,
@@ -186,7 +186,7 @@ fn check_triggers(scaling: &Scaling, objects: &[Value]) -> anyhow::Result<()> {
         authentication["spec"]["secretTargetRef"][0]["parameter"] == "host",
         "the TriggerAuthentication does not give the triggers their host"
     );
-    for Trigger { kind, name, metric_type, metadata, authentication_ref } in &scaling.triggers {
+    for ScalerTrigger { kind, name, metric_type, metadata, authentication_ref } in &scaling.triggers {
         let known = [
             (kind.as_str(), "rabbitmq"),
             (metric_type, "AverageValue"),

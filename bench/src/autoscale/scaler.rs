@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use url::Url;
 
-use super::rendered::Trigger;
+use super::rendered::ScalerTrigger;
 
 /// KEDA's default for a request (`KEDA_HTTP_DEFAULT_TIMEOUT`).
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -60,7 +60,7 @@ impl Scaler {
     /// # Errors
     ///
     /// A number or flag of the trigger, or the address, makes no sense.
-    pub(crate) fn new(trigger: &Trigger, host: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(trigger: &ScalerTrigger, host: &str) -> anyhow::Result<Self> {
         let metadata = &trigger.metadata;
         let number = |key: &str, text: &str| {
             text.parse().with_context(|| format!("trigger {}: {key} is {text:?}, not a whole number", trigger.name))

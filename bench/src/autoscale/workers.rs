@@ -24,7 +24,7 @@ pub(crate) struct Workers {
     /// Oldest first.
     kept: Vec<Worker>,
     leaving: Vec<Leaving>,
-    pub(crate) gone: Vec<Gone>,
+    pub(crate) gone: Vec<StoppedWorker>,
     client: reqwest::Client,
 }
 
@@ -46,7 +46,7 @@ struct Leaving {
 
 /// A worker that was told to stop and has ended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Gone {
+pub(crate) struct StoppedWorker {
     pub(crate) number: u32,
     pub(crate) told_at: Duration,
     /// From SIGTERM to its end.
@@ -153,7 +153,7 @@ impl Workers {
             let Worker { number, child, log, .. } = &mut leaving.worker;
             let took = at.saturating_sub(told_at);
             if let Some(status) = child.try_wait()? {
-                self.gone.push(Gone { number: *number, told_at, took, exit_code: status.code(), jobs_left });
+                self.gone.push(StoppedWorker { number: *number, told_at, took, exit_code: status.code(), jobs_left });
                 continue;
             }
             anyhow::ensure!(

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hostsync_bench::autoscale::{Args, run};
+use hostsync_bench::autoscale::{AutoscaleArgs, run};
 use hostsync_bench::program;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = AutoscaleArgs::parse();
     program::to_the_end("play", &args.folder, run(&args)).await
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hostsync_bench::measure::{Args, run};
+use hostsync_bench::measure::{BenchArgs, run};
 use hostsync_bench::program;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = BenchArgs::parse();
     program::to_the_end("benchmark", &args.folder, run(&args)).await
 }

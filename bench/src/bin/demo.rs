@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hostsync_bench::demo::{Args, run};
+use hostsync_bench::demo::{DemoArgs, run};
 use hostsync_bench::program;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = DemoArgs::parse();
     program::to_the_end("demonstration", &args.folder, run(&args)).await
 }

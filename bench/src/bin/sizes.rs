@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hostsync_bench::program;
-use hostsync_bench::sizes::{Args, run};
+use hostsync_bench::sizes::{SizesArgs, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = SizesArgs::parse();
     program::to_the_end("measurement", &args.folder, run(&args)).await
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use sqlx::{Connection, MySqlConnection};
 use tokio::task::JoinSet;
 
-use super::{EXECUTION_ID, Outcome, Setting};
+use super::{EXECUTION_ID, Setting, SyncCounts};
 
 /// Hosts at once.
 const AT_ONCE: usize = 10;
@@ -77,7 +77,7 @@ pub(super) async fn run(
     window: (DateTime<Utc>, DateTime<Utc>),
     hosts: &Arc<Vec<String>>,
     done: &Arc<AtomicUsize>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<SyncCounts> {
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(AT_ONCE).build()?;
     let next = Arc::new(AtomicUsize::new(0));
     let mut slots = JoinSet::new();
@@ -87,7 +87,7 @@ pub(super) async fn run(
         let mut slot = Slot { connection, client: client.clone(), url: setting.search_url(), window };
         let (hosts, next, done) = (Arc::clone(hosts), Arc::clone(&next), Arc::clone(done));
         slots.spawn(async move {
-            let mut outcome = Outcome::default();
+            let mut outcome = SyncCounts::default();
             while let Some(host) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
                 slot.sync(host, &mut outcome).await.with_context(|| format!("host {host}"))?;
                 done.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +95,7 @@ pub(super) async fn run(
             anyhow::Ok(outcome)
         });
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = SyncCounts::default();
     while let Some(slot) = slots.join_next().await {
         let slot = slot??;
         outcome.success += slot.success;
@@ -114,7 +114,7 @@ struct Slot {
 }
 
 impl Slot {
-    async fn sync(&mut self, host: &str, outcome: &mut Outcome) -> anyhow::Result<()> {
+    async fn sync(&mut self, host: &str, outcome: &mut SyncCounts) -> anyhow::Result<()> {
         let Some(pool) = self.look_up(host).await? else {
             outcome.not_in_pool += 1;
             return self.insert_detail(host, None, "not_in_pool", None).await;

@@ -1,8 +1,8 @@
 //! The program in use today, as the thing to compare with: for each host one search and three statements (pool look-up,
 //! upsert of `server_resources`, insert of the detail), ten hosts at once, in one process.
 //!
-//! It is measured twice: as such a program is written ([`Shape::Program`]), which is what hostsync replaces, and with every
-//! advantage that does not change the shape ([`Shape::Best`]), which is what the shape itself costs.
+//! It is measured twice: as such a program is written ([`ComparedProgram::Program`]), which is what hostsync replaces, and with every
+//! advantage that does not change the shape ([`ComparedProgram::Best`]), which is what the shape itself costs.
 
 mod best;
 mod program;
@@ -21,14 +21,14 @@ const EXECUTION_ID: u64 = 1;
 /// Who has the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Shape {
+pub enum ComparedProgram {
     /// A Go program of its own with gorm, database/sql and net/http, configured as they come (bench/today)
     Program,
     /// Rust within the benchmark, every connection kept, every statement prepared and committing by itself
     Best,
 }
 
-impl Shape {
+impl ComparedProgram {
     /// As it is shown in tables.
     pub(crate) fn title(self) -> &'static str {
         match self {
@@ -63,30 +63,32 @@ impl Setting {
     /// The first of any host: a benchmark must not compare with failures.
     pub async fn run(
         &self,
-        shape: Shape,
+        shape: ComparedProgram,
         window: (DateTime<Utc>, DateTime<Utc>),
         hosts: Arc<Vec<String>>,
         done: Arc<AtomicUsize>,
-    ) -> anyhow::Result<Ran> {
+    ) -> anyhow::Result<RunTiming> {
         match shape {
-            Shape::Program => program::run(self, window, &hosts, &done).await,
-            Shape::Best => Ok(Ran { outcome: best::run(self, window, &hosts, &done).await?, cpu_seconds: None }),
+            ComparedProgram::Program => program::run(self, window, &hosts, &done).await,
+            ComparedProgram::Best => {
+                Ok(RunTiming { outcome: best::run(self, window, &hosts, &done).await?, cpu_seconds: None })
+            }
         }
     }
 }
 
 /// How a run went.
 #[derive(Debug, Clone, Copy)]
-pub struct Ran {
+pub struct RunTiming {
     /// What became of the hosts.
-    pub outcome: Outcome,
+    pub outcome: SyncCounts,
     /// Processor time of its process; `None`: it was this one.
     pub cpu_seconds: Option<f64>,
 }
 
 /// What became of the hosts of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub struct Outcome {
+pub struct SyncCounts {
     /// Hosts written.
     pub success: usize,
     /// Hosts without documents.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use url::Url;
 
-use super::{Ran, Setting};
+use super::{RunTiming, Setting};
 use crate::processes::cpu_seconds;
 
 /// As [`Setting::run`].
@@ -19,7 +19,7 @@ pub(super) async fn run(
     (from, to): (DateTime<Utc>, DateTime<Utc>),
     hosts: &Arc<Vec<String>>,
     done: &Arc<AtomicUsize>,
-) -> anyhow::Result<Ran> {
+) -> anyhow::Result<RunTiming> {
     let mut program = Command::new(&setting.program)
         .args(["-dsn", &dsn(&setting.database_url)?, "-search", &setting.search_url()])
         .args(["-from", &from.timestamp_millis().to_string(), "-to", &to.timestamp_millis().to_string()])
@@ -52,7 +52,7 @@ pub(super) async fn run(
     let status = program.wait().await?;
     anyhow::ensure!(status.success(), "the program ended with {status}");
     writing.await?.context("the program did not read its hosts")?;
-    Ok(Ran { outcome: outcome.context("the program said nothing of its outcome")?, cpu_seconds: used })
+    Ok(RunTiming { outcome: outcome.context("the program said nothing of its outcome")?, cpu_seconds: used })
 }
 
 /// A URL of a database as go-sql-driver/mysql writes it.

@@ -37,7 +37,7 @@ struct Entry {
 
 /// A loop that has not turned within its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stuck {
+pub struct StuckLoop {
     /// Its name.
     pub name: &'static str,
     /// Since its last turn.
@@ -66,10 +66,10 @@ impl Loops {
     }
 
     /// The loops that have not turned within their limit, the oldest first.
-    pub fn stuck(&self) -> Vec<Stuck> {
-        let mut stuck: Vec<Stuck> = lock(&self.0)
+    pub fn stuck(&self) -> Vec<StuckLoop> {
+        let mut stuck: Vec<StuckLoop> = lock(&self.0)
             .iter()
-            .map(|(name, entry)| Stuck { name, age: entry.turned.elapsed(), limit: entry.limit })
+            .map(|(name, entry)| StuckLoop { name, age: entry.turned.elapsed(), limit: entry.limit })
             .filter(|entry| entry.age > entry.limit)
             .collect();
         stuck.sort_by_key(|entry| std::cmp::Reverse(entry.age));
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(loops.stuck(), []);
         assert_eq!(loops.ages(), [("quick", Duration::ZERO), ("slow", MINUTE)]);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(loops.stuck(), [Stuck { name: "slow", age: MINUTE + Duration::from_secs(1), limit: MINUTE }]);
+        assert_eq!(loops.stuck(), [StuckLoop { name: "slow", age: MINUTE + Duration::from_secs(1), limit: MINUTE }]);
     }
 
     #[tokio::test(start_paused = true)]

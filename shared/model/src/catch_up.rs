@@ -2,6 +2,7 @@
 //!
 //! Owns the grammar and its bounds. Which fires are missed is the scheduler's matter.
 
+use std::fmt;
 use std::str::FromStr;
 
 use chrono::TimeDelta;
@@ -9,9 +10,12 @@ use chrono::TimeDelta;
 /// Longest window, in seconds: 7 days.
 const MAX_SECONDS: i64 = 7 * 24 * 60 * 60;
 
-/// A whole number and one of `s m h d`, from `0s` (never late) to `7d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CatchUpWindow(TimeDelta);
+/// A whole number and one of `s m h d`, from `0s` (never late) to `7d`. Keeps the text it was written as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatchUpWindow {
+    text: String,
+    delta: TimeDelta,
+}
 
 /// The text is no catch-up window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,18 +23,22 @@ pub struct CatchUpWindow(TimeDelta);
 pub struct CatchUpWindowError;
 
 impl CatchUpWindow {
-    /// As tasks that name none have it: [`CatchUpWindow::default`].
-    pub const DEFAULT: &str = "1m";
-
     /// Its length.
-    pub fn delta(self) -> TimeDelta {
-        self.0
+    pub fn delta(&self) -> TimeDelta {
+        self.delta
     }
 }
 
+/// As tasks that name none have it: a minute.
 impl Default for CatchUpWindow {
     fn default() -> Self {
-        Self(TimeDelta::minutes(1))
+        Self { text: "1m".to_owned(), delta: TimeDelta::minutes(1) }
+    }
+}
+
+impl fmt::Display for CatchUpWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -54,7 +62,7 @@ impl FromStr for CatchUpWindow {
             .ok()
             .and_then(|number| number.checked_mul(seconds_per_unit))
             .filter(|seconds| *seconds <= MAX_SECONDS)
-            .map(|seconds| Self(TimeDelta::seconds(seconds)))
+            .map(|seconds| Self { text: text.to_owned(), delta: TimeDelta::seconds(seconds) })
             .ok_or(CatchUpWindowError)
     }
 }
@@ -67,7 +75,8 @@ mod tests {
     fn a_catch_up_window_is_a_number_and_a_unit_up_to_a_week() {
         for (text, seconds) in [("0s", 0), ("30s", 30), ("1m", 60), ("24h", 86_400), ("7d", 604_800), ("168h", 604_800)]
         {
-            assert_eq!(text.parse().map(CatchUpWindow::delta), Ok(TimeDelta::seconds(seconds)), "{text}");
+            let window: CatchUpWindow = text.parse().expect(text);
+            assert_eq!((window.delta(), window.to_string().as_str()), (TimeDelta::seconds(seconds), text));
         }
         for text in ["", "1", "m", "-1m", "1.5h", "8d", "604801s", "1w", "1ms", "1m ", "99999999999999999999d", "1日"]
         {
@@ -77,6 +86,7 @@ mod tests {
 
     #[test]
     fn the_default_is_written_as_it_is() {
-        assert_eq!(CatchUpWindow::DEFAULT.parse(), Ok(CatchUpWindow::default()));
+        let default = CatchUpWindow::default();
+        assert_eq!(default.to_string().parse(), Ok(default));
     }
 }

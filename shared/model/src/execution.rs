@@ -19,6 +19,12 @@ macro_rules! id {
                 self.0.fmt(f)
             }
         }
+
+        impl From<u64> for $name {
+            fn from(id: u64) -> Self {
+                Self(id)
+            }
+        }
     };
 }
 
@@ -196,6 +202,18 @@ words! {
         Locked = "locked",
         /// What whoever works on it has told.
         Told = "told",
+    }
+}
+
+words! {
+    /// What of its source a worker doubts.
+    DoubtKind {
+        /// The credentials of an endpoint, for an index pattern.
+        Credentials = "credentials",
+        /// That an endpoint of this name is configured anywhere.
+        Endpoint = "endpoint",
+        /// The same of a mapping.
+        Mapping = "mapping",
     }
 }
 

@@ -11,7 +11,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ExchangeKind};
 
-use super::refusal::Refusal;
+use super::refusal::BrokerRefusal;
 use super::topology::{QueueDeclaration, declare_exchange};
 use super::version::version;
 use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look, look_at};
@@ -34,7 +34,7 @@ pub enum Declared<T> {
     /// It is not there.
     Missing,
     /// It is there with other arguments, or cannot be looked at.
-    Refused(Refusal),
+    Refused(BrokerRefusal),
 }
 
 /// A permission of RabbitMQ on the names of our queues and exchanges.
@@ -105,7 +105,7 @@ impl Broker {
         let name = format!("{}.doctor.{:016x}", self.topology.prefix(), rand::random::<u64>());
         let mut lacking = Vec::new();
         for permission in [Permission::Configure, Permission::Write, Permission::Read] {
-            if let Declared::Refused(Refusal::Permission(_)) = sorted(self.attempt(permission, &name).await)? {
+            if let Declared::Refused(BrokerRefusal::Permission(_)) = sorted(self.attempt(permission, &name).await)? {
                 lacking.push(permission);
             }
         }
@@ -194,8 +194,8 @@ fn sorted<T>(outcome: Result<T, QueueError>) -> Result<Declared<T>, QueueError> 
     match outcome {
         Ok(found) => Ok(Declared::AsOurs(found)),
         Err(error) => match error.refusal() {
-            Refusal::Missing(_) => Ok(Declared::Missing),
-            Refusal::Away(_) => Err(error),
+            BrokerRefusal::Missing(_) => Ok(Declared::Missing),
+            BrokerRefusal::Away(_) => Err(error),
             refusal => Ok(Declared::Refused(refusal)),
         },
     }

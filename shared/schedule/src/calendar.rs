@@ -10,7 +10,7 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 
 use super::error::{ScheduleError, quote};
-use super::expression::{DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, Fields, HOUR, MINUTE, MONTH, SECOND, Values};
+use super::expression::{CronFields, DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, FieldValues, HOUR, MINUTE, MONTH, SECOND};
 use super::wall_clock::{self, DAY, Stretch};
 
 /// First reading of the calendar: 1970-01-01T00:00:00.
@@ -21,15 +21,15 @@ pub(super) const LAST_READING: i64 = 4_133_980_799;
 /// Six fields, with the readings of the wall clock they match.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Calendar {
-    pub(super) fields: Fields,
+    pub(super) fields: CronFields,
     /// The same fields for the `cron` crate, one or two schedules whose readings are merged.
     readings: Vec<cron::Schedule>,
 }
 
 impl Calendar {
-    pub(super) fn new(fields: Fields) -> Result<Self, ScheduleError> {
-        let every_day = Values::all_of(&DAY_OF_MONTH);
-        let every_weekday = Values::all_of(&DAY_OF_WEEK);
+    pub(super) fn new(fields: CronFields) -> Result<Self, ScheduleError> {
+        let every_day = FieldValues::all_of(&DAY_OF_MONTH);
+        let every_weekday = FieldValues::all_of(&DAY_OF_WEEK);
         let mut readings = Vec::with_capacity(2);
         if fields.either_day {
             if fields.has_a_date() {
@@ -90,9 +90,13 @@ impl Calendar {
 
 /// The schedule of the `cron` crate for these fields on the bare wall clock, both day fields
 /// required. The crate takes 1 as Sunday.
-fn expand(fields: &Fields, days_of_month: Values, days_of_week: Values) -> Result<cron::Schedule, ScheduleError> {
+fn expand(
+    fields: &CronFields,
+    days_of_month: FieldValues,
+    days_of_week: FieldValues,
+) -> Result<cron::Schedule, ScheduleError> {
     let mut text = String::new();
-    let mut push = |kind: &FieldKind, values: Values, shift: u32| {
+    let mut push = |kind: &FieldKind, values: FieldValues, shift: u32| {
         if values.is_full(kind) {
             text.push('*');
         } else {

@@ -6,7 +6,7 @@
 use chrono_tz::Tz;
 
 use super::every::Interval;
-use super::expression::{DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, Fields, HOUR, MINUTE, MONTH, SECOND, Values};
+use super::expression::{CronFields, DAY_OF_MONTH, DAY_OF_WEEK, FieldKind, FieldValues, HOUR, MINUTE, MONTH, SECOND};
 
 /// Most times of day that are listed one by one.
 const MAX_TIMES: usize = 6;
@@ -50,7 +50,7 @@ pub(super) fn interval(interval: Interval) -> String {
 }
 
 /// Six fields in words.
-pub(super) fn fields(fields: &Fields, zone: Tz) -> String {
+pub(super) fn fields(fields: &CronFields, zone: Tz) -> String {
     let days = days(fields);
     match (times(fields), days) {
         (Some(times), days) => {
@@ -63,7 +63,7 @@ pub(super) fn fields(fields: &Fields, zone: Tz) -> String {
 }
 
 /// The times of day, if they are few.
-fn times(fields: &Fields) -> Option<Vec<String>> {
+fn times(fields: &CronFields) -> Option<Vec<String>> {
     let count =
         [fields.hours, fields.minutes, fields.seconds].map(|values| values.iter().count()).iter().product::<usize>();
     if count > MAX_TIMES {
@@ -81,7 +81,7 @@ fn times(fields: &Fields) -> Option<Vec<String>> {
 }
 
 /// The days; `None` is every day of the year.
-fn days(fields: &Fields) -> Option<String> {
+fn days(fields: &CronFields) -> Option<String> {
     let all_months = fields.months.is_full(&MONTH);
     let all_dates = fields.days_of_month.is_full(&DAY_OF_MONTH);
     let all_weekdays = fields.days_of_week.is_full(&DAY_OF_WEEK);
@@ -108,7 +108,7 @@ fn days(fields: &Fields) -> Option<String> {
 }
 
 /// Weekdays by name.
-fn weekdays(values: Values) -> String {
+fn weekdays(values: FieldValues) -> String {
     // Monday is 0 here.
     let mut days: Vec<u32> = values.iter().map(|day| (day + 6) % 7).collect();
     days.sort_unstable();
@@ -116,8 +116,8 @@ fn weekdays(values: Values) -> String {
 }
 
 /// How often within a day, where that is not a few times.
-fn frequency(fields: &Fields) -> String {
-    let zero = |values: Values| values.iter().eq([0]);
+fn frequency(fields: &CronFields) -> String {
+    let zero = |values: FieldValues| values.iter().eq([0]);
     let mut words = Vec::with_capacity(3);
     if !zero(fields.seconds) {
         words.push(Rhythm::of(fields.seconds, &SECOND));
@@ -152,7 +152,7 @@ enum Rhythm {
 }
 
 impl Rhythm {
-    fn of(values: Values, kind: &FieldKind) -> Self {
+    fn of(values: FieldValues, kind: &FieldKind) -> Self {
         let size = kind.max + 1;
         let step = values.iter().nth(1).unwrap_or(size);
         let even = values.contains(0)
@@ -184,7 +184,7 @@ impl Rhythm {
 }
 
 /// Numbers with their unit: `minute 5`, `hours 9 to 17`.
-fn listed(values: Values, unit: &str) -> String {
+fn listed(values: FieldValues, unit: &str) -> String {
     let numbers: Vec<u32> = values.iter().collect();
     match numbers.as_slice() {
         [number] => format!("{unit} {number}"),

@@ -58,9 +58,9 @@ const DESCRIPTORS: [(&str, &str); 7] = [
 
 /// Values of one field, each below 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Values(u64);
+pub(super) struct FieldValues(u64);
 
-impl Values {
+impl FieldValues {
     fn stepped(range: RangeInclusive<u32>, step: u32) -> Self {
         let step = usize::try_from(step).unwrap_or(usize::MAX);
         Self(range.step_by(step).fold(0, |bits, value| bits | 1 << value))
@@ -91,14 +91,14 @@ impl Values {
 
 /// The six fields of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) seconds: Values,
-    pub(super) minutes: Values,
-    pub(super) hours: Values,
-    pub(super) days_of_month: Values,
-    pub(super) months: Values,
+pub(super) struct CronFields {
+    pub(super) seconds: FieldValues,
+    pub(super) minutes: FieldValues,
+    pub(super) hours: FieldValues,
+    pub(super) days_of_month: FieldValues,
+    pub(super) months: FieldValues,
     /// 0 is Sunday, 6 is Saturday.
-    pub(super) days_of_week: Values,
+    pub(super) days_of_week: FieldValues,
     /// Both day fields are restricted: a day matches if either does. Else both must match, which
     /// comes to the restricted one.
     pub(super) either_day: bool,
@@ -110,7 +110,7 @@ pub(super) struct Fields {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed<'a> {
     /// Six fields, or five, or a descriptor.
-    Fields(Fields),
+    Fields(CronFields),
     /// The text behind `@every`.
     Every(&'a str),
 }
@@ -166,7 +166,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, ScheduleError> {
     else {
         return Err(ScheduleError::all(&wrong));
     };
-    let fields = Fields {
+    let fields = CronFields {
         seconds: seconds.values,
         minutes: minutes.values,
         hours: hours.values,
@@ -189,7 +189,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, ScheduleError> {
     Ok(Parsed::Fields(fields))
 }
 
-impl Fields {
+impl CronFields {
     /// Whether one of the months can have one of the days of the month.
     pub(super) fn has_a_date(&self) -> bool {
         (1..)
@@ -216,7 +216,7 @@ fn parse_descriptor(text: &str) -> Result<Parsed<'_>, ScheduleError> {
 /// One field as it was written.
 #[derive(Debug)]
 struct Field {
-    values: Values,
+    values: FieldValues,
     /// Holds `*` or `?` with no step above 1. This is what robfig/cron's star bit says: `*/2`
     /// restricts a day field, and so does `1-31`.
     unrestricted: bool,
@@ -225,7 +225,7 @@ struct Field {
 }
 
 fn parse_field(kind: &FieldKind, text: &str) -> Result<Field, ScheduleError> {
-    let mut field = Field { values: Values(0), unrestricted: false, starts_open: text.starts_with(['*', '?']) };
+    let mut field = Field { values: FieldValues(0), unrestricted: false, starts_open: text.starts_with(['*', '?']) };
     for item in text.split(',') {
         let item = Item { kind, text: item };
         let (values, unrestricted) = item.parse()?;
@@ -243,7 +243,7 @@ struct Item<'a> {
 
 impl Item<'_> {
     /// Its values, and whether it leaves the field unrestricted.
-    fn parse(&self) -> Result<(Values, bool), ScheduleError> {
+    fn parse(&self) -> Result<(FieldValues, bool), ScheduleError> {
         if self.text.is_empty() {
             return Err(self.error(format!(
                 "the {} field has an empty list element: write a value between commas",
@@ -267,9 +267,9 @@ impl Item<'_> {
         };
         let step = step.unwrap_or(1);
         let unrestricted = span.starts_with(['*', '?']) && step == 1;
-        let mut values = Values::stepped(range, step);
+        let mut values = FieldValues::stepped(range, step);
         if self.is_day_of_week() && values.contains(7) {
-            values = Values(values.0 & !(1 << 7) | 1);
+            values = FieldValues(values.0 & !(1 << 7) | 1);
         }
         Ok((values, unrestricted))
     }
@@ -364,7 +364,7 @@ fn digits(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn fields(text: &str) -> Fields {
+    fn fields(text: &str) -> CronFields {
         match parse(text).expect(text) {
             Parsed::Fields(fields) => fields,
             Parsed::Every(_) => panic!("{text} is no list of fields"),

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone, Tim
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use super::expression::Fields;
+use super::expression::CronFields;
 use super::{CronSchedule, Timing};
 
 /// Zones whose offsets are whole minutes in the years used here.
@@ -30,7 +30,7 @@ fn reading(zone: Tz, instant: DateTime<Utc>) -> NaiveDateTime {
     instant.naive_utc() + TimeDelta::seconds(offset.local_minus_utc().into())
 }
 
-fn matches(fields: &Fields, reading: NaiveDateTime) -> bool {
+fn matches(fields: &CronFields, reading: NaiveDateTime) -> bool {
     let date = fields.days_of_month.contains(reading.day());
     let weekday = fields.days_of_week.contains(reading.weekday().num_days_from_sunday());
     fields.seconds.contains(reading.second())
@@ -40,7 +40,7 @@ fn matches(fields: &Fields, reading: NaiveDateTime) -> bool {
         && if fields.either_day { date || weekday } else { date && weekday }
 }
 
-fn fields(schedule: &CronSchedule) -> &Fields {
+fn fields(schedule: &CronSchedule) -> &CronFields {
     match &schedule.timing {
         Timing::Fields(calendar) => &calendar.fields,
         Timing::Every(_) => panic!("no fields"),

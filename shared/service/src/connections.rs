@@ -79,7 +79,7 @@ pub struct Ends {
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
-pub struct Places {
+pub struct ConnectionLimits {
     /// Served as they should be.
     pub usual: usize,
     /// Beyond those: served one request each by the router for this case, within a short time. Further ones are closed
@@ -99,7 +99,7 @@ struct Life {
 /// What answers on a listener.
 pub struct Server {
     protocol: Protocol,
-    places: Places,
+    places: ConnectionLimits,
     silence: Duration,
     /// `None`: as long as requests come.
     life: Option<Life>,
@@ -131,13 +131,13 @@ impl Place {
 
 impl Server {
     /// HTTP/1.1. `when_full` answers when all usual places are taken.
-    pub fn http1(router: Router, when_full: Router, places: Places) -> Self {
+    pub fn http1(router: Router, when_full: Router, places: ConnectionLimits) -> Self {
         Self { protocol: Protocol::Http1, places, silence: SILENCE, life: None, router, when_full }
     }
 
     /// HTTP/2 without TLS, as gRPC speaks it; without spare places.
     pub fn http2(router: Router, usual: usize) -> Self {
-        let places = Places { usual, spare: 0 };
+        let places = ConnectionLimits { usual, spare: 0 };
         Self { protocol: Protocol::Http2, places, silence: SILENCE, life: Some(LIFE), router, when_full: Router::new() }
     }
 

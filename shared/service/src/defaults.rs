@@ -9,8 +9,9 @@ use chrono_tz::Tz;
 use crate::config::{Config, ElasticsearchConfig};
 use hostsync_model::window::{TimeRange, Window};
 use hostsync_schedule::{CronSchedule, ScheduleError, date_in, parse_time_zone};
-use hostsync_store::tables::executions::Scope;
+use hostsync_store::tables::executions::creation::Scope;
 use hostsync_store::tables::tasks::Task;
+use hostsync_store::word::Word;
 
 /// What a run reads, each by its own name: nothing is left to a default any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +53,17 @@ impl Defaults {
         }
     }
 
-    /// What a run of a task reads and writes for, whose window ends at `end`; `zone` is that of its schedule. Rows that the
-    /// API did not write may hold any range: the default then.
+    /// What a run of a task reads and writes for, whose window ends at `end`; `zone` is that of its schedule. A row of the
+    /// program before hostsync may hold any range, and its task runs all the same: over the default one.
     pub fn scope(&self, task: &Task, zone: Tz, end: DateTime<Utc>) -> Scope {
         let source = self.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
-        let range: TimeRange = task.query_time_range.parse().unwrap_or_else(|_| TimeRange::default_range());
+        let range = match &task.query_time_range {
+            Word::Known(range) => range.clone(),
+            Word::Unknown(_) => TimeRange::default_range(),
+        };
         Scope {
             window: Window::ending_at(end, &range),
-            query_time_range: range.to_string(),
+            query_time_range: Word::Known(range),
             mon_date: date_in(zone, end),
             es_endpoint: source.es_endpoint,
             es_index_pattern: source.es_index_pattern,

@@ -20,9 +20,9 @@ use hostsync_metrics::loops::Turns;
 use hostsync_model::causes::causes;
 use hostsync_source::{Endpoint, EndpointError, EndpointSettings};
 use hostsync_store::database;
-use hostsync_store::tables::endpoint_state::{self, Closed};
-use hostsync_store::tables::executions::{self, Names};
-use hostsync_store::tables::pattern_state::{self, SetAside};
+use hostsync_store::tables::endpoint_state::{self, ClosedEndpoint};
+use hostsync_store::tables::executions::{self, going::SourceName};
+use hostsync_store::tables::pattern_state::{self, SetAsidePattern};
 
 /// How often a process that searches reads the fleet's knowledge.
 pub const OFTEN: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ impl EndpointWatch {
     }
 
     async fn refresh(&self, turns: &Turns) -> Result<(), sqlx::Error> {
-        let (closed, aside): (Vec<Closed>, Vec<SetAside>) = database::within(LONGEST_STATEMENT, async {
+        let (closed, aside): (Vec<ClosedEndpoint>, Vec<SetAsidePattern>) = database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
             let closed = endpoint_state::closed(&mut connection).await?;
             Ok((closed, pattern_state::set_aside(&mut connection).await?))
@@ -144,7 +144,8 @@ impl EndpointWatch {
         {
             let mut left_alone = self.left_alone.write().unwrap_or_else(PoisonError::into_inner);
             left_alone.endpoints = closed.iter().map(|row| (row.endpoint.clone(), row.reason.clone())).collect();
-            let of_pattern = |row: &SetAside| ((row.endpoint.clone(), row.index_pattern.clone()), row.reason.clone());
+            let of_pattern =
+                |row: &SetAsidePattern| ((row.endpoint.clone(), row.index_pattern.clone()), row.reason.clone());
             left_alone.patterns = aside.iter().map(of_pattern).collect();
         }
         let is_closed = |name: &str| closed.iter().any(|row| row.endpoint == name);
@@ -191,7 +192,7 @@ impl EndpointWatch {
             Err(error) => {
                 let reason = error.reason();
                 tracing::warn!(endpoint = name, reason, "endpoint {name} is still closed: {reason}");
-                self.tell_runs(Names::Endpoint(name), &format!("endpoint \"{name}\" to answer: {reason}")).await?;
+                self.tell_runs(SourceName::Endpoint(name), &format!("endpoint \"{name}\" to answer: {reason}")).await?;
             }
         }
         Ok(())
@@ -199,12 +200,12 @@ impl EndpointWatch {
 
     /// A pattern by which no run goes any more is searched again when one does: nobody needs a probe, and an alert about it
     /// must end, also where its endpoint is gone from the configuration.
-    async fn probe_or_take_back(&self, row: &SetAside, turns: &Turns) -> Result<(), sqlx::Error> {
-        let SetAside { endpoint, index_pattern, .. } = row;
+    async fn probe_or_take_back(&self, row: &SetAsidePattern, turns: &Turns) -> Result<(), sqlx::Error> {
+        let SetAsidePattern { endpoint, index_pattern, .. } = row;
         let is_needed = database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
-            let names = Names::Pattern { endpoint, index_pattern };
-            Ok(!executions::going_by(&mut connection, names, 1).await?.is_empty())
+            let names = SourceName::Pattern { endpoint, index_pattern };
+            Ok(!executions::going::by(&mut connection, names, 1).await?.is_empty())
         });
         if !is_needed.await? {
             return self.take_back(endpoint, index_pattern, "no run goes by it").await;
@@ -228,7 +229,7 @@ impl EndpointWatch {
             Err(error) => {
                 let reason = error.reason();
                 tracing::warn!(endpoint = name, index_pattern, reason, "{index_pattern} is still set aside: {reason}");
-                let names = Names::Pattern { endpoint: name, index_pattern };
+                let names = SourceName::Pattern { endpoint: name, index_pattern };
                 self.tell_runs(names, &format!("index pattern \"{index_pattern}\" to be searchable: {reason}")).await?;
             }
         }
@@ -249,11 +250,11 @@ impl EndpointWatch {
     }
 
     /// Says on the runs that name it what they wait for; each probe says it anew.
-    async fn tell_runs(&self, names: Names<'_>, reason: &str) -> Result<(), sqlx::Error> {
+    async fn tell_runs(&self, names: SourceName<'_>, reason: &str) -> Result<(), sqlx::Error> {
         database::within(LONGEST_STATEMENT, async {
             let mut connection = self.pool.acquire().await?;
-            let runs = executions::going_by(&mut connection, names, RUNS_TOLD).await?;
-            executions::set_waiting_for(&mut connection, runs, reason).await
+            let runs = executions::going::by(&mut connection, names, RUNS_TOLD).await?;
+            executions::remarks::set_waiting_for(&mut connection, runs, reason).await
         })
         .await
     }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{debug, info, warn};
 
-use crate::connections::{Places, Server};
+use crate::connections::{ConnectionLimits, Server};
 use crate::shutdown::Shutdown;
 use hostsync_metrics::loops::Loops;
 use hostsync_metrics::{CONTENT_TYPE, Metrics};
@@ -28,7 +28,7 @@ pub const RETRY_AFTER_S: u64 = 5;
 
 /// Connections to a service that serves nothing more: a kubelet's, a Prometheus's, a person's. As many beyond those get one
 /// answer each.
-const PLACES: Places = Places { usual: 50, spare: 14 };
+const PLACES: ConnectionLimits = ConnectionLimits { usual: 50, spare: 14 };
 
 /// How long requests that have begun may take after the shutdown has begun.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
@@ -50,11 +50,11 @@ pub enum Need {
 
 /// The state of a service's dependencies. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Check>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, DependencyReadiness>>>);
 
 /// The state of one dependency, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub struct DependencyReadiness {
     /// Whether it answered when it was last used.
     pub ready: bool,
     /// What is wrong, or that nothing is.
@@ -74,7 +74,7 @@ pub struct ReadyBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// Every dependency by name.
-    pub checks: BTreeMap<&'static str, Check>,
+    pub checks: BTreeMap<&'static str, DependencyReadiness>,
 }
 
 /// A body of nothing but the fields that every body begins with.
@@ -94,7 +94,7 @@ impl Readiness {
     pub fn new(dependencies: impl IntoIterator<Item = (&'static str, Need)>) -> Self {
         let checks = dependencies.into_iter().map(|(name, need)| {
             let message = NOT_TRIED.to_owned();
-            (name, Check { ready: false, message, required: need == Need::Required })
+            (name, DependencyReadiness { ready: false, message, required: need == Need::Required })
         });
         Self(Arc::new(Mutex::new(checks.collect())))
     }
@@ -110,7 +110,7 @@ impl Readiness {
         let before = checks.get(name);
         let required = before.is_some_and(|check| check.required);
         let (was_ready, had_message) = before.map_or((false, String::new()), |b| (b.ready, b.message.clone()));
-        checks.insert(name, Check { ready, message: message.clone(), required });
+        checks.insert(name, DependencyReadiness { ready, message: message.clone(), required });
         drop(checks);
         Metrics::global().dependency_ready(name, ready);
         match (was_ready, ready) {

@@ -190,12 +190,12 @@ impl Shutdown {
     /// # Errors
     ///
     /// An essential loop panicked.
-    pub async fn wait_for_service(&self, service: &str) -> Result<(), Panicked> {
+    pub async fn wait_for_service(&self, service: &str) -> Result<(), LoopPanic> {
         if let Err(left) = self.wait().await {
             warn!("{left}");
         }
         info!("{service} has stopped");
-        self.0.panicked.get().map_or(Ok(()), |task| Err(Panicked { task }))
+        self.0.panicked.get().map_or(Ok(()), |task| Err(LoopPanic { task }))
     }
 
     fn enter(&self, name: &'static str) -> Entry {
@@ -214,7 +214,7 @@ impl Shutdown {
 /// A loop that the process is nothing without has panicked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{task} panicked")]
-pub struct Panicked {
+pub struct LoopPanic {
     /// Its name.
     pub task: &'static str,
 }
@@ -286,7 +286,7 @@ mod tests {
     async fn an_essential_loop_that_panics_ends_the_service() {
         let shutdown = Shutdown::manual(LONG);
         shutdown.spawn_essential("fire", async { panic!("on purpose") });
-        assert_eq!(shutdown.wait_for_service("test").await, Err(Panicked { task: "fire" }));
+        assert_eq!(shutdown.wait_for_service("test").await, Err(LoopPanic { task: "fire" }));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use hostsync_metrics::loops::{LIMIT, Loops};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
 use hostsync_queue::Publisher;
-use hostsync_store::database::{self, Fault, Refused, SchemaError};
+use hostsync_store::database::{self, Fault, SchemaError, StatementRefusal};
 
 /// First and longest pause between two looks at a database that is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -169,10 +169,10 @@ fn unreachable_because(error: &sqlx::Error) -> String {
                 Fault::ReadOnly => format!(
                     "this server takes no writes (error {number}); after a fail-over the name in database.url must lead to the new primary"
                 ),
-                Fault::Refused(Refused::Login) => {
+                Fault::Refused(StatementRefusal::Login) => {
                     format!("the user is not let in (error {number}): check the user, the password and the name in database.url")
                 }
-                Fault::Refused(Refused::Right) => {
+                Fault::Refused(StatementRefusal::Right) => {
                     format!("the user lacks a right (error {number}): `hostsync-api doctor` prints the grant")
                 }
                 Fault::Refused(_) => format!("refused (error {number}): the log has the server's words"),

@@ -7,7 +7,8 @@ use sqlx::MySqlPool;
 
 use crate::tables::IfLocked;
 use crate::tables::details;
-use crate::tables::executions::{self, Closing, Counted};
+use crate::tables::executions::{self, closing::ClosingRun, counters::CounterChange};
+use crate::word::Word;
 use hostsync_metrics::{Metrics, ReasonClass};
 use hostsync_model::execution::{ClosingCause, Counts, DetailId, ExecutionId};
 
@@ -16,10 +17,6 @@ const CLOSE_CHUNK: u32 = 1_000;
 
 /// Sets the closing status of a running execution. A run that is still being prepared keeps the hosts inserted so far.
 /// `false`: it is not running, or closing already.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn close_execution(
     pool: &MySqlPool,
     id: ExecutionId,
@@ -30,10 +27,6 @@ pub async fn close_execution(
 }
 
 /// As [`close_execution`]; `false` also if somebody holds the run's row.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn close_unless_busy(
     pool: &MySqlPool,
     id: ExecutionId,
@@ -51,11 +44,12 @@ async fn close(
     if_locked: IfLocked,
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    let Some(prepared) = executions::lock_running(&mut transaction, id, if_locked).await? else {
+    let Some(prepared) = executions::closing::lock_running(&mut transaction, id, if_locked).await? else {
         return Ok(false);
     };
-    let (inserted, last_detail_id) = if prepared { (0, 0) } else { details::totals(&mut transaction, id).await? };
-    let closed = executions::close(&mut transaction, id, cause, reason, inserted, last_detail_id).await?;
+    let (inserted, last_detail_id) =
+        if prepared { (0, 0) } else { details::outbox::totals(&mut transaction, id).await? };
+    let closed = executions::closing::close(&mut transaction, id, cause, reason, inserted, last_detail_id).await?;
     transaction.commit().await?;
     Ok(closed)
 }
@@ -64,35 +58,42 @@ async fn close(
 /// that row; `None`: the run has ended, or the rest of it is held by others and is for a later round.
 ///
 /// The run's row is locked first, against the order of locks; nothing is waited for behind it, so it cannot deadlock.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn close_pending(pool: &MySqlPool, run: &Closing, after: DetailId) -> Result<Option<DetailId>, sqlx::Error> {
+pub async fn close_pending(
+    pool: &MySqlPool,
+    run: &ClosingRun,
+    after: DetailId,
+) -> Result<Option<DetailId>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    if !executions::lock_closing(&mut transaction, run.id).await? {
+    if !executions::closing::lock_closing(&mut transaction, run.id).await? {
         return Ok(None);
     }
-    let ids = details::lock_pending(&mut transaction, run.id, after, CLOSE_CHUNK).await?;
+    let outcome = *run.status.known("closing_status")?;
+    let ids = details::ledger::lock_pending(&mut transaction, run.id, after, CLOSE_CHUNK).await?;
     let mut counts = Counts::default();
     for _ in &ids {
-        counts.add(run.status);
+        counts.add(outcome);
     }
     if !ids.is_empty() {
-        details::close(&mut transaction, &ids, run.status, &run.reason).await?;
+        details::ledger::close(&mut transaction, &ids, outcome, &run.reason).await?;
     }
-    let counted = executions::count(&mut transaction, run.id, &counts, None, true).await?;
+    let counted = executions::counters::count(&mut transaction, run.id, &counts, None, true).await?;
     transaction.commit().await?;
     if !ids.is_empty() {
-        let reason = run.cause.map_or(ReasonClass::Other, ReasonClass::from);
-        Metrics::global().jobs_finished(run.status, reason, ids.len() as u64);
+        let reason = match run.cause {
+            Some(Word::Known(cause)) => cause.into(),
+            Some(Word::Unknown(_)) | None => ReasonClass::Other,
+        };
+        Metrics::global().jobs_finished(outcome, reason, ids.len() as u64);
     }
-    if let Counted::Ended(status) = counted {
+    if let CounterChange::Ended(status) = counted {
         Metrics::global().execution_ended(status);
         tracing::info!(execution_id = %run.id, status = %status, "execution {} ended: {status}", run.id);
         return Ok(None);
     }
-    if ids.is_empty() && after == DetailId(0) && !details::has_pending(&mut *pool.acquire().await?, run.id).await? {
+    if ids.is_empty()
+        && after == DetailId(0)
+        && !details::ledger::has_pending(&mut *pool.acquire().await?, run.id).await?
+    {
         tracing::error!(execution_id = %run.id, "execution {} counts pending hosts but has no pending row", run.id);
     }
     Ok(ids.last().copied())

@@ -185,10 +185,6 @@ async fn leads_to_a_primary(connection: &mut MySqlConnection, look: &str) -> Res
 
 /// Whether the database takes writes: one that changes nothing is tried and rolled back. A lock in its way is no reason to
 /// say no.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn takes_writes(pool: &MySqlPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     // Every service may update this table; a server that takes no writes refuses before it looks for rows.
@@ -309,10 +305,6 @@ fn is_supported(version: &str) -> bool {
 }
 
 /// The database's UTC clock, to the millisecond: the only clock that decides what is due and when a lease ends.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, sqlx::Error> {
     sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(connection).await
 }
@@ -356,12 +348,12 @@ pub enum Fault {
     /// used again (see [`connect_lazy`]).
     ReadOnly,
     /// The server understood and says no: the same statement fails again. Also whatever nobody thought of.
-    Refused(Refused),
+    Refused(StatementRefusal),
 }
 
 /// What the server says no to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum StatementRefusal {
     /// A unique key is in the way.
     Duplicate,
     /// The user may not log in: password, host, account, database.
@@ -375,7 +367,7 @@ pub enum Refused {
 impl Fault {
     /// Whether any other statement would fail as well, since the server does not let us work: the database is away.
     pub fn is_outage(self) -> bool {
-        matches!(self, Self::ConnectionLost | Self::ReadOnly | Self::Refused(Refused::Login))
+        matches!(self, Self::ConnectionLost | Self::ReadOnly | Self::Refused(StatementRefusal::Login))
     }
 }
 
@@ -390,8 +382,8 @@ pub fn fault(error: &sqlx::Error) -> Fault {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Fault::ConnectionLost,
-        sqlx::Error::Configuration(_) => Fault::Refused(Refused::Login),
-        _ => Fault::Refused(Refused::Statement),
+        sqlx::Error::Configuration(_) => Fault::Refused(StatementRefusal::Login),
+        _ => Fault::Refused(StatementRefusal::Statement),
     }
 }
 
@@ -425,14 +417,14 @@ pub(crate) fn fault_of_number(number: u16) -> Fault {
         // The option read-only and its kind, a read-only transaction or mode, a member of a group or a node of a cluster that is
         // not part of it (any more).
         1047 | 1290 | 1792 | 1836 | 3100 => Fault::ReadOnly,
-        1022 | 1062 | 1169 | 1586 => Fault::Refused(Refused::Duplicate),
+        1022 | 1062 | 1169 | 1586 => Fault::Refused(StatementRefusal::Duplicate),
         // Access denied, unknown database, host not allowed, password expired, plugin, account locked, TLS wanted.
         1045 | 1049 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 3159 | 3955 | 4151 => {
-            Fault::Refused(Refused::Login)
+            Fault::Refused(StatementRefusal::Login)
         }
         // On a database, a table, a column, a global right, a routine, a view's.
-        1044 | 1142 | 1143 | 1227 | 1345 | 1356 | 1370 => Fault::Refused(Refused::Right),
-        _ => Fault::Refused(Refused::Statement),
+        1044 | 1142 | 1143 | 1227 | 1345 | 1356 | 1370 => Fault::Refused(StatementRefusal::Right),
+        _ => Fault::Refused(StatementRefusal::Statement),
     }
 }
 
@@ -440,7 +432,7 @@ pub(crate) fn fault_of_number(number: u16) -> Fault {
 mod tests {
     use std::time::Duration;
 
-    use super::{Fault, Refused, fault_of_number, is_look_due, is_supported, lock_name};
+    use super::{Fault, StatementRefusal, fault_of_number, is_look_due, is_supported, lock_name};
 
     #[test]
     fn a_connection_is_looked_at_once_in_ten_seconds_however_often_it_is_used() {
@@ -467,17 +459,17 @@ mod tests {
     #[test]
     fn an_error_that_nobody_thought_of_is_refused() {
         for number in [0, 1048, 1064, 1364, 1366, 1406, 1526, 1644, 3001, 3819, 5678, 65_535] {
-            assert_eq!(fault_of_number(number), Fault::Refused(Refused::Statement), "{number}");
+            assert_eq!(fault_of_number(number), Fault::Refused(StatementRefusal::Statement), "{number}");
         }
     }
 
     #[test]
     fn a_missing_right_and_a_login_are_refused_and_no_outage_but_for_the_login() {
         for number in [1044, 1142, 1143, 1227, 1370] {
-            assert_eq!(fault_of_number(number), Fault::Refused(Refused::Right), "{number}");
+            assert_eq!(fault_of_number(number), Fault::Refused(StatementRefusal::Right), "{number}");
             assert!(!fault_of_number(number).is_outage());
         }
-        assert_eq!(fault_of_number(1045), Fault::Refused(Refused::Login));
+        assert_eq!(fault_of_number(1045), Fault::Refused(StatementRefusal::Login));
         assert!(fault_of_number(1045).is_outage());
     }
 

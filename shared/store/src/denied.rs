@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::database::{self, Fault, Refused};
+use crate::database::{self, Fault, StatementRefusal};
 
 /// The numbers whose sentences are read.
 const DATABASE_DENIED: u16 = 1044;
@@ -53,9 +53,9 @@ impl Denied {
         let other = || Self::Other(sentence.to_owned());
         match database::fault_of_number(number) {
             // the name in the URL, not the login
-            Fault::Refused(Refused::Login) if number == UNKNOWN_DATABASE => Some(other()),
-            Fault::Refused(Refused::Login) => Some(Self::Login),
-            Fault::Refused(Refused::Right) => Some(
+            Fault::Refused(StatementRefusal::Login) if number == UNKNOWN_DATABASE => Some(other()),
+            Fault::Refused(StatementRefusal::Login) => Some(Self::Login),
+            Fault::Refused(StatementRefusal::Right) => Some(
                 Self::of_database(number, sentence)
                     .unwrap_or_else(|| Self::of_table(number, sentence).unwrap_or_else(other)),
             ),

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::tables::server_resources::Values;
+use crate::tables::server_resources::ResourceValues;
 use hostsync_mapping::{Extremes, FieldTypes, HostReading, Mapping, SliceSum, Stats, search_body};
 use hostsync_model::host::HostIp;
 use hostsync_model::window::Window;
@@ -25,7 +25,7 @@ pub type Slice = (i64, f64, f64, f64);
 
 /// What the source said of a host, in the units of its fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Raw {
+pub struct RawValues {
     /// Documents in the window.
     pub documents: u64,
     /// Processor load.
@@ -42,7 +42,7 @@ pub struct Raw {
     pub disk_slices: Option<[Slice; 2]>,
 }
 
-impl From<&HostReading> for Raw {
+impl From<&HostReading> for RawValues {
     fn from(reading: &HostReading) -> Self {
         let triple = |stats: Option<Stats>| {
             stats.map(|stats| {
@@ -69,13 +69,13 @@ fn both(Extremes { max, min }: Extremes) -> Option<[Slice; 2]> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// What the source said.
-    pub raw: Raw,
+    pub raw: RawValues,
     /// What was made of it; `None`: it made no sense.
     #[serde(default)]
-    pub converted: Option<Values>,
+    pub converted: Option<ResourceValues>,
     /// What stood in `server_resources` before; `None`: there was no row, or nothing was written.
     #[serde(default)]
-    pub previous: Option<Values>,
+    pub previous: Option<ResourceValues>,
     /// Whether `converted` was written: not where a later window stands.
     #[serde(default)]
     pub written: bool,

@@ -9,3 +9,4 @@ pub mod explanation;
 pub mod outbox;
 pub mod statistics;
 pub mod tables;
+pub mod word;

@@ -64,13 +64,13 @@ pub fn error_kind(text: &str) -> String {
 
 /// Failures of one execution, added up in bounded memory.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub struct FailureTally {
     hosts: Vec<String>,
     kinds: BTreeMap<String, (String, u64)>,
     others: u64,
 }
 
-impl Failures {
+impl FailureTally {
     /// Adds a failed host.
     pub fn add(&mut self, host_ip: String, error_message: &str) {
         if self.hosts.len() < MAX_FAILED_HOSTS {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn failures_take_bounded_memory() {
-        let mut failures = Failures::default();
+        let mut failures = FailureTally::default();
         for n in 0..1_000_u32 {
             let letters: String = n.to_string().bytes().map(|b| char::from(b - b'0' + b'a')).collect();
             failures.add(format!("10.0.{}.{}", n / 250, n % 250), &letters);

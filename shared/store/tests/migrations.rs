@@ -155,7 +155,7 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
                 .execute(&bed.pool)
                 .await
                 .expect_err("taken");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::Refused::Duplicate));
+        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
         let old_keys = count(
             &bed.pool,
             "information_schema.statistics WHERE table_schema = DATABASE() AND index_name = 'uk_task_name'",
@@ -171,13 +171,15 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
         assert!(reason.contains("ended by the migration"), "{reason}");
         // Old rows can be read as they are.
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let logs = executions::list(&mut connection, &executions::LogFilter::default(), 10).await.expect("logs");
+        let logs =
+            executions::views::list(&mut connection, &executions::views::LogFilter::default(), 10).await.expect("logs");
         assert_eq!(logs.iter().map(|log| log.success_count).collect::<Vec<_>>(), [1, 2]);
         let tasks = tasks::list(&mut connection, &tasks::TaskFilter::default(), 10).await.expect("tasks");
-        assert_eq!(tasks[0].task_name, "每日同步");
-        let details = details::list(&mut connection, ExecutionId(1), &details::DetailFilter::default(), 10)
-            .await
-            .expect("details");
+        assert_eq!(tasks[0].task.task_name, "每日同步");
+        let details =
+            details::views::list(&mut connection, ExecutionId(1), &details::views::DetailFilter::default(), 10)
+                .await
+                .expect("details");
         assert_eq!(details[0].max_cpu, Some(12.5));
     })
     .await;

@@ -16,10 +16,17 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup::{RABBITMQ, watch_broker};
 use hostsync_store::closing::{close_execution, close_pending, close_unless_busy};
 use hostsync_store::database;
-use hostsync_store::outbox::{CarriedOn, Outbox};
-use hostsync_store::tables::details::NewDetail;
-use hostsync_store::tables::executions::{self, Counted, ExecutionLog, LeaseToken, NewExecution, Scope};
+use hostsync_store::outbox::{Outbox, TurnEnd};
+use hostsync_store::tables::details::outbox::NewDetail;
+use hostsync_store::tables::executions::{
+    self,
+    counters::CounterChange,
+    creation::{NewExecution, Scope},
+    lease::LeaseToken,
+    views::{ExecutionLog, LogFilter},
+};
 use hostsync_store::tables::{agenda, details, endpoint_state, hosts_pool};
+use hostsync_store::word::Word;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::wait_for;
 use hostsync_testing::documents::SampleHost;
@@ -40,7 +47,7 @@ async fn scheduled_run(bed: &Bed) -> (ExecutionId, LeaseToken) {
     let now = database::now(&mut connection).await.expect("a time");
     let scope = Scope {
         window: Window::ending_at(now, &TimeRange::default_range()),
-        query_time_range: "30d".to_owned(),
+        query_time_range: "30d".into(),
         mon_date: now.date_naive(),
         es_endpoint: "default".to_owned(),
         es_index_pattern: "data-*".to_owned(),
@@ -60,7 +67,7 @@ async fn scheduled_run(bed: &Bed) -> (ExecutionId, LeaseToken) {
         lease: Some(token),
         trace_context: None,
     };
-    (executions::insert(&mut connection, &new).await.expect("a run"), token)
+    (executions::creation::insert(&mut connection, &new).await.expect("a run"), token)
 }
 
 async fn receive(bed: &Bed, count: usize) -> Vec<Job> {
@@ -99,17 +106,19 @@ async fn a_run_over_the_pool_is_prepared_and_published_once_a_host() {
         let live = usize::try_from(live).expect("a count");
         let (id, token) = scheduled_run(&bed).await;
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, token).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.carry_on(id, token).await.expect("published"), TurnEnd::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.total_hosts, log.pending_count), (live as u64, live as u64));
         let jobs = receive(&bed, live).await;
         let hosts: std::collections::BTreeSet<&str> = jobs.iter().map(|job| job.host_ip.as_str()).collect();
         assert_eq!(hosts.len(), live);
         assert!(jobs.iter().all(|job| job.execution_id == id && job.attempt == 1));
         // Everything is published: nobody has anything to go on with.
-        assert!(executions::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list").is_empty());
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("claimed"), CarriedOn::Done);
+        assert!(
+            executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list").is_empty()
+        );
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("claimed"), TurnEnd::Done);
         let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");
         assert_eq!(depth, 0, "a claim of a published run publishes nothing");
     })
@@ -121,10 +130,10 @@ async fn a_run_over_an_empty_pool_ends_at_once() {
     on_bed("outbox_empty", async |bed| {
         let (id, token) = scheduled_run(&bed).await;
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, token).await.expect("ended"), CarriedOn::Done);
+        assert_eq!(outbox.carry_on(id, token).await.expect("ended"), TurnEnd::Done);
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!((log.execution_status.as_str(), log.total_hosts), ("success", 0));
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.execution_status.to_string().as_str(), log.total_hosts), ("success", 0));
         assert!(log.finished_at.is_some());
     })
     .await;
@@ -141,18 +150,18 @@ async fn a_holder_that_was_replaced_changes_nothing() {
             .expect("the lease runs out");
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let heir = LeaseToken::new();
-        assert!(executions::claim(&mut connection, id, heir).await.expect("claimed").is_some());
-        assert!(!executions::renew(&mut connection, id, paused).await.expect("an answer"));
-        assert!(!executions::move_prepare_cursor(&mut connection, id, paused, 0, 5).await.expect("an answer"));
-        assert!(!executions::finish_preparing(&mut connection, id, paused, 10, 10).await.expect("an answer"));
-        assert!(!executions::move_watermark(&mut connection, id, paused, 0, 5).await.expect("an answer"));
-        assert!(executions::progress(&mut connection, id, paused).await.expect("an answer").is_none());
-        assert!(executions::claim(&mut connection, id, LeaseToken::new()).await.expect("an answer").is_none());
+        assert!(executions::lease::claim(&mut connection, id, heir).await.expect("claimed").is_some());
+        assert!(!executions::lease::renew(&mut connection, id, paused).await.expect("an answer"));
+        assert!(!executions::lease::move_prepare_cursor(&mut connection, id, paused, 0, 5).await.expect("an answer"));
+        assert!(!executions::lease::finish_preparing(&mut connection, id, paused, 10, 10).await.expect("an answer"));
+        assert!(!executions::lease::move_watermark(&mut connection, id, paused, 0, 5).await.expect("an answer"));
+        assert!(executions::lease::progress(&mut connection, id, paused).await.expect("an answer").is_none());
+        assert!(executions::lease::claim(&mut connection, id, LeaseToken::new()).await.expect("an answer").is_none());
         // The old cursor guards as well, whoever holds the lease.
-        assert!(!executions::move_prepare_cursor(&mut connection, id, heir, 3, 5).await.expect("an answer"));
+        assert!(!executions::lease::move_prepare_cursor(&mut connection, id, heir, 3, 5).await.expect("an answer"));
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, paused).await.expect("an answer"), CarriedOn::Replaced);
-        assert_eq!(outbox.carry_on(id, heir).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.carry_on(id, paused).await.expect("an answer"), TurnEnd::Replaced);
+        assert_eq!(outbox.carry_on(id, heir).await.expect("published"), TurnEnd::Done);
     })
     .await;
 }
@@ -165,8 +174,10 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         let mut connection = bed.pool.acquire().await.expect("a connection");
         endpoint_state::close(&mut connection, "default", "it is away").await.expect("closed");
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
-        assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), CarriedOn::EndpointClosed);
-        assert!(executions::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list").is_empty());
+        assert_eq!(outbox.carry_on(id, token).await.expect("an answer"), TurnEnd::EndpointClosed);
+        assert!(
+            executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list").is_empty()
+        );
         assert!(
             !agenda::agenda(&mut connection).await.expect("an agenda").publish_bulk,
             "nobody is called for nothing"
@@ -182,9 +193,9 @@ async fn nothing_is_published_for_a_closed_endpoint() {
         ];
         assert_eq!(probes, [true, false], "one probe at a time");
         assert!(endpoint_state::open(&mut connection, "default").await.expect("opened"));
-        assert_eq!(executions::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list"), [id]);
+        assert_eq!(executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list"), [id]);
         assert!(agenda::agenda(&mut connection).await.expect("an agenda").publish_bulk);
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), TurnEnd::Done);
     })
     .await;
 }
@@ -227,14 +238,15 @@ async fn counters_move_once_and_exactly_one_caller_ends_the_run() {
         outbox.carry_on(id, token).await.expect("published");
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let half = Counts { success: 1, failed: 1, ..Counts::default() };
-        let going = executions::count(&mut connection, id, &half, Some("one failed"), false).await.expect("counted");
-        assert_eq!(going, Counted::Going);
+        let going =
+            executions::counters::count(&mut connection, id, &half, Some("one failed"), false).await.expect("counted");
+        assert_eq!(going, CounterChange::Going);
         let rest = Counts { no_data: 1, not_in_pool: 1, ..Counts::default() };
-        let ended = executions::count(&mut connection, id, &rest, None, false).await.expect("counted");
-        assert_eq!(ended, Counted::Ended(ExecutionStatus::Partial));
-        let late = executions::count(&mut connection, id, &rest, None, false).await.expect("an answer");
-        assert_eq!(late, Counted::Closed, "an ended run takes no more results");
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        let ended = executions::counters::count(&mut connection, id, &rest, None, false).await.expect("counted");
+        assert_eq!(ended, CounterChange::Ended(ExecutionStatus::Partial));
+        let late = executions::counters::count(&mut connection, id, &rest, None, false).await.expect("an answer");
+        assert_eq!(late, CounterChange::Closed, "an ended run takes no more results");
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!(log.error_message.as_deref(), Some("one failed"));
         assert_eq!(
             log.success_count + log.failed_count + log.no_data_count + log.not_in_pool_count + log.pending_count,
@@ -252,18 +264,18 @@ async fn a_run_that_is_closed_while_it_is_prepared_keeps_the_hosts_inserted_so_f
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let hosts: Vec<NewDetail> =
             (0..6).map(|n| NewDetail { host_ip: SampleHost(n).ip(), host_name: None }).collect();
-        details::insert_pending(&mut connection, id, &hosts).await.expect("a chunk");
-        assert!(executions::move_prepare_cursor(&mut connection, id, token, 0, 6).await.expect("moved"));
+        details::outbox::insert_pending(&mut connection, id, &hosts).await.expect("a chunk");
+        assert!(executions::lease::move_prepare_cursor(&mut connection, id, token, 0, 6).await.expect("moved"));
         assert!(close_execution(&bed.pool, id, ClosingCause::Cancel, "by a person").await.expect("closed"));
         assert!(
             !close_execution(&bed.pool, id, ClosingCause::Deadline, "too late").await.expect("an answer"),
             "one closing status"
         );
-        assert!(!executions::move_prepare_cursor(&mut connection, id, token, 6, 10).await.expect("an answer"));
-        let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
+        assert!(!executions::lease::move_prepare_cursor(&mut connection, id, token, 6, 10).await.expect("an answer"));
+        let run = executions::closing::runs(&mut connection, 10).await.expect("a list").remove(0);
         assert_eq!(close_pending(&bed.pool, &run, DetailId(0)).await.expect("closed"), None);
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!(log.execution_status, "cancelled");
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!(log.execution_status, ExecutionStatus::Cancelled);
         assert_eq!((log.total_hosts, log.cancelled_count, log.pending_count), (6, 6, 0));
     })
     .await;
@@ -288,8 +300,8 @@ async fn hosts_that_end_by_the_closing_of_their_run_are_counted_once_by_its_caus
             let before = finished(reason, status);
             assert!(close_execution(&bed.pool, id, cause, "for a test").await.expect("closed"));
             let mut connection = bed.pool.acquire().await.expect("a connection");
-            let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
-            assert_eq!(run.cause, Some(cause));
+            let run = executions::closing::runs(&mut connection, 10).await.expect("a list").remove(0);
+            assert_eq!(run.cause, Some(Word::Known(cause)));
             // As two schedulers at once would.
             let both =
                 tokio::join!(close_pending(&bed.pool, &run, DetailId(0)), close_pending(&bed.pool, &run, DetailId(0)));
@@ -316,12 +328,12 @@ async fn a_run_whose_row_somebody_holds_is_left_alone() {
         };
         let held = hold("SELECT id FROM es_sync_execution_log FOR UPDATE").await;
         // Each would wait for five seconds and fail.
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("an answer"), CarriedOn::Replaced);
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("an answer"), TurnEnd::Replaced);
         assert!(!close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("an answer"));
         held.rollback().await.expect("let go");
         assert!(close_unless_busy(&pool, id, ClosingCause::Deadline, "late").await.expect("closed"));
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let run = executions::closing(&mut connection, 10).await.expect("a list").remove(0);
+        let run = executions::closing::runs(&mut connection, 10).await.expect("a list").remove(0);
         drop(connection);
         let held = hold("SELECT id FROM es_sync_execution_log FOR UPDATE").await;
         assert_eq!(close_pending(&pool, &run, DetailId(0)).await.expect("an answer"), None);
@@ -332,11 +344,11 @@ async fn a_run_whose_row_somebody_holds_is_left_alone() {
         assert_eq!(close_pending(&pool, &run, last).await.expect("an answer"), None);
         held.rollback().await.expect("let go");
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.failed_count, log.pending_count), (3, 1));
         assert_eq!(close_pending(&pool, &run, DetailId(0)).await.expect("closed"), None);
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!((log.execution_status.as_str(), log.failed_count), ("failed", 4));
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.execution_status.to_string().as_str(), log.failed_count), ("failed", 4));
     })
     .await;
 }
@@ -350,12 +362,12 @@ async fn a_long_run_is_prepared_and_published_in_turns() {
             Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new()).with_turns_of(2);
         let mut turns = 1;
         let mut carried_on = outbox.carry_on(id, token).await.expect("a turn");
-        while carried_on == CarriedOn::TurnOver {
+        while carried_on == TurnEnd::TurnOver {
             turns += 1;
             carried_on = outbox.claim_and_carry_on(id).await.expect("nobody holds it between its turns");
         }
         // A chunk of hosts, and three chunks of jobs.
-        assert_eq!((carried_on, turns), (CarriedOn::Done, 2));
+        assert_eq!((carried_on, turns), (TurnEnd::Done, 2));
         let depth = Publisher::new(queue(&bed)).depth(JobQueue::Bulk).await.expect("a depth");
         assert_eq!((depth.ready, depth.consumers), (4_100, 0));
     })
@@ -378,23 +390,23 @@ async fn retries_are_published_when_their_clock_has_run_out() {
             rows.into_iter().map(DetailId).collect()
         };
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        details::set_clock(&mut connection, &ids[..2], 0, true, "an attempt failed").await.expect("set");
-        details::set_clock(&mut connection, &ids[2..4], 3_600_000, false, "the source is away").await.expect("set");
+        details::clock::set_clock(&mut connection, &ids[..2], 0, true, "an attempt failed").await.expect("set");
+        details::clock::set_clock(&mut connection, &ids[2..4], 3_600_000, false, "the source is away").await.expect("set");
         // Full jitter may give a clock of now: push those of the second pair out of reach.
         sqlx::query("UPDATE es_sync_execution_detail SET retry_at = UTC_TIMESTAMP(3) + INTERVAL 1 HOUR WHERE attempts = 0 AND retry_at IS NOT NULL")
             .execute(&bed.pool)
             .await
             .expect("later");
-        let run = executions::with_due_clocks(&mut connection, ExecutionId(0), 10).await.expect("a list").remove(0);
+        let run = executions::backlog::with_due_clocks(&mut connection, ExecutionId(0), 10).await.expect("a list").remove(0);
         assert_eq!(outbox.publish_due(&run).await.expect("published"), 2);
         let jobs = receive(&bed, 2).await;
         assert!(jobs.iter().all(|job| job.attempt == 2), "{jobs:?}");
         assert_eq!(outbox.publish_due(&run).await.expect("an answer"), 0);
         // Repair passes over rows that have a clock.
         let token = LeaseToken::new();
-        executions::claim(&mut connection, id, token).await.expect("claimed").expect("free");
-        assert!(executions::repair(&mut connection, id, 0, token).await.expect("repaired"));
-        assert!(!executions::repair(&mut connection, id, 0, token).await.expect("an answer"), "seen by another too late");
+        executions::lease::claim(&mut connection, id, token).await.expect("claimed").expect("free");
+        assert!(executions::repair::publish_anew(&mut connection, id, 0, token).await.expect("repaired"));
+        assert!(!executions::repair::publish_anew(&mut connection, id, 0, token).await.expect("an answer"), "seen by another too late");
         outbox.carry_on(id, token).await.expect("published");
         assert_eq!(receive(&bed, 4).await.len(), 4);
         let depth = Publisher::new(queue(&bed)).ready_messages(JobQueue::Bulk).await.expect("a depth");
@@ -409,10 +421,10 @@ async fn rows_of_a_host_list_stand_once_each() {
         let hosts: Vec<HostIp> = (0..2_500).map(|n| SampleHost(n).ip().parse().expect("an address")).collect();
         let (id, _) = scheduled_run(&bed).await;
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        details::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
-        assert_eq!(details::totals(&mut connection, id).await.expect("totals").0, 2_500);
-        let again = details::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::Refused::Duplicate));
+        details::outbox::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
+        assert_eq!(details::outbox::totals(&mut connection, id).await.expect("totals").0, 2_500);
+        let again = details::outbox::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
+        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
     })
     .await;
 }
@@ -446,7 +458,7 @@ async fn run_over_the_pool(bed: &Bed) -> (ExecutionId, ExecutionLog) {
     let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(bed)), CancellationToken::new());
     outbox.carry_on(id, token).await.expect("carried on");
     let mut connection = bed.pool.acquire().await.expect("a connection");
-    (id, executions::find(&mut connection, id).await.expect("a row").expect("a log"))
+    (id, executions::views::find(&mut connection, id).await.expect("a row").expect("a log"))
 }
 
 #[tokio::test]
@@ -461,12 +473,12 @@ async fn a_pool_row_that_cannot_be_read_is_told_and_the_others_run() {
         )
         .await;
         let (id, log) = run_over_the_pool(&bed).await;
-        assert_eq!((log.prepared, log.total_hosts, log.execution_status.as_str()), (true, 4, "running"));
+        assert_eq!((log.prepared, log.total_hosts, log.execution_status.to_string().as_str()), (true, 4, "running"));
         let told = "rows of hosts_pool that cannot be read were left out (4): id 2 (host_ip is empty), id 3 (host_ip is empty), \
                     id 4 (host_ip is longer than 50 characters), …";
         assert_eq!(log.warnings(), [told]);
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let rows = details::list(&mut connection, id, &details::DetailFilter::default(), 10).await.expect("rows");
+        let rows = details::views::list(&mut connection, id, &details::views::DetailFilter::default(), 10).await.expect("rows");
         let rows: Vec<_> = rows.iter().map(|row| (row.host_ip.as_str(), row.host_name.as_deref())).collect();
         let cut = "n".repeat(255);
         assert_eq!(
@@ -525,10 +537,10 @@ async fn a_host_that_the_database_refuses_is_left_out_and_one_refused_like_all_e
             Some("the database refuses to store the hosts of the run: nobody (error 1644)")
         );
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let mut closing = executions::closing(&mut connection, 10).await.expect("a list");
+        let mut closing = executions::closing::runs(&mut connection, 10).await.expect("a list");
         close_pending(&bed.pool, &closing.remove(0), DetailId(0)).await.expect("closed");
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
-        assert_eq!((log.execution_status.as_str(), log.total_hosts), ("failed", 0));
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!((log.execution_status.to_string().as_str(), log.total_hosts), ("failed", 0));
     })
     .await;
 }
@@ -542,14 +554,14 @@ async fn a_run_whose_pool_cannot_be_read_at_all_says_what_it_waits_for() {
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         outbox.carry_on(id, token).await.expect_err("no such column");
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         let waiting_for = log.waiting_for.expect("a reason");
         assert!(waiting_for.starts_with("the database refuses to prepare the run: "), "{waiting_for}");
         assert!(waiting_for.contains("host_name"), "{waiting_for}");
         // Progress clears it.
         bed.execute("ALTER TABLE hosts_pool CHANGE title host_name VARCHAR(50) NOT NULL").await;
-        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), CarriedOn::Done);
-        let log = executions::find(&mut connection, id).await.expect("a row").expect("a log");
+        assert_eq!(outbox.claim_and_carry_on(id).await.expect("published"), TurnEnd::Done);
+        let log = executions::views::find(&mut connection, id).await.expect("a row").expect("a log");
         assert_eq!((log.total_hosts, log.waiting_for), (3, None));
     })
     .await;
@@ -562,7 +574,7 @@ async fn a_run_of_which_nothing_comes_goes_behind_the_others() {
         let mut ids = Vec::new();
         for _ in 0..3 {
             let (id, token) = scheduled_run(&bed).await;
-            executions::release(&mut bed.pool.acquire().await.expect("a connection"), id, token)
+            executions::lease::release(&mut bed.pool.acquire().await.expect("a connection"), id, token)
                 .await
                 .expect("released");
             ids.push(id);
@@ -572,7 +584,7 @@ async fn a_run_of_which_nothing_comes_goes_behind_the_others() {
         let mut connection = bed.pool.acquire().await.expect("a connection");
         let outbox = Outbox::new(bed.pool.clone(), Publisher::new(queue(&bed)), CancellationToken::new());
         for turn in 0..7 {
-            let turns = executions::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list");
+            let turns = executions::backlog::unpublished(&mut connection, JobQueue::Bulk, 10).await.expect("a list");
             assert_eq!(turns, [ids[turn % 3], ids[(turn + 1) % 3], ids[(turn + 2) % 3]], "turn {turn}");
             outbox.claim_and_carry_on(turns[0]).await.expect_err("no such column");
         }
@@ -601,17 +613,18 @@ async fn few_failed_hosts_among_many_are_found_without_a_walk() {
         )
         .await;
         let mut connection = bed.pool.acquire().await.expect("a connection");
-        let filter = |status| details::DetailFilter { status: Some(status), ..details::DetailFilter::default() };
+        let filter =
+            |status| details::views::DetailFilter { status: Some(status), ..details::views::DetailFilter::default() };
         for (status, hosts) in [(SyncStatus::Failed, 3), (SyncStatus::NoData, 0), (SyncStatus::Success, 500)] {
             sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
-            let rows = details::list(&mut connection, id, &filter(status), 500).await.expect("rows");
+            let rows = details::views::list(&mut connection, id, &filter(status), 500).await.expect("rows");
             let read = rows_read(&mut connection).await;
             assert_eq!(rows.len(), hosts);
             assert!(read < hosts as u64 * 2 + 20, "{read} rows read for {hosts} that are {status}");
         }
         sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
-        assert_eq!(details::unsuccessful(&mut connection, id, 0, 5_000).await.expect("rows").len(), 5);
-        assert_eq!(details::failed_hosts(&mut connection, id, 0, 200).await.expect("rows").len(), 3);
+        assert_eq!(details::outbox::unsuccessful(&mut connection, id, 0, 5_000).await.expect("rows").len(), 5);
+        assert_eq!(details::views::failed_hosts(&mut connection, id, 0, 200).await.expect("rows").len(), 3);
         let read = rows_read(&mut connection).await;
         assert!(read < 50, "{read} rows read");
         // Later pages, a page of all hosts and a chunk of the pool read what they show, too.
@@ -621,14 +634,15 @@ async fn few_failed_hosts_among_many_are_found_without_a_walk() {
             .expect("an id");
         for (status, hosts) in [(Some(SyncStatus::Failed), 3), (Some(SyncStatus::Success), 100), (None, 100)] {
             sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
-            let page = details::DetailFilter { status, after: middle, ..details::DetailFilter::default() };
-            assert_eq!(details::list(&mut connection, id, &page, 100).await.expect("rows").len(), hosts);
+            let page =
+                details::views::DetailFilter { status, after: middle, ..details::views::DetailFilter::default() };
+            assert_eq!(details::views::list(&mut connection, id, &page, 100).await.expect("rows").len(), hosts);
             let read = rows_read(&mut connection).await;
             assert!(read < 250, "{read} rows read for a later page of {status:?}");
         }
         sqlx::query("FLUSH STATUS").execute(&mut *connection).await.expect("from 0");
-        let all = details::DetailFilter::default();
-        assert_eq!(details::list(&mut connection, id, &all, 100).await.expect("rows").len(), 100);
+        let all = details::views::DetailFilter::default();
+        assert_eq!(details::views::list(&mut connection, id, &all, 100).await.expect("rows").len(), 100);
         assert_eq!(hosts_pool::rows_after(&mut connection, 50, 100).await.expect("rows").len(), 100);
         let read = rows_read(&mut connection).await;
         assert!(read < 500, "{read} rows read");
@@ -646,14 +660,57 @@ async fn rounds_in_which_the_database_refused_are_counted_apart_from_repairs_of_
             sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&bed.pool).await.expect("a change");
         };
         set("repair_count = 9, repaired_at = UTC_TIMESTAMP(3) - INTERVAL 1 SECOND").await;
-        let refused =
-            async |connection: &mut MySqlConnection| executions::note_refusal(connection, id).await.expect("noted");
+        let refused = async |connection: &mut MySqlConnection| {
+            executions::repair::note_refusal(connection, id).await.expect("noted")
+        };
         assert_eq!(refused(&mut connection).await, 1, "however often it was repaired before");
         assert_eq!(refused(&mut connection).await, 1, "another batch of the same round");
         set("repaired_at = refused_at + INTERVAL 1 SECOND, refused_at = refused_at - INTERVAL 1 SECOND").await;
         assert_eq!(refused(&mut connection).await, 2);
         set("progress_at = refused_at, refused_at = refused_at - INTERVAL 1 SECOND").await;
         assert_eq!(refused(&mut connection).await, 1, "it went on meanwhile");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_word_of_a_newer_release_hides_no_row_and_concerns_its_own_run_alone() {
+    on_bed("words", async |bed| {
+        let (newer, _) = scheduled_run(&bed).await;
+        bed.execute(
+            "UPDATE es_sync_execution_log
+             SET scheduled_for = NULL, `trigger` = 'event', queue = 'express', query_time_range = 'since monday',
+                 lease_token = NULL, lease_until = NULL",
+        )
+        .await;
+        let (known, _) = scheduled_run(&bed).await;
+        let mut connection = bed.pool.acquire().await.expect("a connection");
+        let logs = executions::views::list(&mut connection, &LogFilter::default(), 10).await.expect("a list");
+        let shown: Vec<String> = logs.iter().map(|log| format!("{} {}", log.trigger, log.query_time_range)).collect();
+        assert_eq!(shown, ["schedule 30d", "event since monday"]);
+        let unknown_in = |error: sqlx::Error| match error {
+            sqlx::Error::ColumnDecode { index, source } => (index, source.to_string()),
+            other => panic!("{other}"),
+        };
+        let told = |word: &str| format!("this release does not know the word {word:?}");
+        let mut transaction = bed.pool.begin().await.expect("a transaction");
+        let claimed = executions::lease::claim(&mut transaction, newer, LeaseToken::new()).await;
+        assert_eq!(unknown_in(claimed.expect_err("no such queue")), ("queue".to_owned(), told("express")));
+        transaction.rollback().await.expect("rolled back");
+
+        bed.execute(&format!(
+            "UPDATE es_sync_execution_log
+             SET closing_status = 'paused', closing_cause = 'pause', prepared_at = UTC_TIMESTAMP(3) WHERE id = {newer}"
+        ))
+        .await;
+        assert!(close_execution(&bed.pool, known, ClosingCause::Cancel, "enough").await.expect("closing"));
+        let closing = executions::closing::runs(&mut connection, 10).await.expect("a list");
+        assert_eq!(closing.iter().map(|run| run.id).collect::<Vec<_>>(), [newer, known]);
+        let closed = close_pending(&bed.pool, &closing[0], DetailId(0)).await;
+        assert_eq!(unknown_in(closed.expect_err("no such outcome")), ("closing_status".to_owned(), told("paused")));
+        assert_eq!(close_pending(&bed.pool, &closing[1], DetailId(0)).await.expect("closed"), None);
+        let log = executions::views::find(&mut connection, known).await.expect("a row").expect("a log");
+        assert_eq!(log.execution_status, ExecutionStatus::Cancelled);
     })
     .await;
 }

@@ -12,7 +12,7 @@ use url::Url;
 use super::server_url::masked_url;
 use hostsync_source::{EndpointConfig, EndpointKind};
 
-use super::{Auth, Config, LogFormat};
+use super::{ApiAuth, Config, LogFormat};
 use hostsync_model::secret::{MASK, Secret};
 use hostsync_model::time_span;
 
@@ -34,8 +34,8 @@ impl Config {
         text.text(
             "auth",
             Some(match self.api.auth {
-                Auth::Token => "token",
-                Auth::None => "none",
+                ApiAuth::Token => "token",
+                ApiAuth::None => "none",
             }),
         );
         text.secret("operator_token", self.api.operator_token.as_ref());

@@ -29,7 +29,7 @@ pub use endpoint::{DEFAULT_INDEX_PATTERN, ElasticsearchConfig, TIMEOUT_BOUNDS};
 pub use error::{ConfigError, Origin, Problem};
 pub use keys::{KEYS, Key, help_table};
 pub use sections::{
-    ApiConfig, Auth, BATCH_HOSTS_BOUNDS, BATCH_LINGER_BOUNDS, CONCURRENCY_BOUNDS, DatabaseConfig,
+    ApiAuth, ApiConfig, BATCH_HOSTS_BOUNDS, BATCH_LINGER_BOUNDS, CONCURRENCY_BOUNDS, DatabaseConfig,
     EXECUTION_DEADLINE_BOUNDS, LogFormat, MAX_CONNECTIONS_BOUNDS, MIN_TOKEN_CHARS, RETENTION_BOUNDS, RabbitmqConfig,
     SHUTDOWN_GRACE_BOUNDS, SchedulerConfig, TelemetryConfig, WorkerConfig,
 };
@@ -38,7 +38,7 @@ pub use server_url::place_of;
 use endpoint::RawElasticsearch;
 use reader::Reader;
 use sections::{RawApi, RawDatabase, RawRabbitmq};
-use source::Sources;
+use source::ConfigSources;
 
 /// The variable of the environment that names the configuration file when `--config` does not. Read by
 /// each `main`.
@@ -179,7 +179,7 @@ impl Config {
         V: Into<OsString>,
     {
         let mut problems = Vec::new();
-        let sources = Sources::read(file, environment, &mut problems);
+        let sources = ConfigSources::read(file, environment, &mut problems);
         let raw: RawConfig = sources.extract(&mut problems);
         let mut reader = Reader { sources: &sources, problems: &mut problems };
         let mut mappings = raw.mappings;
@@ -258,7 +258,7 @@ impl Config {
             };
             demand(endpoints.contains_key(name), key, how);
         }
-        if service == Service::Api && self.api.auth == Auth::Token {
+        if service == Service::Api && self.api.auth == ApiAuth::Token {
             demand(
                 self.api.operator_token.is_some(),
                 "api.operator_token".to_owned(),

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::Problem;
-use super::source::Sources;
+use super::source::ConfigSources;
 use hostsync_model::secret::Secret;
 
 /// Largest file of one secret, in bytes.
@@ -17,7 +17,7 @@ const MAX_NAME_CHARS: usize = 64;
 
 /// What the sections need while they check themselves.
 pub(super) struct Reader<'a> {
-    pub(super) sources: &'a Sources,
+    pub(super) sources: &'a ConfigSources,
     pub(super) problems: &'a mut Vec<Problem>,
 }
 

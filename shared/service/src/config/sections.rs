@@ -75,7 +75,7 @@ pub struct ApiConfig {
     /// Where the gRPC API listens.
     pub rpc_listen: SocketAddr,
     /// Whether callers need a token.
-    pub auth: Auth,
+    pub auth: ApiAuth,
     /// May read and write. Visible ASCII, at least [`MIN_TOKEN_CHARS`] characters.
     pub operator_token: Option<Secret>,
     /// May read. Visible ASCII, at least [`MIN_TOKEN_CHARS`] characters, never the operator's.
@@ -84,7 +84,7 @@ pub struct ApiConfig {
 
 /// How callers of the API prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
+pub enum ApiAuth {
     /// By a bearer token.
     Token,
     /// Not at all: everybody may do everything.
@@ -281,7 +281,7 @@ pub(super) struct RawApi {
     #[serde(deserialize_with = "leaf::listen_address")]
     rpc_listen: SocketAddr,
     #[serde(deserialize_with = "auth")]
-    auth: Auth,
+    auth: ApiAuth,
     operator_token: Option<Secret>,
     operator_token_file: Option<PathBuf>,
     viewer_token: Option<Secret>,
@@ -293,7 +293,7 @@ impl Default for RawApi {
         Self {
             listen: local(8888),
             rpc_listen: local(8080),
-            auth: Auth::Token,
+            auth: ApiAuth::Token,
             operator_token: None,
             operator_token_file: None,
             viewer_token: None,
@@ -326,8 +326,8 @@ fn token(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn auth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Auth, D::Error> {
-    leaf::word(deserializer, &[("token", Auth::Token), ("none", Auth::None)])
+fn auth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ApiAuth, D::Error> {
+    leaf::word(deserializer, &[("token", ApiAuth::Token), ("none", ApiAuth::None)])
 }
 
 fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LogFormat>, D::Error> {

@@ -31,7 +31,7 @@ const MAX_PROBLEMS: usize = 100;
 
 /// The values of both sources, merged, each with its origin.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(super) struct ConfigSources {
     values: Value,
     figment: Figment,
     file: Option<PathBuf>,
@@ -58,7 +58,7 @@ impl Provider for Given {
     }
 }
 
-impl Sources {
+impl ConfigSources {
     /// Reads the file, if one is named, and takes what concerns us from the environment.
     ///
     /// A file that cannot be read or is no TOML, and names of the environment that contradict each

@@ -30,11 +30,11 @@ async fn served(server: Server) -> SocketAddr {
     address
 }
 
-fn http1(places: Places) -> Server {
+fn http1(places: ConnectionLimits) -> Server {
     Server::http1(router(), Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "full")), places)
 }
 
-const MANY: Places = Places { usual: 100, spare: 0 };
+const MANY: ConnectionLimits = ConnectionLimits { usual: 100, spare: 0 };
 
 async fn connected(address: SocketAddr, sent: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("connected");
@@ -94,7 +94,7 @@ async fn a_head_that_comes_byte_by_byte_has_no_more_time() {
 
 #[tokio::test]
 async fn a_client_that_takes_no_answer_is_given_up() {
-    let one = Places { usual: 1, spare: 0 };
+    let one = ConnectionLimits { usual: 1, spare: 0 };
     let address = served(http1(one).with_silence(Duration::from_millis(300))).await;
     let _deaf = connected(address, b"GET /much HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let served =
@@ -128,7 +128,7 @@ async fn a_connection_of_calls_ends_though_one_of_them_never_does() {
 
 #[tokio::test]
 async fn beyond_the_places_there_is_one_answer_and_then_none() {
-    let address = served(http1(Places { usual: 1, spare: 1 })).await;
+    let address = served(http1(ConnectionLimits { usual: 1, spare: 1 })).await;
     let mut first = connected(address, GET.as_bytes()).await;
     assert!(answer(&mut first, "usual").await.starts_with("HTTP/1.1 200"));
     let full = until_closed(&mut connected(address, GET.as_bytes()).await).await;

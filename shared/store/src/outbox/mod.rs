@@ -8,7 +8,7 @@ mod prepare;
 mod publish;
 mod retry;
 
-pub use prepare::{PrepareError, Prepared, prepare_chunk};
+pub use prepare::{ChunkEnd, PrepareError, prepare_chunk};
 
 use std::time::Duration;
 
@@ -16,8 +16,11 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::database::{self, Fault, Refused};
-use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::database::{self, Fault, StatementRefusal};
+use crate::tables::executions::{
+    self,
+    lease::{LeaseToken, Progress},
+};
 use hostsync_metrics::PublishOutcome;
 use hostsync_metrics::spans;
 use hostsync_model::causes::causes;
@@ -32,7 +35,7 @@ const RENEWALS_BEFORE_LOST: u32 = 3;
 
 /// How a stretch of work on a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CarriedOn {
+pub enum TurnEnd {
     /// Prepared and published to the end, or ended meanwhile.
     Done,
     /// Another process holds the run now, or it is closing.
@@ -90,10 +93,10 @@ impl OutboxError {
 /// column may come back. `None`: the database is away, or busy with others.
 fn refusal(error: &sqlx::Error) -> Option<String> {
     match database::fault(error) {
-        Fault::Refused(Refused::Duplicate | Refused::Right | Refused::Statement) => {
+        Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Right | StatementRefusal::Statement) => {
             Some(format!("the database refuses to prepare the run: {}", database::sentence(error)))
         }
-        Fault::Refused(Refused::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => None,
+        Fault::Refused(StatementRefusal::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => None,
     }
 }
 
@@ -126,14 +129,14 @@ impl Outbox {
     ///
     /// The database or the broker failed. What was done stands; the lease has been given back where that was possible,
     /// else it runs out.
-    pub async fn carry_on(&self, id: ExecutionId, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+    pub async fn carry_on(&self, id: ExecutionId, token: LeaseToken) -> Result<TurnEnd, OutboxError> {
         match self.progress(id, token).await? {
             Some(progress) => self.carry_on_from(progress, token).await,
-            None => Ok(CarriedOn::Replaced),
+            None => Ok(TurnEnd::Replaced),
         }
     }
 
-    async fn carry_on_from(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+    async fn carry_on_from(&self, progress: Progress, token: LeaseToken) -> Result<TurnEnd, OutboxError> {
         let id = progress.id;
         let span = tracing::info_span!("publish_execution", execution_id = %id);
         if let Some(context) = &progress.trace_context {
@@ -150,14 +153,14 @@ impl Outbox {
             spans::set_failed(&span, causes(error).to_string());
         }
         drop(span);
-        if !matches!(outcome, Ok(CarriedOn::Replaced)) {
+        if !matches!(outcome, Ok(TurnEnd::Replaced)) {
             let mut connection = self.pool.acquire().await?;
             if let Err(OutboxError::Database(error)) = &outcome
                 && let Some(refusal) = refusal(error)
             {
-                executions::set_waiting_for(&mut connection, [id], &refusal).await?;
+                executions::remarks::set_waiting_for(&mut connection, [id], &refusal).await?;
             }
-            executions::release(&mut connection, id, token).await?;
+            executions::lease::release(&mut connection, id, token).await?;
         }
         outcome
     }
@@ -167,36 +170,36 @@ impl Outbox {
     /// # Errors
     ///
     /// As [`Outbox::carry_on`].
-    pub async fn claim_and_carry_on(&self, id: ExecutionId) -> Result<CarriedOn, OutboxError> {
+    pub async fn claim_and_carry_on(&self, id: ExecutionId) -> Result<TurnEnd, OutboxError> {
         let token = LeaseToken::new();
         let mut transaction = self.pool.begin().await?;
-        let claimed = executions::claim(&mut transaction, id, token).await?;
+        let claimed = executions::lease::claim(&mut transaction, id, token).await?;
         transaction.commit().await?;
         match claimed {
             Some(progress) => self.carry_on_from(progress, token).await,
-            None => Ok(CarriedOn::Replaced),
+            None => Ok(TurnEnd::Replaced),
         }
     }
 
     async fn progress(&self, id: ExecutionId, token: LeaseToken) -> Result<Option<Progress>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        executions::progress(&mut connection, id, token).await
+        executions::lease::progress(&mut connection, id, token).await
     }
 
-    async fn prepare_and_publish(&self, progress: Progress, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+    async fn prepare_and_publish(&self, progress: Progress, token: LeaseToken) -> Result<TurnEnd, OutboxError> {
         let id = progress.id;
         let mut turn = Turn { chunks_left: self.chunks_a_turn };
         let progress = if progress.prepared {
             progress
         } else {
             match self.prepare(&progress, token, &mut turn).await? {
-                CarriedOn::Done => {}
+                TurnEnd::Done => {}
                 other => return Ok(other),
             }
             match self.progress(id, token).await? {
                 Some(progress) => progress,
                 // Without a single host the run has ended in being prepared.
-                None => return Ok(CarriedOn::Done),
+                None => return Ok(TurnEnd::Done),
             }
         };
         self.publish(progress, token, &mut turn).await
@@ -204,23 +207,23 @@ impl Outbox {
 
     /// Renews the lease until it is lost, or could not be renewed for as long as it holds: then somebody else may hold it,
     /// and whatever the work hangs in is given up. The guards of the statements, not this timer, keep two holders apart.
-    async fn keep_lease(&self, id: ExecutionId, token: LeaseToken) -> Result<CarriedOn, OutboxError> {
+    async fn keep_lease(&self, id: ExecutionId, token: LeaseToken) -> Result<TurnEnd, OutboxError> {
         let mut failures = 0;
         while failures < RENEWALS_BEFORE_LOST {
             tokio::time::sleep(RENEW_EVERY).await;
             let renewed = async {
                 let mut connection = self.pool.acquire().await?;
-                executions::renew(&mut connection, id, token).await
+                executions::lease::renew(&mut connection, id, token).await
             };
             match tokio::time::timeout(RENEW_EVERY, renewed).await {
                 Ok(Ok(true)) => failures = 0,
-                Ok(Ok(false)) => return Ok(CarriedOn::Replaced),
+                Ok(Ok(false)) => return Ok(TurnEnd::Replaced),
                 Ok(Err(_)) | Err(_) => {
                     failures += 1;
                     tracing::warn!(execution_id = %id, "the lease of execution {id} could not be renewed");
                 }
             }
         }
-        Ok(CarriedOn::Replaced)
+        Ok(TurnEnd::Replaced)
     }
 }

@@ -7,12 +7,18 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use sqlx::MySqlConnection;
 
-use super::{CarriedOn, Outbox, OutboxError, Turn};
+use super::{Outbox, OutboxError, Turn, TurnEnd};
 use crate::closing::close_execution;
-use crate::database::{self, Fault, Refused};
+use crate::database::{self, Fault, StatementRefusal};
 use crate::tables::ROWS_PER_STATEMENT;
-use crate::tables::details::{self, NewDetail, Unsuccessful};
-use crate::tables::executions::{self, LeaseToken, Progress};
+use crate::tables::details::{
+    self,
+    outbox::{NewDetail, UnsuccessfulDetail},
+};
+use crate::tables::executions::{
+    self,
+    lease::{LeaseToken, Progress},
+};
 use crate::tables::hosts_pool::{self, PoolRow};
 use hostsync_model::execution::{ClosingCause, ExecutionId};
 use hostsync_model::host::{HostIp, address_key, visible};
@@ -31,7 +37,7 @@ const MOST_REFUSED: u64 = 100;
 
 /// What one chunk came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prepared {
+pub enum ChunkEnd {
     /// The cursor stands here now, and there may be more.
     UpTo(u64),
     /// All rows stand, the totals are set: the hosts of the run.
@@ -59,37 +65,37 @@ impl Outbox {
         progress: &Progress,
         token: LeaseToken,
         turn: &mut Turn,
-    ) -> Result<CarriedOn, OutboxError> {
+    ) -> Result<TurnEnd, OutboxError> {
         let id = progress.id;
         let mut cursor = progress.prepare_cursor;
         loop {
             if self.stop.is_cancelled() {
-                return Ok(CarriedOn::Stopped);
+                return Ok(TurnEnd::Stopped);
             }
             if !turn.goes_on() {
-                return Ok(CarriedOn::TurnOver);
+                return Ok(TurnEnd::TurnOver);
             }
             let mut transaction = self.pool.begin().await?;
             match prepare_chunk(&mut transaction, id, progress.retry_of, token, cursor).await {
-                Ok(Prepared::UpTo(end)) => {
+                Ok(ChunkEnd::UpTo(end)) => {
                     transaction.commit().await?;
                     cursor = end;
                 }
-                Ok(Prepared::Whole(total)) => {
+                Ok(ChunkEnd::Whole(total)) => {
                     transaction.commit().await?;
                     tracing::info!(execution_id = %id, total_hosts = total, "execution {id} prepared over {total} hosts");
-                    return Ok(CarriedOn::Done);
+                    return Ok(TurnEnd::Done);
                 }
-                Ok(Prepared::Replaced) => {
+                Ok(ChunkEnd::Replaced) => {
                     transaction.rollback().await?;
-                    return Ok(CarriedOn::Replaced);
+                    return Ok(TurnEnd::Replaced);
                 }
                 Err(PrepareError::Database(error)) => return Err(error.into()),
                 Err(error @ PrepareError::Refused(_)) => {
                     transaction.rollback().await?;
                     tracing::error!(execution_id = %id, "execution {id} fails: {error}");
                     close_execution(&self.pool, id, ClosingCause::Refused, &error.to_string()).await?;
-                    return Ok(CarriedOn::Replaced);
+                    return Ok(TurnEnd::Replaced);
                 }
             }
         }
@@ -107,41 +113,41 @@ pub async fn prepare_chunk(
     retry_of: Option<ExecutionId>,
     token: LeaseToken,
     cursor: u64,
-) -> Result<Prepared, PrepareError> {
+) -> Result<ChunkEnd, PrepareError> {
     let rows = match retry_of {
         None => hosts_pool::rows_after(connection, cursor, CHUNK_ROWS).await?,
         Some(of) => {
-            let rows = details::unsuccessful(connection, of, cursor, CHUNK_ROWS).await?;
+            let rows = details::outbox::unsuccessful(connection, of, cursor, CHUNK_ROWS).await?;
             rows.into_iter().map(PoolRow::from).collect()
         }
     };
-    let stored = executions::prepare_notes(connection, id).await?;
+    let stored = executions::lease::prepare_notes(connection, id).await?;
     let before: Notes = stored.and_then(|stored| serde_json::from_str(&stored).ok()).unwrap_or_default();
     let mut notes = before.clone();
     let hosts = hosts_of(&rows, &mut notes);
     store(connection, id, hosts, &mut notes).await?;
     if notes != before {
         let text = serde_json::to_string(&notes).unwrap_or_default();
-        executions::set_prepare_notes(connection, id, &text).await?;
+        executions::lease::set_prepare_notes(connection, id, &text).await?;
     }
     if let Some(last) = rows.last()
-        && !executions::move_prepare_cursor(connection, id, token, cursor, last.id).await?
+        && !executions::lease::move_prepare_cursor(connection, id, token, cursor, last.id).await?
     {
-        return Ok(Prepared::Replaced);
+        return Ok(ChunkEnd::Replaced);
     }
     if rows.len() == CHUNK_ROWS as usize {
-        return Ok(Prepared::UpTo(rows.last().map_or(cursor, |last| last.id)));
+        return Ok(ChunkEnd::UpTo(rows.last().map_or(cursor, |last| last.id)));
     }
-    let (total, last_detail_id) = details::totals(connection, id).await?;
-    if !executions::finish_preparing(connection, id, token, total, last_detail_id).await? {
-        return Ok(Prepared::Replaced);
+    let (total, last_detail_id) = details::outbox::totals(connection, id).await?;
+    if !executions::lease::finish_preparing(connection, id, token, total, last_detail_id).await? {
+        return Ok(ChunkEnd::Replaced);
     }
-    executions::add_warnings(connection, id, notes.warnings()).await?;
-    Ok(Prepared::Whole(total))
+    executions::remarks::add_warnings(connection, id, notes.warnings()).await?;
+    Ok(ChunkEnd::Whole(total))
 }
 
-impl From<Unsuccessful> for PoolRow {
-    fn from(row: Unsuccessful) -> Self {
+impl From<UnsuccessfulDetail> for PoolRow {
+    fn from(row: UnsuccessfulDetail) -> Self {
         Self { id: row.id, host_ip: Some(row.host_ip), host_name: row.host_name }
     }
 }
@@ -190,12 +196,14 @@ async fn store(
 ) -> Result<(), PrepareError> {
     let mut parts: Vec<Vec<NewDetail>> = hosts.chunks(ROWS_PER_STATEMENT).rev().map(<[_]>::to_vec).collect();
     while let Some(mut part) = parts.pop() {
-        let Err(error) = details::insert_pending(connection, id, &part).await else { continue };
-        let Fault::Refused(refused @ (Refused::Duplicate | Refused::Statement)) = database::fault(&error) else {
+        let Err(error) = details::outbox::insert_pending(connection, id, &part).await else { continue };
+        let Fault::Refused(refused @ (StatementRefusal::Duplicate | StatementRefusal::Statement)) =
+            database::fault(&error)
+        else {
             return Err(error.into());
         };
-        if refused == Refused::Duplicate {
-            let standing = details::standing(connection, id, &part).await?;
+        if refused == StatementRefusal::Duplicate {
+            let standing = details::outbox::standing(connection, id, &part).await?;
             let (repeated, new): (Vec<_>, Vec<_>) =
                 part.into_iter().partition(|host| standing.contains(&address_key(&host.host_ip)));
             for host in &repeated {

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{CarriedOn, Outbox, OutboxError, Turn};
-use crate::tables::details::{self, Publishable};
-use crate::tables::executions::{self, LeaseToken, Progress};
+use super::{Outbox, OutboxError, Turn, TurnEnd};
+use crate::tables::details::{self, outbox::PublishableDetail};
+use crate::tables::executions::{
+    self,
+    lease::{LeaseToken, Progress},
+};
 use hostsync_metrics::spans;
 use hostsync_metrics::{Metrics, PublishOutcome};
 use hostsync_model::execution::{ExecutionId, JobQueue};
@@ -22,24 +25,30 @@ impl Outbox {
         progress: Progress,
         token: LeaseToken,
         turn: &mut Turn,
-    ) -> Result<CarriedOn, OutboxError> {
+    ) -> Result<TurnEnd, OutboxError> {
         let headers = spans::current_trace_headers();
         let window_to = self.window_end(progress.id).await?;
         let mut watermark = progress.published_watermark;
         while watermark < progress.last_detail_id {
             if self.stop.is_cancelled() {
-                return Ok(CarriedOn::Stopped);
+                return Ok(TurnEnd::Stopped);
             }
             if !turn.goes_on() {
-                return Ok(CarriedOn::TurnOver);
+                return Ok(TurnEnd::TurnOver);
             }
             let rows = {
                 let mut connection = self.pool.acquire().await?;
-                if executions::is_held_back(&mut connection, progress.id).await? {
-                    return Ok(CarriedOn::EndpointClosed);
+                if executions::backlog::is_held_back(&mut connection, progress.id).await? {
+                    return Ok(TurnEnd::EndpointClosed);
                 }
-                details::publishable(&mut connection, progress.id, watermark, progress.last_detail_id, CHUNK_JOBS)
-                    .await?
+                details::outbox::publishable(
+                    &mut connection,
+                    progress.id,
+                    watermark,
+                    progress.last_detail_id,
+                    CHUNK_JOBS,
+                )
+                .await?
             };
             let is_last = rows.len() < CHUNK_JOBS as usize;
             let published = self.publish_rows(progress.id, window_to, progress.queue, &rows, &headers).await;
@@ -50,8 +59,10 @@ impl Outbox {
             };
             if confirmed_up_to > watermark {
                 let mut connection = self.pool.acquire().await?;
-                if !executions::move_watermark(&mut connection, progress.id, token, watermark, confirmed_up_to).await? {
-                    return Ok(CarriedOn::Replaced);
+                if !executions::lease::move_watermark(&mut connection, progress.id, token, watermark, confirmed_up_to)
+                    .await?
+                {
+                    return Ok(TurnEnd::Replaced);
                 }
                 watermark = confirmed_up_to;
             }
@@ -59,12 +70,12 @@ impl Outbox {
                 return Err(OutboxError::Publish { outcome, reason });
             }
         }
-        Ok(CarriedOn::Done)
+        Ok(TurnEnd::Done)
     }
 
     /// The end of a run's window, by which its jobs prove whose they are.
     pub(super) async fn window_end(&self, id: ExecutionId) -> Result<Option<DateTime<Utc>>, OutboxError> {
-        Ok(executions::window_end(&mut *self.pool.acquire().await?, id).await?)
+        Ok(executions::creation::window_end(&mut *self.pool.acquire().await?, id).await?)
     }
 
     /// Publishes the jobs of some rows of one run.
@@ -73,9 +84,9 @@ impl Outbox {
         execution_id: ExecutionId,
         window_to: Option<DateTime<Utc>>,
         queue: JobQueue,
-        rows: &[Publishable],
+        rows: &[PublishableDetail],
         headers: &BTreeMap<String, String>,
-    ) -> Published {
+    ) -> PublishTally {
         let jobs: Vec<OutgoingJob> = rows
             .iter()
             .map(|row| {
@@ -89,12 +100,12 @@ impl Outbox {
         if let Some((outcome, _)) = &report.error {
             Metrics::global().jobs_published(queue, *outcome, rows.len() as u64 - confirmed);
         }
-        Published { confirmed: report.confirmed_prefix(), error: report.error }
+        PublishTally { confirmed: report.confirmed_prefix(), error: report.error }
     }
 }
 
 /// What became of a stretch of rows.
-pub(super) struct Published {
+pub(super) struct PublishTally {
     /// Length of the contiguous confirmed prefix.
     pub(super) confirmed: usize,
     /// The first fault.

@@ -12,10 +12,6 @@ use super::executions;
 use hostsync_model::execution::JobQueue;
 
 /// Time until the next fire of a task, zero when one is due; `None`: no task is enabled.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn next_fire(connection: &mut MySqlConnection) -> Result<Option<Duration>, sqlx::Error> {
     let ms: Option<i64> = sqlx::query_scalar(
         "SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), COALESCE(next_execution_time, UTC_TIMESTAMP(3))) DIV 1000
@@ -28,10 +24,6 @@ pub async fn next_fire(connection: &mut MySqlConnection) -> Result<Option<Durati
 }
 
 /// As [`next_fire`], of those that are not due yet.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn fire_to_come(connection: &mut MySqlConnection) -> Result<Option<Duration>, sqlx::Error> {
     let ms: Option<i64> = sqlx::query_scalar(
         "SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), next_execution_time) DIV 1000
@@ -67,17 +59,13 @@ pub struct Agenda {
 }
 
 /// Asks what there is to do beside fires.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn agenda(connection: &mut MySqlConnection) -> Result<Agenda, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT EXISTS (SELECT 1 FROM es_sync_execution_log WHERE ");
-    executions::push_unpublished(&mut query, JobQueue::Bulk);
+    executions::backlog::push_unpublished(&mut query, JobQueue::Bulk);
     query.push(") AS publish_bulk, EXISTS (SELECT 1 FROM es_sync_execution_log WHERE ");
-    executions::push_unpublished(&mut query, JobQueue::Manual);
+    executions::backlog::push_unpublished(&mut query, JobQueue::Manual);
     query.push(") AS publish_manual, EXISTS (SELECT 1 FROM es_sync_execution_log WHERE ");
-    executions::push_with_due_clocks(&mut query);
+    executions::backlog::push_with_due_clocks(&mut query);
     query.push(
         ") AS retry,
          EXISTS (SELECT 1 FROM es_sync_execution_log

@@ -26,10 +26,6 @@ pub struct FailedAttempt {
 }
 
 /// Stores failed attempts; one that stands already stays as it is.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn insert(
     connection: &mut MySqlConnection,
     worker: &str,
@@ -67,10 +63,6 @@ pub struct Attempt {
 }
 
 /// Failed attempts of one host, in order, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn of_host(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
@@ -89,10 +81,6 @@ pub async fn of_host(
 }
 
 /// Deletes up to `limit` attempts of an ended run; returns how many went.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, execution: ExecutionId, limit: u32) -> Result<u64, sqlx::Error> {
     let result = sqlx::query("DELETE FROM es_sync_attempt WHERE execution_id = ? LIMIT ?")
         .bind(execution.0)

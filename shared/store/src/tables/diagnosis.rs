@@ -10,11 +10,12 @@ use super::schema::OurTables;
 use super::server_resources::VALUE_COLUMNS;
 use crate::database;
 use crate::denied::Denied;
+use crate::word::Word;
 use hostsync_model::execution::{ExecutionId, JobQueue};
 
 /// The server as this connection sees it.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct DatabaseServer {
     /// As the server says it, such as `10.11.6-MariaDB`.
     pub version: String,
     /// Whom the server takes us for, such as `hostsync@%`.
@@ -28,11 +29,7 @@ pub struct Server {
 }
 
 /// Asks the server about itself.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {
+pub async fn server(connection: &mut MySqlConnection) -> Result<DatabaseServer, sqlx::Error> {
     let (version, user, database, max_connections): (String, String, String, i64) = sqlx::query_as(
         "SELECT VERSION(), CURRENT_USER(), COALESCE(DATABASE(), ''), CAST(@@GLOBAL.max_connections AS SIGNED)",
     )
@@ -40,7 +37,7 @@ pub async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Er
     .await?;
     let (_, connected): (String, String) =
         sqlx::query_as("SHOW GLOBAL STATUS LIKE 'Threads_connected'").fetch_one(connection).await?;
-    Ok(Server { version, user, database, connected: connected.parse().unwrap_or_default(), max_connections })
+    Ok(DatabaseServer { version, user, database, connected: connected.parse().unwrap_or_default(), max_connections })
 }
 
 /// A right on a table.
@@ -132,7 +129,7 @@ impl Use {
 
 /// What came of trying a right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tried {
+pub enum RightCheck {
     /// We may; or the statement failed for want of a column or a value, which is looked at after the rights.
     Allowed,
     /// We may not.
@@ -151,7 +148,7 @@ pub async fn may(
     used: Use,
     right: Right,
     ours: &OurTables,
-) -> Result<Tried, sqlx::Error> {
+) -> Result<RightCheck, sqlx::Error> {
     let (table, columns) = (used.table, used.columns(right, ours));
     let columns: Vec<String> = columns.into_iter().map(|column| format!("`{column}`")).collect();
     let listed = columns.join(", ");
@@ -165,15 +162,15 @@ pub async fn may(
         Right::Delete => format!("DELETE FROM {table} WHERE FALSE"),
     };
     let Err(error) = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await else {
-        return Ok(Tried::Allowed);
+        return Ok(RightCheck::Allowed);
     };
     if Denied::of(&error).is_some() {
-        return Ok(Tried::Denied);
+        return Ok(RightCheck::Denied);
     }
     match (database::error_number(&error), error.as_database_error()) {
         // no such column or table, a generated column, no default, NULL
-        (Some(1054 | 1146 | 1364 | 1048 | 1906 | 3105), _) => Ok(Tried::Allowed),
-        (Some(_), Some(told)) => Ok(Tried::Refused(told.message().to_owned())),
+        (Some(1054 | 1146 | 1364 | 1048 | 1906 | 3105), _) => Ok(RightCheck::Allowed),
+        (Some(_), Some(told)) => Ok(RightCheck::Refused(told.message().to_owned())),
         _ => Err(error),
     }
 }
@@ -202,10 +199,6 @@ pub struct Column {
 }
 
 /// Columns of a table; none: there is no such table, or we may not see it.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<Column>, sqlx::Error> {
     sqlx::query_as(
         "SELECT CAST(LOWER(column_name) AS CHAR) AS name, CAST(LOWER(data_type) AS CHAR) AS kind,
@@ -224,10 +217,6 @@ pub async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Ve
 }
 
 /// Whether a table is a view, whose keys and engine cannot be looked at, and its engine else.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn engine(connection: &mut MySqlConnection, table: &str) -> Result<Option<String>, sqlx::Error> {
     let engine: Option<Option<String>> = sqlx::query_scalar(
         "SELECT CAST(engine AS CHAR) FROM information_schema.tables
@@ -240,10 +229,6 @@ pub async fn engine(connection: &mut MySqlConnection, table: &str) -> Result<Opt
 }
 
 /// Unique keys of a table, each as its columns in lower case, sorted and joined by commas.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn unique_keys(connection: &mut MySqlConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT CAST(GROUP_CONCAT(LOWER(column_name) ORDER BY LOWER(column_name)) AS CHAR)
@@ -256,19 +241,11 @@ pub async fn unique_keys(connection: &mut MySqlConnection, table: &str) -> Resul
 }
 
 /// Live hosts of the pool.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn live_hosts(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 0").fetch_one(connection).await
 }
 
 /// Executions that are going.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn going(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'running'")
         .fetch_one(connection)
@@ -277,7 +254,7 @@ pub async fn going(connection: &mut MySqlConnection) -> Result<i64, sqlx::Error>
 
 /// A run that goes and in which no host has got its outcome for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SilentRun {
+pub struct StuckRun {
     /// The run.
     pub id: ExecutionId,
     /// Its task's name; empty without one.
@@ -287,7 +264,7 @@ pub struct SilentRun {
     /// What its jobs ask.
     pub es_endpoint: String,
     /// Where they go.
-    pub queue: JobQueue,
+    pub queue: Word<JobQueue>,
     /// Whether its hosts have been copied.
     pub is_prepared: bool,
     /// Whether all of its jobs have been published.
@@ -310,7 +287,7 @@ struct SilentRow {
     task_name: String,
     silent_s: i64,
     es_endpoint: String,
-    queue: String,
+    queue: Word<JobQueue>,
     is_prepared: bool,
     is_published: bool,
     is_closing: bool,
@@ -318,15 +295,11 @@ struct SilentRow {
 }
 
 /// Runs without progress for `silent_s` seconds, oldest first, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn silent_runs(
     connection: &mut MySqlConnection,
     silent_s: i64,
     limit: u32,
-) -> Result<Vec<SilentRun>, sqlx::Error> {
+) -> Result<Vec<StuckRun>, sqlx::Error> {
     let rows: Vec<SilentRow> = sqlx::query_as(
         "SELECT * FROM (
              SELECT CAST(id AS UNSIGNED) AS id, COALESCE(task_name, '') AS task_name,
@@ -351,12 +324,12 @@ pub async fn silent_runs(
         .bind(row.id)
         .fetch_one(&mut *connection)
         .await?;
-        runs.push(SilentRun {
+        runs.push(StuckRun {
             id: ExecutionId(row.id),
             task_name: row.task_name,
             silent_s: row.silent_s,
             es_endpoint: row.es_endpoint,
-            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
+            queue: row.queue,
             is_prepared: row.is_prepared,
             is_published: row.is_published,
             is_closing: row.is_closing,
@@ -370,10 +343,6 @@ pub async fn silent_runs(
 }
 
 /// Running executions of which it is told what they wait for, oldest first, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn waiting(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<(ExecutionId, String)>, sqlx::Error> {
     let rows: Vec<(u64, String)> = sqlx::query_as(
         "SELECT CAST(id AS UNSIGNED), waiting_for FROM es_sync_execution_log
@@ -397,10 +366,6 @@ pub struct Fires {
 }
 
 /// Asks how the fires stand.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn fires(connection: &mut MySqlConnection) -> Result<Fires, sqlx::Error> {
     sqlx::query_as(
         "SELECT COUNT(*) AS enabled,
@@ -413,10 +378,6 @@ pub async fn fires(connection: &mut MySqlConnection) -> Result<Fires, sqlx::Erro
 }
 
 /// How many repairs a going run has had since its last progress; `None`: it does not go, or is closing.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn repair_count(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<u32>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT repair_count FROM es_sync_execution_log

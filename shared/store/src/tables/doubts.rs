@@ -6,6 +6,9 @@
 use chrono::TimeDelta;
 use sqlx::MySqlConnection;
 
+use crate::word::Word;
+pub use hostsync_model::execution::DoubtKind;
+
 /// How long nobody may refute that credentials are refused, if one process says so.
 pub const CREDENTIALS_ALONE: TimeDelta = TimeDelta::seconds(60);
 
@@ -18,35 +21,6 @@ pub const NAME: TimeDelta = TimeDelta::minutes(5);
 /// A doubt that was not seen again for so long stands no more, and is another one when it comes back: workers that could
 /// refute it may have been away.
 pub const STALE: TimeDelta = TimeDelta::minutes(2);
-
-/// What is doubted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DoubtKind {
-    /// The credentials of an endpoint, for an index pattern.
-    Credentials,
-    /// That an endpoint of this name is configured anywhere.
-    Endpoint,
-    /// The same of a mapping.
-    Mapping,
-}
-
-impl DoubtKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Credentials, Self::Endpoint, Self::Mapping];
-
-    /// As it is stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Credentials => "credentials",
-            Self::Endpoint => "endpoint",
-            Self::Mapping => "mapping",
-        }
-    }
-
-    fn of(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
 
 /// What is doubted of whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,7 +46,7 @@ pub struct Doubt {
 
 #[derive(sqlx::FromRow)]
 struct Row {
-    kind: String,
+    kind: Word<DoubtKind>,
     name: String,
     index_pattern: String,
     reason: Option<String>,
@@ -81,8 +55,9 @@ struct Row {
 }
 
 impl Row {
+    /// `None`: a worker of a newer release doubts what no worker of this one can refute.
     fn doubt(self) -> Option<Doubt> {
-        let kind = DoubtKind::of(&self.kind)?;
+        let Word::Known(kind) = self.kind else { return None };
         let long_enough = match kind {
             DoubtKind::Credentials if self.has_other => CREDENTIALS_TOGETHER,
             DoubtKind::Credentials => CREDENTIALS_ALONE,
@@ -97,10 +72,6 @@ impl Row {
 }
 
 /// All doubts that stand; few.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn standing(connection: &mut MySqlConnection) -> Result<Vec<Doubt>, sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT kind, name, index_pattern, reason, (other_process IS NOT NULL) AS has_other,
@@ -114,17 +85,12 @@ pub async fn standing(connection: &mut MySqlConnection) -> Result<Vec<Doubt>, sq
 }
 
 /// Says that `process` found it so: a new doubt, or one more voice for a standing one.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn raise(
     connection: &mut MySqlConnection,
     subject: &Subject,
     process: &str,
     reason: &str,
 ) -> Result<(), sqlx::Error> {
-    // Left to right: what is stale is told by the old `seen_at`.
     sqlx::query(
         "INSERT INTO es_sync_doubt (kind, name, index_pattern, since, seen_at, first_process, reason)
          VALUES (?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), ?, ?)
@@ -149,10 +115,6 @@ pub async fn raise(
 
 /// Says again that this process does not know better; `false`: another process just said so, or the
 /// doubt is gone. One caller in `pause` gets `true`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn say_again(
     connection: &mut MySqlConnection,
     subject: &Subject,
@@ -175,10 +137,6 @@ pub async fn say_again(
 }
 
 /// Ends a doubt: somebody knows better, or it concerns nobody any more.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn drop(connection: &mut MySqlConnection, subject: &Subject) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM es_sync_doubt WHERE kind = ? AND name = ? AND index_pattern = ?")
         .bind(subject.kind.as_str())
@@ -190,10 +148,6 @@ pub async fn drop(connection: &mut MySqlConnection, subject: &Subject) -> Result
 }
 
 /// Forgets doubts that nobody has shared for so long, which stand no more.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, unseen_for: TimeDelta) -> Result<u64, sqlx::Error> {
     let result = sqlx::query("DELETE FROM es_sync_doubt WHERE seen_at < UTC_TIMESTAMP(3) - INTERVAL ? SECOND")
         .bind(unseen_for.max(STALE).num_seconds())

@@ -15,7 +15,7 @@ pub(super) const SOON: TimeDelta = TimeDelta::minutes(2);
 
 /// A closed endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedEndpoint {
     /// Its name.
     pub endpoint: String,
     /// Since when.
@@ -27,11 +27,7 @@ pub struct Closed {
 }
 
 /// All endpoints that are closed.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<Closed>, sqlx::Error> {
+pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<ClosedEndpoint>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT endpoint, closed_since AS "since!: DateTime<Utc>", reason,
                   COALESCE(probe_after <= UTC_TIMESTAMP(3), TRUE) AS "probe_due!: bool"
@@ -41,7 +37,7 @@ pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<Closed>, sql
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Closed {
+        .map(|row| ClosedEndpoint {
             endpoint: row.endpoint,
             since: row.since,
             reason: row.reason.unwrap_or_default(),
@@ -52,10 +48,6 @@ pub async fn closed(connection: &mut MySqlConnection) -> Result<Vec<Closed>, sql
 
 /// Closes an endpoint for the fleet; one that is closed already keeps its time and its next probe. One that closes again
 /// soon after it was opened is left alone for longer.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn close(connection: &mut MySqlConnection, endpoint: &str, reason: &str) -> Result<(), sqlx::Error> {
     // Left to right: `probe_after` must see whether the endpoint was open before.
     sqlx::query!(
@@ -80,10 +72,6 @@ pub async fn close(connection: &mut MySqlConnection, endpoint: &str, reason: &st
 
 /// Takes the right to probe a closed endpoint; the next probe is due [`PROBE_PAUSE`] later. One caller of all gets
 /// `true`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn claim_probe(connection: &mut MySqlConnection, endpoint: &str) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_endpoint_state SET probe_after = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
@@ -98,10 +86,6 @@ pub async fn claim_probe(connection: &mut MySqlConnection, endpoint: &str) -> Re
 }
 
 /// Opens an endpoint whose probe was answered.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn open(connection: &mut MySqlConnection, endpoint: &str) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_endpoint_state

@@ -52,10 +52,6 @@ const ENTRY_COLUMNS: &str = "SELECT CAST(id AS UNSIGNED) AS id, LEFT(CONVERT(hos
      CAST(ram AS UNSIGNED) AS ram, CAST(disk_size AS UNSIGNED) AS disk_size FROM hosts_pool WHERE ";
 
 /// The live hosts among `host_ips`, by [`address_key`].
-///
-/// # Errors
-///
-/// The database's.
 pub async fn live(
     connection: &mut MySqlConnection,
     host_ips: &[&str],
@@ -140,10 +136,6 @@ async fn entries_by_value(
 }
 
 /// A host, deleted or not; the live one first where several rows hold its address. `None`: it was never there.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn find(connection: &mut MySqlConnection, ip: &str) -> Result<Option<PoolEntry>, sqlx::Error> {
     let mut found = entries(connection, &[ip]).await?;
     found.sort_by_key(|row| row.is_deleted);
@@ -163,10 +155,6 @@ pub struct NewPoolHost {
 }
 
 /// Those of `host_ips` that have a row, deleted or not, by [`address_key`].
-///
-/// # Errors
-///
-/// The database's.
 pub async fn known(connection: &mut MySqlConnection, host_ips: &[&str]) -> Result<HashSet<String>, sqlx::Error> {
     Ok(entries(connection, host_ips).await?.into_iter().map(|row| address_key(&row.host_ip)).collect())
 }
@@ -183,10 +171,6 @@ pub struct PoolRow {
 }
 
 /// The next live rows after the row `after`, in order of id, at most `limit`. A plain read: no row is locked.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn rows_after(connection: &mut MySqlConnection, after: u64, limit: u32) -> Result<Vec<PoolRow>, sqlx::Error> {
     sqlx::query_as(
         "SELECT CAST(id AS UNSIGNED) AS id, LEFT(CONVERT(host_ip USING utf8mb4), 100) AS host_ip,

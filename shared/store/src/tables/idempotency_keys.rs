@@ -6,7 +6,7 @@
 use chrono::TimeDelta;
 use sqlx::MySqlConnection;
 
-use crate::database::{self, Fault, Refused};
+use crate::database::{self, Fault, StatementRefusal};
 
 /// How long the same key gives the first answer again.
 pub const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
@@ -32,10 +32,6 @@ pub struct StoredKey {
 }
 
 /// Inserts a key with an answer that is still empty. `false`: it stands already, perhaps beyond its life.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn reserve(
     connection: &mut MySqlConnection,
     key: KeyRef<'_>,
@@ -52,16 +48,12 @@ pub async fn reserve(
     .await;
     match inserted {
         Ok(_) => Ok(true),
-        Err(error) if database::fault(&error) == Fault::Refused(Refused::Duplicate) => Ok(false),
+        Err(error) if database::fault(&error) == Fault::Refused(StatementRefusal::Duplicate) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
 /// Writes what was accepted into a key that this transaction has reserved.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn set_answer(connection: &mut MySqlConnection, key: KeyRef<'_>, answer: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE es_sync_idempotency_key SET answer = ? WHERE scope = ? AND idempotency_key = ?",
@@ -75,10 +67,6 @@ pub async fn set_answer(connection: &mut MySqlConnection, key: KeyRef<'_>, answe
 }
 
 /// Writes how a run stood when the first wait for it was over. What stands already stays.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn set_outcome(connection: &mut MySqlConnection, key: KeyRef<'_>, outcome: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE es_sync_idempotency_key SET outcome = ?
@@ -93,10 +81,6 @@ pub async fn set_outcome(connection: &mut MySqlConnection, key: KeyRef<'_>, outc
 }
 
 /// Reads a key that is within its life.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn find(connection: &mut MySqlConnection, key: KeyRef<'_>) -> Result<Option<StoredKey>, sqlx::Error> {
     sqlx::query_as!(
         StoredKey,
@@ -111,10 +95,6 @@ pub async fn find(connection: &mut MySqlConnection, key: KeyRef<'_>) -> Result<O
 }
 
 /// Deletes a key that is beyond its life, so that it can be used anew.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn forget_expired(connection: &mut MySqlConnection, key: KeyRef<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM es_sync_idempotency_key
@@ -129,10 +109,6 @@ pub async fn forget_expired(connection: &mut MySqlConnection, key: KeyRef<'_>) -
 }
 
 /// Deletes up to `limit` keys beyond their life; returns how many went.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, limit: u32) -> Result<u64, sqlx::Error> {
     let result = sqlx::query!(
         "DELETE FROM es_sync_idempotency_key WHERE created_at <= UTC_TIMESTAMP(3) - INTERVAL ? SECOND LIMIT ?",

@@ -3,6 +3,13 @@
 //! A function takes a connection and commits nothing: whoever opens a transaction commits it. The order of locks is
 //! always details → newest windows → `server_resources` → execution; a task's row is locked before an execution of it is
 //! inserted.
+//!
+//! Every function fails with the database's error. `# Errors` stands only where a caller decides by which.
+//!
+//! **Assignments run left to right**: one sees what those before it have set ([`crate::database`] keeps the session so).
+//! These lean on it: [`executions::counters::count`] (the status by the new `pending_count`), and with what they assign last
+//! [`executions::closing::close`] (the totals by the old `prepared_at`), [`executions::repair::note_refusal`] (the round by
+//! the old `refused_at`) and [`doubts::raise`] (what is stale by the old `seen_at`).
 
 pub mod agenda;
 pub mod attempts;

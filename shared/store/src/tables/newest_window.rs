@@ -11,10 +11,6 @@ use super::text_statement::TextStatement;
 /// Raises the newest window of each (`ip`, `mon_date`) to `window_to` and returns the addresses where a later one stands
 /// already: those must not be written. The rows stay locked until the caller commits. `ips` is sorted and holds each
 /// address once.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn raise(
     connection: &mut MySqlConnection,
     ips: &[&str],
@@ -40,10 +36,6 @@ pub async fn raise(
 }
 
 /// Deletes up to `limit` entries of days before `day`; returns how many went. A window that old is never written again.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, day: NaiveDate, limit: u32) -> Result<u64, sqlx::Error> {
     let result = sqlx::query!("DELETE FROM es_sync_newest_window WHERE mon_date < ? LIMIT ?", day, limit)
         .execute(connection)

@@ -11,7 +11,7 @@ const PRUNED_AT_ONCE: u32 = 10_000;
 
 /// An index pattern whose searches fail while its endpoint answers.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct SetAside {
+pub struct SetAsidePattern {
     /// Name of the endpoint.
     pub endpoint: String,
     /// The pattern.
@@ -25,11 +25,7 @@ pub struct SetAside {
 }
 
 /// All patterns that are set aside.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn set_aside(connection: &mut MySqlConnection) -> Result<Vec<SetAside>, sqlx::Error> {
+pub async fn set_aside(connection: &mut MySqlConnection) -> Result<Vec<SetAsidePattern>, sqlx::Error> {
     sqlx::query_as(
         "SELECT endpoint, index_pattern, set_aside_since AS since, COALESCE(reason, '') AS reason,
                 COALESCE(probe_after <= UTC_TIMESTAMP(3), TRUE) AS probe_due
@@ -41,10 +37,6 @@ pub async fn set_aside(connection: &mut MySqlConnection) -> Result<Vec<SetAside>
 
 /// Sets a pattern aside for the fleet, with the search that failed; one that is set aside already keeps its time and its
 /// next probe. One that fails again soon after it was searched again is left alone for longer.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn put_aside(
     connection: &mut MySqlConnection,
     endpoint: &str,
@@ -78,10 +70,6 @@ pub async fn put_aside(
 
 /// Takes the right to probe a pattern that is set aside; the next probe is due [`PROBE_PAUSE`] later. One caller of all gets
 /// the search to probe by.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn claim_probe(
     connection: &mut MySqlConnection,
     endpoint: &str,
@@ -110,10 +98,6 @@ pub async fn claim_probe(
 }
 
 /// Makes the probes of an endpoint's patterns due: it answers again.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn probe_at_once(connection: &mut MySqlConnection, endpoint: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE es_sync_pattern_state SET probe_after = UTC_TIMESTAMP(3)
@@ -126,10 +110,6 @@ pub async fn probe_at_once(connection: &mut MySqlConnection, endpoint: &str) -> 
 }
 
 /// Lets a pattern be searched again; `false`: it was already.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn take_back(
     connection: &mut MySqlConnection,
     endpoint: &str,
@@ -149,10 +129,6 @@ pub async fn take_back(
 
 /// Forgets patterns that are searched and that neither a task nor a run that is kept names. Reads every run, which a deletion
 /// would lock each for it: so what nobody names is looked for first.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection) -> Result<u64, sqlx::Error> {
     let unnamed: Vec<(String, String)> = sqlx::query_as(
         "SELECT state.endpoint, state.index_pattern FROM es_sync_pattern_state AS state
@@ -184,10 +160,6 @@ pub async fn prune(connection: &mut MySqlConnection) -> Result<u64, sqlx::Error>
 }
 
 /// The indices that the pattern matched in the last run, as [`remember_indices`] stored them.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn indices(
     connection: &mut MySqlConnection,
     endpoint: &str,
@@ -203,10 +175,6 @@ pub async fn indices(
 }
 
 /// Stores which indices a pattern matches.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn remember_indices(
     connection: &mut MySqlConnection,
     endpoint: &str,

@@ -36,10 +36,6 @@ impl OwnShift {
 }
 
 /// Begins a shift.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn begin(connection: &mut MySqlConnection) -> Result<ShiftId, sqlx::Error> {
     let result = sqlx::query!(
         "INSERT INTO es_sync_scheduler_shift (began_at, seen_at) VALUES (UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))"
@@ -50,10 +46,6 @@ pub async fn begin(connection: &mut MySqlConnection) -> Result<ShiftId, sqlx::Er
 }
 
 /// Gives a sign of life. `false`: the last one is longer ago than this process knows, the shift is over.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn go_on(connection: &mut MySqlConnection, shift: OwnShift) -> Result<bool, sqlx::Error> {
     let result = sqlx::query!(
         "UPDATE es_sync_scheduler_shift SET seen_at = UTC_TIMESTAMP(3)
@@ -67,10 +59,6 @@ pub async fn go_on(connection: &mut MySqlConnection, shift: OwnShift) -> Result<
 }
 
 /// Ends a shift in order.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn end(connection: &mut MySqlConnection, shift: OwnShift) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE es_sync_scheduler_shift SET seen_at = UTC_TIMESTAMP(3), is_over = 1
@@ -86,10 +74,6 @@ pub async fn end(connection: &mut MySqlConnection, shift: OwnShift) -> Result<()
 /// The shifts that reach to `from` or beyond, oldest first, each from its begin to its last sign of life. One that has
 /// given a sign of life just now reaches to the present, and so does the caller's `own`, of which the database may not have
 /// heard for a while.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn since(
     connection: &mut MySqlConnection,
     from: DateTime<Utc>,
@@ -115,10 +99,6 @@ pub async fn since(
 }
 
 /// Deletes shifts that ended before `before`, at most `limit`; returns how many went.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, before: DateTime<Utc>, limit: u32) -> Result<u64, sqlx::Error> {
     let result = sqlx::query!("DELETE FROM es_sync_scheduler_shift WHERE seen_at < ? LIMIT ?", before, limit)
         .execute(connection)

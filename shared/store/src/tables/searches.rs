@@ -69,10 +69,6 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Stores searches; one that stands already stays as it is.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn insert(connection: &mut MySqlConnection, searches: &[NewSearch<'_>]) -> Result<(), sqlx::Error> {
     for chunk in searches.chunks(SEARCHES_PER_STATEMENT) {
         let mut statement = TextStatement::new(
@@ -127,10 +123,6 @@ pub struct Search {
 }
 
 /// Those of an execution's searches that `ids` name; few.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn find(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
@@ -154,10 +146,6 @@ pub async fn find(
 }
 
 /// Deletes up to `limit` searches of an ended run; returns how many went.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, execution: ExecutionId, limit: u32) -> Result<u64, sqlx::Error> {
     let result = sqlx::query("DELETE FROM es_sync_search WHERE execution_id = ? LIMIT ?")
         .bind(execution.0)

@@ -48,7 +48,7 @@ pub struct ServerResource {
 }
 
 /// The values of a row in the order of [`VALUE_COLUMNS`].
-pub type Values = [Option<f64>; 12];
+pub type ResourceValues = [Option<f64>; 12];
 
 /// The columns that hold measured values.
 pub const VALUE_COLUMNS: [&str; 12] = [
@@ -88,7 +88,7 @@ impl ServerResource {
     }
 
     /// Its values in the order of [`VALUE_COLUMNS`].
-    pub fn values(&self) -> Values {
+    pub fn values(&self) -> ResourceValues {
         [
             self.cpu_load,
             self.used_memory,
@@ -110,15 +110,11 @@ impl ServerResource {
 /// id in a statement of their own, since an upsert that meets an existing row burns an auto-increment id and the CMDB's
 /// ids have 32 bits. A row that was marked deleted lives again: it holds a new measurement. Returns the values of the
 /// rows that were overwritten, by [`address_key`]; a row that is not among them was inserted.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn upsert(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     rows: &[ServerResource],
-) -> Result<HashMap<String, Values>, sqlx::Error> {
+) -> Result<HashMap<String, ResourceValues>, sqlx::Error> {
     let mut previous = HashMap::new();
     if rows.is_empty() {
         return Ok(previous);
@@ -140,15 +136,11 @@ pub async fn upsert(
 }
 
 /// The values that stand for a host and day, also in a row that was marked deleted: what a write would replace.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn standing(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     ip: &str,
-) -> Result<Option<Values>, sqlx::Error> {
+) -> Result<Option<ResourceValues>, sqlx::Error> {
     let rows = existing_rows(connection, mon_date, &[ip]).await?;
     Ok(rows.into_values().next().map(|(_, values)| values))
 }
@@ -158,7 +150,7 @@ async fn existing_rows(
     connection: &mut MySqlConnection,
     mon_date: NaiveDate,
     ips: &[&str],
-) -> Result<HashMap<String, (u64, Values)>, sqlx::Error> {
+) -> Result<HashMap<String, (u64, ResourceValues)>, sqlx::Error> {
     let mut statement = TextStatement::new("SELECT CONVERT(ip USING utf8mb4), CAST(id AS UNSIGNED)");
     for column in VALUE_COLUMNS {
         // Doubles, whatever number type the CMDB's column has.
@@ -170,11 +162,11 @@ async fn existing_rows(
         std::iter::once((*ip).to_owned()).chain(spellings)
     }));
     let asked: HashSet<&str> = ips.iter().copied().collect();
-    let mut existing: HashMap<String, (bool, u64, Values)> = HashMap::with_capacity(ips.len());
+    let mut existing: HashMap<String, (bool, u64, ResourceValues)> = HashMap::with_capacity(ips.len());
     for row in statement.fetch_rows(connection).await? {
         let ip: String = row.try_get(0)?;
         let (is_other, id) = (!asked.contains(ip.as_str()), row.try_get(1)?);
-        let mut values: Values = Values::default();
+        let mut values: ResourceValues = ResourceValues::default();
         for (position, value) in values.iter_mut().enumerate() {
             *value = row.try_get(position + 2)?;
         }
@@ -245,10 +237,6 @@ pub struct HostDay {
 
 /// The live rows of a host from a day on, newest first, at most `limit`. `ips` are the ways to write its address. The
 /// arithmetic makes doubles of whatever number type the CMDB's columns have.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn of_host(
     connection: &mut MySqlConnection,
     ips: &[String],

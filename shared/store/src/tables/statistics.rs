@@ -10,6 +10,7 @@ use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::ROWS_PER_STATEMENT;
 use super::text_statement::TextStatement;
+use crate::word::Word;
 use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus, TaskId};
 
 /// Stands for all tasks and for runs without one.
@@ -20,15 +21,16 @@ pub const MAX_ERROR_CHARS: usize = 500;
 
 /// What goes into the sums of one execution.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub struct EndedRun {
     /// The run.
     pub id: ExecutionId,
     /// 0 without a task.
     pub task_id: TaskId,
     /// When it began: decides its hour and day.
     pub began: DateTime<Utc>,
-    /// How it ended.
-    pub status: ExecutionStatus,
+    /// How it ended. A run of the program before hostsync may have ended in its own words: its hosts are counted, and it is
+    /// none of the runs by status.
+    pub status: Word<ExecutionStatus>,
     /// Its hosts by outcome.
     pub hosts: Counts,
     /// `None` for a run that never was.
@@ -40,7 +42,7 @@ struct EndedRow {
     id: u64,
     task_id: u64,
     execution_time: DateTime<Utc>,
-    execution_status: String,
+    execution_status: Word<ExecutionStatus>,
     success_count: u32,
     failed_count: u32,
     no_data_count: u32,
@@ -50,10 +52,6 @@ struct EndedRow {
 }
 
 /// Ended executions after `after` that are not in the sums yet, oldest first, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn not_rolled_up(
     connection: &mut MySqlConnection,
     after: ExecutionId,
@@ -71,11 +69,7 @@ pub async fn not_rolled_up(
 }
 
 /// Locks an ended execution that is not in the sums yet. `None`: it is, or another scheduler is at it.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<Ended>, sqlx::Error> {
+pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<EndedRun>, sqlx::Error> {
     // The old program's integers may be signed, its texts any.
     let row: Option<EndedRow> = sqlx::query_as(
         "SELECT CAST(id AS UNSIGNED) AS id, CAST(COALESCE(task_id, 0) AS UNSIGNED) AS task_id, execution_time,
@@ -92,30 +86,23 @@ pub async fn lock_ended(connection: &mut MySqlConnection, id: ExecutionId) -> Re
     .bind(id.0)
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| {
-        let status = row.execution_status.parse().unwrap_or(ExecutionStatus::Failed);
-        Ended {
-            id: ExecutionId(row.id),
-            task_id: TaskId(row.task_id),
-            began: row.execution_time,
-            status,
-            hosts: Counts {
-                success: row.success_count,
-                failed: row.failed_count,
-                no_data: row.no_data_count,
-                not_in_pool: row.not_in_pool_count,
-                cancelled: row.cancelled_count,
-            },
-            duration_ms: row.duration_ms.filter(|_| status != ExecutionStatus::Skipped),
-        }
+    Ok(row.map(|row| EndedRun {
+        id: ExecutionId(row.id),
+        task_id: TaskId(row.task_id),
+        began: row.execution_time,
+        duration_ms: row.duration_ms.filter(|_| row.execution_status != ExecutionStatus::Skipped),
+        status: row.execution_status,
+        hosts: Counts {
+            success: row.success_count,
+            failed: row.failed_count,
+            no_data: row.no_data_count,
+            not_in_pool: row.not_in_pool_count,
+            cancelled: row.cancelled_count,
+        },
     }))
 }
 
 /// Marks an execution as being in the sums.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn mark_rolled_up(connection: &mut MySqlConnection, id: ExecutionId) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE es_sync_execution_log SET rolled_up_at = UTC_TIMESTAMP(3) WHERE id = ?")
         .bind(id.0)
@@ -130,13 +117,9 @@ fn owners(task: TaskId) -> Vec<TaskId> {
 }
 
 /// Adds a run to the sums of its hour.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn add_run(
     connection: &mut MySqlConnection,
-    run: &Ended,
+    run: &EndedRun,
     duration_step: Option<u16>,
 ) -> Result<(), sqlx::Error> {
     let hour = hour_of(run.began);
@@ -188,13 +171,9 @@ pub async fn add_run(
 }
 
 /// Adds failed hosts of a run to the sums of its day. `hosts` is sorted and has each once.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn add_failed_hosts(
     connection: &mut MySqlConnection,
-    run: &Ended,
+    run: &EndedRun,
     hosts: &[String],
 ) -> Result<(), sqlx::Error> {
     let day = run.began.date_naive();
@@ -224,13 +203,9 @@ pub struct ErrorCount {
 }
 
 /// Adds the kinds of error of a run to the sums of its day. `errors` is sorted by kind and has each once.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn add_errors(
     connection: &mut MySqlConnection,
-    run: &Ended,
+    run: &EndedRun,
     errors: &[ErrorCount],
 ) -> Result<(), sqlx::Error> {
     let day = run.began.date_naive();
@@ -265,10 +240,6 @@ pub fn hour_of(time: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Deletes up to `limit` sums older than `before` in each table; returns how many went from the one that lost most.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn prune(connection: &mut MySqlConnection, before: DateTime<Utc>, limit: u32) -> Result<u64, sqlx::Error> {
     let mut most = 0;
     for statement in [
@@ -302,10 +273,6 @@ pub struct HourSums {
 }
 
 /// The sums of a task ([`ALL`]: of all) for the hours in `[from, to)`, in order.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn hours(
     connection: &mut MySqlConnection,
     task: TaskId,
@@ -336,10 +303,6 @@ pub struct DurationStep {
 }
 
 /// How long the runs of a task took in the hours in `[from, to)`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn durations(
     connection: &mut MySqlConnection,
     task: TaskId,
@@ -366,10 +329,6 @@ pub struct FailingHost {
 }
 
 /// The hosts that failed most on the days in `[from, to]`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn failing_most(
     connection: &mut MySqlConnection,
     task: TaskId,
@@ -392,24 +351,20 @@ pub async fn failing_most(
 /// A kind of error and the hosts that had it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
-pub struct SeenError {
+pub struct ErrorSum {
     pub error_message: String,
     pub hosts: u64,
     pub last_seen: DateTime<Utc>,
 }
 
 /// The errors seen most on the days in `[from, to]`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn errors_seen_most(
     connection: &mut MySqlConnection,
     task: TaskId,
     from: NaiveDate,
     to: NaiveDate,
     limit: u32,
-) -> Result<Vec<SeenError>, sqlx::Error> {
+) -> Result<Vec<ErrorSum>, sqlx::Error> {
     sqlx::query_as(
         "SELECT MAX(error_message) AS error_message, CAST(SUM(hosts) AS UNSIGNED) AS hosts, MAX(last_seen) AS last_seen
          FROM es_sync_stats_error WHERE task_id = ? AND day >= ? AND day <= ?

@@ -7,12 +7,16 @@ use serde::Serialize;
 use sqlx::{MySqlConnection, QueryBuilder};
 
 use super::text_statement::TextStatement;
+use crate::word::Word;
+use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, OverlapPolicy, TaskId};
+use hostsync_model::window::TimeRange;
 
-/// A live task as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A live task as it is stored. Serialized it is what REST shows of a task's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct Task {
     /// Its id.
+    #[sqlx(try_from = "u64")]
     pub id: TaskId,
     /// Unique among live tasks.
     pub task_name: String,
@@ -29,60 +33,21 @@ pub struct Task {
     /// IANA name; empty = the default.
     pub time_zone: String,
     /// What a fire does while the last run is going.
-    pub overlap_policy: OverlapPolicy,
-    /// How late a missed fire may still run, as written (`1m`).
-    pub catch_up_window: String,
-    /// As written (`24h`).
-    pub query_time_range: String,
+    pub overlap_policy: Word<OverlapPolicy>,
+    /// How late a missed fire may still run (`1m`).
+    pub catch_up_window: Word<CatchUpWindow>,
+    /// How far back a run looks (`24h`).
+    pub query_time_range: Word<TimeRange>,
     /// Whether it fires.
     pub is_enabled: bool,
     /// Who made it.
     pub created_by: String,
     /// `@every` counts from here.
+    #[serde(skip)]
     pub schedule_anchor: Option<DateTime<Utc>>,
     /// Its next fire; `None` while enabled: to be computed.
+    #[serde(skip)]
     pub next_execution_time: Option<DateTime<Utc>>,
-}
-
-#[derive(sqlx::FromRow)]
-struct TaskRow {
-    id: u64,
-    task_name: String,
-    description: String,
-    es_endpoint: String,
-    es_index_pattern: String,
-    mapping: String,
-    cron_expression: String,
-    time_zone: String,
-    overlap_policy: String,
-    catch_up_window: String,
-    query_time_range: String,
-    is_enabled: bool,
-    created_by: String,
-    schedule_anchor: Option<DateTime<Utc>>,
-    next_execution_time: Option<DateTime<Utc>>,
-}
-
-impl From<TaskRow> for Task {
-    fn from(row: TaskRow) -> Self {
-        Self {
-            id: TaskId(row.id),
-            task_name: row.task_name,
-            description: row.description,
-            es_endpoint: row.es_endpoint,
-            es_index_pattern: row.es_index_pattern,
-            mapping: row.mapping,
-            cron_expression: row.cron_expression,
-            time_zone: row.time_zone,
-            overlap_policy: row.overlap_policy.parse().unwrap_or(OverlapPolicy::Skip),
-            catch_up_window: row.catch_up_window,
-            query_time_range: row.query_time_range,
-            is_enabled: row.is_enabled,
-            created_by: row.created_by,
-            schedule_anchor: row.schedule_anchor,
-            next_execution_time: row.next_execution_time,
-        }
-    }
 }
 
 const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
@@ -92,28 +57,20 @@ const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
      COALESCE(task.query_time_range, '30d') AS query_time_range, COALESCE(task.is_enabled, 0) AS is_enabled, \
      COALESCE(task.created_by, '') AS created_by, task.schedule_anchor, task.next_execution_time";
 
-/// A task as the REST contract shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
-#[allow(missing_docs, reason = "the fields are those of the REST contract, by name")]
+/// A task with what is known of its runs.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct TaskView {
-    pub id: u64,
-    pub task_name: String,
-    pub description: String,
-    pub es_endpoint: String,
-    pub es_index_pattern: String,
-    pub mapping: String,
-    pub cron_expression: String,
-    pub time_zone: String,
-    pub overlap_policy: String,
-    pub catch_up_window: String,
-    pub query_time_range: String,
-    pub is_enabled: bool,
-    pub created_by: String,
+    /// The task itself.
+    #[sqlx(flatten)]
+    pub task: Task,
+    /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// When it was changed last.
     pub updated_at: DateTime<Utc>,
+    /// When its last run began; `None` before the first one.
     pub last_execution_time: Option<DateTime<Utc>>,
-    pub last_execution_status: Option<String>,
-    pub next_execution_time: Option<DateTime<Utc>>,
+    /// How its last run stands; `None` before the first one.
+    pub last_execution_status: Option<Word<ExecutionStatus>>,
 }
 
 fn select_views() -> QueryBuilder<sqlx::MySql> {
@@ -130,10 +87,6 @@ fn select_views() -> QueryBuilder<sqlx::MySql> {
 }
 
 /// Reads one live task.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn find(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<TaskView>, sqlx::Error> {
     let mut query = select_views();
     query.push(" AND task.id = ").push_bind(id.0);
@@ -152,10 +105,6 @@ pub struct TaskFilter {
 }
 
 /// Live tasks in order of id, at most `limit`.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn list(
     connection: &mut MySqlConnection,
     filter: &TaskFilter,
@@ -193,9 +142,9 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
         task.mapping,
         task.cron_expression,
         task.time_zone,
-        task.overlap_policy.as_str(),
-        task.catch_up_window,
-        task.query_time_range,
+        task.overlap_policy.to_string(),
+        task.catch_up_window.to_string(),
+        task.query_time_range.to_string(),
         task.is_enabled,
         task.created_by,
         task.schedule_anchor,
@@ -207,28 +156,16 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
 }
 
 /// Locks a live task and reads it anew.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
     locked(connection, id, " FOR UPDATE").await
 }
 
 /// As [`lock`], but leaves a task alone that another scheduler or the API has locked.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_unless_busy(connection: &mut MySqlConnection, id: TaskId) -> Result<Option<Task>, sqlx::Error> {
     locked(connection, id, " FOR UPDATE SKIP LOCKED").await
 }
 
 /// As [`lock_unless_busy`], those of `ids` that are enabled.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_enabled(connection: &mut MySqlConnection, ids: &[TaskId]) -> Result<Vec<Task>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(TASK_COLUMNS).push(
@@ -240,7 +177,7 @@ pub async fn lock_enabled(connection: &mut MySqlConnection, ids: &[TaskId]) -> R
         list.push_bind(id.0);
     }
     query.push(") FOR UPDATE SKIP LOCKED");
-    Ok(query.build_query_as::<TaskRow>().fetch_all(connection).await?.into_iter().map(Task::from).collect())
+    query.build_query_as().fetch_all(connection).await
 }
 
 async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str) -> Result<Option<Task>, sqlx::Error> {
@@ -250,7 +187,7 @@ async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str)
         .push(" FROM es_sync_task_config AS task WHERE task.deleted_at IS NULL AND task.id = ")
         .push_bind(id.0)
         .push(how);
-    Ok(query.build_query_as::<TaskRow>().fetch_optional(connection).await?.map(Task::from))
+    query.build_query_as().fetch_optional(connection).await
 }
 
 /// Writes all that a request can change of a locked task.
@@ -273,9 +210,9 @@ pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(),
         task.mapping,
         task.cron_expression,
         task.time_zone,
-        task.overlap_policy.as_str(),
-        task.catch_up_window,
-        task.query_time_range,
+        task.overlap_policy.to_string(),
+        task.catch_up_window.to_string(),
+        task.query_time_range.to_string(),
         task.is_enabled,
         task.schedule_anchor,
         task.next_execution_time,
@@ -287,10 +224,6 @@ pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(),
 }
 
 /// Marks a locked task deleted; its name is free from the commit on.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE es_sync_task_config
@@ -306,8 +239,9 @@ pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), 
 /// What the last ended run of an enabled task brought.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LastResult {
-    /// Id of the task.
-    pub task_id: u64,
+    /// The task.
+    #[sqlx(try_from = "u64")]
+    pub task_id: TaskId,
     /// As written.
     pub cron_expression: String,
     /// IANA name; empty = the default.
@@ -324,10 +258,6 @@ pub struct LastResult {
 
 /// The last ended run of each enabled task that has one, in order of the tasks' ids, at most `limit`. Four steps in an
 /// index a task.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<LastResult>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT task.id AS task_id, task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.schedule_anchor,
@@ -355,10 +285,6 @@ pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Resul
 
 /// Locks enabled tasks whose fire is due, or whose next fire is to be computed; longest due first, at most `limit`, leaving
 /// out those in `except` and those that another scheduler or the API has locked.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn lock_due(
     connection: &mut MySqlConnection,
     except: impl IntoIterator<Item = TaskId>,
@@ -375,14 +301,10 @@ pub async fn lock_due(
         query.push(" AND task.id <> ").push_bind(id.0);
     }
     query.push(" ORDER BY task.next_execution_time LIMIT ").push_bind(limit).push(" FOR UPDATE SKIP LOCKED");
-    Ok(query.build_query_as::<TaskRow>().fetch_all(connection).await?.into_iter().map(Task::from).collect())
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// Whether a live task stands under this id, whoever has locked it.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn is_live(connection: &mut MySqlConnection, id: TaskId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM es_sync_task_config WHERE id = ? AND deleted_at IS NULL)")
         .bind(id.0)
@@ -392,7 +314,7 @@ pub async fn is_live(connection: &mut MySqlConnection, id: TaskId) -> Result<boo
 
 /// What a fire changes of its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fired {
+pub struct NextFire {
     /// The task, locked.
     pub id: TaskId,
     /// Its next fire. A task that never fires again is disabled as well.
@@ -402,11 +324,7 @@ pub struct Fired {
 }
 
 /// Moves the next fires of locked tasks, in one statement. The caller has at least one.
-///
-/// # Errors
-///
-/// The database's.
-pub async fn set_fired(connection: &mut MySqlConnection, fired: &[Fired]) -> Result<(), sqlx::Error> {
+pub async fn set_next_fires(connection: &mut MySqlConnection, fired: &[NextFire]) -> Result<(), sqlx::Error> {
     // By the key alone: a scan, which a small table invites, would wait for the rows of others.
     let mut statement =
         TextStatement::new("UPDATE es_sync_task_config FORCE INDEX (PRIMARY) SET next_execution_time = CASE id");
@@ -427,10 +345,6 @@ pub async fn set_fired(connection: &mut MySqlConnection, fired: &[Fired]) -> Res
 }
 
 /// Remembers the run that a task made last.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn set_last_execution(
     connection: &mut MySqlConnection,
     id: TaskId,

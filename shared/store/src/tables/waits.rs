@@ -6,16 +6,18 @@ use chrono::{DateTime, Utc};
 use sqlx::MySqlConnection;
 
 use super::text_statement::TextStatement;
+use crate::word::Word;
 use hostsync_model::execution::{ExecutionId, JobQueue, WaitKind};
 
 /// A running execution that shows no sign of life, or of which somebody has said that it waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that are independent of one another")]
 pub struct SilentRun {
     /// The run.
+    #[sqlx(try_from = "u64")]
     pub id: ExecutionId,
     /// Where its jobs go.
-    pub queue: JobQueue,
+    pub queue: Word<JobQueue>,
     /// What they ask.
     pub es_endpoint: String,
     /// Whether it has shown no sign of life for long.
@@ -37,40 +39,18 @@ pub struct SilentRun {
     /// What is said of it.
     pub waiting_for: Option<String>,
     /// What kind of thing that is, if a scheduler's sweep said so.
-    pub waiting_kind: Option<WaitKind>,
-}
-
-#[derive(sqlx::FromRow)]
-#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of one another")]
-struct SilentRow {
-    id: u64,
-    queue: String,
-    es_endpoint: String,
-    is_silent: bool,
-    is_prepared: bool,
-    is_published: bool,
-    is_held: bool,
-    has_jobs: bool,
-    next_clock: Option<DateTime<Utc>>,
-    is_clock_due: bool,
-    last_error: Option<String>,
-    waiting_for: Option<String>,
-    waiting_kind: Option<String>,
+    pub waiting_kind: Option<Word<WaitKind>>,
 }
 
 /// Running executions after `after` without a sign of life for `silent_s` seconds, and those of which it is said that they
 /// wait; in order of id, at most `limit`. A step or two in the key of the clocks each.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn silent_runs(
     connection: &mut MySqlConnection,
     silent_s: i64,
     after: ExecutionId,
     limit: u32,
 ) -> Result<Vec<SilentRun>, sqlx::Error> {
-    let rows: Vec<SilentRow> = sqlx::query_as(
+    sqlx::query_as(
         "SELECT CAST(id AS UNSIGNED) AS id, queue, COALESCE(es_endpoint, '') AS es_endpoint, is_silent,
                 prepared_at IS NOT NULL AS is_prepared, published_watermark >= last_detail_id AS is_published,
                 COALESCE(lease_until > UTC_TIMESTAMP(3), FALSE) AS is_held,
@@ -98,33 +78,11 @@ pub async fn silent_runs(
     .bind(after.0)
     .bind(limit)
     .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| SilentRun {
-            id: ExecutionId(row.id),
-            queue: row.queue.parse().unwrap_or(JobQueue::Bulk),
-            es_endpoint: row.es_endpoint,
-            is_silent: row.is_silent,
-            is_prepared: row.is_prepared,
-            is_published: row.is_published,
-            is_held: row.is_held,
-            has_jobs: row.has_jobs,
-            next_clock: row.next_clock,
-            is_clock_due: row.is_clock_due,
-            last_error: row.last_error,
-            waiting_for: row.waiting_for,
-            waiting_kind: row.waiting_kind.and_then(|kind| kind.parse().ok()),
-        })
-        .collect())
+    .await
 }
 
 /// Says of running executions what they wait for, `None`: of nothing any more. Returns those whose row somebody holds, and
 /// of which nothing was said. Call in a transaction.
-///
-/// # Errors
-///
-/// The database's.
 pub async fn tell(
     connection: &mut MySqlConnection,
     ids: &[ExecutionId],
@@ -136,7 +94,7 @@ pub async fn tell(
     let free: Vec<u64> = statement.fetch_column(connection).await?;
     if !free.is_empty() {
         let text: Option<String> =
-            wait.map(|(_, text)| text.chars().take(super::executions::LONGEST_WAITING_FOR).collect());
+            wait.map(|(_, text)| text.chars().take(super::executions::remarks::LONGEST_WAITING_FOR).collect());
         let mut statement = TextStatement::new("UPDATE es_sync_execution_log FORCE INDEX (PRIMARY) SET waiting_for = ");
         statement.value(text).sql(", waiting_kind = ").value(wait.map(|(kind, _)| kind.as_str()));
         statement.sql(" WHERE execution_status = 'running' AND closing_status IS NULL AND id IN ");

@@ -1,0 +1,192 @@
+//! Who got which outcome.
+
+use sqlx::MySqlConnection;
+
+use crate::explanation::Explanation;
+use crate::tables::ROWS_PER_STATEMENT;
+use crate::tables::searches::SearchId;
+use crate::tables::text_statement::TextStatement;
+use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
+
+/// What a worker finds in a row it has locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDetail {
+    /// The row.
+    pub id: DetailId,
+    /// Its run.
+    pub execution_id: ExecutionId,
+    /// As it stands in the pool or the request.
+    pub host_ip: String,
+    /// Attempts spent.
+    pub attempts: u32,
+}
+
+/// Locks those of `ids` that are still pending, in order of id. The caller compares `attempts`.
+pub async fn lock_open(connection: &mut MySqlConnection, ids: &[DetailId]) -> Result<Vec<OpenDetail>, sqlx::Error> {
+    let mut open = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = TextStatement::new(
+            "SELECT id, execution_id, host_ip, attempts FROM es_sync_execution_detail
+             WHERE sync_status = 'pending' AND id IN ",
+        );
+        statement.list(chunk.iter().map(|id| id.0)).sql(" ORDER BY id FOR UPDATE");
+        let rows: Vec<(u64, u64, String, u32)> = statement.fetch_all(connection).await?;
+        open.extend(rows.into_iter().map(|(id, execution_id, host_ip, attempts)| OpenDetail {
+            id: DetailId(id),
+            execution_id: ExecutionId(execution_id),
+            host_ip,
+            attempts,
+        }));
+    }
+    Ok(open)
+}
+
+/// The measured values of a detail row; NULL where there is no measurement.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Measurements {
+    /// Percent.
+    pub max_cpu: Option<f64>,
+    /// Percent.
+    pub avg_cpu: Option<f64>,
+    /// GB.
+    pub max_memory: Option<f64>,
+    /// GB.
+    pub avg_memory: Option<f64>,
+    /// GB.
+    pub max_disk: Option<f64>,
+    /// GB.
+    pub avg_disk: Option<f64>,
+}
+
+/// The outcome of a row.
+#[derive(Debug, Clone)]
+pub struct DetailOutcome {
+    /// The row, locked by [`lock_open`].
+    pub id: DetailId,
+    /// Its run.
+    pub execution_id: ExecutionId,
+    /// As it stands in the row.
+    pub host_ip: String,
+    /// From the pool, where the host is in it.
+    pub host_name: Option<String>,
+    /// The outcome; not `pending`.
+    pub status: SyncStatus,
+    /// Why, for a failure or a refused write.
+    pub error_message: Option<String>,
+    /// What was measured.
+    pub measured: Measurements,
+    /// Whether the row of `server_resources` was inserted (else overwritten); NULL where none was written.
+    pub inserted: Option<bool>,
+    /// Documents in the window; NULL if the search was not made.
+    pub data_point_count: Option<u64>,
+    /// Attempts spent, this one included.
+    pub attempts: u32,
+    /// The search of this outcome; `None`: none was made.
+    pub search: Option<SearchId>,
+    /// Why the values are what they are.
+    pub explanation: Option<Explanation>,
+}
+
+/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them.
+pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[DetailOutcome]) -> Result<(), sqlx::Error> {
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = TextStatement::new(
+            "INSERT INTO es_sync_execution_detail
+                 (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
+                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
+                  finished_at) ",
+        );
+        statement.rows(chunk, |row, detail| {
+            row.value(detail.id.0)
+                .value(detail.execution_id.0)
+                .value(&detail.host_ip)
+                .value(&detail.host_name)
+                .value(detail.status.as_str())
+                .value(&detail.error_message)
+                .value(detail.measured.max_cpu)
+                .value(detail.measured.avg_cpu)
+                .value(detail.measured.max_memory)
+                .value(detail.measured.avg_memory)
+                .value(detail.measured.max_disk)
+                .value(detail.measured.avg_disk)
+                .value(detail.inserted)
+                .value(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
+                .value(detail.attempts)
+                .value(detail.search.map(|search| search.0))
+                .value(worker)
+                .value(detail.explanation.as_ref().and_then(Explanation::to_json))
+                .sql("UTC_TIMESTAMP(3)");
+        });
+        statement.sql(
+            " ON DUPLICATE KEY UPDATE host_name = COALESCE(VALUES(host_name), host_name),
+                 sync_status = VALUES(sync_status), error_message = VALUES(error_message),
+                 max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
+                 avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
+                 inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
+                 search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
+                 finished_at = VALUES(finished_at), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL",
+        );
+        statement.execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id, leaving out what a worker holds. Not by the key on the status, which
+/// workers change: they lock rows first and entries of that key later.
+pub async fn lock_pending(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    after: DetailId,
+    limit: u32,
+) -> Result<Vec<DetailId>, sqlx::Error> {
+    let ids: Vec<u64> = sqlx::query_scalar(
+        "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
+         WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED",
+    )
+    .bind(execution.0)
+    .bind(after.0)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(DetailId).collect())
+}
+
+/// Whether a host of the run has no outcome yet.
+pub async fn has_pending(connection: &mut MySqlConnection, execution: ExecutionId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM es_sync_execution_detail WHERE execution_id = ? AND sync_status = 'pending')",
+    )
+    .bind(execution.0)
+    .fetch_one(connection)
+    .await
+}
+
+/// Gives locked pending rows the outcome of their closing run.
+pub async fn close(
+    connection: &mut MySqlConnection,
+    ids: &[DetailId],
+    status: SyncStatus,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut statement =
+            TextStatement::new("UPDATE es_sync_execution_detail FORCE INDEX (PRIMARY) SET sync_status = ");
+        statement
+            .value(status.as_str())
+            .sql(", error_message = ")
+            .value(reason)
+            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL WHERE id IN ");
+        statement.list(chunk.iter().map(|id| id.0));
+        statement.execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Deletes up to `limit` rows of an ended run; returns how many went.
+pub async fn prune(connection: &mut MySqlConnection, execution: ExecutionId, limit: u32) -> Result<u64, sqlx::Error> {
+    let result =
+        sqlx::query!("DELETE FROM es_sync_execution_detail WHERE execution_id = ? LIMIT ?", execution.0, limit)
+            .execute(connection)
+            .await?;
+    Ok(result.rows_affected())
+}
