@@ -20,11 +20,11 @@ use tracing::Instrument;
 use crate::commit::{Unfinished, commit, executions_of, leave_open, until_the_database_answers};
 use crate::crashes::{self, Sorted};
 use crate::evidence::Evidence;
+use crate::job_result::{HostFinding, JobResult, Reason};
 use crate::missing_indices::MissingIndices;
-use crate::search::{Found, Reason, SEARCHING_BUDGET, Searched, search};
+use crate::search::{SEARCHING_BUDGET, Searched, search};
 use crate::sources::Sources;
 use crate::trouble;
-use crate::write::{Outcome, Resolved};
 
 /// A delivery whose job could be read.
 #[derive(Debug)]
@@ -130,7 +130,8 @@ async fn blame(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<()
         return Ok(());
     }
     let reason = Reason::new(ReasonClass::Crash, "a worker that had this host alone died while it worked on it");
-    commit(bench, scope, &Evidence::default(), &resolve_all(jobs, &Found::AttemptFailed(reason))).await
+    commit(bench, scope, &Evidence::default(), &JobResult::same_for_all(jobs, &HostFinding::AttemptFailed(reason)))
+        .await
 }
 
 async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Result<(), Unfinished> {
@@ -182,18 +183,18 @@ async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Resul
         trouble::warn_of_missing_indices(bench, &endpoint, scope, mapping, &executions).await?;
     }
     // A host that stands in two runs of the same window is searched once and written for both.
-    let resolved: Vec<Resolved> = jobs
+    let results: Vec<JobResult> = jobs
         .into_iter()
         .map(|job| {
             let host = address_key(&job.host_ip);
-            let outcome = found.get(&host).cloned().unwrap_or_else(|| {
-                Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out"))
+            let finding = found.get(&host).cloned().unwrap_or_else(|| {
+                HostFinding::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out"))
             });
             let search = asked_by.get(&host).copied();
-            Resolved { job, outcome: Outcome::Found(outcome), search }
+            JobResult { job, finding, search }
         })
         .collect();
-    commit(bench, scope, &Evidence { searches: made }, &resolved).await
+    commit(bench, scope, &Evidence { searches: made }, &results).await
 }
 
 /// Leaves out jobs of runs that take no more results, or that are not what was remembered of them: they are acked without a
@@ -211,18 +212,14 @@ async fn drop_closed(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Res
     Ok(jobs)
 }
 
-pub(crate) fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
-    jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()), search: None }).collect()
-}
-
 /// A host that is no address fails alone, unsearched.
-fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
+fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<JobResult>) {
     let mut good = Vec::with_capacity(jobs.len());
     let mut bad = Vec::new();
     for job in jobs {
         match job.host_ip.parse::<HostIp>() {
             Ok(_) => good.push(job),
-            Err(error) => bad.push(Resolved { outcome: Outcome::BadHost(error.to_string()), job, search: None }),
+            Err(error) => bad.push(JobResult::unsearched(job, HostFinding::NoAddress(error.to_string()))),
         }
     }
     (good, bad)

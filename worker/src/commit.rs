@@ -23,8 +23,8 @@ use tracing::Instrument;
 use crate::attempt::MAX_ATTEMPTS;
 use crate::batch::Workbench;
 use crate::evidence::Evidence;
-use crate::search::{Found, Reason};
-use crate::write::{Outcome, Resolved, Told, Written, write_batch};
+use crate::job_result::{HostFinding, JobResult, Reason};
+use crate::write::{WriteContext, WriteSummary, write_batch};
 
 /// Pause between two tries while the database is away, or after it lost a connection.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -76,10 +76,10 @@ pub(crate) async fn commit(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    resolved: &[Resolved],
+    results: &[JobResult],
 ) -> Result<(), Unfinished> {
-    let Err(error) = write_explained_or_bare(bench, scope, evidence, resolved, PATIENCE).await? else { return Ok(()) };
-    let left = write_one_by_one(bench, scope, evidence, resolved, &error).await?;
+    let Err(error) = write_explained_or_bare(bench, scope, evidence, results, PATIENCE).await? else { return Ok(()) };
+    let left = write_one_by_one(bench, scope, evidence, results, &error).await?;
     record(bench, scope, evidence, &left).await
 }
 
@@ -88,19 +88,19 @@ async fn write_explained_or_bare(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    resolved: &[Resolved],
+    results: &[JobResult],
     patience: Patience,
 ) -> Result<Result<(), sqlx::Error>, Unfinished> {
-    let Err(error) = write(bench, scope, Some(evidence), resolved, patience).await? else { return Ok(Ok(())) };
+    let Err(error) = write(bench, scope, Some(evidence), results, patience).await? else { return Ok(Ok(())) };
     if fault(&error) == Fault::Conflict {
         return Ok(Err(error));
     }
-    let bare = write(bench, scope, None, resolved, PATIENCE_ALONE).await?;
+    let bare = write(bench, scope, None, results, PATIENCE_ALONE).await?;
     if bare.is_ok() {
         tracing::warn!(
-            hosts = resolved.len(),
+            hosts = results.len(),
             "the database refused to store what explains the outcomes of {} hosts: {}",
-            resolved.len(),
+            results.len(),
             database::sentence(&error)
         );
     }
@@ -112,32 +112,32 @@ async fn write_alone(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    one: &Resolved,
+    one: &JobResult,
 ) -> Result<Result<(), sqlx::Error>, Unfinished> {
     write_explained_or_bare(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await
 }
 
-/// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not written.
+/// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not summary.
 async fn write_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    resolved: &[Resolved],
+    results: &[JobResult],
     error: &sqlx::Error,
-) -> Result<Vec<Resolved>, Unfinished> {
+) -> Result<Vec<JobResult>, Unfinished> {
     let said = database::sentence(error);
     tracing::warn!(
-        hosts = resolved.len(),
+        hosts = results.len(),
         "the database refused a batch of {} hosts, which are written one by one: {said}",
-        resolved.len()
+        results.len()
     );
     let began = Instant::now();
     let mut left = Vec::new();
-    for one in resolved {
+    for one in results {
         if began.elapsed() >= LONGEST_ONE_BY_ONE {
             let reason =
                 format!("the database did not store its batch, and there was no time to write it alone: {said}");
-            left.push(Resolved { outcome: Outcome::Found(Found::Unavailable(reason)), ..one.clone() });
+            left.push(JobResult { finding: HostFinding::Unavailable(reason), ..one.clone() });
         } else if let Err(error) = write_alone(bench, scope, evidence, one).await? {
             left.push(refused(one, &error));
         }
@@ -146,18 +146,23 @@ async fn write_one_by_one(
 }
 
 /// A host that the database refuses alone: its attempt is spent.
-fn refused(one: &Resolved, error: &sqlx::Error) -> Resolved {
+fn refused(one: &JobResult, error: &sqlx::Error) -> JobResult {
     let said = database::sentence(error);
     tracing::error!(
         execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
         "the database refused to store host {}: {said}", one.job.host_ip
     );
     let reason = Reason::new(ReasonClass::Database, format!("the database refused to store this host: {said}"));
-    Resolved { outcome: Outcome::Found(Found::AttemptFailed(reason)), ..one.clone() }
+    JobResult { finding: HostFinding::AttemptFailed(reason), ..one.clone() }
 }
 
 /// Records spent attempts, together if they can be; those that cannot be recorded are left open.
-async fn record(bench: &Workbench, scope: &RunScope, evidence: &Evidence, left: &[Resolved]) -> Result<(), Unfinished> {
+async fn record(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    left: &[JobResult],
+) -> Result<(), Unfinished> {
     if left.is_empty() {
         return Ok(());
     }
@@ -172,7 +177,7 @@ async fn record_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    left: &[Resolved],
+    left: &[JobResult],
     mut error: sqlx::Error,
 ) -> Result<(Vec<Job>, sqlx::Error), Unfinished> {
     let began = Instant::now();
@@ -194,21 +199,21 @@ async fn record_one_by_one(
     Ok((open, error))
 }
 
-/// Writes outcomes in one transaction, with patience. `Err`: the database refused them; nothing has been written.
+/// Writes outcomes in one transaction, with patience. `Err`: the database refused them; nothing has been summary.
 async fn write(
     bench: &Workbench,
     scope: &RunScope,
     evidence: Option<&Evidence>,
-    resolved: &[Resolved],
+    results: &[JobResult],
     patience: Patience,
 ) -> Result<Result<(), sqlx::Error>, Unfinished> {
     let mapping = bench.sources.mapping(&scope.scope.mapping);
-    let told = Told { worker: &bench.name, evidence };
-    let executions = executions_of(resolved.iter().map(|resolved| &resolved.job));
+    let context = WriteContext { scope, mapping, worker: &bench.name, evidence };
+    let executions = executions_of(results.iter().map(|result| &result.job));
     let transaction = || async {
         let started = Instant::now();
-        let span = tracing::info_span!("write_batch", hosts = resolved.len());
-        let result = write_batch(&bench.pool, scope, mapping, told, resolved).instrument(span.clone()).await;
+        let span = tracing::info_span!("write_batch", hosts = results.len());
+        let result = write_batch(&bench.pool, context, results).instrument(span.clone()).await;
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
         Metrics::global().write(outcome, started.elapsed());
         if let Err(error) = &result
@@ -219,8 +224,8 @@ async fn write(
         result
     };
     match call(bench, &executions, patience, transaction).await {
-        Ok(written) => {
-            report(&written);
+        Ok(summary) => {
+            report(&summary);
             Ok(Ok(()))
         }
         Err(Unfinished::Refused(error)) => Ok(Err(error)),
@@ -347,16 +352,16 @@ pub(crate) fn executions_of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> BTre
     jobs.into_iter().map(|job| job.execution_id).collect()
 }
 
-fn report(written: &Written) {
+fn report(summary: &WriteSummary) {
     let metrics = Metrics::global();
     let mut failed = 0;
-    for ((status, reason), count) in &written.finished {
+    for ((status, reason), count) in &summary.outcomes {
         metrics.jobs_finished(*status, *reason, *count);
         if *status == SyncStatus::Failed {
             failed += count;
         }
     }
-    for (reason, count) in &written.retries {
+    for (reason, count) in &summary.retries {
         failed += count;
         metrics.attempts_failed(*reason, *count);
         metrics.retries_scheduled(*reason, *count);
@@ -364,9 +369,9 @@ fn report(written: &Written) {
     if failed > 0 {
         spans::set_failed(&tracing::Span::current(), format!("{failed} hosts failed or spent an attempt"));
     }
-    metrics.retries_scheduled(ReasonClass::Source, written.deferred);
-    metrics.deliveries_dropped(written.dropped as u64);
-    for (execution, status) in &written.ended {
+    metrics.retries_scheduled(ReasonClass::Source, summary.deferred);
+    metrics.deliveries_dropped(summary.dropped);
+    for (execution, status) in &summary.ended {
         metrics.execution_ended(*status);
         // Outside of the batch's span, whose count of hosts is not the run's.
         tracing::info!(parent: None, execution_id = %execution, status = %status, "execution {execution} ended: {status}");

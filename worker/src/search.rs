@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostsync_mapping::{FieldTypes, HostReading, Mapping, max_hosts};
+use hostsync_mapping::{FieldTypes, Mapping, max_hosts};
 use hostsync_metrics::{Metrics, ReasonClass, SearchOutcome};
 use hostsync_model::window::Window;
 use hostsync_source::{Asked, Endpoint, RefusalKind, SearchError};
@@ -15,6 +15,7 @@ use hostsync_store::explanation::kept_body;
 use hostsync_store::tables::searches::SearchId;
 
 use crate::evidence::{Made, Said};
+use crate::job_result::{HostFinding, Reason};
 
 /// Longest time for the searches of one batch. No search is begun after it; the last one may take its time-out more.
 ///
@@ -26,38 +27,6 @@ pub(crate) const SEARCHING_BUDGET: Duration = Duration::from_mins(10);
 /// Searches of one batch that may fail in a row for being too much. A heavy host among 500 is found by some twenty, most of
 /// them answered; where this many are not, every search is too much for the source, and halving on would only load it more.
 const MOST_IN_VAIN: usize = 100;
-
-/// What the source said of one host.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly every host has a reading: boxing it would cost each an allocation"
-)]
-pub(crate) enum Found {
-    /// It has documents.
-    Reading(HostReading),
-    /// The search was complete and found nothing.
-    NoData,
-    /// The attempt failed; it is spent.
-    AttemptFailed(Reason),
-    /// The source is away, or had no time for this host; no attempt is spent.
-    Unavailable(String),
-    /// This process cannot ask the source, and another may; no attempt is spent.
-    Elsewhere(String),
-}
-
-/// Why an attempt failed: for people, and for the metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reason {
-    pub(crate) text: String,
-    pub(crate) class: ReasonClass,
-}
-
-impl Reason {
-    pub(crate) fn new(class: ReasonClass, text: impl Into<String>) -> Self {
-        Self { text: text.into(), class }
-    }
-}
 
 /// Why a source is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +47,7 @@ pub(crate) struct Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Searched {
     /// One entry a host that was asked for, unless `refused`.
-    pub(crate) found: HashMap<String, Found>,
+    pub(crate) found: HashMap<String, HostFinding>,
     /// The last search that asked for a host.
     pub(crate) asked_by: HashMap<String, SearchId>,
     /// Every search, in order.
@@ -192,7 +161,7 @@ async fn answer(
     searched.asked_by.extend(hosts.iter().map(|host| (host.clone(), id)));
     let mut answer = result.map_err(|error| (types, error))?;
     for host in hosts {
-        let found = answer.readings.remove(host).map_or(Found::NoData, Found::Reading);
+        let found = answer.readings.remove(host).map_or(HostFinding::NoData, HostFinding::Reading);
         searched.found.insert(host.clone(), found);
     }
     Ok(())
@@ -212,7 +181,7 @@ fn outcome(error: Option<&SearchError>) -> SearchOutcome {
 
 fn fail_attempt(searched: &mut Searched, hosts: Vec<String>, reason: &Reason) {
     for host in hosts {
-        searched.found.insert(host, Found::AttemptFailed(reason.clone()));
+        searched.found.insert(host, HostFinding::AttemptFailed(reason.clone()));
     }
 }
 
@@ -255,7 +224,7 @@ fn out_of_time(mut searched: Searched, unanswered: Parts, spent: Duration) -> Se
         unanswered.iter().filter(asked).min_by_key(|part| part.len()).cloned().unwrap_or_default()
     };
     for host in unanswered.into_iter().flatten() {
-        searched.found.insert(host, Found::Unavailable(reason.clone()));
+        searched.found.insert(host, HostFinding::Unavailable(reason.clone()));
     }
     fail_attempt(&mut searched, to_blame, &Reason::new(ReasonClass::TooHeavy, reason));
     searched
@@ -263,7 +232,7 @@ fn out_of_time(mut searched: Searched, unanswered: Parts, spent: Duration) -> Se
 
 fn give_way(mut searched: Searched, unanswered: Parts, outage: Outage) -> Searched {
     for host in unanswered.into_iter().flatten() {
-        searched.found.insert(host, Found::Unavailable(outage.reason.clone()));
+        searched.found.insert(host, HostFinding::Unavailable(outage.reason.clone()));
     }
     searched.outage = Some(outage);
     searched
@@ -332,8 +301,9 @@ mod tests {
         let searched = search_within(SEARCHING_BUDGET, &server, hosts(8)).await;
         for host in hosts(8) {
             let found = &searched.found[&host];
-            let is_too_heavy = matches!(found, Found::AttemptFailed(reason) if reason.class == ReasonClass::TooHeavy);
-            assert!(if host == "10.0.0.3" { is_too_heavy } else { *found == Found::NoData }, "{host}: {found:?}");
+            let is_too_heavy =
+                matches!(found, HostFinding::AttemptFailed(reason) if reason.class == ReasonClass::TooHeavy);
+            assert!(if host == "10.0.0.3" { is_too_heavy } else { *found == HostFinding::NoData }, "{host}: {found:?}");
         }
         assert_eq!((searched.outage, searched.refused), (None, None));
         // 8; 4 and 4; 2 and 2; 1 and 1.
@@ -346,11 +316,11 @@ mod tests {
         let searched = search_within(TIMEOUT + TIMEOUT / 2, &server, hosts(4)).await;
         assert_eq!(searched.made.len(), 2, "four, then two: no more fit");
         // Left are the second half and each of the first.
-        let Found::AttemptFailed(reason) = &searched.found["10.0.0.1"] else { panic!("{:?}", searched.found) };
+        let HostFinding::AttemptFailed(reason) = &searched.found["10.0.0.1"] else { panic!("{:?}", searched.found) };
         assert_eq!(reason.class, ReasonClass::TooHeavy);
         assert!(reason.text.contains("2 searches") && reason.text.contains("did not answer within"), "{reason:?}");
         for host in &hosts(4)[1..] {
-            assert!(matches!(&searched.found[host], Found::Unavailable(_)), "{host}: {:?}", searched.found);
+            assert!(matches!(&searched.found[host], HostFinding::Unavailable(_)), "{host}: {:?}", searched.found);
         }
         assert_eq!(searched.outage, None, "an endpoint that answers its probes stays open");
     }
@@ -363,9 +333,9 @@ mod tests {
         for (n, host) in (1..).zip(hosts(8)) {
             let found = &searched.found[&host];
             if n <= 4 {
-                assert_eq!(*found, Found::NoData, "{host}");
+                assert_eq!(*found, HostFinding::NoData, "{host}");
             } else {
-                assert!(matches!(found, Found::Unavailable(_)), "{host}: {found:?}");
+                assert!(matches!(found, HostFinding::Unavailable(_)), "{host}: {found:?}");
             }
         }
         assert_eq!((searched.outage, searched.made.len()), (None, 3));
@@ -383,7 +353,7 @@ mod tests {
         for host in hosts(200) {
             let found = &searched.found[&host];
             assert!(
-                matches!(found, Found::AttemptFailed(reason) if reason.text.contains("Data too large")),
+                matches!(found, HostFinding::AttemptFailed(reason) if reason.text.contains("Data too large")),
                 "{found:?}"
             );
         }
@@ -399,7 +369,7 @@ mod tests {
         for count in [1, 8] {
             let searched = search_within(SEARCHING_BUDGET, &server, hosts(count)).await;
             assert_eq!(searched.made.len(), 1);
-            assert!(hosts(count).iter().all(|host| matches!(searched.found[host], Found::Unavailable(_))));
+            assert!(hosts(count).iter().all(|host| matches!(searched.found[host], HostFinding::Unavailable(_))));
             let probe: Value = serde_json::from_str(&searched.outage.expect("an outage").probe).expect("JSON");
             let asked = probe.pointer("/aggs/hosts/terms/include").and_then(Value::as_array).expect("hosts");
             assert!(hosts(count).iter().all(|host| asked.contains(&json!(host))), "{probe}");

@@ -10,11 +10,12 @@ use hostsync_source::{Endpoint, RefusalKind};
 use hostsync_store::tables::doubts::{DoubtKind, Subject};
 use hostsync_store::tables::executions::{self, RunScope};
 
-use crate::batch::{Workbench, fail_executions, resolve_all};
+use crate::batch::{Workbench, fail_executions};
 use crate::commit::{Unfinished, commit, executions_of, until_the_database_answers};
 use crate::doubts::waiting_for;
 use crate::evidence::Evidence;
-use crate::search::{Found, Refused};
+use crate::job_result::{HostFinding, JobResult};
+use crate::search::Refused;
 use crate::sources::Unknown;
 
 /// Jobs whose source is left alone get their clock without an attempt.
@@ -24,8 +25,8 @@ pub(crate) async fn put_off(
     jobs: Vec<Job>,
     reason: &str,
 ) -> Result<(), Unfinished> {
-    let resolved = resolve_all(jobs, &Found::Unavailable(reason.to_owned()));
-    commit(bench, scope, &Evidence::default(), &resolved).await
+    let results = JobResult::same_for_all(jobs, &HostFinding::Unavailable(reason.to_owned()));
+    commit(bench, scope, &Evidence::default(), &results).await
 }
 
 /// A name that this process does not know may be known to another.
@@ -42,8 +43,8 @@ pub(crate) async fn unknown(
 }
 
 async fn leave_to_others(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>, reason: &str) -> Result<(), Unfinished> {
-    let resolved = resolve_all(jobs, &Found::Elsewhere(waiting_for(reason)));
-    commit(bench, scope, &Evidence::default(), &resolved).await
+    let results = JobResult::same_for_all(jobs, &HostFinding::Elsewhere(waiting_for(reason)));
+    commit(bench, scope, &Evidence::default(), &results).await
 }
 
 /// Whose credentials a run needs.

@@ -4,6 +4,7 @@
 //! A row is `pending` until it gets exactly one outcome; `attempts` counts the attempts spent, so a job's attempt number
 //! is `attempts + 1`.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -308,7 +309,11 @@ pub struct Finished {
 /// # Errors
 ///
 /// The database's.
-pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Finished]) -> Result<(), sqlx::Error> {
+pub async fn finish(
+    connection: &mut MySqlConnection,
+    worker: &str,
+    rows: &[impl Borrow<Finished>],
+) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new(
             "INSERT INTO es_sync_execution_detail
@@ -316,7 +321,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Fini
                   avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
                   finished_at) ",
         );
-        statement.rows(chunk, |row, detail| {
+        statement.rows(chunk.iter().map(Borrow::borrow), |row, detail: &Finished| {
             row.value(detail.id.0)
                 .value(detail.execution_id.0)
                 .value(&detail.host_ip)
