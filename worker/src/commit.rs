@@ -35,8 +35,8 @@ const CONFLICT_PAUSE_MS: u64 = 200;
 /// Longest transaction; a database that does not answer at all must not hold a slot for ever.
 const LONGEST_TRANSACTION: Duration = Duration::from_mins(1);
 
-/// Longest wait for saying on a run what it waits for.
-const LONGEST_TELLING: Duration = Duration::from_secs(6);
+/// Longest wait for noting on a run what it waits for.
+const LONGEST_NOTE: Duration = Duration::from_secs(6);
 
 /// How long a call that waits for the database says nothing.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -62,46 +62,46 @@ const PATIENCE: Patience = Patience { refusals: 2, losses: 5, conflicts: Duratio
 /// Of a host whose batch was refused before: one wait for a lock.
 const PATIENCE_ALONE: Patience = Patience { refusals: 1, losses: 2, conflicts: Duration::from_secs(2) };
 
-/// Why a batch was not finished.
+/// Why a batch ends without an outcome for each of its jobs.
 #[derive(Debug)]
-pub(crate) enum Unfinished {
-    /// The process stops: its deliveries go back to the queue.
+pub(crate) enum BatchError {
+    /// The process stops: the deliveries go back to the queue.
     Stopped,
-    /// The database refused what the batch cannot do without: its jobs are left open.
+    /// The database refused what the batch cannot do without: the jobs are left open.
     Refused(sqlx::Error),
 }
 
-/// Writes outcomes; every job of them has an outcome, a clock, or is left open afterwards.
+/// Writes results. Afterwards every job of them has an outcome or a clock, or is left open.
 pub(crate) async fn commit(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
     results: &[JobResult],
-) -> Result<(), Unfinished> {
+) -> Result<(), BatchError> {
     let Err(error) = write_explained_or_bare(bench, scope, evidence, results, PATIENCE).await? else { return Ok(()) };
     let left = write_one_by_one(bench, scope, evidence, results, &error).await?;
     record(bench, scope, evidence, &left).await
 }
 
-/// Writes outcomes; if need be without what only explains them, which must not cost them.
+/// Writes results; if the database refuses them, once more without what only explains them.
 async fn write_explained_or_bare(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
     results: &[JobResult],
     patience: Patience,
-) -> Result<Result<(), sqlx::Error>, Unfinished> {
+) -> Result<Result<(), sqlx::Error>, BatchError> {
     let Err(error) = write(bench, scope, Some(evidence), results, patience).await? else { return Ok(Ok(())) };
     if fault(&error) == Fault::Conflict {
         return Ok(Err(error));
     }
     let bare = write(bench, scope, None, results, PATIENCE_ALONE).await?;
     if bare.is_ok() {
+        let said = database::sentence(&error);
         tracing::warn!(
             hosts = results.len(),
-            "the database refused to store what explains the outcomes of {} hosts: {}",
-            results.len(),
-            database::sentence(&error)
+            "cannot store what explains the outcomes of {} hosts: {said}",
+            results.len()
         );
     }
     Ok(bare)
@@ -113,22 +113,23 @@ async fn write_alone(
     scope: &RunScope,
     evidence: &Evidence,
     one: &JobResult,
-) -> Result<Result<(), sqlx::Error>, Unfinished> {
+) -> Result<Result<(), sqlx::Error>, BatchError> {
     write_explained_or_bare(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await
 }
 
-/// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not summary.
+/// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not written.
 async fn write_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
     results: &[JobResult],
     error: &sqlx::Error,
-) -> Result<Vec<JobResult>, Unfinished> {
+) -> Result<Vec<JobResult>, BatchError> {
     let said = database::sentence(error);
     tracing::warn!(
         hosts = results.len(),
-        "the database refused a batch of {} hosts, which are written one by one: {said}",
+        "cannot write the outcomes of {}: {said}; writing {} hosts one by one",
+        in_words(&executions_of_results(results)),
         results.len()
     );
     let began = Instant::now();
@@ -150,7 +151,7 @@ fn refused(one: &JobResult, error: &sqlx::Error) -> JobResult {
     let said = database::sentence(error);
     tracing::error!(
         execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
-        "the database refused to store host {}: {said}", one.job.host_ip
+        "cannot write the outcome of host {} of execution {}: {said}", one.job.host_ip, one.job.execution_id
     );
     let reason = Reason::new(ReasonClass::Database, format!("the database refused to store this host: {said}"));
     JobResult { finding: HostFinding::AttemptFailed(reason), ..one.clone() }
@@ -162,7 +163,7 @@ async fn record(
     scope: &RunScope,
     evidence: &Evidence,
     left: &[JobResult],
-) -> Result<(), Unfinished> {
+) -> Result<(), BatchError> {
     if left.is_empty() {
         return Ok(());
     }
@@ -179,7 +180,7 @@ async fn record_one_by_one(
     evidence: &Evidence,
     left: &[JobResult],
     mut error: sqlx::Error,
-) -> Result<(Vec<Job>, sqlx::Error), Unfinished> {
+) -> Result<(Vec<Job>, sqlx::Error), BatchError> {
     let began = Instant::now();
     let mut open = Vec::new();
     let mut rest = left.iter();
@@ -199,17 +200,17 @@ async fn record_one_by_one(
     Ok((open, error))
 }
 
-/// Writes outcomes in one transaction, with patience. `Err`: the database refused them; nothing has been summary.
+/// Writes results in one transaction, with patience. `Ok(Err)`: the database refused them and nothing was written.
 async fn write(
     bench: &Workbench,
     scope: &RunScope,
     evidence: Option<&Evidence>,
     results: &[JobResult],
     patience: Patience,
-) -> Result<Result<(), sqlx::Error>, Unfinished> {
+) -> Result<Result<(), sqlx::Error>, BatchError> {
     let mapping = bench.sources.mapping(&scope.scope.mapping);
     let context = WriteContext { scope, mapping, worker: &bench.name, evidence };
-    let executions = executions_of(results.iter().map(|result| &result.job));
+    let executions = executions_of_results(results);
     let transaction = || async {
         let started = Instant::now();
         let span = tracing::info_span!("write_batch", hosts = results.len());
@@ -228,7 +229,7 @@ async fn write(
             report(&summary);
             Ok(Ok(()))
         }
-        Err(Unfinished::Refused(error)) => Ok(Err(error)),
+        Err(BatchError::Refused(error)) => Ok(Err(error)),
         Err(stopped) => Err(stopped),
     }
 }
@@ -238,7 +239,7 @@ pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, s
     bench: &Workbench,
     executions: &BTreeSet<ExecutionId>,
     work: impl Fn() -> F,
-) -> Result<T, Unfinished> {
+) -> Result<T, BatchError> {
     call(bench, executions, PATIENCE, work).await
 }
 
@@ -248,7 +249,7 @@ fn call<'a, T: 'a, F: Future<Output = Result<T, sqlx::Error>> + 'a>(
     executions: &'a BTreeSet<ExecutionId>,
     patience: Patience,
     work: impl Fn() -> F + 'a,
-) -> Pin<Box<impl Future<Output = Result<T, Unfinished>> + 'a>> {
+) -> Pin<Box<impl Future<Output = Result<T, BatchError>> + 'a>> {
     Box::pin(persevere(bench, executions, patience, work))
 }
 
@@ -257,9 +258,9 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
     executions: &BTreeSet<ExecutionId>,
     patience: Patience,
     work: impl Fn() -> F,
-) -> Result<T, Unfinished> {
+) -> Result<T, BatchError> {
     let began = Instant::now();
-    let (mut refusals, mut losses, mut has_told) = (0, 0, false);
+    let (mut refusals, mut losses, mut is_noted) = (0, 0, false);
     loop {
         let error = match stoppable(bench, database::within(LONGEST_TRANSACTION, work())).await? {
             Ok(value) => return Ok(value),
@@ -268,12 +269,12 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
         let class = fault(&error);
         if class == Fault::Conflict {
             if began.elapsed() >= patience.conflicts {
-                return Err(Unfinished::Refused(error));
+                return Err(BatchError::Refused(error));
             }
-            tracing::debug!(error = %causes(&error), "a transaction met another and is run again");
-            if began.elapsed() >= SILENCE && !has_told {
-                has_told = true;
-                tell(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
+            tracing::debug!(error = %causes(&error), "running a transaction again that met another: {}", causes(&error));
+            if began.elapsed() >= SILENCE && !is_noted {
+                is_noted = true;
+                note_waiting(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
             }
             let pause = Duration::from_millis(rand::random_range(0..CONFLICT_PAUSE_MS));
             stoppable(bench, tokio::time::sleep(pause)).await?;
@@ -283,20 +284,20 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
         let probe = database::within(LONGEST_TRANSACTION, database::takes_writes(&bench.pool));
         match stoppable(bench, probe).await? {
             Err(away) if fault(&away).is_outage() => {
-                tracing::warn!(error = %causes(&error), "the database is away; a batch waits for it");
+                tracing::warn!(error = %causes(&error), "the database is away: waiting to write {}: {}", in_words(executions), causes(&away));
             }
             _ if matches!(class, Fault::Refused(_)) => {
                 refusals += 1;
                 if refusals >= patience.refusals {
-                    return Err(Unfinished::Refused(error));
+                    return Err(BatchError::Refused(error));
                 }
                 continue;
             }
             _ => {
                 losses += 1;
-                tracing::warn!(error = %causes(&error), "the database lost a connection in the middle of a batch");
+                tracing::warn!(error = %causes(&error), "lost the connection to the database while writing {}: {}", in_words(executions), causes(&error));
                 if losses >= patience.losses {
-                    return Err(Unfinished::Refused(error));
+                    return Err(BatchError::Refused(error));
                 }
             }
         }
@@ -304,18 +305,18 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
     }
 }
 
-async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Result<T, Unfinished> {
-    bench.stop_hard.run_until_cancelled(work).await.ok_or(Unfinished::Stopped)
+async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Result<T, BatchError> {
+    bench.stop_hard.run_until_cancelled(work).await.ok_or(BatchError::Stopped)
 }
 
-/// Says on running executions what they wait for; if that cannot be said either, the log has it.
-async fn tell(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
-    let telling = async {
+/// Notes on running executions what they wait for; if that fails too, the log says it.
+async fn note_waiting(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
+    let noting = async {
         let mut connection = bench.pool.acquire().await?;
         executions::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await
     };
-    if let Err(error) = database::within(LONGEST_TELLING, telling).await {
-        tracing::warn!(error = %causes(&error), waiting_for, "a run waits, and could not be told so: {waiting_for}");
+    if let Err(error) = database::within(LONGEST_NOTE, noting).await {
+        tracing::warn!(error = %causes(&error), waiting_for, "cannot note what {} waits for ({waiting_for}): {}", in_words(executions), causes(&error));
     }
 }
 
@@ -327,22 +328,20 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
         let of_run: Vec<&Job> = jobs.iter().filter(|job| job.execution_id == execution).collect();
         let Some(first) = of_run.first() else { continue };
         let reason = match of_run.len() {
-            1 => format!("the database refuses to store what became of host {}: {said}", first.host_ip),
-            hosts => {
-                format!("the database refuses to store what became of {hosts} hosts, such as {}: {said}", first.host_ip)
-            }
+            1 => format!("cannot write the outcome of host {}: {said}", first.host_ip),
+            hosts => format!("cannot write the outcomes of {hosts} hosts, such as {}: {said}", first.host_ip),
         };
-        tracing::error!(execution_id = %execution, "{reason}");
+        tracing::error!(execution_id = %execution, "execution {execution}: {reason}");
         let ending = async {
             let rounds = executions::note_refusal(&mut *bench.pool.acquire().await?, execution).await?;
             Ok(rounds >= MAX_ATTEMPTS
                 && close_execution(&bench.pool, execution, ClosingCause::Refused, &reason).await?)
         };
-        match database::within(LONGEST_TELLING, ending).await {
+        match database::within(LONGEST_NOTE, ending).await {
             Ok(true) => {}
-            Ok(false) => tell(bench, &BTreeSet::from([execution]), &reason).await,
+            Ok(false) => note_waiting(bench, &BTreeSet::from([execution]), &reason).await,
             Err(error) => {
-                tracing::warn!(execution_id = %execution, error = %causes(&error), "a run could not be failed");
+                tracing::warn!(execution_id = %execution, error = %causes(&error), "cannot fail execution {execution}: {}", causes(&error));
             }
         }
     }
@@ -350,6 +349,17 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
 
 pub(crate) fn executions_of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> BTreeSet<ExecutionId> {
     jobs.into_iter().map(|job| job.execution_id).collect()
+}
+
+fn executions_of_results(results: &[JobResult]) -> BTreeSet<ExecutionId> {
+    executions_of(results.iter().map(|result| &result.job))
+}
+
+/// "execution 7", or "executions 7, 8".
+fn in_words(executions: &BTreeSet<ExecutionId>) -> String {
+    let ids: Vec<String> = executions.iter().map(ToString::to_string).collect();
+    let noun = if ids.len() == 1 { "execution" } else { "executions" };
+    format!("{noun} {}", ids.join(", "))
 }
 
 fn report(summary: &WriteSummary) {

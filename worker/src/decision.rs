@@ -5,7 +5,7 @@
 //! becomes a clock of a minute at most; a fifth one becomes a failure.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use hostsync_mapping::{Capacity, FieldsSeen, HostReading, HostValues, Mapping, host_values};
+use hostsync_mapping::{Capacity, FieldCoverage, HostReading, HostValues, Mapping, host_values};
 use hostsync_metrics::ReasonClass;
 use hostsync_model::execution::{ExecutionId, SyncStatus};
 use hostsync_store::explanation::Explanation;
@@ -26,7 +26,7 @@ pub(crate) struct Decision {
     /// The search behind the decision; `None`: none was made, or nothing is stored that only explains.
     pub(crate) search: Option<SearchId>,
     /// Which fields its documents have; `None`: there was no reading.
-    pub(crate) fields: Option<FieldsSeen>,
+    pub(crate) fields: Option<FieldCoverage>,
     pub(crate) change: DetailChange,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Clock {
 /// Decides about one host. `host` is its live row of the pool.
 pub(crate) fn decide(detail: Open, result: &JobResult, host: Option<&PoolHost>, mapping: Option<&Mapping>) -> Decision {
     let fields = match &result.finding {
-        HostFinding::Reading(reading) => Some(reading.seen),
+        HostFinding::Reading(reading) => Some(reading.coverage),
         _ => None,
     };
     let outcome = |status| DetailOutcome::new(&detail, host, status, result.search);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use hostsync_mapping::FieldsSeen;
+use hostsync_mapping::FieldCoverage;
 use hostsync_model::execution::{Counts, DetailId, ExecutionId, JobQueue, SyncStatus};
 use hostsync_model::host::address_key;
 use hostsync_store::tables::hosts_pool::PoolHost;
@@ -20,7 +20,7 @@ pub(crate) struct RunChange {
     /// The first host that failed, and why.
     pub(crate) failure: Option<String>,
     /// Fields that documents of its hosts have.
-    pub(crate) fields: Option<FieldsSeen>,
+    pub(crate) fields: Option<FieldCoverage>,
     /// Why hosts of it come again: the reason of most of them.
     pub(crate) waiting_for: Option<String>,
     /// The first of its hosts that stands in the pool twice.

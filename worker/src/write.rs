@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use hostsync_mapping::{FieldsSeen, Mapping};
+use hostsync_mapping::{FieldCoverage, Mapping};
 use hostsync_metrics::ReasonClass;
 use hostsync_model::execution::{DetailId, ExecutionId, ExecutionStatus, SyncStatus};
 use hostsync_model::host::address_key;
@@ -253,7 +253,7 @@ async fn warn_of_missing_fields(
     mapping: Option<&Mapping>,
 ) -> Result<(), sqlx::Error> {
     let Some(mapping) = mapping else { return Ok(()) };
-    let fields = FieldsSeen::from_bits(executions::fields_seen(connection, execution).await?);
+    let fields = FieldCoverage::from_bits(executions::fields_seen(connection, execution).await?);
     let missing = fields.missing(mapping);
     if missing.is_empty() { Ok(()) } else { executions::add_warnings(connection, execution, missing).await }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hostsync_model::execution::JobQueue;
-use hostsync_queue::{Broker, Declared, Depth, MAX_JOBS, Permission, QueueError, Refusal, Topology};
+use hostsync_queue::{Broker, BrokerRefusal, DeclarationState, Depth, MAX_JOBS, Permission, QueueError, Topology};
 use hostsync_service::config::{Config, place_of};
 use hostsync_service::tested::Tested;
 
@@ -58,33 +58,33 @@ async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut E
     }
     for (name, exchange) in broker.exchanges().await? {
         match exchange {
-            Declared::AsOurs(()) => {}
-            Declared::Missing => examined.checks.push(missing("exchange", &name)),
-            Declared::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal, &line)),
+            DeclarationState::AsOurs(()) => {}
+            DeclarationState::Missing => examined.checks.push(missing("exchange", &name)),
+            DeclarationState::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal, &line)),
         }
     }
     for &queue in JobQueue::ALL {
         let check = format!("queue {}", queue.as_str());
         let name = topology.queue(queue);
         examined.checks.push(match broker.jobs(queue).await? {
-            Declared::AsOurs(depth) => {
+            DeclarationState::AsOurs(depth) => {
                 examined.depths.insert(queue, depth);
                 jobs(&check, &name, depth)
             }
-            Declared::Missing => missing(&check, &name),
-            Declared::Refused(refusal) => refused(&check, &name, &refusal, &line),
+            DeclarationState::Missing => missing(&check, &name),
+            DeclarationState::Refused(refusal) => refused(&check, &name, &refusal, &line),
         });
     }
     let name = topology.dead_queue();
     examined.checks.push(match broker.dead_letters().await? {
-        Declared::AsOurs(Depth { ready: 0, .. }) => Check::ok("dead letters", "none"),
-        Declared::AsOurs(Depth { ready, .. }) => Check::warn(
+        DeclarationState::AsOurs(Depth { ready: 0, .. }) => Check::ok("dead letters", "none"),
+        DeclarationState::AsOurs(Depth { ready, .. }) => Check::warn(
             "dead letters",
             format!("{ready} in {name}: messages that could not be worked on"),
             "hostsync-api dead-letters list",
         ),
-        Declared::Missing => missing("dead letters", &name),
-        Declared::Refused(refusal) => refused("dead letters", &name, &refusal, &line),
+        DeclarationState::Missing => missing("dead letters", &name),
+        DeclarationState::Refused(refusal) => refused("dead letters", &name, &refusal, &line),
     });
     Ok(())
 }
@@ -128,23 +128,23 @@ fn missing(check: &str, name: &str) -> Check {
 const WAY: &str = "is RabbitMQ up (systemctl status rabbitmq-server), do host and port of rabbitmq.url lead to it, does a \
                    firewall or a network policy let us through?";
 
-fn refused(check: &str, name: &str, refusal: &Refusal, permission_line: &str) -> Check {
+fn refused(check: &str, name: &str, refusal: &BrokerRefusal, permission_line: &str) -> Check {
     let (reason, next) = match refusal {
-        Refusal::Credentials(text) => {
+        BrokerRefusal::Credentials(text) => {
             (text, "correct user and password in rabbitmq.url: rabbitmqctl authenticate_user <user>".to_owned())
         }
-        Refusal::Vhost(text) => (
+        BrokerRefusal::Vhost(text) => (
             text,
             format!("correct the vhost at the end of rabbitmq.url (none is the default one, /), or {permission_line}"),
         ),
-        Refusal::Permission(text) => (text, permission_line.to_owned()),
-        Refusal::Arguments(text) => (
+        BrokerRefusal::Permission(text) => (text, permission_line.to_owned()),
+        BrokerRefusal::Arguments(text) => (
             text,
             format!(
                 "somebody else declared it: stop the workers, rabbitmqctl delete_queue {name}, start them; runs are published again"
             ),
         ),
-        Refusal::Missing(text) | Refusal::Away(text) => (text, WAY.to_owned()),
+        BrokerRefusal::Missing(text) | BrokerRefusal::Away(text) => (text, WAY.to_owned()),
     };
     Check::fail(check, format!("{name}: {reason}"), next)
 }

@@ -142,7 +142,7 @@ fn read(slots: &[Slot], collector: Collector, window: Window) -> HostReading {
     let types = FieldTypes::unresolved(&mapping);
     let body = answer(slots, collector, window).to_string();
     let answer = read_answer(&mapping, &types, &types.hosts[0], &hosts, body.as_bytes()).expect("a whole answer");
-    answer.found.readings(&mapping, window)[HOST]
+    answer.hosts.readings(&mapping, window)[HOST]
 }
 
 /// The mean of what is in use over seconds from the begin of the window: as if each were looked at, in one step for
@@ -377,7 +377,7 @@ fn a_fetch_that_the_window_cuts_is_left_out_also_where_fetches_are_few() {
 
 /// A host whose mounts come and go, with its collector.
 #[derive(Debug, Clone)]
-struct Simulated {
+struct Simulation {
     range: &'static str,
     collector: Collector,
     slots: Vec<Slot>,
@@ -385,7 +385,7 @@ struct Simulated {
     changes: Vec<(i64, f64)>,
 }
 
-fn simulated() -> impl Strategy<Value = Simulated> {
+fn simulated() -> impl Strategy<Value = Simulation> {
     let range = prop::sample::select(vec!["30m", "45m", "1h", "100m", "7h", "24h", "25h", "4d", "30d"]);
     let period_s = prop::sample::select(vec![10_i64, 17, 30, 60, 90, 300]);
     let later_s = prop::option::of((0..1_000_i64, prop::sample::select(vec![10_i64, 30, 60, 300])));
@@ -431,7 +431,7 @@ fn simulated() -> impl Strategy<Value = Simulated> {
                 then,
                 ..Collector::every(first_s)
             };
-            Simulated { range, collector, slots, changes: changed }
+            Simulation { range, collector, slots, changes: changed }
         },
     )
 }

@@ -1,7 +1,7 @@
 //! Acks of one consumer, in as few frames as can be.
 //!
 //! An ack with `multiple` settles every delivery of the channel up to its tag (AMQP 0-9-1, `basic.ack`), so it may be
-//! used only where everything before is done as well: an [`Outstanding`] knows what is not. Batches end mostly in the order
+//! used only where everything before is done as well: an [`UnackedTags`] knows what is not. Batches end mostly in the order
 //! of their tags, and then one frame acks a batch.
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,11 +15,11 @@ use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 pub struct Acker {
     inner: lapin::Acker,
     tag: u64,
-    outstanding: Arc<Outstanding>,
+    outstanding: Arc<UnackedTags>,
 }
 
 impl Acker {
-    pub(super) fn new(inner: lapin::Acker, tag: u64, outstanding: &Arc<Outstanding>) -> Self {
+    pub(super) fn new(inner: lapin::Acker, tag: u64, outstanding: &Arc<UnackedTags>) -> Self {
         outstanding.tags().insert(tag);
         Self { inner, tag, outstanding: Arc::clone(outstanding) }
     }
@@ -28,9 +28,9 @@ impl Acker {
 /// Tags of the deliveries of one channel that are neither acked nor given back. A tag leaves once its frame has been
 /// sent, never before: an ack of later ones with `multiple` must not overtake it.
 #[derive(Debug, Default)]
-pub(super) struct Outstanding(Mutex<BTreeSet<u64>>);
+pub(super) struct UnackedTags(Mutex<BTreeSet<u64>>);
 
-impl Outstanding {
+impl UnackedTags {
     fn tags(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -50,7 +50,7 @@ impl Outstanding {
 
 /// Sorted by tag, by channel: a reconnect in between makes several of them.
 fn by_channel(ackers: Vec<Acker>) -> Vec<Vec<Acker>> {
-    let mut channels: HashMap<*const Outstanding, Vec<Acker>> = HashMap::new();
+    let mut channels: HashMap<*const UnackedTags, Vec<Acker>> = HashMap::new();
     for acker in ackers {
         channels.entry(Arc::as_ptr(&acker.outstanding)).or_default().push(acker);
     }
@@ -112,8 +112,8 @@ fn forget(ackers: &[Acker]) {
 mod tests {
     use super::*;
 
-    fn outstanding(tags: impl IntoIterator<Item = u64>) -> Outstanding {
-        Outstanding(Mutex::new(tags.into_iter().collect()))
+    fn outstanding(tags: impl IntoIterator<Item = u64>) -> UnackedTags {
+        UnackedTags(Mutex::new(tags.into_iter().collect()))
     }
 
     #[test]

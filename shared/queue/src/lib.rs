@@ -22,12 +22,12 @@ use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Queue};
 
 pub use acks::{Acker, ack_all, give_back, refuse, reject};
-pub use consumer::{JobConsumer, Received};
+pub use consumer::{JobConsumer, QueueDelivery};
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use inspect::{Broker, Declared, Depth, Permission};
+pub use inspect::{Broker, DeclarationState, Depth, Permission};
 pub use job::{Job, UnreadableJob};
 pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
-pub use refusal::Refusal;
+pub use refusal::BrokerRefusal;
 pub use topology::{MAX_JOBS, Topology};
 
 use url::{Host, Url};

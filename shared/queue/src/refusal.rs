@@ -12,7 +12,7 @@ const NOT_ALLOWED: u16 = 530;
 
 /// Why the broker does not do what it was asked for. Each holds the broker's own sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BrokerRefusal {
     /// The user or the password is wrong.
     Credentials(String),
     /// There is no such vhost, or the user may not enter it.
@@ -29,17 +29,17 @@ pub enum Refusal {
 
 impl QueueError {
     /// Why, by the broker's reply code.
-    pub fn refusal(&self) -> Refusal {
-        let Self::Broker { doing, source } = self else { return Refusal::Away(self.to_string()) };
-        let ErrorKind::ProtocolError(error) = source.kind() else { return Refusal::Away(source.to_string()) };
+    pub fn refusal(&self) -> BrokerRefusal {
+        let Self::Broker { doing, source } = self else { return BrokerRefusal::Away(self.to_string()) };
+        let ErrorKind::ProtocolError(error) = source.kind() else { return BrokerRefusal::Away(source.to_string()) };
         let text = error.get_message().to_string();
         match error.get_id() {
-            ACCESS_REFUSED if *doing == "connecting" => Refusal::Credentials(text),
-            ACCESS_REFUSED => Refusal::Permission(text),
-            NOT_FOUND => Refusal::Missing(text),
-            PRECONDITION_FAILED => Refusal::Arguments(text),
-            NOT_ALLOWED => Refusal::Vhost(text),
-            _ => Refusal::Away(text),
+            ACCESS_REFUSED if *doing == "connecting" => BrokerRefusal::Credentials(text),
+            ACCESS_REFUSED => BrokerRefusal::Permission(text),
+            NOT_FOUND => BrokerRefusal::Missing(text),
+            PRECONDITION_FAILED => BrokerRefusal::Arguments(text),
+            NOT_ALLOWED => BrokerRefusal::Vhost(text),
+            _ => BrokerRefusal::Away(text),
         }
     }
 }

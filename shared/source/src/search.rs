@@ -14,8 +14,8 @@ use super::error::SearchError;
 use crate::EndpointKind;
 use hostsync_mapping::RefusalKind;
 use hostsync_mapping::{
-    FieldTypes, Found, HostReading, MAX_BUCKETS, Mapping, Metric, PlanError, Slices, check_answer, count_body,
-    read_answer, search_body,
+    AggregatesByHost, FieldTypes, HostReading, MAX_BUCKETS, Mapping, Metric, PlanError, Slices, check_answer,
+    count_body, read_answer, search_body,
 };
 use hostsync_metrics::spans;
 use hostsync_model::window::Window;
@@ -55,7 +55,7 @@ pub fn max_answer_bytes(mapping: &Mapping, window: Window, hosts: usize) -> usiz
 
 /// A search with what it asked by: what explains its answer, also where there is none.
 #[derive(Debug)]
-pub struct Asked {
+pub struct SearchReport {
     /// The fields that were asked for, resolved against the indices; `None`: that could not be done, or there was
     /// nothing to ask.
     pub types: Option<FieldTypes>,
@@ -114,9 +114,12 @@ impl Endpoint {
         mapping: &Mapping,
         window: Window,
         hosts: &[String],
-    ) -> Asked {
+    ) -> SearchReport {
         let Some(first) = hosts.first() else {
-            return Asked { types: None, answer: Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0, shards: 0 }) };
+            return SearchReport {
+                types: None,
+                answer: Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0, shards: 0 }),
+            };
         };
         let mut types = None;
         // On the heap: the future of a look-up and two searches is large.
@@ -147,7 +150,7 @@ impl Endpoint {
             Ok(_) | Err(SearchError::TooLarge { .. }) => {}
             Err(error) => spans::set_failed(&tracing::Span::current(), error.reason()),
         }
-        Asked { types, answer }
+        SearchReport { types, answer }
     }
 
     async fn search_with_types(
@@ -158,14 +161,14 @@ impl Endpoint {
         (hosts, first): (&[String], &str),
         asked_by: &mut Option<FieldTypes>,
     ) -> Result<SearchAnswer, SearchError> {
-        let known = self.known_for(index_pattern, mapping, window, first).await?;
+        let known = self.pattern_fields(index_pattern, mapping, window, first).await?;
         let types = asked_by.insert(known.types);
         let mut answer = self.search_by(index_pattern, mapping, types, window, hosts).await?;
         let are_others = known.shards.is_some_and(|shards| shards != answer.shards);
         let is_in_doubt = answer.readings.is_empty() && known.looked_up.elapsed() >= DOUBTED_AFTER;
         if are_others || is_in_doubt {
             self.field_types.forget(index_pattern, mapping);
-            let fresh = self.known_for(index_pattern, mapping, window, first).await?;
+            let fresh = self.pattern_fields(index_pattern, mapping, window, first).await?;
             if fresh.types != *types {
                 let types = asked_by.insert(fresh.types);
                 answer = self.search_by(index_pattern, mapping, types, window, hosts).await?;
@@ -260,13 +263,13 @@ impl Endpoint {
             };
             asked.await.map_err(|error| self.bad_mapping(mapping, Self::doubted(types, error)))
         });
-        let mut found = Found::default();
+        let mut aggregates = AggregatesByHost::default();
         let (mut took_ms, mut shards) = (0, 0_u64);
         for answer in try_join_all(searches).await? {
-            found.add(answer.found);
+            aggregates.add(answer.hosts);
             took_ms = took_ms.max(answer.took_ms);
             shards = shards.saturating_add(answer.shards);
         }
-        Ok(SearchAnswer { readings: found.readings(mapping, window), took_ms, shards })
+        Ok(SearchAnswer { readings: aggregates.readings(mapping, window), took_ms, shards })
     }
 }
