@@ -17,11 +17,10 @@ use std::sync::Arc;
 use hostsync_mapping::Mapping;
 use hostsync_metrics::spans;
 use hostsync_metrics::{Metrics, ReasonClass};
-use hostsync_model::execution::{ClosingCause, DetailId};
+use hostsync_model::execution::DetailId;
 use hostsync_model::host::{HostIp, address_key};
 use hostsync_queue::{Acker, Job, ack_all, give_back};
 use hostsync_source::Endpoint;
-use hostsync_store::closing::close_execution;
 use hostsync_store::tables::details::BatchToken;
 use hostsync_store::tables::executions::{self, RunScope};
 use sqlx::MySqlPool;
@@ -261,16 +260,4 @@ fn split_by_address(jobs: Vec<Job>) -> (Vec<Job>, Vec<JobResult>) {
         }
     }
     (searchable, without_address)
-}
-
-/// Fails the whole run once, instead of every host of it five times.
-pub(crate) async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), BatchError> {
-    spans::set_failed(&tracing::Span::current(), reason);
-    for execution in executions_of(jobs) {
-        let close = || close_execution(&bench.pool, execution, ClosingCause::Refused, reason);
-        if until_the_database_answers(bench, &BTreeSet::from([execution]), close).await? {
-            tracing::warn!(execution_id = %execution, reason, "execution {execution} fails: {reason}");
-        }
-    }
-    Ok(())
 }

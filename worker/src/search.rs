@@ -146,7 +146,8 @@ async fn ask(
     batch: &mut BatchSearch,
 ) -> Result<(), (Option<FieldTypes>, SearchError)> {
     let began = Instant::now();
-    let SearchReport { types, answer: result } = endpoint.search_showing(index_pattern, mapping, window, hosts).await;
+    let SearchReport { types, answer: result } =
+        endpoint.search_with_report(index_pattern, mapping, window, hosts).await;
     let elapsed = began.elapsed();
     Metrics::global().search(endpoint.name(), outcome(result.as_ref().err()), elapsed);
     if let Err(SearchError::Refused { kind, .. }) = &result {

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use hostsync_mapping::Mapping;
+use hostsync_metrics::spans;
 use hostsync_model::causes::causes;
-use hostsync_model::execution::ExecutionId;
+use hostsync_model::execution::{ClosingCause, ExecutionId};
 use hostsync_queue::Job;
 use hostsync_source::{Endpoint, RefusalKind};
+use hostsync_store::closing::close_execution;
 use hostsync_store::tables::doubts::{DoubtKind, Subject};
 use hostsync_store::tables::executions::{self, RunScope};
 
-use crate::batch::{Workbench, fail_executions};
+use crate::batch::Workbench;
 use crate::commit::{BatchError, commit, executions_of, until_the_database_answers};
 use crate::doubts::waiting_for;
 use crate::evidence::Evidence;
@@ -85,6 +87,18 @@ pub(crate) async fn give_up(
         }
     }
     fail_executions(bench, &jobs, reason).await
+}
+
+/// Fails the whole run once, instead of every host of it five times.
+async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), BatchError> {
+    spans::set_failed(&tracing::Span::current(), reason);
+    for execution in executions_of(jobs) {
+        let close = || close_execution(&bench.pool, execution, ClosingCause::Refused, reason);
+        if until_the_database_answers(bench, &BTreeSet::from([execution]), close).await? {
+            tracing::warn!(execution_id = %execution, reason, "execution {execution} fails: {reason}");
+        }
+    }
+    Ok(())
 }
 
 /// Tells the runs which indices their pattern matched before and were left out now. A warning that the database refuses does

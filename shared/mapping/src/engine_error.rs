@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of its error objects, both of a refused request (`error`) and of a failed shard
 //! (`_shards.failures[]`). They are folded while they are read: however deep and long one is, what is kept of it is a few
-//! sentences. Knows no HTTP status: that is the business of `elasticsearch`.
+//! sentences. Knows no HTTP status: that is the matter of `source`.
 
 use std::collections::BTreeSet;
 use std::fmt;

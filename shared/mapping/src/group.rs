@@ -1,7 +1,7 @@
 //! Which hosts belong to a group: the pages of a full sync, and what they come to.
 //!
 //! Owns the question (a composite aggregation, page by page), the reading of a page, and the choice of the one
-//! address by which a host with many is known. Pure, like all of `mapping`; `elasticsearch` turns the pages.
+//! address by which a host with many is known. Pure, like all of `mapping`; `source` turns the pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -2,7 +2,7 @@
 //!
 //! Owns the mapping (which field holds what, in which unit), the body of a search, the rules by which an
 //! answer is no answer, and the way from measured values to the columns of the CMDB. Everything here is
-//! pure: no connection, no clock, no configuration file; `elasticsearch` does the talking. Nothing here
+//! pure: no connection, no clock, no configuration file; `source` does the talking. Nothing here
 //! knows tasks, executions or tables.
 
 mod aggregates;

@@ -112,6 +112,7 @@ impl<'a> RequestedHosts<'a> {
     }
 }
 
+/// The hosts that were asked for; a bucket of any other is passed over.
 fn read_hosts(
     mapping: &Mapping,
     types: &FieldTypes,
@@ -119,7 +120,7 @@ fn read_hosts(
     hosts: &Terms<HostBucket>,
 ) -> Result<AggregatesByHost, AnswerError> {
     let buckets = hosts.whole_list()?;
-    let mut found = AggregatesByHost::default();
+    let mut all = AggregatesByHost::default();
     let mut keys = HashSet::with_capacity(buckets.len());
     for bucket in buckets {
         let key = &bucket.key;
@@ -132,20 +133,20 @@ fn read_hosts(
         }
         let documents = bucket.doc_count;
         let mut metrics: [MetricAggregates; 3] = Default::default();
-        for (found, metric) in metrics.iter_mut().zip(Metric::ALL) {
-            *found =
+        for (aggregates, metric) in metrics.iter_mut().zip(Metric::ALL) {
+            *aggregates =
                 read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
         }
         // Only a warning hangs on it, so an answer without it is an answer.
         let has_skip_field = bucket.agg(SKIP_FIELD).is_some_and(|agg| is_some_number(agg.doc_count));
         // Two spellings of one host are two buckets, usually over different documents.
-        let host_found = HostAggregates { documents, metrics, has_skip_field };
-        found.add(AggregatesByHost { hosts: HashMap::from([(host.clone(), host_found)]) });
+        let aggregates = HostAggregates { documents, metrics, has_skip_field };
+        all.add(AggregatesByHost { hosts: HashMap::from([(host.clone(), aggregates)]) });
     }
-    Ok(found)
+    Ok(all)
 }
 
-/// The number that `read` finds in an aggregation, `None` where no document had one.
+/// A number of an aggregation; `None` where no document had one.
 fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, BucketDefect> {
     bucket.agg(name).map_or(Number::Missing, read).known(|| name.to_owned())
 }
@@ -165,28 +166,30 @@ fn stats(bucket: &HostBucket, name: &str) -> Result<WeightedStats, BucketDefect>
     })
 }
 
+/// One metric of a host, in every shape that was asked for: of `cpu` as a number and a roll-up, for example, the aggregations
+/// `cpu` and `cpu_roll_up_max`, `cpu_roll_up_avg`, `cpu_roll_up_min`.
 fn read_metric(
     bucket: &HostBucket,
     types: &FieldTypes,
     metric: Metric,
     fields: &MetricFields,
 ) -> Result<MetricAggregates, BucketDefect> {
-    let mut found = MetricAggregates::default();
+    let mut aggregates = MetricAggregates::default();
     let part = |statistic: &str| part_name(metric, statistic);
     if fields.split.is_some() && types.split_field(metric).is_some() {
         let name = part(SLICES);
         let slices = bucket.agg(&name).and_then(|agg| agg.slices.as_ref());
         for slice in &slices.ok_or_else(|| BucketDefect::Missing(name.clone()))?.buckets {
-            read_slice(slice, fields, &name, &mut found)?;
+            read_slice(slice, fields, &name, &mut aggregates)?;
         }
-        return Ok(found);
+        return Ok(aggregates);
     }
     let value = |statistic: &str| number(bucket, &part(statistic), |agg| agg.value);
     if fields.total.is_some() {
-        found.total = value(TOTAL)?;
+        aggregates.total = value(TOTAL)?;
     }
     if fields.percent.is_some() {
-        found.percent.push(stats(bucket, &part("percent"))?);
+        aggregates.percent.push(stats(bucket, &part("percent"))?);
     }
     let weighted = |statistic: &str| -> Result<(Option<f64>, f64), BucketDefect> {
         let name = part(statistic);
@@ -196,19 +199,19 @@ fn read_metric(
     let shapes = types.shapes(metric);
     if shapes.roll_up && fields.roll_up_field().is_some() {
         let (avg, weight) = weighted("roll_up_avg")?;
-        found.shapes.push(WeightedStats { max: value("roll_up_max")?, avg, min: value("roll_up_min")?, weight });
+        aggregates.shapes.push(WeightedStats { max: value("roll_up_max")?, avg, min: value("roll_up_min")?, weight });
     }
     if shapes.per_core && fields.per_core.is_some() {
-        found.shapes.extend(read_per_core(bucket, metric)?);
+        aggregates.shapes.extend(read_per_core(bucket, metric)?);
     }
     if !shapes.plain {
-        return Ok(found);
+        return Ok(aggregates);
     }
-    found.shapes.push(if fields.shared_field().is_some() && fields.weight.is_none() {
+    aggregates.shapes.push(if fields.shared_field().is_some() && fields.weight.is_none() {
         stats(bucket, metric.key())?
     } else {
         let (avg, weight) = if fields.weight.is_some() {
-            found.has_weights = bucket.agg(&part("avg")).is_some_and(|agg| is_some_number(agg.weights.value));
+            aggregates.has_weights = bucket.agg(&part("avg")).is_some_and(|agg| is_some_number(agg.weights.value));
             weighted("avg")?
         } else {
             let WeightedStats { avg, weight, .. } = stats(bucket, &part("avg"))?;
@@ -216,10 +219,10 @@ fn read_metric(
         };
         WeightedStats { max: value("max")?, avg, min: value("min")?, weight }
     });
-    Ok(found)
+    Ok(aggregates)
 }
 
-/// What documents with a sum over cores say, for each number of cores.
+/// Documents with a sum over cores, for each number of cores: a sum of 3.2 over 4 cores is a load of 0.8.
 fn read_per_core(bucket: &HostBucket, metric: Metric) -> Result<Vec<WeightedStats>, BucketDefect> {
     let name = part_name(metric, "per_core");
     let numbers =
@@ -237,13 +240,14 @@ fn read_per_core(bucket: &HostBucket, metric: Metric) -> Result<Vec<WeightedStat
     Ok(shapes)
 }
 
+/// The parts of one slice of time, such as the mounts of a disk between 12:00 and 13:00.
 fn read_slice(
     slice: &SliceBucket,
     fields: &MetricFields,
     name: &str,
-    found: &mut MetricAggregates,
+    aggregates: &mut MetricAggregates,
 ) -> Result<(), BucketDefect> {
-    let own = found.slices.entry(slice.key).or_default();
+    let own = aggregates.slices.entry(slice.key).or_default();
     for part in slice.parts.whole_list().map_err(BucketDefect::Answer)? {
         let value = |number: Number, key: &str| number.known(|| format!("{name}.{key}"));
         let total = if fields.total.is_some() { value(part.total.value, TOTAL)? } else { None };

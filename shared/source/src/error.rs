@@ -109,10 +109,10 @@ impl SearchError {
     /// Whether a body is an engine's own error, and not that of something before it.
     pub(super) fn is_of_an_engine(body: &[u8]) -> bool {
         #[derive(Deserialize)]
-        struct ErrorBody {
+        struct EngineErrorBody {
             error: EngineError,
         }
-        serde_json::from_slice(body).is_ok_and(|ErrorBody { error }| error.has_type())
+        serde_json::from_slice(body).is_ok_and(|EngineErrorBody { error }| error.has_type())
     }
 
     /// From an answer with a status other than 2xx and the beginning of its body.
@@ -208,12 +208,12 @@ struct ErrorVerdict {
 /// The error object of a body, or its text if that is not HTML.
 fn reason_in(body: &[u8]) -> ErrorVerdict {
     #[derive(Deserialize)]
-    struct ErrorBody {
+    struct EngineErrorBody {
         #[serde(default)]
         error: Option<EngineError>,
     }
     let none = ErrorVerdict { text: String::new(), cause: FailureCause::Other, is_blocked: false };
-    if let Ok(ErrorBody { error }) = serde_json::from_slice(body) {
+    if let Ok(EngineErrorBody { error }) = serde_json::from_slice(body) {
         return error.map_or(none, |error| ErrorVerdict {
             text: error.text(),
             cause: error.cause(),
