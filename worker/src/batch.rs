@@ -1,37 +1,47 @@
-//! The life of a batch: crashes counted → search → one transaction → ack.
+//! The life of a batch: crashes counted → searched → one transaction → ack.
 //!
-//! Every way out of here ends each delivery exactly once: acked after a commit, or given back at an orderly stop.
+//! A batch leaves by one of these ways, and each of its deliveries is ended once:
+//!
+//! | way out | its jobs | its deliveries |
+//! |---|---|---|
+//! | [`BatchExit::Empty`] | have their outcome, or their run takes no more results | acked |
+//! | [`BatchExit::Searched`] | get what was found | acked |
+//! | [`BatchExit::PutOff`], [`BatchExit::UnknownSource`] | come again later, without a spent attempt | acked |
+//! | [`BatchExit::Refused`] | end with their run, which fails once | acked |
+//! | [`BatchError::Refused`] | stay open until Repair publishes them again | acked |
+//! | [`BatchError::Stopped`] | are untouched | given back to the queue |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hostsync_mapping::Mapping;
 use hostsync_metrics::spans;
 use hostsync_metrics::{Metrics, ReasonClass};
-use hostsync_model::execution::{ClosingCause, DetailId};
+use hostsync_model::execution::DetailId;
 use hostsync_model::host::{HostIp, address_key};
 use hostsync_queue::{Acker, Job, ack_all, give_back};
-use hostsync_store::closing::close_execution;
+use hostsync_source::Endpoint;
 use hostsync_store::tables::details::crashes::BatchToken;
 use hostsync_store::tables::executions::{self, creation::RunScope};
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::commit::{Unfinished, commit, executions_of, leave_open, until_the_database_answers};
-use crate::crashes::{self, Sorted};
+use crate::commit::{BatchError, commit, executions_of, leave_open, until_the_database_answers};
+use crate::crashes;
 use crate::evidence::Evidence;
+use crate::job_result::{HostFinding, JobResult, Reason};
 use crate::missing_indices::MissingIndices;
-use crate::search::{Found, Reason, SEARCHING_BUDGET, Searched, search};
-use crate::sources::Sources;
+use crate::search::{BatchSearch, SEARCHING_BUDGET, SourceRefusal, search};
+use crate::sources::{SourceRegistry, UnknownSource};
 use crate::trouble;
-use crate::write::{Outcome, Resolved};
 
 /// A delivery whose job could be read.
 #[derive(Debug)]
-pub(crate) struct Delivered {
+pub(crate) struct JobDelivery {
     pub(crate) job: Job,
     pub(crate) headers: BTreeMap<String, String>,
-    /// Whether it came before, to whomever.
+    /// Whether it was delivered before, to this worker or another.
     pub(crate) redelivered: bool,
     pub(crate) acker: Acker,
 }
@@ -40,17 +50,17 @@ pub(crate) struct Delivered {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) scope: Arc<RunScope>,
-    pub(crate) deliveries: Vec<Delivered>,
+    pub(crate) deliveries: Vec<JobDelivery>,
     /// Whether it holds one job that runs alone, since workers died on it.
     pub(crate) solo: bool,
 }
 
 /// What a batch is worked on with.
 pub(crate) struct Workbench {
-    /// Who works here, for those who read an explanation.
+    /// Name of this process, for those who read an explanation.
     pub(crate) name: String,
     pub(crate) pool: MySqlPool,
-    pub(crate) sources: Sources,
+    pub(crate) sources: SourceRegistry,
     pub(crate) missing_indices: MissingIndices,
     /// Searches are given up when this fires.
     pub(crate) stop_searches: CancellationToken,
@@ -58,147 +68,175 @@ pub(crate) struct Workbench {
     pub(crate) stop_hard: CancellationToken,
 }
 
+/// How a batch leaves its search.
+enum BatchExit {
+    /// No job is left to search for.
+    Empty,
+    /// Each job has a result.
+    Searched { results: Vec<JobResult>, evidence: Evidence },
+    /// The index pattern or its endpoint is set aside for the fleet.
+    PutOff { jobs: Vec<Job>, reason: String },
+    /// This process does not know the endpoint or the mapping; another may, since a new configuration reaches the fleet process
+    /// by process.
+    UnknownSource { jobs: Vec<Job>, unknown: UnknownSource },
+    /// The source will never answer. Of refused credentials the fleet decides; until it does the jobs come again.
+    Refused { jobs: Vec<Job>, refusal: SourceRefusal },
+}
+
 /// Works on a batch until each of its deliveries is acked or given back. Returns those that must run alone: each in a batch
 /// of its own, so that whatever happens to it happens to nobody else.
-pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<Delivered> {
-    let scope = &batch.scope.scope;
-    let executions = executions_of(batch.deliveries.iter().map(|delivered| &delivered.job));
-    let executions: Vec<String> = executions.iter().map(ToString::to_string).collect();
-    let span = tracing::info_span!(
-        parent: None,
-        "sync_batch",
-        execution_ids = executions.join(","),
-        hosts = batch.deliveries.len(),
-        endpoint = %scope.es_endpoint,
-        solo = batch.solo,
-    );
-    let causes: BTreeSet<&BTreeMap<String, String>> =
-        batch.deliveries.iter().map(|delivered| &delivered.headers).filter(|headers| !headers.is_empty()).collect();
-    spans::follow(&span, causes);
+pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<JobDelivery> {
+    let span = span_of(&batch);
     async {
         let Batch { scope, deliveries, solo } = batch;
         let token = BatchToken::random();
         let crashes = match crashes::begin(bench, &deliveries, solo, token).await {
             Ok(crashes) => crashes,
-            Err(unfinished) => {
-                // It may have been counted without an answer.
-                let begun: Vec<DetailId> = came_before(&deliveries).collect();
-                crashes::end(bench, &begun, token).await;
-                let (jobs, ackers) = into_jobs(deliveries);
-                settle(bench, jobs, ackers, Err(unfinished)).await;
+            Err(error) => {
+                // The database may have counted them and not answered.
+                crashes::end(bench, &redelivered(&deliveries), token).await;
+                settle(bench, deliveries, Err(error)).await;
                 return Vec::new();
             }
         };
-        let Sorted { together, alone, to_blame } = crashes::sort(deliveries, solo, &crashes);
-        let begun: Vec<DetailId> = came_before(&together).collect();
-        let (jobs, ackers) = into_jobs(to_blame);
-        let outcome = blame(bench, &scope, jobs.clone()).await;
-        settle(bench, jobs, ackers, outcome).await;
-        let (jobs, ackers) = into_jobs(together);
-        let outcome = work(bench, &scope, jobs.clone()).await;
-        crashes::end(bench, &begun, token).await;
-        settle(bench, jobs, ackers, outcome).await;
-        alone
+        let triage = crashes::triage(deliveries, solo, &crashes);
+        let blamed = blame(bench, &scope, jobs_of(&triage.to_blame)).await;
+        settle(bench, triage.to_blame, blamed).await;
+        let worked = work(bench, &scope, jobs_of(&triage.together)).await;
+        crashes::end(bench, &redelivered(&triage.together), token).await;
+        settle(bench, triage.together, worked).await;
+        triage.alone
     }
     .instrument(span)
     .await
 }
 
-fn came_before(deliveries: &[Delivered]) -> impl Iterator<Item = DetailId> + '_ {
-    deliveries.iter().filter(|delivered| delivered.redelivered).map(|delivered| delivered.job.detail_id)
+fn span_of(Batch { scope, deliveries, solo }: &Batch) -> tracing::Span {
+    let executions = executions_of(deliveries.iter().map(|delivery| &delivery.job));
+    let executions: Vec<String> = executions.iter().map(ToString::to_string).collect();
+    let span = tracing::info_span!(
+        parent: None,
+        "sync_batch",
+        execution_ids = executions.join(","),
+        hosts = deliveries.len(),
+        endpoint = %scope.scope.es_endpoint,
+        solo,
+    );
+    let causes: BTreeSet<&BTreeMap<String, String>> =
+        deliveries.iter().map(|delivery| &delivery.headers).filter(|headers| !headers.is_empty()).collect();
+    spans::follow(&span, causes);
+    span
 }
 
-fn into_jobs(deliveries: Vec<Delivered>) -> (Vec<Job>, Vec<Acker>) {
-    deliveries.into_iter().map(|delivered| (delivered.job, delivered.acker)).unzip()
+fn redelivered(deliveries: &[JobDelivery]) -> Vec<DetailId> {
+    deliveries.iter().filter(|delivery| delivery.redelivered).map(|delivery| delivery.job.detail_id).collect()
+}
+
+fn jobs_of(deliveries: &[JobDelivery]) -> Vec<Job> {
+    deliveries.iter().map(|delivery| delivery.job.clone()).collect()
 }
 
 /// Ends deliveries by what became of their jobs.
-async fn settle(bench: &Workbench, jobs: Vec<Job>, ackers: Vec<Acker>, outcome: Result<(), Unfinished>) {
-    match outcome {
-        Ok(()) => ack_all(ackers).await,
-        Err(Unfinished::Refused(error)) => {
-            leave_open(bench, &jobs, &error).await;
-            ack_all(ackers).await;
-        }
-        Err(Unfinished::Stopped) => give_back(ackers).await,
+async fn settle(bench: &Workbench, deliveries: Vec<JobDelivery>, result: Result<(), BatchError>) {
+    if let Err(BatchError::Refused(error)) = &result {
+        leave_open(bench, &jobs_of(&deliveries), error).await;
+    }
+    let ackers = deliveries.into_iter().map(|delivery| delivery.acker).collect();
+    match result {
+        Ok(()) | Err(BatchError::Refused(_)) => ack_all(ackers).await,
+        Err(BatchError::Stopped) => give_back(ackers).await,
     }
 }
 
 /// Spends an attempt of jobs whose workers died when they ran alone.
-async fn blame(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(), Unfinished> {
+async fn blame(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(), BatchError> {
     if jobs.is_empty() {
         return Ok(());
     }
     let reason = Reason::new(ReasonClass::Crash, "a worker that had this host alone died while it worked on it");
-    commit(bench, scope, &Evidence::default(), &resolve_all(jobs, &Found::AttemptFailed(reason))).await
+    let results = JobResult::same_for_all(jobs, &HostFinding::AttemptFailed(reason));
+    commit(bench, scope, &Evidence::default(), &results).await
 }
 
-async fn work(bench: &Workbench, scope: &Arc<RunScope>, jobs: Vec<Job>) -> Result<(), Unfinished> {
-    if jobs.is_empty() {
-        return Ok(());
+async fn work(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(), BatchError> {
+    match exit_of(bench, scope, jobs).await? {
+        BatchExit::Empty => Ok(()),
+        BatchExit::Searched { results, evidence } => commit(bench, scope, &evidence, &results).await,
+        BatchExit::PutOff { jobs, reason } => trouble::put_off(bench, scope, jobs, &reason).await,
+        BatchExit::UnknownSource { jobs, unknown } => trouble::leave_unknown(bench, scope, jobs, &unknown).await,
+        BatchExit::Refused { jobs, refusal } => trouble::give_up(bench, scope, jobs, &refusal).await,
     }
-    let endpoint = &scope.scope.es_endpoint;
-    let index_pattern = &scope.scope.es_index_pattern;
+}
+
+/// Searches what can be searched, and says how the batch leaves.
+async fn exit_of(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<BatchExit, BatchError> {
+    if jobs.is_empty() {
+        return Ok(BatchExit::Empty);
+    }
+    let (endpoint, index_pattern) = (&scope.scope.es_endpoint, &scope.scope.es_index_pattern);
     if let Some(reason) = bench.sources.closed(endpoint, index_pattern) {
-        return trouble::put_off(bench, scope, jobs, &reason).await;
+        return Ok(BatchExit::PutOff { jobs, reason });
     }
     let jobs = drop_closed(bench, scope, jobs).await?;
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(BatchExit::Empty);
     }
     let (endpoint, mapping) = match bench.sources.find(endpoint, &scope.scope.mapping) {
         Ok(source) => source,
-        // Another worker may know it: a new endpoint reaches the fleet process by process.
-        Err(unknown) => return trouble::unknown(bench, scope, jobs, &unknown).await,
+        Err(unknown) => return Ok(BatchExit::UnknownSource { jobs, unknown }),
     };
-
-    let (jobs, bad) = set_aside_bad_hosts(jobs);
-    if !bad.is_empty() {
+    let (jobs, without_address) = split_by_address(jobs);
+    if !without_address.is_empty() {
         // At once: they have their outcome, whatever becomes of the search.
-        commit(bench, scope, &Evidence::default(), &bad).await?;
+        commit(bench, scope, &Evidence::default(), &without_address).await?;
     }
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(BatchExit::Empty);
     }
-    if let Some(refused) = trouble::refused_lately(bench, scope) {
-        return trouble::refused(bench, scope, jobs, &refused).await;
+    if let Some(refusal) = trouble::refused_lately(bench, scope) {
+        return Ok(BatchExit::Refused { jobs, refusal });
     }
+    search_source(bench, scope, (&endpoint, mapping), jobs).await
+}
+
+/// Searches for the hosts of these jobs, each once: a host that stands in two runs of the same window is written for both.
+async fn search_source(
+    bench: &Workbench,
+    scope: &RunScope,
+    (endpoint, mapping): (&Endpoint, &Mapping),
+    jobs: Vec<Job>,
+) -> Result<BatchExit, BatchError> {
+    let index_pattern = &scope.scope.es_index_pattern;
     let hosts: BTreeSet<String> = jobs.iter().map(|job| address_key(&job.host_ip)).collect();
     let hosts: Vec<String> = hosts.into_iter().collect();
     Metrics::global().batch(hosts.len());
     // On the heap: a batch lives in a task whose own future stays small.
-    let searching = Box::pin(search(&endpoint, index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET));
-    let Searched { found, asked_by, made, outage, refused, .. } =
-        bench.stop_searches.run_until_cancelled(searching).await.ok_or(Unfinished::Stopped)?;
-    if let Some(refused) = refused {
-        trouble::remember(bench, scope, &refused);
-        return trouble::refused(bench, scope, jobs, &refused).await;
+    let searching = Box::pin(search(endpoint, index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET));
+    let BatchSearch { findings, asked_by, searches, outage, refusal, .. } =
+        bench.stop_searches.run_until_cancelled(searching).await.ok_or(BatchError::Stopped)?;
+    if let Some(refusal) = refusal {
+        trouble::remember(bench, scope, &refusal);
+        return Ok(BatchExit::Refused { jobs, refusal });
     }
     let executions = executions_of(&jobs);
     if let Some(outage) = &outage {
-        let leave = || bench.sources.leave_alone(&endpoint, index_pattern, outage);
-        until_the_database_answers(bench, &executions, leave).await?;
+        let set_aside = || bench.sources.leave_alone(endpoint, index_pattern, outage);
+        until_the_database_answers(bench, &executions, set_aside).await?;
     } else {
-        trouble::warn_of_missing_indices(bench, &endpoint, scope, mapping, &executions).await?;
+        trouble::warn_of_missing_indices(bench, endpoint, scope, mapping, &executions).await?;
     }
-    // A host that stands in two runs of the same window is searched once and written for both.
-    let resolved: Vec<Resolved> = jobs
-        .into_iter()
-        .map(|job| {
-            let host = address_key(&job.host_ip);
-            let outcome = found.get(&host).cloned().unwrap_or_else(|| {
-                Found::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out"))
-            });
-            let search = asked_by.get(&host).copied();
-            Resolved { job, outcome: Outcome::Found(outcome), search }
-        })
-        .collect();
-    commit(bench, scope, &Evidence { searches: made }, &resolved).await
+    let result_of = |job: Job| {
+        let host = address_key(&job.host_ip);
+        let finding = findings.get(&host).cloned().unwrap_or_else(|| {
+            HostFinding::AttemptFailed(Reason::new(ReasonClass::Other, "the search left this host out"))
+        });
+        JobResult { job, finding, search: asked_by.get(&host).copied() }
+    };
+    Ok(BatchExit::Searched { results: jobs.into_iter().map(result_of).collect(), evidence: Evidence { searches } })
 }
 
-/// Leaves out jobs of runs that take no more results, or that are not what was remembered of them: they are acked without a
-/// search.
-async fn drop_closed(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<Vec<Job>, Unfinished> {
+/// Drops jobs whose run takes no more results, or is not the one that they were published for.
+async fn drop_closed(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<Vec<Job>, BatchError> {
     let executions = executions_of(&jobs);
     let look = || async {
         let mut connection = bench.pool.acquire().await?;
@@ -211,31 +249,15 @@ async fn drop_closed(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Res
     Ok(jobs)
 }
 
-pub(crate) fn resolve_all(jobs: Vec<Job>, found: &Found) -> Vec<Resolved> {
-    jobs.into_iter().map(|job| Resolved { job, outcome: Outcome::Found(found.clone()), search: None }).collect()
-}
-
-/// A host that is no address fails alone, unsearched.
-fn set_aside_bad_hosts(jobs: Vec<Job>) -> (Vec<Job>, Vec<Resolved>) {
-    let mut good = Vec::with_capacity(jobs.len());
-    let mut bad = Vec::new();
+/// Jobs with a host that can be searched, and the results of those without one.
+fn split_by_address(jobs: Vec<Job>) -> (Vec<Job>, Vec<JobResult>) {
+    let mut searchable = Vec::with_capacity(jobs.len());
+    let mut without_address = Vec::new();
     for job in jobs {
         match job.host_ip.parse::<HostIp>() {
-            Ok(_) => good.push(job),
-            Err(error) => bad.push(Resolved { outcome: Outcome::BadHost(error.to_string()), job, search: None }),
+            Ok(_) => searchable.push(job),
+            Err(error) => without_address.push(JobResult::unsearched(job, HostFinding::NoAddress(error.to_string()))),
         }
     }
-    (good, bad)
-}
-
-/// The whole run fails once, instead of every host five times.
-pub(crate) async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), Unfinished> {
-    spans::set_failed(&tracing::Span::current(), reason);
-    for execution in executions_of(jobs) {
-        let close = || close_execution(&bench.pool, execution, ClosingCause::Refused, reason);
-        if until_the_database_answers(bench, &BTreeSet::from([execution]), close).await? {
-            tracing::warn!(execution_id = %execution, reason, "execution {execution} fails: {reason}");
-        }
-    }
-    Ok(())
+    (searchable, without_address)
 }

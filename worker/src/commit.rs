@@ -23,8 +23,8 @@ use tracing::Instrument;
 use crate::attempt::MAX_ATTEMPTS;
 use crate::batch::Workbench;
 use crate::evidence::Evidence;
-use crate::search::{Found, Reason};
-use crate::write::{Outcome, Resolved, Told, Written, write_batch};
+use crate::job_result::{HostFinding, JobResult, Reason};
+use crate::write::{WriteContext, WriteSummary, write_batch};
 
 /// Pause between two tries while the database is away, or after it lost a connection.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ const CONFLICT_PAUSE_MS: u64 = 200;
 /// Longest transaction; a database that does not answer at all must not hold a slot for ever.
 const LONGEST_TRANSACTION: Duration = Duration::from_mins(1);
 
-/// Longest wait for saying on a run what it waits for.
-const LONGEST_TELLING: Duration = Duration::from_secs(6);
+/// Longest wait for noting on a run what it waits for.
+const LONGEST_NOTE: Duration = Duration::from_secs(6);
 
 /// How long a call that waits for the database says nothing.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -62,46 +62,46 @@ const PATIENCE: Patience = Patience { refusals: 2, losses: 5, conflicts: Duratio
 /// Of a host whose batch was refused before: one wait for a lock.
 const PATIENCE_ALONE: Patience = Patience { refusals: 1, losses: 2, conflicts: Duration::from_secs(2) };
 
-/// Why a batch was not finished.
+/// Why a batch ends without an outcome for each of its jobs.
 #[derive(Debug)]
-pub(crate) enum Unfinished {
-    /// The process stops: its deliveries go back to the queue.
+pub(crate) enum BatchError {
+    /// The process stops: the deliveries go back to the queue.
     Stopped,
-    /// The database refused what the batch cannot do without: its jobs are left open.
+    /// The database refused what the batch cannot do without: the jobs are left open.
     Refused(sqlx::Error),
 }
 
-/// Writes outcomes; every job of them has an outcome, a clock, or is left open afterwards.
+/// Writes results. Afterwards every job of them has an outcome or a clock, or is left open.
 pub(crate) async fn commit(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    resolved: &[Resolved],
-) -> Result<(), Unfinished> {
-    let Err(error) = write_explained_or_bare(bench, scope, evidence, resolved, PATIENCE).await? else { return Ok(()) };
-    let left = write_one_by_one(bench, scope, evidence, resolved, &error).await?;
+    results: &[JobResult],
+) -> Result<(), BatchError> {
+    let Err(error) = write_explained_or_bare(bench, scope, evidence, results, PATIENCE).await? else { return Ok(()) };
+    let left = write_one_by_one(bench, scope, evidence, results, &error).await?;
     record(bench, scope, evidence, &left).await
 }
 
-/// Writes outcomes; if need be without what only explains them, which must not cost them.
+/// Writes results; if the database refuses them, once more without what only explains them.
 async fn write_explained_or_bare(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    resolved: &[Resolved],
+    results: &[JobResult],
     patience: Patience,
-) -> Result<Result<(), sqlx::Error>, Unfinished> {
-    let Err(error) = write(bench, scope, Some(evidence), resolved, patience).await? else { return Ok(Ok(())) };
+) -> Result<Result<(), sqlx::Error>, BatchError> {
+    let Err(error) = write(bench, scope, Some(evidence), results, patience).await? else { return Ok(Ok(())) };
     if fault(&error) == Fault::Conflict {
         return Ok(Err(error));
     }
-    let bare = write(bench, scope, None, resolved, PATIENCE_ALONE).await?;
+    let bare = write(bench, scope, None, results, PATIENCE_ALONE).await?;
     if bare.is_ok() {
+        let said = database::sentence(&error);
         tracing::warn!(
-            hosts = resolved.len(),
-            "the database refused to store what explains the outcomes of {} hosts: {}",
-            resolved.len(),
-            database::sentence(&error)
+            hosts = results.len(),
+            "cannot store what explains the outcomes of {} hosts: {said}",
+            results.len()
         );
     }
     Ok(bare)
@@ -112,8 +112,8 @@ async fn write_alone(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    one: &Resolved,
-) -> Result<Result<(), sqlx::Error>, Unfinished> {
+    one: &JobResult,
+) -> Result<Result<(), sqlx::Error>, BatchError> {
     write_explained_or_bare(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await
 }
 
@@ -122,22 +122,23 @@ async fn write_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    resolved: &[Resolved],
+    results: &[JobResult],
     error: &sqlx::Error,
-) -> Result<Vec<Resolved>, Unfinished> {
+) -> Result<Vec<JobResult>, BatchError> {
     let said = database::sentence(error);
     tracing::warn!(
-        hosts = resolved.len(),
-        "the database refused a batch of {} hosts, which are written one by one: {said}",
-        resolved.len()
+        hosts = results.len(),
+        "cannot write the outcomes of {}: {said}; writing {} hosts one by one",
+        in_words(&executions_of_results(results)),
+        results.len()
     );
     let began = Instant::now();
     let mut left = Vec::new();
-    for one in resolved {
+    for one in results {
         if began.elapsed() >= LONGEST_ONE_BY_ONE {
             let reason =
                 format!("the database did not store its batch, and there was no time to write it alone: {said}");
-            left.push(Resolved { outcome: Outcome::Found(Found::Unavailable(reason)), ..one.clone() });
+            left.push(JobResult { finding: HostFinding::Unavailable(reason), ..one.clone() });
         } else if let Err(error) = write_alone(bench, scope, evidence, one).await? {
             left.push(refused(one, &error));
         }
@@ -146,18 +147,23 @@ async fn write_one_by_one(
 }
 
 /// A host that the database refuses alone: its attempt is spent.
-fn refused(one: &Resolved, error: &sqlx::Error) -> Resolved {
+fn refused(one: &JobResult, error: &sqlx::Error) -> JobResult {
     let said = database::sentence(error);
     tracing::error!(
         execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
-        "the database refused to store host {}: {said}", one.job.host_ip
+        "cannot write the outcome of host {} of execution {}: {said}", one.job.host_ip, one.job.execution_id
     );
     let reason = Reason::new(ReasonClass::Database, format!("the database refused to store this host: {said}"));
-    Resolved { outcome: Outcome::Found(Found::AttemptFailed(reason)), ..one.clone() }
+    JobResult { finding: HostFinding::AttemptFailed(reason), ..one.clone() }
 }
 
 /// Records spent attempts, together if they can be; those that cannot be recorded are left open.
-async fn record(bench: &Workbench, scope: &RunScope, evidence: &Evidence, left: &[Resolved]) -> Result<(), Unfinished> {
+async fn record(
+    bench: &Workbench,
+    scope: &RunScope,
+    evidence: &Evidence,
+    left: &[JobResult],
+) -> Result<(), BatchError> {
     if left.is_empty() {
         return Ok(());
     }
@@ -172,9 +178,9 @@ async fn record_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
     evidence: &Evidence,
-    left: &[Resolved],
+    left: &[JobResult],
     mut error: sqlx::Error,
-) -> Result<(Vec<Job>, sqlx::Error), Unfinished> {
+) -> Result<(Vec<Job>, sqlx::Error), BatchError> {
     let began = Instant::now();
     let mut open = Vec::new();
     let mut rest = left.iter();
@@ -194,21 +200,21 @@ async fn record_one_by_one(
     Ok((open, error))
 }
 
-/// Writes outcomes in one transaction, with patience. `Err`: the database refused them; nothing has been written.
+/// Writes results in one transaction, with patience. `Ok(Err)`: the database refused them and nothing was written.
 async fn write(
     bench: &Workbench,
     scope: &RunScope,
     evidence: Option<&Evidence>,
-    resolved: &[Resolved],
+    results: &[JobResult],
     patience: Patience,
-) -> Result<Result<(), sqlx::Error>, Unfinished> {
+) -> Result<Result<(), sqlx::Error>, BatchError> {
     let mapping = bench.sources.mapping(&scope.scope.mapping);
-    let told = Told { worker: &bench.name, evidence };
-    let executions = executions_of(resolved.iter().map(|resolved| &resolved.job));
+    let context = WriteContext { scope, mapping, worker: &bench.name, evidence };
+    let executions = executions_of_results(results);
     let transaction = || async {
         let started = Instant::now();
-        let span = tracing::info_span!("write_batch", hosts = resolved.len());
-        let result = write_batch(&bench.pool, scope, mapping, told, resolved).instrument(span.clone()).await;
+        let span = tracing::info_span!("write_batch", hosts = results.len());
+        let result = write_batch(&bench.pool, context, results).instrument(span.clone()).await;
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
         Metrics::global().write(outcome, started.elapsed());
         if let Err(error) = &result
@@ -219,11 +225,11 @@ async fn write(
         result
     };
     match call(bench, &executions, patience, transaction).await {
-        Ok(written) => {
-            report(&written);
+        Ok(summary) => {
+            report(&summary);
             Ok(Ok(()))
         }
-        Err(Unfinished::Refused(error)) => Ok(Err(error)),
+        Err(BatchError::Refused(error)) => Ok(Err(error)),
         Err(stopped) => Err(stopped),
     }
 }
@@ -233,7 +239,7 @@ pub(crate) async fn until_the_database_answers<T, F: Future<Output = Result<T, s
     bench: &Workbench,
     executions: &BTreeSet<ExecutionId>,
     work: impl Fn() -> F,
-) -> Result<T, Unfinished> {
+) -> Result<T, BatchError> {
     call(bench, executions, PATIENCE, work).await
 }
 
@@ -243,7 +249,7 @@ fn call<'a, T: 'a, F: Future<Output = Result<T, sqlx::Error>> + 'a>(
     executions: &'a BTreeSet<ExecutionId>,
     patience: Patience,
     work: impl Fn() -> F + 'a,
-) -> Pin<Box<impl Future<Output = Result<T, Unfinished>> + 'a>> {
+) -> Pin<Box<impl Future<Output = Result<T, BatchError>> + 'a>> {
     Box::pin(persevere(bench, executions, patience, work))
 }
 
@@ -252,9 +258,9 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
     executions: &BTreeSet<ExecutionId>,
     patience: Patience,
     work: impl Fn() -> F,
-) -> Result<T, Unfinished> {
+) -> Result<T, BatchError> {
     let began = Instant::now();
-    let (mut refusals, mut losses, mut has_told) = (0, 0, false);
+    let (mut refusals, mut losses, mut is_noted) = (0, 0, false);
     loop {
         let error = match stoppable(bench, database::within(LONGEST_TRANSACTION, work())).await? {
             Ok(value) => return Ok(value),
@@ -263,12 +269,12 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
         let class = fault(&error);
         if class == Fault::Conflict {
             if began.elapsed() >= patience.conflicts {
-                return Err(Unfinished::Refused(error));
+                return Err(BatchError::Refused(error));
             }
-            tracing::debug!(error = %causes(&error), "a transaction met another and is run again");
-            if began.elapsed() >= SILENCE && !has_told {
-                has_told = true;
-                tell(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
+            tracing::debug!(error = %causes(&error), "running a transaction again that met another: {}", causes(&error));
+            if began.elapsed() >= SILENCE && !is_noted {
+                is_noted = true;
+                note_waiting(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
             }
             let pause = Duration::from_millis(rand::random_range(0..CONFLICT_PAUSE_MS));
             stoppable(bench, tokio::time::sleep(pause)).await?;
@@ -278,20 +284,20 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
         let probe = database::within(LONGEST_TRANSACTION, database::takes_writes(&bench.pool));
         match stoppable(bench, probe).await? {
             Err(away) if fault(&away).is_outage() => {
-                tracing::warn!(error = %causes(&error), "the database is away; a batch waits for it");
+                tracing::warn!(error = %causes(&error), "the database is away: waiting to write {}: {}", in_words(executions), causes(&away));
             }
             _ if matches!(class, Fault::Refused(_)) => {
                 refusals += 1;
                 if refusals >= patience.refusals {
-                    return Err(Unfinished::Refused(error));
+                    return Err(BatchError::Refused(error));
                 }
                 continue;
             }
             _ => {
                 losses += 1;
-                tracing::warn!(error = %causes(&error), "the database lost a connection in the middle of a batch");
+                tracing::warn!(error = %causes(&error), "lost the connection to the database while writing {}: {}", in_words(executions), causes(&error));
                 if losses >= patience.losses {
-                    return Err(Unfinished::Refused(error));
+                    return Err(BatchError::Refused(error));
                 }
             }
         }
@@ -299,18 +305,18 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
     }
 }
 
-async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Result<T, Unfinished> {
-    bench.stop_hard.run_until_cancelled(work).await.ok_or(Unfinished::Stopped)
+async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Result<T, BatchError> {
+    bench.stop_hard.run_until_cancelled(work).await.ok_or(BatchError::Stopped)
 }
 
-/// Says on running executions what they wait for; if that cannot be said either, the log has it.
-async fn tell(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
-    let telling = async {
+/// Notes on running executions what they wait for; if that fails too, the log says it.
+async fn note_waiting(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
+    let noting = async {
         let mut connection = bench.pool.acquire().await?;
         executions::remarks::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await
     };
-    if let Err(error) = database::within(LONGEST_TELLING, telling).await {
-        tracing::warn!(error = %causes(&error), waiting_for, "a run waits, and could not be told so: {waiting_for}");
+    if let Err(error) = database::within(LONGEST_NOTE, noting).await {
+        tracing::warn!(error = %causes(&error), waiting_for, "cannot note what {} waits for ({waiting_for}): {}", in_words(executions), causes(&error));
     }
 }
 
@@ -322,22 +328,20 @@ pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Er
         let of_run: Vec<&Job> = jobs.iter().filter(|job| job.execution_id == execution).collect();
         let Some(first) = of_run.first() else { continue };
         let reason = match of_run.len() {
-            1 => format!("the database refuses to store what became of host {}: {said}", first.host_ip),
-            hosts => {
-                format!("the database refuses to store what became of {hosts} hosts, such as {}: {said}", first.host_ip)
-            }
+            1 => format!("cannot write the outcome of host {}: {said}", first.host_ip),
+            hosts => format!("cannot write the outcomes of {hosts} hosts, such as {}: {said}", first.host_ip),
         };
-        tracing::error!(execution_id = %execution, "{reason}");
+        tracing::error!(execution_id = %execution, "execution {execution}: {reason}");
         let ending = async {
             let rounds = executions::repair::note_refusal(&mut *bench.pool.acquire().await?, execution).await?;
             Ok(rounds >= MAX_ATTEMPTS
                 && close_execution(&bench.pool, execution, ClosingCause::Refused, &reason).await?)
         };
-        match database::within(LONGEST_TELLING, ending).await {
+        match database::within(LONGEST_NOTE, ending).await {
             Ok(true) => {}
-            Ok(false) => tell(bench, &BTreeSet::from([execution]), &reason).await,
+            Ok(false) => note_waiting(bench, &BTreeSet::from([execution]), &reason).await,
             Err(error) => {
-                tracing::warn!(execution_id = %execution, error = %causes(&error), "a run could not be failed");
+                tracing::warn!(execution_id = %execution, error = %causes(&error), "cannot fail execution {execution}: {}", causes(&error));
             }
         }
     }
@@ -347,16 +351,27 @@ pub(crate) fn executions_of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> BTre
     jobs.into_iter().map(|job| job.execution_id).collect()
 }
 
-fn report(written: &Written) {
+fn executions_of_results(results: &[JobResult]) -> BTreeSet<ExecutionId> {
+    executions_of(results.iter().map(|result| &result.job))
+}
+
+/// "execution 7", or "executions 7, 8".
+fn in_words(executions: &BTreeSet<ExecutionId>) -> String {
+    let ids: Vec<String> = executions.iter().map(ToString::to_string).collect();
+    let noun = if ids.len() == 1 { "execution" } else { "executions" };
+    format!("{noun} {}", ids.join(", "))
+}
+
+fn report(summary: &WriteSummary) {
     let metrics = Metrics::global();
     let mut failed = 0;
-    for ((status, reason), count) in &written.finished {
+    for ((status, reason), count) in &summary.outcomes {
         metrics.jobs_finished(*status, *reason, *count);
         if *status == SyncStatus::Failed {
             failed += count;
         }
     }
-    for (reason, count) in &written.retries {
+    for (reason, count) in &summary.retries {
         failed += count;
         metrics.attempts_failed(*reason, *count);
         metrics.retries_scheduled(*reason, *count);
@@ -364,9 +379,9 @@ fn report(written: &Written) {
     if failed > 0 {
         spans::set_failed(&tracing::Span::current(), format!("{failed} hosts failed or spent an attempt"));
     }
-    metrics.retries_scheduled(ReasonClass::Source, written.deferred);
-    metrics.deliveries_dropped(written.dropped as u64);
-    for (execution, status) in &written.ended {
+    metrics.retries_scheduled(ReasonClass::Source, summary.deferred);
+    metrics.deliveries_dropped(summary.dropped);
+    for (execution, status) in &summary.ended {
         metrics.execution_ended(*status);
         // Outside of the batch's span, whose count of hosts is not the run's.
         tracing::info!(parent: None, execution_id = %execution, status = %status, "execution {execution} ended: {status}");

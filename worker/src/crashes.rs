@@ -18,8 +18,8 @@ use hostsync_queue::Job;
 use hostsync_store::database;
 use hostsync_store::tables::details::{self, crashes::BatchToken};
 
-use crate::batch::{Delivered, Workbench};
-use crate::commit::{Unfinished, executions_of, until_the_database_answers};
+use crate::batch::{JobDelivery, Workbench};
+use crate::commit::{BatchError, executions_of, until_the_database_answers};
 
 /// Crashes counted on a job that runs alone from then on.
 const ALONE_FROM: u32 = 1;
@@ -30,34 +30,34 @@ const TO_BLAME_FROM: u32 = 2;
 /// Longest wait for taking a count back; a count that stays makes its job run alone once.
 const LONGEST_TAKING_BACK: Duration = Duration::from_secs(1);
 
-/// What is to be done with deliveries, as the crashes on their jobs say.
+/// How the jobs of a batch are worked on, by the crashes that were counted on them.
 #[derive(Debug, Default)]
-pub(crate) struct Sorted {
-    /// May share a search. Those that came before are counted as begun.
-    pub(crate) together: Vec<Delivered>,
-    /// Each in a batch of its own, where it is sorted again.
-    pub(crate) alone: Vec<Delivered>,
+pub(crate) struct Triage {
+    /// They share a search. Those that were delivered before are counted as begun.
+    pub(crate) together: Vec<JobDelivery>,
+    /// Each is to have a batch of its own, where it is judged again.
+    pub(crate) alone: Vec<JobDelivery>,
     /// Their workers died when they ran alone: an attempt is spent.
-    pub(crate) to_blame: Vec<Delivered>,
+    pub(crate) to_blame: Vec<JobDelivery>,
 }
 
-/// Crashes by job, of those that came before and are still open.
+/// Crashes by job, of those that were delivered before and are still open.
 pub(crate) type Crashes = HashMap<DetailId, u32>;
 
 /// Looks how often workers died on the jobs of a batch, and counts as begun those that begin now.
 pub(crate) async fn begin(
     bench: &Workbench,
-    deliveries: &[Delivered],
+    deliveries: &[JobDelivery],
     is_alone: bool,
     token: BatchToken,
-) -> Result<Crashes, Unfinished> {
-    let came_before: Vec<&Job> =
-        deliveries.iter().filter(|delivered| delivered.redelivered).map(|delivered| &delivered.job).collect();
-    if came_before.is_empty() {
+) -> Result<Crashes, BatchError> {
+    let redelivered: Vec<&Job> =
+        deliveries.iter().filter(|delivery| delivery.redelivered).map(|delivery| &delivery.job).collect();
+    if redelivered.is_empty() {
         return Ok(Crashes::new());
     }
-    let executions = executions_of(came_before.iter().copied());
-    let by_attempt = by_attempt(&came_before);
+    let executions = executions_of(redelivered.iter().copied());
+    let by_attempt = by_attempt(&redelivered);
     let count = || async {
         let mut connection = bench.pool.acquire().await?;
         let mut crashes = Crashes::new();
@@ -78,20 +78,20 @@ const fn limit(is_alone: bool) -> u32 {
     if is_alone { TO_BLAME_FROM } else { ALONE_FROM }
 }
 
-/// Sorts deliveries by the crashes that were found. Pure.
-pub(crate) fn sort(deliveries: Vec<Delivered>, is_alone: bool, crashes: &Crashes) -> Sorted {
-    let mut sorted = Sorted::default();
-    for delivered in deliveries {
-        let crashes = crashes.get(&delivered.job.detail_id).copied().unwrap_or_default();
+/// Judges deliveries by the crashes on their jobs. Pure.
+pub(crate) fn triage(deliveries: Vec<JobDelivery>, is_alone: bool, crashes: &Crashes) -> Triage {
+    let mut triage = Triage::default();
+    for delivery in deliveries {
+        let crashes = crashes.get(&delivery.job.detail_id).copied().unwrap_or_default();
         if crashes < limit(is_alone) {
-            sorted.together.push(delivered);
+            triage.together.push(delivery);
         } else if is_alone {
-            sorted.to_blame.push(delivered);
+            triage.to_blame.push(delivery);
         } else {
-            sorted.alone.push(delivered);
+            triage.alone.push(delivery);
         }
     }
-    sorted
+    triage
 }
 
 fn by_attempt(jobs: &[&Job]) -> BTreeMap<u32, Vec<DetailId>> {
@@ -112,6 +112,6 @@ pub(crate) async fn end(bench: &Workbench, begun: &[DetailId], token: BatchToken
         details::crashes::end(&mut connection, begun, token).await
     };
     if let Err(error) = database::within(LONGEST_TAKING_BACK, taken_back).await {
-        tracing::warn!(error = %causes(&error), "jobs that end in order stay counted as begun; they run alone once");
+        tracing::warn!(error = %causes(&error), "cannot take back that {} jobs have begun: if one is delivered again, it runs alone once", begun.len());
     }
 }

@@ -17,7 +17,7 @@ use hostsync_store::tables::doubts::{self, Doubt, DoubtKind, Subject};
 use hostsync_store::tables::executions::{self, going::SourceName};
 use tokio_util::sync::CancellationToken;
 
-use crate::sources::Sources;
+use crate::sources::SourceRegistry;
 
 /// How often doubts are read: several times before one is believed.
 const REFRESH: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ const SAY_AGAIN: TimeDelta = TimeDelta::seconds(10);
 /// Runs told or ended at once, the oldest; the others follow.
 const RUNS: u32 = 1_000;
 
-impl Sources {
+impl SourceRegistry {
     /// Says what was found; returns whether the fleet believes it by now.
     pub(crate) async fn doubt(&self, subject: &Subject, reason: &str) -> Result<bool, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
@@ -49,7 +49,7 @@ impl Sources {
         while stop.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
             let Some(answered) = stop.run_until_cancelled(self.answer_standing(&mut looked)).await else { return };
             if let Err(error) = answered {
-                tracing::debug!(error = %causes(&error), "doubts could not be answered");
+                tracing::debug!(error = %causes(&error), "cannot answer doubts: {}", causes(&error));
             }
         }
     }
@@ -69,7 +69,7 @@ impl Sources {
                 DoubtKind::Endpoint if self.endpoint(&subject.name).is_some() => self.know_better(subject).await?,
                 DoubtKind::Mapping if self.mapping(&subject.name).is_some() => self.know_better(subject).await?,
                 DoubtKind::Endpoint | DoubtKind::Mapping => {
-                    let answering = self.say_that_nobody_knows(doubt);
+                    let answering = self.report_unknown_name(doubt);
                     database::within(LONGEST_STATEMENT, answering).await?;
                 }
                 // One that is believed is looked at once by each process: a new one may have better credentials. More would
@@ -88,12 +88,7 @@ impl Sources {
 
     async fn know_better(&self, subject: &Subject) -> Result<(), sqlx::Error> {
         let kind = subject.kind.as_str();
-        tracing::info!(
-            kind,
-            name = subject.name,
-            "a doubt about {kind} \"{}\" is refuted by this process",
-            subject.name
-        );
+        tracing::info!(kind, name = subject.name, "this process refutes a doubt about {kind} \"{}\"", subject.name);
         database::within(LONGEST_STATEMENT, async { doubts::drop(&mut *self.pool.acquire().await?, subject).await })
             .await
     }
@@ -114,7 +109,7 @@ impl Sources {
     }
 
     /// One process of those that do not know a name either tells the runs that wait for it, or ends them.
-    async fn say_that_nobody_knows(&self, doubt: &Doubt) -> Result<(), sqlx::Error> {
+    async fn report_unknown_name(&self, doubt: &Doubt) -> Result<(), sqlx::Error> {
         let subject = &doubt.subject;
         let mut connection = self.pool.acquire().await?;
         if !doubts::say_again(&mut connection, subject, SAY_AGAIN).await? {

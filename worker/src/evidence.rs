@@ -12,19 +12,19 @@ use hostsync_store::tables::searches::{NewSearch, SearchId};
 
 /// A search that was made.
 #[derive(Debug, Clone)]
-pub(crate) struct Made {
+pub(crate) struct SearchRecord {
     pub(crate) id: SearchId,
     pub(crate) began: Instant,
     pub(crate) elapsed: Duration,
     pub(crate) hosts_asked: usize,
     /// As it is kept; searches by the same fields share it. `None`: too long, or nothing was sent.
     pub(crate) body: Option<Arc<str>>,
-    pub(crate) answer: Result<Said, String>,
+    pub(crate) answer: Result<SearchSummary, String>,
 }
 
-/// What a whole answer said.
+/// What a whole answer says in short.
 #[derive(Debug, Clone)]
-pub(crate) struct Said {
+pub(crate) struct SearchSummary {
     pub(crate) took_ms: u64,
     pub(crate) hosts_found: usize,
     pub(crate) documents: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Said {
 /// The searches of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    pub(crate) searches: Vec<Made>,
+    pub(crate) searches: Vec<SearchRecord>,
 }
 
 impl Evidence {
@@ -47,23 +47,23 @@ impl Evidence {
     ) -> Vec<NewSearch<'a>> {
         used.iter()
             .filter_map(|(execution_id, id)| {
-                let made = self.searches.iter().find(|made| made.id == *id)?;
-                let said = made.answer.as_ref().ok();
+                let record = self.searches.iter().find(|record| record.id == *id)?;
+                let summary = record.answer.as_ref().ok();
                 Some(NewSearch {
                     execution_id: *execution_id,
                     id: *id,
-                    began_ago: made.began.elapsed(),
+                    began_ago: record.began.elapsed(),
                     worker,
                     es_endpoint: &scope.es_endpoint,
                     index_pattern: &scope.es_index_pattern,
-                    body: made.body.as_deref(),
-                    hosts_asked: made.hosts_asked,
-                    hosts_found: said.map(|said| said.hosts_found),
-                    documents: said.map(|said| said.documents),
-                    took_ms: said.map(|said| said.took_ms),
-                    elapsed: made.elapsed,
-                    shards: said.and_then(|said| u32::try_from(said.shards).ok()),
-                    error_message: made.answer.as_ref().err().map(String::as_str),
+                    body: record.body.as_deref(),
+                    hosts_asked: record.hosts_asked,
+                    hosts_found: summary.map(|summary| summary.hosts_found),
+                    documents: summary.map(|summary| summary.documents),
+                    took_ms: summary.map(|summary| summary.took_ms),
+                    elapsed: record.elapsed,
+                    shards: summary.and_then(|summary| u32::try_from(summary.shards).ok()),
+                    error_message: record.answer.as_ref().err().map(String::as_str),
                 })
             })
             .collect()

@@ -15,7 +15,7 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
 use hostsync_model::window::Window;
 use hostsync_queue::{
-    Acker, JobConsumer, JobDelivery, Publisher, QueueError, QueueSettings, UnreadableJob, ack_all, give_back, refuse,
+    Acker, JobConsumer, Publisher, QueueDelivery, QueueError, QueueSettings, UnreadableJob, ack_all, give_back, refuse,
     reject,
 };
 use hostsync_service::operations::Readiness;
@@ -23,8 +23,8 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_store::tables::executions::creation::RunScope;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::batch::{Batch, Delivered, Workbench, process};
-use crate::commit::{Unfinished, leave_open, until_the_database_answers};
+use crate::batch::{Batch, JobDelivery, Workbench, process};
+use crate::commit::{BatchError, leave_open, until_the_database_answers};
 use crate::database_watch::DatabaseWatch;
 use crate::gather::Gatherer;
 use crate::scopes::Scopes;
@@ -76,24 +76,24 @@ impl BatchKey {
     }
 }
 
-/// A delivery that waits in the gatherer.
-struct Gathered {
+/// A delivery that waits for its batch.
+struct PendingDelivery {
     scope: Arc<RunScope>,
-    delivered: Delivered,
-    held: Held,
+    delivery: JobDelivery,
+    guard: DeliveryGuard,
 }
 
 /// Counts a delivery as held by this lane until it is dropped.
-struct Held(Arc<AtomicUsize>);
+struct DeliveryGuard(Arc<AtomicUsize>);
 
-impl Held {
+impl DeliveryGuard {
     fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
     }
 }
 
-impl Drop for Held {
+impl Drop for DeliveryGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -162,7 +162,7 @@ impl Lane {
                 None => break,
             };
             if let Err(error) = ended {
-                self.say_down(&error);
+                self.report_down(&error);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = self.shutdown.stopping() => {}
@@ -177,9 +177,9 @@ impl Lane {
         self.shutdown.token().run_until_cancelled(connecting).await
     }
 
-    fn say_down(&self, error: &QueueError) {
+    fn report_down(&self, error: &QueueError) {
         let queue = self.settings.queue;
-        tracing::warn!(queue = %queue, error = %causes(error), "the consumer of the {queue} queue is built anew");
+        tracing::warn!(queue = %queue, error = %causes(error), "cannot consume the {queue} queue; connecting again: {}", causes(error));
         self.readiness.set(readiness_of(queue), Err(&causes(error).to_string()));
     }
 
@@ -193,7 +193,7 @@ impl Lane {
                 biased;
                 () = self.shutdown.stopping() => break,
                 () = self.database.lost() => {
-                    tracing::warn!("the database is away: the jobs of the {} queue are given back", self.settings.queue);
+                    tracing::warn!("the database is away: giving the jobs of the {} queue back", self.settings.queue);
                     return self.give_back_everything(consumer, &mut gatherer).await;
                 }
                 () = self.slot_freed.notified() => {}
@@ -208,12 +208,12 @@ impl Lane {
     }
 
     /// Takes one delivery: a job to be gathered, one that runs alone, or something that is no job.
-    async fn take(&self, received: JobDelivery, gatherer: &mut Gatherer<BatchKey, Gathered>) {
-        let held = Held::new(&self.held);
+    async fn take(&self, received: QueueDelivery, gatherer: &mut Gatherer<BatchKey, PendingDelivery>) {
+        let guard = DeliveryGuard::new(&self.held);
         let job = match received.job {
             Ok(job) => job,
             Err(reason) => {
-                self.bury(received.body, reason, received.acker, held);
+                self.bury(received.body, reason, received.acker, guard);
                 return;
             }
         };
@@ -226,48 +226,44 @@ impl Lane {
         // A job that has not begun waits neither for the end of a long absence nor for that of the process.
         let found = tokio::select! {
             found = self.turns.waiting_for(look_up) => found,
-            () = self.database.lost() => Err(Unfinished::Stopped),
-            () = self.shutdown.stopping() => Err(Unfinished::Stopped),
+            () = self.database.lost() => Err(BatchError::Stopped),
+            () = self.shutdown.stopping() => Err(BatchError::Stopped),
         };
         let scope = match found {
             Ok(Some(scope)) => scope,
             Ok(None) => {
-                tracing::debug!(execution_id = %execution_id, "a job of a run that is gone, or of another under its id, is dropped");
+                tracing::debug!(execution_id = %execution_id, "dropping a job of execution {execution_id}, which is gone or another one under this id");
                 Metrics::global().deliveries_dropped(1);
                 ack_all(vec![received.acker]).await;
                 return;
             }
-            Err(Unfinished::Refused(error)) => {
+            Err(BatchError::Refused(error)) => {
                 leave_open(&self.bench, std::slice::from_ref(&job), &error).await;
                 ack_all(vec![received.acker]).await;
                 return;
             }
-            Err(Unfinished::Stopped) => {
+            Err(BatchError::Stopped) => {
                 give_back(vec![received.acker]).await;
                 return;
             }
         };
         let (headers, redelivered) = (received.headers, received.redelivered);
-        let delivered = Delivered { job, headers, redelivered, acker: received.acker };
-        gatherer.push(BatchKey::of(&scope), Gathered { scope, delivered, held }, Instant::now());
+        let delivery = JobDelivery { job, headers, redelivered, acker: received.acker };
+        gatherer.push(BatchKey::of(&scope), PendingDelivery { scope, delivery, guard }, Instant::now());
     }
 
     /// Starts ready batches while slots are free.
-    fn dispatch(&self, gatherer: &mut Gatherer<BatchKey, Gathered>) {
+    fn dispatch(&self, gatherer: &mut Gatherer<BatchKey, PendingDelivery>) {
         while let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            let Some((_, gathered)) = gatherer.take_ready(Instant::now()) else { return };
-            self.start(gathered, permit);
+            let Some((_, pending)) = gatherer.take_ready(Instant::now()) else { return };
+            self.start(pending, permit);
         }
     }
 
-    fn start(&self, gathered: Vec<Gathered>, permit: OwnedSemaphorePermit) {
-        let Some(scope) = gathered.first().map(|first| Arc::clone(&first.scope)) else { return };
-        let mut held = Vec::with_capacity(gathered.len());
-        let mut deliveries = Vec::with_capacity(gathered.len());
-        for one in gathered {
-            held.push(one.held);
-            deliveries.push(one.delivered);
-        }
+    fn start(&self, pending: Vec<PendingDelivery>, permit: OwnedSemaphorePermit) {
+        let Some(scope) = pending.first().map(|first| Arc::clone(&first.scope)) else { return };
+        let (guards, deliveries): (Vec<_>, Vec<_>) =
+            pending.into_iter().map(|pending| (pending.guard, pending.delivery)).unzip();
         let bench = Arc::clone(&self.bench);
         let slot_freed = Arc::clone(&self.slot_freed);
         let stopping = self.shutdown.token();
@@ -281,7 +277,7 @@ impl Lane {
                     contained(&bench, Batch { scope: Arc::clone(&scope), deliveries: vec![one], solo: true }).await;
                 }
             }
-            drop(held);
+            drop(guards);
             drop(permit);
             slot_freed.notify_one();
         });
@@ -289,11 +285,11 @@ impl Lane {
 
     /// A message that is no job goes to the dead letters with its reason; it is acked once it is there. One that is too long
     /// was not kept: the broker moves it.
-    fn bury(&self, body: Vec<u8>, reason: UnreadableJob, acker: Acker, held: Held) {
-        tracing::error!(%reason, "a message that is no job goes to the dead letters: {reason}");
+    fn bury(&self, body: Vec<u8>, reason: UnreadableJob, acker: Acker, guard: DeliveryGuard) {
+        tracing::error!(%reason, "moving a message to the dead letters: {reason}");
         let publisher = self.publisher.clone();
         self.shutdown.spawn("dead letter", async move {
-            let _held = held;
+            let _guard = guard;
             if matches!(reason, UnreadableJob::TooLong { .. }) {
                 Metrics::global().dead_letter();
                 return refuse(acker).await;
@@ -305,7 +301,7 @@ impl Lane {
                     ack_all(vec![acker]).await;
                 }
                 Err(error) => {
-                    tracing::warn!(error = %causes(&error), "a dead letter could not be published; the message stays where it is");
+                    tracing::warn!(error = %causes(&error), "cannot publish a dead letter, so its message stays in the queue: {}", causes(&error));
                     give_back(vec![acker]).await;
                 }
             }
@@ -313,7 +309,11 @@ impl Lane {
     }
 
     /// Takes nothing new, gives back what has only been gathered, waits for the batches, closes the connection.
-    async fn stop(&self, consumer: JobConsumer, gatherer: &mut Gatherer<BatchKey, Gathered>) -> Result<(), QueueError> {
+    async fn stop(
+        &self,
+        consumer: JobConsumer,
+        gatherer: &mut Gatherer<BatchKey, PendingDelivery>,
+    ) -> Result<(), QueueError> {
         consumer.cancel().await?;
         give_back_gathered(gatherer).await;
         let all = u32::try_from(self.settings.slots).unwrap_or(u32::MAX);
@@ -329,7 +329,7 @@ impl Lane {
     async fn give_back_everything(
         &self,
         consumer: JobConsumer,
-        gatherer: &mut Gatherer<BatchKey, Gathered>,
+        gatherer: &mut Gatherer<BatchKey, PendingDelivery>,
     ) -> Result<(), QueueError> {
         consumer.cancel().await?;
         give_back_gathered(gatherer).await;
@@ -339,24 +339,24 @@ impl Lane {
 
 /// Works on a batch in a task of its own, so that a panic costs its jobs a redelivery and nothing else. Returns those that
 /// must run alone.
-async fn contained(bench: &Arc<Workbench>, batch: Batch) -> Vec<Delivered> {
-    let ackers: Vec<Acker> = batch.deliveries.iter().map(|delivered| delivered.acker.clone()).collect();
+async fn contained(bench: &Arc<Workbench>, batch: Batch) -> Vec<JobDelivery> {
+    let ackers: Vec<Acker> = batch.deliveries.iter().map(|delivery| delivery.acker.clone()).collect();
     let bench = Arc::clone(bench);
     match tokio::spawn(async move { process(&bench, batch).await }).await {
         Ok(alone) => alone,
         Err(error) => {
-            tracing::error!(error = %causes(&error), "a batch panicked; its jobs come again");
+            tracing::error!(error = %causes(&error), "a batch panicked; its jobs are delivered again: {}", causes(&error));
             reject(ackers).await;
             Vec::new()
         }
     }
 }
 
-async fn give_back_gathered(gatherer: &mut Gatherer<BatchKey, Gathered>) {
-    let (ackers, held): (Vec<_>, Vec<_>) =
-        gatherer.drain().into_iter().map(|gathered| (gathered.delivered.acker, gathered.held)).unzip();
+async fn give_back_gathered(gatherer: &mut Gatherer<BatchKey, PendingDelivery>) {
+    let (ackers, guards): (Vec<_>, Vec<_>) =
+        gatherer.drain().into_iter().map(|pending| (pending.delivery.acker, pending.guard)).unzip();
     give_back(ackers).await;
-    drop(held);
+    drop(guards);
 }
 
 /// Name of a lane among the loops of the process.

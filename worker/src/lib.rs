@@ -8,11 +8,14 @@ mod batch;
 mod commit;
 mod crashes;
 mod database_watch;
+mod decision;
 mod doubts;
 mod evidence;
 mod gather;
+mod job_result;
 mod lane;
 mod missing_indices;
+mod run_change;
 mod scopes;
 mod search;
 mod sources;
@@ -40,7 +43,7 @@ use crate::database_watch::DatabaseWatch;
 use crate::lane::{Lane, LaneSettings};
 use crate::missing_indices::MissingIndices;
 use crate::scopes::Scopes;
-use crate::sources::Sources;
+use crate::sources::SourceRegistry;
 
 /// Searches are given up this long before the grace period ends, so that what they found can still be written.
 const SEARCH_MARGIN: Duration = Duration::from_secs(10);
@@ -77,7 +80,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
 
     let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
         .context("database.url cannot be used")?;
-    let sources = Sources::new(pool.clone(), &config)?;
+    let sources = SourceRegistry::new(pool.clone(), &config)?;
     let queue = config.rabbitmq.settings("hostsync-worker")?;
     if !startup::wait_for_database(&pool, &readiness, &loops, &shutdown).await? {
         return Ok(());

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -36,43 +36,44 @@ const TOLD_FOR: TimeDelta = TimeDelta::days(7);
 /// Patterns whose last comparison is remembered; beyond it the one not searched for longest is compared again.
 const MOST_PATTERNS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// What is known of the patterns that this process has searched.
+/// Finds missing indices, and remembers what was found for the patterns that this process has searched.
 pub(crate) struct MissingIndices {
     pool: MySqlPool,
-    known: Mutex<LruCache<Searched, Known>>,
+    checks: Mutex<LruCache<PatternKey, PatternCheck>>,
 }
 
-/// By what a pattern is searched: each mapping has a list of its own, since it is looked up with the mapping's fields.
+/// What a list of indices belongs to: each mapping has one of its own, since it is looked up with the mapping's fields.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Searched {
+struct PatternKey {
     endpoint: String,
     index_pattern: String,
     mapping: String,
 }
 
-struct Known {
-    /// The list that was compared last.
+/// What the last comparison found.
+struct PatternCheck {
+    /// The list that was compared.
     indices: Arc<[String]>,
     missing: Arc<[String]>,
 }
 
-/// As it is stored.
+/// What a pattern matched before, as it is stored for the fleet.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Remembered {
+struct IndexHistory {
     indices: Vec<String>,
     #[serde(default)]
-    missing: BTreeMap<String, Missing>,
+    missing: BTreeMap<String, MissingIndex>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Missing {
+struct MissingIndex {
     since: DateTime<Utc>,
     why: String,
 }
 
 impl MissingIndices {
     pub(crate) fn new(pool: MySqlPool) -> Self {
-        Self { pool, known: Mutex::new(LruCache::new(MOST_PATTERNS)) }
+        Self { pool, checks: Mutex::new(LruCache::new(MOST_PATTERNS)) }
     }
 
     /// What to warn of, a sentence an index. After a search of the pattern by the mapping of this name: before it nothing is
@@ -91,26 +92,21 @@ impl MissingIndices {
         else {
             return Ok(Arc::default());
         };
-        let key = Searched {
+        let key = PatternKey {
             endpoint: endpoint.name().to_owned(),
             index_pattern: index_pattern.to_owned(),
             mapping: mapping_name.to_owned(),
         };
-        let known = |known: &mut LruCache<Searched, Known>| {
-            known
-                .get(&key)
-                .filter(|known| Arc::ptr_eq(&known.indices, &indices))
-                .map(|known| Arc::clone(&known.missing))
-        };
-        if let Some(missing) = known(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(missing);
+        let of_this_list = |check: &&PatternCheck| Arc::ptr_eq(&check.indices, &indices);
+        if let Some(check) = self.checks().get(&key).filter(of_this_list) {
+            return Ok(Arc::clone(&check.missing));
         }
         let (now, stored) = {
             let mut connection = self.pool.acquire().await?;
             let now = database::now(&mut connection).await?;
             (now, pattern_state::indices(&mut connection, endpoint.name(), index_pattern).await?)
         };
-        let before: Remembered =
+        let before: IndexHistory =
             stored.as_deref().and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
         let gone = before.not_among(&indices);
         let looks = gone.iter().map(|index| tokio::time::timeout(LONGEST_LOOK, endpoint.state_of(index)));
@@ -122,23 +118,27 @@ impl MissingIndices {
             pattern_state::remember_indices(&mut connection, endpoint.name(), index_pattern, &text).await?;
         }
         let missing: Arc<[String]> = after.sentences().collect();
-        self.know(key, indices, &missing);
+        self.remember(key, indices, &missing);
         Ok(missing)
     }
 
-    fn know(&self, key: Searched, indices: Arc<[String]>, missing: &Arc<[String]>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.put(key, Known { indices, missing: Arc::clone(missing) });
+    fn checks(&self) -> MutexGuard<'_, LruCache<PatternKey, PatternCheck>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: PatternKey, indices: Arc<[String]>, missing: &Arc<[String]>) {
+        let mut checks = self.checks();
+        checks.put(key, PatternCheck { indices, missing: Arc::clone(missing) });
         let mut by_endpoint: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
-        for (searched, known) in known.iter() {
-            by_endpoint.entry(searched.endpoint.clone()).or_default().extend(known.missing.iter());
+        for (pattern, check) in checks.iter() {
+            by_endpoint.entry(pattern.endpoint.clone()).or_default().extend(check.missing.iter());
         }
         Metrics::global()
             .indices_missing(by_endpoint.into_iter().map(|(endpoint, missing)| (endpoint, missing.len() as u64)));
     }
 }
 
-impl Remembered {
+impl IndexHistory {
     /// What was matched or missing and is not matched now.
     fn not_among(&self, indices: &[String]) -> Vec<String> {
         let before = self.missing.keys().chain(&self.indices);
@@ -158,7 +158,7 @@ impl Remembered {
             match (state, known) {
                 (IndexState::Skipped { .. }, _) if now - since >= TOLD_FOR => {}
                 (IndexState::Skipped { why }, _) => {
-                    after.missing.insert(index, Missing { since, why });
+                    after.missing.insert(index, MissingIndex { since, why });
                 }
                 // Nothing is concluded: what was told of it stands, and it is looked at again.
                 (IndexState::Unknown, Some(known)) => {
@@ -172,7 +172,7 @@ impl Remembered {
     }
 
     fn sentences(&self) -> impl Iterator<Item = String> {
-        self.missing.iter().map(|(index, Missing { why, .. })| {
+        self.missing.iter().map(|(index, MissingIndex { why, .. })| {
             format!("the index \"{index}\", which the pattern matched before, was left out: {why}")
         })
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn an_index_that_is_skipped_is_told_until_it_is_back_gone_or_meant() {
         let now = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
-        let first = Remembered::default().followed_by(&list(&["a", "b", "c"]), [], now);
+        let first = IndexHistory::default().followed_by(&list(&["a", "b", "c"]), [], now);
         assert_eq!(first.sentences().count(), 0);
         let open = list(&["a"]);
         assert_eq!(first.not_among(&open), ["b", "c"]);
@@ -208,7 +208,7 @@ mod tests {
     fn an_index_of_which_the_source_says_nothing_is_neither_told_nor_forgotten() {
         let now = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
         let open = list(&["a"]);
-        let first = Remembered::default().followed_by(&list(&["a", "b"]), [], now);
+        let first = IndexHistory::default().followed_by(&list(&["a", "b"]), [], now);
         let second = first.followed_by(&open, [("b".to_owned(), IndexState::Unknown)], now);
         assert_eq!((second.sentences().count(), second.not_among(&open)), (0, list(&["b"])));
         let why = "it is closed".to_owned();

@@ -20,13 +20,13 @@ use crate::evidence::worker_name;
 use crate::search::Outage;
 
 /// A name of a run that this process does not know.
-pub(crate) struct Unknown {
+pub(crate) struct UnknownSource {
     pub(crate) subject: Subject,
     pub(crate) reason: String,
 }
 
 /// Where and how this process can search.
-pub(crate) struct Sources {
+pub(crate) struct SourceRegistry {
     pub(crate) pool: MySqlPool,
     /// Tells this process from others that say something of a source.
     pub(crate) process: String,
@@ -39,7 +39,7 @@ pub(crate) struct Sources {
 /// How long credentials that were refused are not tried again by this process.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 
-impl Sources {
+impl SourceRegistry {
     /// Makes a client for each configured endpoint; connects to nothing.
     pub(crate) fn new(pool: MySqlPool, config: &Config) -> anyhow::Result<Self> {
         let endpoints =
@@ -62,8 +62,8 @@ impl Sources {
     }
 
     /// The endpoint and mapping of a run, or which of them this process does not know.
-    pub(crate) fn find(&self, endpoint: &str, mapping: &str) -> Result<(Arc<Endpoint>, &Mapping), Unknown> {
-        let unknown = |kind: DoubtKind, name: &str, key: &str| Unknown {
+    pub(crate) fn find(&self, endpoint: &str, mapping: &str) -> Result<(Arc<Endpoint>, &Mapping), UnknownSource> {
+        let unknown = |kind: DoubtKind, name: &str, key: &str| UnknownSource {
             reason: format!(
                 "the {} \"{name}\" is not configured in the workers: add {key}.{name} to their configuration",
                 kind.as_str()

@@ -3,47 +3,50 @@
 use std::collections::BTreeSet;
 
 use hostsync_mapping::Mapping;
+use hostsync_metrics::spans;
 use hostsync_model::causes::causes;
-use hostsync_model::execution::ExecutionId;
+use hostsync_model::execution::{ClosingCause, ExecutionId};
 use hostsync_queue::Job;
 use hostsync_source::{Endpoint, RefusalKind};
+use hostsync_store::closing::close_execution;
 use hostsync_store::tables::doubts::{DoubtKind, Subject};
 use hostsync_store::tables::executions::{self, creation::RunScope};
 
-use crate::batch::{Workbench, fail_executions, resolve_all};
-use crate::commit::{Unfinished, commit, executions_of, until_the_database_answers};
+use crate::batch::Workbench;
+use crate::commit::{BatchError, commit, executions_of, until_the_database_answers};
 use crate::doubts::waiting_for;
 use crate::evidence::Evidence;
-use crate::search::{Found, Refused};
-use crate::sources::Unknown;
+use crate::job_result::{HostFinding, JobResult};
+use crate::search::SourceRefusal;
+use crate::sources::UnknownSource;
 
-/// Jobs whose source is left alone get their clock without an attempt.
+/// Jobs whose source is set aside come again without a spent attempt.
 pub(crate) async fn put_off(
     bench: &Workbench,
     scope: &RunScope,
     jobs: Vec<Job>,
     reason: &str,
-) -> Result<(), Unfinished> {
-    let resolved = resolve_all(jobs, &Found::Unavailable(reason.to_owned()));
-    commit(bench, scope, &Evidence::default(), &resolved).await
+) -> Result<(), BatchError> {
+    let results = JobResult::same_for_all(jobs, &HostFinding::Unavailable(reason.to_owned()));
+    commit(bench, scope, &Evidence::default(), &results).await
 }
 
-/// A name that this process does not know may be known to another.
-pub(crate) async fn unknown(
+/// Raises a doubt about a name that this process does not know; another may know it, so the jobs come again.
+pub(crate) async fn leave_unknown(
     bench: &Workbench,
     scope: &RunScope,
     jobs: Vec<Job>,
-    Unknown { subject, reason }: &Unknown,
-) -> Result<(), Unfinished> {
+    UnknownSource { subject, reason }: &UnknownSource,
+) -> Result<(), BatchError> {
     tracing::error!(reason, "{reason}");
     let doubt = || bench.sources.doubt(subject, reason);
     until_the_database_answers(bench, &executions_of(&jobs), doubt).await?;
     leave_to_others(bench, scope, jobs, reason).await
 }
 
-async fn leave_to_others(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>, reason: &str) -> Result<(), Unfinished> {
-    let resolved = resolve_all(jobs, &Found::Elsewhere(waiting_for(reason)));
-    commit(bench, scope, &Evidence::default(), &resolved).await
+async fn leave_to_others(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>, reason: &str) -> Result<(), BatchError> {
+    let results = JobResult::same_for_all(jobs, &HostFinding::Elsewhere(waiting_for(reason)));
+    commit(bench, scope, &Evidence::default(), &results).await
 }
 
 /// Whose credentials a run needs.
@@ -55,27 +58,27 @@ fn credentials_for(scope: &RunScope) -> Subject {
     }
 }
 
-/// What the credentials of this process were refused with a moment ago: it need not ask again.
-pub(crate) fn refused_lately(bench: &Workbench, scope: &RunScope) -> Option<Refused> {
+/// The refusal of this process's credentials, if it was a moment ago: it need not ask again.
+pub(crate) fn refused_lately(bench: &Workbench, scope: &RunScope) -> Option<SourceRefusal> {
     let reason = bench.sources.refused_lately(&credentials_for(scope))?;
-    Some(Refused { reason, kind: RefusalKind::Credentials })
+    Some(SourceRefusal { reason, kind: RefusalKind::Credentials })
 }
 
 /// Keeps that the credentials of this process were refused.
-pub(crate) fn remember(bench: &Workbench, scope: &RunScope, refused: &Refused) {
-    if refused.kind == RefusalKind::Credentials {
-        bench.sources.remember_refusal(&credentials_for(scope), &refused.reason);
+pub(crate) fn remember(bench: &Workbench, scope: &RunScope, refusal: &SourceRefusal) {
+    if refusal.kind == RefusalKind::Credentials {
+        bench.sources.remember_refusal(&credentials_for(scope), &refusal.reason);
     }
 }
 
-/// What was refused twice fails its runs. Of credentials the fleet decides: another process may have better ones, as in the
-/// middle of a rotation.
-pub(crate) async fn refused(
+/// Fails the runs of a source that refuses for good. Of credentials the fleet decides: another process may have better ones, as
+/// in the middle of a rotation, so until then the jobs come again.
+pub(crate) async fn give_up(
     bench: &Workbench,
     scope: &RunScope,
     jobs: Vec<Job>,
-    Refused { reason, kind }: &Refused,
-) -> Result<(), Unfinished> {
+    SourceRefusal { reason, kind }: &SourceRefusal,
+) -> Result<(), BatchError> {
     if *kind == RefusalKind::Credentials {
         let subject = credentials_for(scope);
         let doubt = || bench.sources.doubt(&subject, reason);
@@ -86,6 +89,18 @@ pub(crate) async fn refused(
     fail_executions(bench, &jobs, reason).await
 }
 
+/// Fails the whole run once, instead of every host of it five times.
+async fn fail_executions(bench: &Workbench, jobs: &[Job], reason: &str) -> Result<(), BatchError> {
+    spans::set_failed(&tracing::Span::current(), reason);
+    for execution in executions_of(jobs) {
+        let close = || close_execution(&bench.pool, execution, ClosingCause::Refused, reason);
+        if until_the_database_answers(bench, &BTreeSet::from([execution]), close).await? {
+            tracing::warn!(execution_id = %execution, reason, "execution {execution} fails: {reason}");
+        }
+    }
+    Ok(())
+}
+
 /// Tells the runs which indices their pattern matched before and were left out now. A warning that the database refuses does
 /// not cost what was answered.
 pub(crate) async fn warn_of_missing_indices(
@@ -94,10 +109,10 @@ pub(crate) async fn warn_of_missing_indices(
     scope: &RunScope,
     mapping: &Mapping,
     executions: &BTreeSet<ExecutionId>,
-) -> Result<(), Unfinished> {
+) -> Result<(), BatchError> {
     match find_and_warn(bench, endpoint, scope, mapping, executions).await {
-        Err(Unfinished::Refused(error)) => {
-            tracing::warn!(error = %causes(&error), "runs could not be warned of missing indices");
+        Err(BatchError::Refused(error)) => {
+            tracing::warn!(error = %causes(&error), "cannot warn of missing indices: {}", causes(&error));
             Ok(())
         }
         found => found,
@@ -110,7 +125,7 @@ async fn find_and_warn(
     scope: &RunScope,
     mapping: &Mapping,
     executions: &BTreeSet<ExecutionId>,
-) -> Result<(), Unfinished> {
+) -> Result<(), BatchError> {
     let scope = &scope.scope;
     let look = || bench.missing_indices.of(endpoint, &scope.es_index_pattern, (&scope.mapping, mapping));
     let missing = until_the_database_answers(bench, executions, look).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hostsync_model::execution::JobQueue;
-use hostsync_queue::{Broker, BrokerRefusal, Declared, Depth, MAX_JOBS, Permission, QueueError, Topology};
+use hostsync_queue::{Broker, BrokerRefusal, DeclarationState, Depth, MAX_JOBS, Permission, QueueError, Topology};
 use hostsync_service::config::{Config, place_of};
 use hostsync_service::tested::Tested;
 
@@ -58,33 +58,33 @@ async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut E
     }
     for (name, exchange) in broker.exchanges().await? {
         match exchange {
-            Declared::AsOurs(()) => {}
-            Declared::Missing => examined.checks.push(missing("exchange", &name)),
-            Declared::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal, &line)),
+            DeclarationState::AsOurs(()) => {}
+            DeclarationState::Missing => examined.checks.push(missing("exchange", &name)),
+            DeclarationState::Refused(refusal) => examined.checks.push(refused("exchange", &name, &refusal, &line)),
         }
     }
     for &queue in JobQueue::ALL {
         let check = format!("queue {}", queue.as_str());
         let name = topology.queue(queue);
         examined.checks.push(match broker.jobs(queue).await? {
-            Declared::AsOurs(depth) => {
+            DeclarationState::AsOurs(depth) => {
                 examined.depths.insert(queue, depth);
                 jobs(&check, &name, depth)
             }
-            Declared::Missing => missing(&check, &name),
-            Declared::Refused(refusal) => refused(&check, &name, &refusal, &line),
+            DeclarationState::Missing => missing(&check, &name),
+            DeclarationState::Refused(refusal) => refused(&check, &name, &refusal, &line),
         });
     }
     let name = topology.dead_queue();
     examined.checks.push(match broker.dead_letters().await? {
-        Declared::AsOurs(Depth { ready: 0, .. }) => Check::ok("dead letters", "none"),
-        Declared::AsOurs(Depth { ready, .. }) => Check::warn(
+        DeclarationState::AsOurs(Depth { ready: 0, .. }) => Check::ok("dead letters", "none"),
+        DeclarationState::AsOurs(Depth { ready, .. }) => Check::warn(
             "dead letters",
             format!("{ready} in {name}: messages that could not be worked on"),
             "hostsync-api dead-letters list",
         ),
-        Declared::Missing => missing("dead letters", &name),
-        Declared::Refused(refusal) => refused("dead letters", &name, &refusal, &line),
+        DeclarationState::Missing => missing("dead letters", &name),
+        DeclarationState::Refused(refusal) => refused("dead letters", &name, &refusal, &line),
     });
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hostsync_model::execution::{ExecutionId, JobQueue};
-use hostsync_queue::{Broker, Declared, Depth, QueueError};
+use hostsync_queue::{Broker, DeclarationState, Depth, QueueError};
 use hostsync_service::config::Config;
 use hostsync_store::database;
 use hostsync_store::tables::diagnosis;
@@ -101,7 +101,7 @@ async fn depths(config: &Config) -> anyhow::Result<BTreeMap<JobQueue, Depth>> {
         let broker = Broker::connect(&settings).await?;
         let mut depths = BTreeMap::new();
         for &queue in JobQueue::ALL {
-            if let Declared::AsOurs(depth) = broker.jobs(queue).await? {
+            if let DeclarationState::AsOurs(depth) = broker.jobs(queue).await? {
                 depths.insert(queue, depth);
             }
         }

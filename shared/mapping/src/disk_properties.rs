@@ -14,11 +14,11 @@ use hostsync_model::window::{TimeRange, Window};
 const HOST: &str = "10.0.0.1";
 
 /// A place that one mount at a time stands in: changes with their second, name, used and total. An empty name is none.
-type Slot = Vec<(i64, String, f64, f64)>;
+type CollectorSlot = Vec<(i64, String, f64, f64)>;
 
 /// How a collector fetches.
 #[derive(Debug, Clone, Copy)]
-struct Collector {
+struct MountCollector {
     period_ms: i64,
     /// First fetch after the begin of the window; there are some before it too.
     phase_ms: i64,
@@ -34,7 +34,7 @@ struct Collector {
     down: Option<(i64, i64)>,
 }
 
-impl Collector {
+impl MountCollector {
     fn every(period_s: i64) -> Self {
         Self { period_ms: period_s * 1_000, phase_ms: 0, jitter_ms: 0, gap_ms: 0, doc_count: 1, then: None, down: None }
     }
@@ -74,13 +74,13 @@ fn window(range: &str) -> Window {
 }
 
 /// What stands in a slot at a second, counted from the begin of the window.
-fn at(slot: &Slot, second: i64) -> Option<&(i64, String, f64, f64)> {
+fn at(slot: &CollectorSlot, second: i64) -> Option<&(i64, String, f64, f64)> {
     let next = slot.partition_point(|(begin, ..)| *begin <= second);
     slot.get(next.checked_sub(1)?).filter(|(_, name, ..)| !name.is_empty())
 }
 
 #[derive(Default)]
-struct Bucket {
+struct SimulatedBucket {
     samples: u64,
     used: f64,
     total: f64,
@@ -89,10 +89,10 @@ struct Bucket {
 }
 
 /// The answer of an engine to a search for this host in this window.
-fn answer(slots: &[Slot], collector: Collector, window: Window) -> Value {
+fn answer(slots: &[CollectorSlot], collector: MountCollector, window: Window) -> Value {
     let (from, to) = (window.from.timestamp_millis(), window.to.timestamp_millis());
     let slice_ms = i64::try_from(Slices::of(window).seconds * 1_000).expect("small");
-    let mut buckets: BTreeMap<i64, BTreeMap<&str, Bucket>> = BTreeMap::new();
+    let mut buckets: BTreeMap<i64, BTreeMap<&str, SimulatedBucket>> = BTreeMap::new();
     let mut documents = 0;
     for begin in collector.fetches(to - from) {
         for (time, slot) in (0..).map(|nth| begin + nth * collector.gap_ms).zip(slots) {
@@ -108,7 +108,7 @@ fn answer(slots: &[Slot], collector: Collector, window: Window) -> Value {
                 (bucket.samples + 1, bucket.used + used, bucket.total + total);
         }
     }
-    let part = |(name, bucket): (&&str, &Bucket)| {
+    let part = |(name, bucket): (&&str, &SimulatedBucket)| {
         #[expect(clippy::cast_precision_loss, reason = "few documents")]
         let samples = bucket.samples as f64;
         json!({
@@ -137,19 +137,19 @@ fn answer(slots: &[Slot], collector: Collector, window: Window) -> Value {
     })
 }
 
-fn read(slots: &[Slot], collector: Collector, window: Window) -> HostReading {
+fn read(slots: &[CollectorSlot], collector: MountCollector, window: Window) -> HostReading {
     let (mapping, hosts) = (Mapping::metricbeat(), [HOST.to_owned()]);
     let types = FieldTypes::unresolved(&mapping);
     let body = answer(slots, collector, window).to_string();
     let answer = read_answer(&mapping, &types, &types.hosts[0], &hosts, body.as_bytes()).expect("a whole answer");
-    answer.found.readings(&mapping, window)[HOST]
+    answer.hosts.readings(&mapping, window)[HOST]
 }
 
 /// The mean of what is in use over seconds from the begin of the window: as if each were looked at, in one step for
 /// those between two changes.
 #[expect(clippy::cast_precision_loss, reason = "seconds of a month")]
-fn mean_used(slots: &[Slot], from: i64, to: i64) -> f64 {
-    let of_slot = |slot: &Slot| {
+fn mean_used(slots: &[CollectorSlot], from: i64, to: i64) -> f64 {
+    let of_slot = |slot: &CollectorSlot| {
         let changes = slot.iter().map(|(begin, ..)| *begin).filter(|begin| (from + 1..to).contains(begin));
         let mut begin = from;
         let mut sum = 0.0;
@@ -162,7 +162,7 @@ fn mean_used(slots: &[Slot], from: i64, to: i64) -> f64 {
     slots.iter().map(of_slot).sum::<f64>() / (to - from) as f64
 }
 
-fn truth(slots: &[Slot], window: Window) -> Stats {
+fn truth(slots: &[CollectorSlot], window: Window) -> Stats {
     let length = (window.to - window.from).num_seconds();
     let slice = i64::try_from(Slices::of(window).seconds).expect("small");
     let begins = (0..length).step_by(usize::try_from(slice).expect("small"));
@@ -174,12 +174,12 @@ fn truth(slots: &[Slot], window: Window) -> Stats {
     }
 }
 
-fn steady(name: &str, used: f64, total: f64) -> Slot {
+fn steady(name: &str, used: f64, total: f64) -> CollectorSlot {
     vec![(i64::MIN, name.to_owned(), used, total)]
 }
 
 /// A volume whose mount point has a new name every so many seconds.
-fn renamed(every_s: i64, used: f64, total: f64) -> Slot {
+fn renamed(every_s: i64, used: f64, total: f64) -> CollectorSlot {
     (-1..31 * 86_400 / every_s).map(|nth| (nth * every_s, format!("/v{nth}"), used, total)).collect()
 }
 
@@ -199,7 +199,7 @@ fn a_volume_with_an_ever_new_mount_point_is_counted_once_in_every_window() {
     let slots = [steady("/", 20.0, 100.0), renamed(600, 50.0, 100.0)];
     for range in ["30m", "1h", "24h", "30d"] {
         for period_s in [10, 60, 300] {
-            let reading = read(&slots, Collector::every(period_s), window(range));
+            let reading = read(&slots, MountCollector::every(period_s), window(range));
             assert_close(reading.disk, flat(70.0), range);
             assert_close(reading.disk_share.percent, flat(35.0), range);
             assert_eq!(reading.disk_share.total, Some(200.0), "{range}");
@@ -213,7 +213,7 @@ fn a_fetch_on_both_sides_of_a_border_is_whole_in_every_window() {
     for range in ["2m", "5m", "16m", "17m", "30m", "1h", "100m", "8h", "24h", "4d", "30d"] {
         // A document before each full minute, another after it: borders of slices, and of the window.
         for (phase_ms, jitter_ms) in [(59_750, 0), (59_750, 300), (59_999, 100), (0, 0), (59_500, 0), (30_000, 2_000)] {
-            let collector = Collector { phase_ms, jitter_ms, gap_ms: 500, ..Collector::every(60) };
+            let collector = MountCollector { phase_ms, jitter_ms, gap_ms: 500, ..MountCollector::every(60) };
             let reading = read(&slots, collector, window(range));
             let what = format!("{range} {collector:?}");
             assert_close(reading.disk, flat(320.0), &what);
@@ -229,7 +229,7 @@ fn a_slow_fetch_of_many_mounts_is_whole_wherever_it_is_cut() {
     for range in ["5m", "15m", "30m", "8h", "24h"] {
         for phase_ms in (0..60_000).step_by(4_300) {
             // 4.5 s from the first document to the last, some seconds early or late.
-            let collector = Collector { phase_ms, jitter_ms: 2_000, gap_ms: 1_500, ..Collector::every(60) };
+            let collector = MountCollector { phase_ms, jitter_ms: 2_000, gap_ms: 1_500, ..MountCollector::every(60) };
             let reading = read(&slots, collector, window(range));
             let what = format!("{range} {collector:?}");
             assert_close(reading.disk, flat(200.0), &what);
@@ -242,7 +242,7 @@ fn a_slow_fetch_of_many_mounts_is_whole_wherever_it_is_cut() {
 fn a_mount_that_lives_for_half_a_slice_counts_half() {
     let slots =
         [steady("/", 20.0, 100.0), vec![(600, "/usb".to_owned(), 60.0, 60.0), (2_400, String::new(), 0.0, 0.0)]];
-    let reading = read(&slots, Collector::every(60), window("24h"));
+    let reading = read(&slots, MountCollector::every(60), window("24h"));
     let extremes = reading.disk_slices.expect("slices");
     assert_eq!(
         (extremes.max.sum, extremes.max.fetches, extremes.max.quotient),
@@ -256,7 +256,7 @@ fn a_mount_that_lives_for_half_a_slice_counts_half() {
 #[test]
 fn a_document_that_stands_for_several_counts_as_many() {
     let slots = [steady("/", 20.0, 100.0), renamed(7_200, 50.0, 100.0)];
-    let reading = read(&slots, Collector { doc_count: 6, ..Collector::every(60) }, window("24h"));
+    let reading = read(&slots, MountCollector { doc_count: 6, ..MountCollector::every(60) }, window("24h"));
     assert_close(reading.disk, flat(70.0), "six each");
     assert!((reading.disk_slices.expect("slices").max.fetches - 360.0).abs() < 1e-9);
 }
@@ -266,13 +266,13 @@ fn the_last_slice_weighs_what_it_has_of_the_window() {
     // 100 minutes in slices of one, and 9 hours and a quarter in slices of an hour.
     let minutes = 9 * 60 + 15;
     let slots = [steady("/", 10.0, 100.0), vec![(9 * 3_600, "/late".to_owned(), 40.0, 100.0)]];
-    let reading = read(&slots, Collector::every(60), window(&format!("{minutes}m")));
+    let reading = read(&slots, MountCollector::every(60), window(&format!("{minutes}m")));
     let avg = 10.0 + 40.0 * 15.0 / f64::from(minutes);
     assert_close(reading.disk, Stats { max: 50.0, avg, min: 10.0 }, "a quarter of an hour");
 }
 
 /// `/` all the time, `/data` in one half of the window.
-fn half(window: Window, is_older: bool) -> [Slot; 2] {
+fn half(window: Window, is_older: bool) -> [CollectorSlot; 2] {
     let middle = (window.to - window.from).num_seconds() / 2;
     let (data, none) = (("/data".to_owned(), 60.0, 100.0), (String::new(), 0.0, 0.0));
     let [older, newer] = if is_older { [data, none] } else { [none, data] };
@@ -296,7 +296,7 @@ fn a_time_of_few_fetches_weighs_as_much_as_one_of_many() {
             for is_older in [true, false] {
                 for phase_ms in (0..first_s * 1_000).step_by(71_000) {
                     let then = Some((middle, later_s * 1_000));
-                    let collector = Collector { phase_ms, then, gap_ms: 300, ..Collector::every(first_s) };
+                    let collector = MountCollector { phase_ms, then, gap_ms: 300, ..MountCollector::every(first_s) };
                     let reading = read(&half(window, is_older), collector, window);
                     let what = format!("{range} {collector:?} {is_older}");
                     assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 50.0, min: 20.0 }, &what);
@@ -314,7 +314,7 @@ fn fetches_that_jump_over_the_borders_of_slices_weigh_what_time_they_stand_for()
     for is_older in [true, false] {
         for phase_ms in (0..60_000).step_by(1_500) {
             for jitter_ms in [0, 5_000, 10_000, 10_007, 10_011] {
-                let collector = Collector { phase_ms, jitter_ms, gap_ms: 700, ..Collector::every(60) };
+                let collector = MountCollector { phase_ms, jitter_ms, gap_ms: 700, ..MountCollector::every(60) };
                 let reading = read(&half(window, is_older), collector, window);
                 let what = format!("{collector:?} {is_older}");
                 assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 50.0, min: 20.0 }, &what);
@@ -328,7 +328,7 @@ fn a_silence_counts_for_nothing() {
     // 6 hours with /data, 12 of silence, 6 without.
     let window = window("24h");
     for period_s in [10, 60, 300] {
-        let collector = Collector { down: Some((6 * 3_600, 18 * 3_600)), ..Collector::every(period_s) };
+        let collector = MountCollector { down: Some((6 * 3_600, 18 * 3_600)), ..MountCollector::every(period_s) };
         let slots = [
             steady("/", 20.0, 100.0),
             vec![(i64::MIN, "/data".to_owned(), 60.0, 100.0), (6 * 3_600, String::new(), 0.0, 0.0)],
@@ -337,7 +337,7 @@ fn a_silence_counts_for_nothing() {
         assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 50.0, min: 20.0 }, "half of what is known");
         // 6 hours of 18 that are known.
         let down = Some((6 * 3_600, 12 * 3_600));
-        let reading = read(&slots, Collector { down, ..collector }, window);
+        let reading = read(&slots, MountCollector { down, ..collector }, window);
         assert_within_two_percent(reading.disk, Stats { max: 80.0, avg: 40.0, min: 20.0 }, "a third of what is known");
     }
     // A host of which nothing is known before the last hour: half of it with /data, then without, fetched far more often.
@@ -346,9 +346,10 @@ fn a_silence_counts_for_nothing() {
         steady("/", 20.0, 100.0),
         vec![(i64::MIN, "/data".to_owned(), 60.0, 100.0), (19_800, String::new(), 0.0, 0.0)],
     ];
-    let collector = Collector { down: Some((-3_600, 18_000)), then: Some((19_800, 10_000)), ..Collector::every(300) };
+    let collector =
+        MountCollector { down: Some((-3_600, 18_000)), then: Some((19_800, 10_000)), ..MountCollector::every(300) };
     for phase_ms in (0..300_000).step_by(17_000) {
-        let reading = read(&slots, Collector { phase_ms, ..collector }, window);
+        let reading = read(&slots, MountCollector { phase_ms, ..collector }, window);
         assert_within_two_percent(
             reading.disk,
             Stats { max: 80.0, avg: 50.0, min: 20.0 },
@@ -360,7 +361,8 @@ fn a_silence_counts_for_nothing() {
 #[test]
 fn two_fetches_right_after_each_other_are_two_at_a_border_too() {
     // The collector begins anew at the border of a slice, 5.1 s after the fetch before.
-    let collector = Collector { phase_ms: 5_865, gap_ms: 136, then: Some((300, 10_000)), ..Collector::every(17) };
+    let collector =
+        MountCollector { phase_ms: 5_865, gap_ms: 136, then: Some((300, 10_000)), ..MountCollector::every(17) };
     let reading = read(&[steady("/", 100.0, 250.0), renamed(51, 50.0, 100.0)], collector, window("45m"));
     assert_close(reading.disk, flat(150.0), "right after each other");
 }
@@ -368,7 +370,8 @@ fn two_fetches_right_after_each_other_are_two_at_a_border_too() {
 #[test]
 fn a_fetch_that_the_window_cuts_is_left_out_also_where_fetches_are_few() {
     // One document of the first fetch lies before the window, and the newer half is fetched far more often.
-    let collector = Collector { phase_ms: -250, gap_ms: 500, then: Some((1_810, 10_000)), ..Collector::every(300) };
+    let collector =
+        MountCollector { phase_ms: -250, gap_ms: 500, then: Some((1_810, 10_000)), ..MountCollector::every(300) };
     let slots = [steady("/", 20.0, 100.0), steady("/data", 300.0, 400.0)];
     let reading = read(&slots, collector, window("1h"));
     assert_close(reading.disk, flat(320.0), "a cut fetch");
@@ -377,15 +380,15 @@ fn a_fetch_that_the_window_cuts_is_left_out_also_where_fetches_are_few() {
 
 /// A host whose mounts come and go, with its collector.
 #[derive(Debug, Clone)]
-struct Simulated {
+struct Simulation {
     range: &'static str,
-    collector: Collector,
-    slots: Vec<Slot>,
+    collector: MountCollector,
+    slots: Vec<CollectorSlot>,
     /// Seconds with a change, and by how much what is in use changes.
     changes: Vec<(i64, f64)>,
 }
 
-fn simulated() -> impl Strategy<Value = Simulated> {
+fn simulated() -> impl Strategy<Value = Simulation> {
     let range = prop::sample::select(vec!["30m", "45m", "1h", "100m", "7h", "24h", "25h", "4d", "30d"]);
     let period_s = prop::sample::select(vec![10_i64, 17, 30, 60, 90, 300]);
     let later_s = prop::option::of((0..1_000_i64, prop::sample::select(vec![10_i64, 30, 60, 300])));
@@ -407,7 +410,7 @@ fn simulated() -> impl Strategy<Value = Simulated> {
                 slots.push(renamed((rename_periods * period_s).max(length / 1_000), 50.0, 100.0));
             }
             let coming = slots.len();
-            slots.extend(sizes.iter().map(|_| Slot::new()));
+            slots.extend(sizes.iter().map(|_| CollectorSlot::new()));
             let (mut second, mut changed) = (0, Vec::new());
             for (nth, factor) in changes {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "days in seconds")]
@@ -424,14 +427,14 @@ fn simulated() -> impl Strategy<Value = Simulated> {
                 changed.push((second, used));
             }
             let shortest_ms = then.map_or(first_s * 1_000, |(_, ms)| ms.min(first_s * 1_000));
-            let collector = Collector {
+            let collector = MountCollector {
                 phase_ms: first_s * phase,
                 jitter_ms: shortest_ms * jitter / 1_000,
                 gap_ms,
                 then,
-                ..Collector::every(first_s)
+                ..MountCollector::every(first_s)
             };
-            Simulated { range, collector, slots, changes: changed }
+            Simulation { range, collector, slots, changes: changed }
         },
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of its error objects, both of a refused request (`error`) and of a failed shard
 //! (`_shards.failures[]`). They are folded while they are read: however deep and long one is, what is kept of it is a few
-//! sentences. Knows no HTTP status: that is the business of `elasticsearch`.
+//! sentences. Knows no HTTP status: that is the matter of `source`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,7 +27,7 @@ const MAX_TEXT_FIELDS: usize = 32;
 
 /// What a failure in the search engine asks of the one who sent the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Cause {
+pub enum FailureCause {
     /// Anything else.
     #[default]
     Other,
@@ -53,11 +53,11 @@ pub enum Cause {
 /// others', and the engine is busy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineError {
-    own: Said,
-    root: Said,
-    deepest: (usize, Said),
+    own: ErrorText,
+    root: ErrorText,
+    deepest: (usize, ErrorText),
     /// What most of all is asked for, anywhere in it.
-    cause: Cause,
+    cause: FailureCause,
     is_blocked: bool,
     text_fields: BTreeSet<String>,
     /// The index of a failed shard.
@@ -65,7 +65,7 @@ pub struct EngineError {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Said {
+struct ErrorText {
     kind: Option<String>,
     reason: Option<String>,
 }
@@ -83,7 +83,7 @@ impl EngineError {
     }
 
     /// What it asks for.
-    pub fn cause(&self) -> Cause {
+    pub fn cause(&self) -> FailureCause {
         self.cause
     }
 
@@ -111,7 +111,7 @@ impl EngineError {
 
     fn look_at(&mut self, text: &str) {
         const TOO_LARGE: [&str; 4] = ["max_terms_count", "max_clause_count", "maxClauseCount", MORE_THAN_ONE_WEIGHT];
-        self.ask_for(Cause::TooLarge, TOO_LARGE.iter().any(|sign| text.contains(sign)));
+        self.ask_for(FailureCause::TooLarge, TOO_LARGE.iter().any(|sign| text.contains(sign)));
         let fields = text.split(FIELDDATA).skip(1).filter_map(|rest| rest.split(']').next());
         for field in fields {
             if self.text_fields.len() < MAX_TEXT_FIELDS {
@@ -124,24 +124,24 @@ impl EngineError {
     fn look_at_type(&mut self, kind: &str, reason: &str, durability: Option<&str>) {
         const TOO_LARGE: [&str; 4] =
             ["too_many_buckets", "too_many_clauses", "too_many_nested_clauses", "task_cancelled"];
-        self.ask_for(Cause::TooLarge, TOO_LARGE.iter().any(|sign| kind.contains(sign)));
-        self.ask_for(Cause::Busy, kind.contains("rejected_execution"));
+        self.ask_for(FailureCause::TooLarge, TOO_LARGE.iter().any(|sign| kind.contains(sign)));
+        self.ask_for(FailureCause::Busy, kind.contains("rejected_execution"));
         self.is_blocked |= kind.contains("cluster_block");
-        self.ask_for(Cause::Away, self.is_blocked || kind.contains("no_shard_available"));
+        self.ask_for(FailureCause::Away, self.is_blocked || kind.contains("no_shard_available"));
         if kind.contains("circuit_breaking") {
             let is_own = wanted_by_this_search(reason, durability);
-            self.ask_for(if is_own { Cause::TooLarge } else { Cause::Busy }, true);
+            self.ask_for(if is_own { FailureCause::TooLarge } else { FailureCause::Busy }, true);
         }
     }
 
-    fn ask_for(&mut self, cause: Cause, is_so: bool) {
+    fn ask_for(&mut self, cause: FailureCause, is_so: bool) {
         if is_so {
             self.cause = self.cause.max(cause);
         }
     }
 }
 
-impl Said {
+impl ErrorText {
     fn sentence(&self) -> Option<String> {
         match (&self.kind, &self.reason) {
             (Some(kind), Some(reason)) => Some(format!("{kind}: {reason}")),
@@ -167,14 +167,14 @@ fn wanted_by_this_search(reason: &str, durability: Option<&str>) -> bool {
 impl<'de> Deserialize<'de> for EngineError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut error = Self::default();
-        Fold { error: &mut error, place: Place::Own }.deserialize(deserializer)?;
+        Fold { error: &mut error, place: ErrorPlace::Own }.deserialize(deserializer)?;
         Ok(error)
     }
 }
 
 /// Where in an error object something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ErrorPlace {
     Own,
     /// The first of `root_cause`.
     Root,
@@ -187,7 +187,7 @@ enum Place {
 /// than 128.
 struct Fold<'a> {
     error: &'a mut EngineError,
-    place: Place,
+    place: ErrorPlace,
 }
 
 impl<'de> DeserializeSeed<'de> for Fold<'_> {
@@ -207,7 +207,7 @@ impl<'de> Visitor<'de> for Fold<'_> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         let Self { error, place } = self;
-        let mut said = Said::default();
+        let mut said = ErrorText::default();
         let mut durability = None;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
@@ -215,7 +215,7 @@ impl<'de> Visitor<'de> for Fold<'_> {
                 "durability" => durability = map.next_value::<EngineError>()?.own.reason,
                 "index" => {
                     let index = map.next_value::<EngineError>()?.own.reason;
-                    if place == Place::Own {
+                    if place == ErrorPlace::Own {
                         error.index = index;
                     }
                 }
@@ -226,18 +226,18 @@ impl<'de> Visitor<'de> for Fold<'_> {
                     said.kind = inner.own.kind.take().or(said.kind);
                     error.take_in(inner);
                 }
-                "root_cause" if place == Place::Own => {
-                    map.next_value_seed(Fold { error: &mut *error, place: Place::Root })?;
+                "root_cause" if place == ErrorPlace::Own => {
+                    map.next_value_seed(Fold { error: &mut *error, place: ErrorPlace::Root })?;
                 }
                 "caused_by" => {
                     let place = match place {
-                        Place::Own => Place::Caused(1),
-                        Place::Caused(depth) => Place::Caused(depth + 1),
-                        Place::Root | Place::Elsewhere => Place::Elsewhere,
+                        ErrorPlace::Own => ErrorPlace::Caused(1),
+                        ErrorPlace::Caused(depth) => ErrorPlace::Caused(depth + 1),
+                        ErrorPlace::Root | ErrorPlace::Elsewhere => ErrorPlace::Elsewhere,
                     };
                     map.next_value_seed(Fold { error: &mut *error, place })?;
                 }
-                _ => map.next_value_seed(Fold { error: &mut *error, place: Place::Elsewhere })?,
+                _ => map.next_value_seed(Fold { error: &mut *error, place: ErrorPlace::Elsewhere })?,
             }
         }
         error.say(place, said, durability.as_deref());
@@ -247,7 +247,7 @@ impl<'de> Visitor<'de> for Fold<'_> {
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
         let Self { error, mut place } = self;
         while list.next_element_seed(Fold { error: &mut *error, place })?.is_some() {
-            place = Place::Elsewhere;
+            place = ErrorPlace::Elsewhere;
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ impl<'de> Visitor<'de> for Fold<'_> {
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         self.error.look_at(text);
         self.error.look_at_type(text, text, None);
-        if self.place == Place::Own {
+        if self.place == ErrorPlace::Own {
             self.error.own.reason = Some(bounded(text, REASON_MAX_CHARS)).filter(|text| !text.is_empty());
         }
         Ok(())
@@ -283,17 +283,17 @@ impl<'de> Visitor<'de> for Fold<'_> {
 }
 
 impl EngineError {
-    fn say(&mut self, place: Place, said: Said, durability: Option<&str>) {
+    fn say(&mut self, place: ErrorPlace, said: ErrorText, durability: Option<&str>) {
         if let Some(kind) = &said.kind {
             self.look_at_type(kind, said.reason.as_deref().unwrap_or_default(), durability);
         }
         match place {
-            Place::Own => self.own = said,
-            Place::Root => self.root = said,
-            Place::Caused(depth) if depth > self.deepest.0 && said.sentence().is_some() => {
+            ErrorPlace::Own => self.own = said,
+            ErrorPlace::Root => self.root = said,
+            ErrorPlace::Caused(depth) if depth > self.deepest.0 && said.sentence().is_some() => {
                 self.deepest = (depth, said);
             }
-            Place::Caused(_) | Place::Elsewhere => {}
+            ErrorPlace::Caused(_) | ErrorPlace::Elsewhere => {}
         }
     }
 
@@ -349,7 +349,7 @@ mod tests {
             "root_cause": [], "type": "search_phase_execution_exception", "reason": "", "phase": "fetch",
             "caused_by": {"type": "too_many_buckets_exception", "reason": "limit [10] exceeded", "max_buckets": 10},
         }));
-        assert_eq!(error.cause(), Cause::TooLarge);
+        assert_eq!(error.cause(), FailureCause::TooLarge);
         assert_eq!(
             error.text(),
             "search_phase_execution_exception (root cause: too_many_buckets_exception: limit [10] exceeded)"
@@ -359,7 +359,11 @@ mod tests {
     #[test]
     fn both_names_of_a_rejected_execution_are_busy() {
         for kind in ["es_rejected_execution_exception", "rejected_execution_exception"] {
-            assert_eq!(read(&json!({"type": kind, "reason": "queue capacity 1000"})).cause(), Cause::Busy, "{kind}");
+            assert_eq!(
+                read(&json!({"type": kind, "reason": "queue capacity 1000"})).cause(),
+                FailureCause::Busy,
+                "{kind}"
+            );
         }
     }
 
@@ -372,18 +376,26 @@ mod tests {
             )
         };
         for (reason, durability, cause) in [
-            (parent("0/0b"), "TRANSIENT", Cause::Busy),
-            (parent("0/0b"), "PERMANENT", Cause::Busy),
-            (parent("262144/256kb"), "TRANSIENT", Cause::TooLarge),
+            (parent("0/0b"), "TRANSIENT", FailureCause::Busy),
+            (parent("0/0b"), "PERMANENT", FailureCause::Busy),
+            (parent("262144/256kb"), "TRANSIENT", FailureCause::TooLarge),
             (
                 "[request] Data too large, data for [<reused_arrays>] would be [9/9b]".to_owned(),
                 "TRANSIENT",
-                Cause::TooLarge,
+                FailureCause::TooLarge,
             ),
-            ("[fielddata] Data too large, data for [host] would be [9/9b]".to_owned(), "PERMANENT", Cause::TooLarge),
-            ("[in_flight_requests] Data too large, data for [x] would be [9/9b]".to_owned(), "TRANSIENT", Cause::Busy),
-            ("why".to_owned(), "TRANSIENT", Cause::Busy),
-            ("why".to_owned(), "PERMANENT", Cause::TooLarge),
+            (
+                "[fielddata] Data too large, data for [host] would be [9/9b]".to_owned(),
+                "PERMANENT",
+                FailureCause::TooLarge,
+            ),
+            (
+                "[in_flight_requests] Data too large, data for [x] would be [9/9b]".to_owned(),
+                "TRANSIENT",
+                FailureCause::Busy,
+            ),
+            ("why".to_owned(), "TRANSIENT", FailureCause::Busy),
+            ("why".to_owned(), "PERMANENT", FailureCause::TooLarge),
         ] {
             let error = json!({"type": "circuit_breaking_exception", "reason": reason, "durability": durability});
             assert_eq!(read(&error).cause(), cause, "{reason} {durability}");
@@ -393,7 +405,7 @@ mod tests {
             assert_eq!(read(&all).cause(), cause, "in all: {reason} {durability}");
         }
         let passed_on = format!("circuit_breaking_exception: {}", parent("0/0b"));
-        assert_eq!(read(&json!(passed_on)).cause(), Cause::Busy);
+        assert_eq!(read(&json!(passed_on)).cause(), FailureCause::Busy);
     }
 
     #[test]
@@ -405,7 +417,7 @@ mod tests {
                 {"shard": 1, "reason": {"type": "too_many_buckets_exception", "reason": "c"}},
             ],
         }));
-        assert_eq!(error.cause(), Cause::TooLarge);
+        assert_eq!(error.cause(), FailureCause::TooLarge);
     }
 
     #[test]
@@ -425,7 +437,11 @@ mod tests {
     fn a_block_and_a_shard_without_a_node_are_no_fault_of_the_search() {
         for kind in ["cluster_block_exception", "no_shard_available_action_exception"] {
             let error = read(&json!({"type": kind, "reason": "index [x] blocked by: [FORBIDDEN/7/index read (api)];"}));
-            assert_eq!((error.cause(), error.is_blocked()), (Cause::Away, kind.starts_with("cluster")), "{kind}");
+            assert_eq!(
+                (error.cause(), error.is_blocked()),
+                (FailureCause::Away, kind.starts_with("cluster")),
+                "{kind}"
+            );
         }
     }
 

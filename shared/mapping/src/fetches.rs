@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::found::{Share, Stats, larger, max_of};
+use super::aggregates::{Share, Stats, larger, max_of};
 use super::{Combine, Slices};
 use hostsync_model::window::Window;
 
@@ -71,7 +71,7 @@ pub struct Extremes {
 
 /// What the slices of a host come to.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct OverSlices {
+pub(super) struct SliceStats {
     pub(super) stats: Option<Stats>,
     pub(super) share: Share,
     /// Of a sum only.
@@ -124,12 +124,12 @@ impl Part {
 }
 
 /// Maximum, average and minimum over the slices of a window.
-pub(super) fn over_slices(parts: &PartsBySlice, how: Combine, has_total: bool, window: Window) -> OverSlices {
+pub(super) fn over_slices(parts: &PartsBySlice, how: Combine, has_total: bool, window: Window) -> SliceStats {
     let mut fetches = Fetches::of(parts, window);
     fetches.join_what_borders_cut();
     fetches.leave_out_what_the_window_cuts();
 
-    let mut all = OverSlices::default();
+    let mut all = SliceStats::default();
     let (mut values, mut percents) = (Vec::new(), Vec::new());
     for ((begin_ms, parts), weight) in fetches.slices.iter().zip(fetches.weights_ms()) {
         let slice = combined(*begin_ms, how, parts.values().map(|part| (part.used, part.documents)));

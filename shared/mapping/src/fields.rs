@@ -1,56 +1,15 @@
-//! The types of the fields that a mapping names, as the indices of a pattern have them.
+//! The fields that a mapping names, and how they stand in the indices of a pattern.
 //!
-//! Owns the reading of a `_field_caps` answer and the rules of what is usable: a host field that can be
-//! grouped by, numeric metrics, a date. The answer must have been asked for with `include_unmapped=true`,
-//! else an index that lacks a `.keyword` could not be told from one that has it. Asks nobody itself.
+//! Owns which fields are asked for, and what a search may name once they are known. Asks nobody itself; `field_caps` reads the
+//! answer and judges it, `grouping` has the fields that hosts are found by.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
+use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::read::is_cut;
-use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT};
-
-/// Suffix of the sub-field that dynamic mapping puts beside a `text` field.
-pub const KEYWORD_SUFFIX: &str = ".keyword";
-
-/// Numeric types that `max`, `avg`, `min` and `stats` take, by the engines' page on numeric field types.
-const NUMERIC_TYPES: [&str; 9] =
-    ["long", "integer", "short", "byte", "double", "float", "half_float", "scaled_float", "unsigned_long"];
-
-/// Types of whole numbers that a part may be named by.
-const WHOLE_TYPES: [&str; 5] = ["long", "integer", "short", "byte", "unsigned_long"];
-
-/// How the host field stands in the indices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostKind {
-    /// Text as it was written; compared byte by byte.
-    Keyword,
-    /// An address; comes back in the engine's own canonical form, whatever form was asked for.
-    Ip,
-    /// One of the two: a query proxy does not say which.
-    Unknown,
-}
-
-/// A field to filter and group hosts by. Where indices of different shape stand under one pattern there are
-/// two, and a search is made by each: no document is read by both, none by neither.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostField {
-    /// The mapping's field, or its `.keyword`.
-    pub field: String,
-    /// How hosts stand in it.
-    pub kind: HostKind,
-    /// Indices that the other field reads. Their documents are left out, and a shard of theirs may fail because
-    /// this field is a text there.
-    pub except: Vec<String>,
-}
-
-impl HostField {
-    fn only(field: String, kind: HostKind) -> Vec<Self> {
-        vec![Self { field, kind, except: Vec::new() }]
-    }
-}
+use super::field_caps::{FieldCapsAnswer, FieldTypesError, MetricSource, in_words};
+use super::grouping::{Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField};
+use super::{Mapping, Metric};
 
 /// In which shapes a metric stands in the indices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,71 +20,6 @@ pub struct Shapes {
     pub roll_up: bool,
     /// As a sum over cores, with their number beside it.
     pub per_core: bool,
-}
-
-/// How a field that can be grouped by stands in the indices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grouping {
-    /// As a keyword.
-    Keyword,
-    /// As an address.
-    Ip,
-    /// As a whole number.
-    Number,
-    /// As one of the three: a query proxy does not say which.
-    AsItIs,
-    /// As a text with a `.keyword` beside it.
-    Text,
-    /// As a keyword in some indices, and as a text with a `.keyword` in others.
-    Mixed {
-        /// The indices where it is a text.
-        text: Vec<String>,
-        /// The indices where it is a keyword.
-        keyword: Vec<String>,
-        /// The indices where it is a keyword and has a `.keyword` below it nevertheless.
-        both: Vec<String>,
-    },
-}
-
-impl Grouping {
-    /// The host fields to search by. A number is none.
-    pub fn host_fields(self, field: &str) -> Vec<HostField> {
-        let own = field.to_owned();
-        let keyword = format!("{field}{KEYWORD_SUFFIX}");
-        match self {
-            Self::Ip => HostField::only(own, HostKind::Ip),
-            Self::Keyword => HostField::only(own, HostKind::Keyword),
-            Self::Number | Self::AsItIs => HostField::only(own, HostKind::Unknown),
-            Self::Text => HostField::only(keyword, HostKind::Keyword),
-            Self::Mixed { text, both, .. } => vec![
-                HostField { field: own, kind: HostKind::Keyword, except: text },
-                HostField { field: keyword, kind: HostKind::Keyword, except: both },
-            ],
-        }
-    }
-
-    /// How to read names from the field.
-    pub fn name_field(self, field: &str) -> NameField {
-        match self {
-            Self::Keyword | Self::Ip | Self::Number | Self::AsItIs => NameField::Grouped(field.to_owned()),
-            Self::Text => NameField::Grouped(format!("{field}{KEYWORD_SUFFIX}")),
-            Self::Mixed { keyword, .. } => NameField::Mixed { field: field.to_owned(), keyword },
-        }
-    }
-}
-
-/// A field with names: of a group, or of a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NameField {
-    /// Can be grouped by in all indices.
-    Grouped(String),
-    /// A keyword in some, a text with a `.keyword` in others.
-    Mixed {
-        /// The field.
-        field: String,
-        /// The indices where it is a keyword.
-        keyword: Vec<String>,
-    },
 }
 
 /// The name by which an engine takes the length of a slice.
@@ -145,13 +39,13 @@ pub struct FieldTypes {
     shapes: [Shapes; 3],
     splits: [Option<String>; 3],
     interval: IntervalKey,
-    doubt: Option<Doubt>,
+    doubt: Option<FieldDoubt>,
 }
 
 /// A field that its flags in `_field_caps` say cannot be used. They are a hint only (Elasticsearch 7 calls a number without
 /// an index unsearchable, and finds it nevertheless): a search tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
+pub struct FieldDoubt {
     /// The field.
     pub field: String,
     /// Why it could not be used, for people.
@@ -173,85 +67,9 @@ pub struct FieldUse {
     pub reason: Option<String>,
 }
 
-/// Why the fields of a mapping cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FieldTypesError {
-    /// The answer is not what `_field_caps` gives.
-    #[error("the answer on field types is malformed: {reason}")]
-    Malformed {
-        /// What is wrong with it.
-        reason: String,
-        /// It ends in the middle.
-        is_cut: bool,
-    },
-    /// No index answered: either the pattern matches none, or those that match could not be reached. Only
-    /// a search tells these apart.
-    #[error("no index answered when asked for its field types")]
-    NoIndex,
-    /// No index that answered has the field. A cluster that was skipped may have it: only a search tells.
-    #[error("no index has the field \"{field}\" ({key} of the mapping)")]
-    Missing {
-        /// Key below `mappings.<name>`.
-        key: String,
-        /// The field.
-        field: String,
-    },
-    /// The field has a type that cannot be used, or types that do not go together.
-    #[error("the field \"{field}\" ({key} of the mapping) is {types}: {reason}")]
-    Unusable {
-        /// Key below `mappings.<name>`.
-        key: String,
-        /// The field.
-        field: String,
-        /// Its types, in words.
-        types: String,
-        /// What would be usable.
-        reason: String,
-    },
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct CapsAnswer {
-    #[serde(default)]
-    indices: OneOrMany,
-    fields: BTreeMap<String, BTreeMap<String, Caps>>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Caps {
-    searchable: bool,
-    aggregatable: bool,
-    /// Absent when all indices have this one type.
-    #[serde(default)]
-    indices: Option<OneOrMany>,
-}
-
-/// Elasticsearch 7 before 7.2 gives one name as a bare string.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-impl OneOrMany {
-    fn names(&self) -> &[String] {
-        match self {
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Many(names) => names,
-        }
-    }
-}
-
 /// What a mapping uses a field for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum FieldRole {
     Time,
     Host,
     Name,
@@ -260,33 +78,25 @@ enum Role {
     Part,
 }
 
-/// One of two ways to read a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    /// By its own three fields.
-    Own,
-    /// By the sum over cores and their number.
-    PerCore,
-}
-
 /// The fields of a mapping, each with its key and role, in the order in which they are checked.
-fn fields_of(mapping: &Mapping) -> Vec<(String, &str, Role)> {
+fn fields_of(mapping: &Mapping) -> Vec<(String, &str, FieldRole)> {
     let mut fields = vec![
-        ("time_field".to_owned(), mapping.time_field.as_str(), Role::Time),
-        ("host_field".to_owned(), mapping.host_field.as_str(), Role::Host),
+        ("time_field".to_owned(), mapping.time_field.as_str(), FieldRole::Time),
+        ("host_field".to_owned(), mapping.host_field.as_str(), FieldRole::Host),
     ];
     for metric in Metric::ALL {
         let of_metric = mapping.metric(metric);
         for (name, field) in of_metric.numbers() {
-            let role = if of_metric.roll_up_field() == Some(field) { Role::NumberOrRollUp } else { Role::Number };
+            let role =
+                if of_metric.roll_up_field() == Some(field) { FieldRole::NumberOrRollUp } else { FieldRole::Number };
             fields.push((format!("{}.{name}", metric.key()), field, role));
         }
         if let Some(split) = &of_metric.split {
-            fields.push((format!("{}.split.field", metric.key()), &split.field, Role::Part));
+            fields.push((format!("{}.split.field", metric.key()), &split.field, FieldRole::Part));
         }
     }
     for (key, field) in [("host_name_field", &mapping.host_name_field), ("group_field", &mapping.group_field)] {
-        fields.extend(field.as_deref().map(|field| (key.to_owned(), field, Role::Name)));
+        fields.extend(field.as_deref().map(|field| (key.to_owned(), field, FieldRole::Name)));
     }
     fields
 }
@@ -306,7 +116,7 @@ impl FieldTypes {
     }
 
     /// The first field whose flags say that it cannot be used. If the engine refuses a search by that field, this is why.
-    pub fn doubt(&self) -> Option<&Doubt> {
+    pub fn doubt(&self) -> Option<&FieldDoubt> {
         self.doubt.as_ref()
     }
 
@@ -355,7 +165,7 @@ impl FieldTypes {
     /// below those that may be objects or have a `.keyword`; only with what is below it do the engines report a
     /// field that is an object in some index.
     pub fn to_ask_for(mapping: &Mapping) -> Vec<String> {
-        Self::asked(mapping, |role| role != Role::Name)
+        Self::asked(mapping, |role| role != FieldRole::Name)
     }
 
     /// The same with the fields of names and groups.
@@ -363,12 +173,12 @@ impl FieldTypes {
         Self::asked(mapping, |_| true)
     }
 
-    fn asked(mapping: &Mapping, is_asked: impl Fn(Role) -> bool) -> Vec<String> {
+    fn asked(mapping: &Mapping, is_asked: impl Fn(FieldRole) -> bool) -> Vec<String> {
         let mut fields = Vec::new();
         for (_, field, role) in fields_of(mapping) {
             if is_asked(role) {
                 fields.push(field.to_owned());
-                fields.extend((role != Role::Time).then(|| format!("{field}.*")));
+                fields.extend((role != FieldRole::Time).then(|| format!("{field}.*")));
             }
         }
         let mut seen = HashSet::new();
@@ -381,13 +191,13 @@ impl FieldTypes {
     /// Different numeric types in several indices go together (dynamic mapping takes the first value of a
     /// day for a `long` or a `float`), so do `date` and `date_nanos`, a keyword and a text with a `.keyword`,
     /// numbers and roll-ups. Any other mixture is refused. A field whose type would do but whose flags say no is taken, with
-    /// a [`Doubt`].
+    /// a [`FieldDoubt`].
     ///
     /// # Errors
     ///
     /// The first field that cannot be used, in the order time, host, cpu, memory, disk.
     pub fn read(mapping: &Mapping, answer: &[u8]) -> Result<Self, FieldTypesError> {
-        let answer = CapsAnswer::read(answer)?;
+        let answer = FieldCapsAnswer::read(answer)?;
         answer.by_types(
             |answer| Self::resolve(mapping, answer),
             |mut types, doubt| {
@@ -397,10 +207,10 @@ impl FieldTypes {
         )
     }
 
-    fn resolve(mapping: &Mapping, answer: &CapsAnswer) -> Result<Self, FieldTypesError> {
+    fn resolve(mapping: &Mapping, answer: &FieldCapsAnswer) -> Result<Self, FieldTypesError> {
         let mut types = Self::unresolved(mapping);
         for (key, field, role) in fields_of(mapping) {
-            if role != Role::Name && !answer.may_lack(mapping, &key, field) {
+            if role != FieldRole::Name && !answer.may_lack(mapping, &key, field) {
                 answer.check(&key, field, role)?;
             }
         }
@@ -413,8 +223,8 @@ impl FieldTypes {
                 shapes.plain = answer.types_of(field).iter().any(|(kind, _)| *kind != "object");
             }
             if fields.per_core.is_some() {
-                shapes.per_core = answer.has_all(fields, Reading::PerCore);
-                shapes.plain &= answer.has_all(fields, Reading::Own);
+                shapes.per_core = answer.has_all(fields, MetricSource::PerCore);
+                shapes.plain &= answer.has_all(fields, MetricSource::Own);
             }
             if let Some(split) = &fields.split {
                 let key = format!("{}.split.field", metric.key());
@@ -432,8 +242,8 @@ impl FieldTypes {
     ///
     /// [`FieldTypesError::Malformed`] or [`FieldTypesError::NoIndex`].
     pub fn describe(mapping: &Mapping, answer: &[u8]) -> Result<Vec<FieldUse>, FieldTypesError> {
-        let answer = CapsAnswer::read(answer)?;
-        let describe = |(key, field, role): (String, &str, Role)| {
+        let answer = FieldCapsAnswer::read(answer)?;
+        let describe = |(key, field, role): (String, &str, FieldRole)| {
             let types = answer.types_of(field);
             let checked = if answer.may_lack(mapping, &key, field) {
                 Ok(())
@@ -454,7 +264,7 @@ impl FieldTypes {
 
     /// The fields of a mapping, with nothing known of them.
     pub fn undescribed(mapping: &Mapping) -> Vec<FieldUse> {
-        let one = |(key, field, _): (String, &str, Role)| FieldUse {
+        let one = |(key, field, _): (String, &str, FieldRole)| FieldUse {
             key,
             field: field.to_owned(),
             types: None,
@@ -470,7 +280,7 @@ impl FieldTypes {
     ///
     /// [`FieldTypesError::Malformed`] or [`FieldTypesError::NoIndex`].
     pub fn indices(answer: &[u8]) -> Result<Vec<String>, FieldTypesError> {
-        CapsAnswer::read(answer).map(|answer| answer.indices.names().to_vec())
+        FieldCapsAnswer::read(answer).map(|answer| answer.indices.names().to_vec())
     }
 
     /// How the field of names `field` stands in the answer of `_field_caps` for [`FieldTypes::all_to_ask_for`].
@@ -480,251 +290,9 @@ impl FieldTypes {
     /// As [`FieldTypes::read`].
     pub fn name_field(key: &str, field: &str, answer: &[u8]) -> Result<NameField, FieldTypesError> {
         let grouping =
-            CapsAnswer::read(answer)?.by_types(|answer| answer.grouping(key, field), |grouping, _| grouping)?;
+            FieldCapsAnswer::read(answer)?.by_types(|answer| answer.grouping(key, field), |grouping, _| grouping)?;
         Ok(grouping.name_field(field))
     }
-}
-
-impl CapsAnswer {
-    fn read(answer: &[u8]) -> Result<Self, FieldTypesError> {
-        let answer: Self = serde_json::from_slice(answer).map_err(|error| FieldTypesError::Malformed {
-            reason: error.to_string(),
-            is_cut: is_cut(&error, answer),
-        })?;
-        if answer.indices.names().is_empty() {
-            return Err(FieldTypesError::NoIndex);
-        }
-        Ok(answer)
-    }
-
-    /// Asks by types and flags, then by types alone. What only the types allow comes with the doubt of the flags.
-    fn by_types<T>(
-        &self,
-        ask: impl Fn(&Self) -> Result<T, FieldTypesError>,
-        doubted: impl FnOnce(T, Doubt) -> T,
-    ) -> Result<T, FieldTypesError> {
-        match ask(self) {
-            Err(FieldTypesError::Unusable { key, field, types, reason }) => {
-                let (doubted_field, error) = (field.clone(), FieldTypesError::Unusable { key, field, types, reason });
-                let doubt = Doubt { field: doubted_field, reason: error.to_string() };
-                ask(&self.without_flags()).map(|found| doubted(found, doubt)).map_err(|_| error)
-            }
-            found => found,
-        }
-    }
-
-    /// The same with every flag set.
-    fn without_flags(&self) -> Self {
-        let mut all = self.clone();
-        for caps in all.fields.values_mut().flat_map(BTreeMap::values_mut) {
-            caps.searchable = true;
-            caps.aggregatable = true;
-        }
-        all
-    }
-
-    /// The types of a field, without the `unmapped` of indices that lack it; empty if all lack it.
-    fn types_of(&self, field: &str) -> Vec<(&str, &Caps)> {
-        self.fields
-            .get(field)
-            .into_iter()
-            .flatten()
-            .filter(|(kind, _)| *kind != "unmapped")
-            .map(|(kind, caps)| (kind.as_str(), caps))
-            .collect()
-    }
-
-    /// Whether all fields of one way to read a metric stand in some index.
-    fn has_all(&self, fields: &MetricFields, reading: Reading) -> bool {
-        let in_some_index = |field: &str| !self.types_of(field).is_empty();
-        match (reading, &fields.per_core) {
-            (Reading::Own, _) => [&fields.max, &fields.avg, &fields.min].into_iter().all(|field| in_some_index(field)),
-            (Reading::PerCore, Some(per_core)) => in_some_index(&per_core.field) && in_some_index(&per_core.cores),
-            (Reading::PerCore, None) => false,
-        }
-    }
-
-    /// Whether no index has the field and none needs to: the metric can be read in the other way.
-    fn may_lack(&self, mapping: &Mapping, key: &str, field: &str) -> bool {
-        let Some((metric, name)) = key.split_once('.') else { return false };
-        let Some(metric) = Metric::ALL.into_iter().find(|known| known.key() == metric) else { return false };
-        let fields = mapping.metric(metric);
-        let other = match name {
-            "max" | "avg" | "min" => Reading::PerCore,
-            "per_core.field" | "per_core.cores" => Reading::Own,
-            _ => return false,
-        };
-        self.types_of(field).is_empty() && self.has_all(fields, other)
-    }
-
-    fn check(&self, key: &str, field: &str, role: Role) -> Result<(), FieldTypesError> {
-        match role {
-            Role::Time => self.check_types(key, field, &["date", "date_nanos"], "it must be a date"),
-            Role::Number => {
-                self.check_types(key, field, &NUMERIC_TYPES, "it must be a plain number that can be aggregated")
-            }
-            Role::NumberOrRollUp => self.check_number_or_roll_up(key, field),
-            Role::Host => match self.grouping(key, field)? {
-                Grouping::Number => Err(unusable(
-                    key,
-                    field,
-                    &self.types_of(field),
-                    &format!("it must be keyword or ip, or have a keyword field \"{field}{KEYWORD_SUFFIX}\" beside it"),
-                )),
-                _ => Ok(()),
-            },
-            Role::Name => self.grouping(key, field).map(|_| ()),
-            Role::Part => match self.grouping(key, field)? {
-                Grouping::Mixed { .. } => Err(unusable(
-                    key,
-                    field,
-                    &self.types_of(field),
-                    "it must have one type in all indices of the pattern; narrow the pattern to indices of one shape",
-                )),
-                _ => Ok(()),
-            },
-        }
-    }
-
-    fn check_types(&self, key: &str, field: &str, usable_types: &[&str], reason: &str) -> Result<(), FieldTypesError> {
-        let types = self.types_of(field);
-        if types.is_empty() {
-            return Err(missing(key, field));
-        }
-        if types.iter().all(|(kind, caps)| usable_types.contains(kind) && caps.searchable && caps.aggregatable) {
-            return Ok(());
-        }
-        Err(unusable(key, field, &types, reason))
-    }
-
-    /// A number in some indices, an object with the numbers of a roll-up in the others.
-    fn check_number_or_roll_up(&self, key: &str, field: &str) -> Result<(), FieldTypesError> {
-        const REASON: &str = "it must be a plain number that can be aggregated, or a roll-up with the numbers \
-                              value_max, value_min, value_avg and zabbix_value_count";
-        let types = self.types_of(field);
-        if types.is_empty() {
-            return Err(missing(key, field));
-        }
-        for (kind, caps) in &types {
-            let is_number = NUMERIC_TYPES.contains(kind) && caps.searchable && caps.aggregatable;
-            let is_usable = is_number || (*kind == "object" && self.is_roll_up(field, caps));
-            if !is_usable {
-                return Err(unusable(key, field, &types, REASON));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether every index where `field` is an object has all numbers of a roll-up below it.
-    fn is_roll_up(&self, field: &str, object: &Caps) -> bool {
-        [ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_AVG, ROLL_UP_WEIGHT].iter().all(|name| {
-            let types = self.types_of(&format!("{field}.{name}"));
-            let is_number = |(kind, caps): &(&str, &Caps)| NUMERIC_TYPES.contains(kind) && caps.aggregatable;
-            let numbers: Vec<&Caps> = types.iter().filter(|found| is_number(found)).map(|(_, caps)| *caps).collect();
-            types.iter().all(is_number) && self.cover(&numbers, object)
-        })
-    }
-
-    fn grouping(&self, key: &str, field: &str) -> Result<Grouping, FieldTypesError> {
-        let types = self.types_of(field);
-        let error = |reason: &str| unusable(key, field, &types, reason);
-        let sub_field = format!("{field}{KEYWORD_SUFFIX}");
-        let (mut text, mut keyword) = (None, None);
-        match types.as_slice() {
-            [] => return Err(missing(key, field)),
-            [("ip", caps)] if caps.searchable && caps.aggregatable => return Ok(Grouping::Ip),
-            [(kind, caps)] if WHOLE_TYPES.contains(kind) && caps.searchable && caps.aggregatable => {
-                return Ok(Grouping::Number);
-            }
-            [(kind, _)] if !matches!(*kind, "keyword" | "text") => {
-                return Err(error(&format!(
-                    "it must be keyword or ip, or have a keyword field \"{sub_field}\" beside it"
-                )));
-            }
-            types => {
-                for (kind, caps) in types {
-                    match *kind {
-                        "text" => text = Some(*caps),
-                        "keyword" if caps.searchable && caps.aggregatable => keyword = Some(*caps),
-                        "keyword" => {
-                            return Err(error(
-                                "it must be keyword or ip and can be neither searched nor aggregated otherwise",
-                            ));
-                        }
-                        _ => {
-                            return Err(error(
-                                "it must have one type in all indices of the pattern, or be keyword and text; \
-                                 narrow the pattern to indices of one shape",
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-        let Some(text) = text else { return Ok(Grouping::Keyword) };
-        let sub_types = self.types_of(&sub_field);
-        match sub_types.as_slice() {
-            [("keyword", sub)] if sub.searchable && sub.aggregatable && self.cover(&[sub], text) => {
-                let Some(keyword) = keyword else { return Ok(Grouping::Text) };
-                let with_sub: HashSet<&String> = self.indices_of(sub).iter().collect();
-                let keyword = self.indices_of(keyword).to_vec();
-                let both = keyword.iter().filter(|index| with_sub.contains(index)).cloned().collect();
-                Ok(Grouping::Mixed { text: self.indices_of(text).to_vec(), keyword, both })
-            }
-            [("keyword", _)] => {
-                Err(error(&format!("\"{sub_field}\" is missing or cannot be aggregated in some of the indices")))
-            }
-            _ => Err(error(&format!("it must be keyword or ip, or have a keyword field \"{sub_field}\" beside it"))),
-        }
-    }
-
-    /// The indices where a field has a type: all of them, if nothing is said.
-    fn indices_of<'a>(&'a self, caps: &'a Caps) -> &'a [String] {
-        caps.indices.as_ref().unwrap_or(&self.indices).names()
-    }
-
-    /// Whether every index that has `part` has one of `whole` too.
-    fn cover(&self, whole: &[&Caps], part: &Caps) -> bool {
-        if whole.iter().any(|caps| caps.indices.is_none()) {
-            return true;
-        }
-        let whole: HashSet<&String> = whole.iter().flat_map(|caps| self.indices_of(caps)).collect();
-        self.indices_of(part).iter().all(|index| whole.contains(index))
-    }
-}
-
-fn missing(key: &str, field: &str) -> FieldTypesError {
-    FieldTypesError::Missing { key: key.to_owned(), field: field.to_owned() }
-}
-
-fn unusable(key: &str, field: &str, types: &[(&str, &Caps)], reason: &str) -> FieldTypesError {
-    FieldTypesError::Unusable {
-        key: key.to_owned(),
-        field: field.to_owned(),
-        types: in_words(types),
-        reason: reason.to_owned(),
-    }
-}
-
-/// "float", or "float in logs-1 and object in logs-2 and 4 more". A field that cannot be aggregated says so.
-fn in_words(types: &[(&str, &Caps)]) -> String {
-    let one = |(kind, caps): &(&str, &Caps)| {
-        let mut text = (*kind).to_owned();
-        if !caps.aggregatable && *kind != "text" && *kind != "object" && *kind != "nested" {
-            text.push_str(" (not aggregatable)");
-        }
-        if types.len() > 1
-            && let Some((first, rest)) = caps.indices.as_ref().and_then(|indices| indices.names().split_first())
-        {
-            text.push_str(" in ");
-            text.push_str(first);
-            if !rest.is_empty() {
-                let _ = write!(text, " (and {} more)", rest.len());
-            }
-        }
-        text
-    };
-    types.iter().map(one).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]

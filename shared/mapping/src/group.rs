@@ -1,7 +1,7 @@
 //! Which hosts belong to a group: the pages of a full sync, and what they come to.
 //!
 //! Owns the question (a composite aggregation, page by page), the reading of a page, and the choice of the one
-//! address by which a host with many is known. Pure, like all of `mapping`; `elasticsearch` turns the pages.
+//! address by which a host with many is known. Pure, like all of `mapping`; `source` turns the pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::plan::{DOCUMENTS, HOSTS, query};
 use super::read::read_aggregations;
-use super::{EngineError, HostField, KEYWORD_SUFFIX, Mapping, NameField, Refusal};
+use super::{AnswerError, EngineError, HostField, KEYWORD_SUFFIX, Mapping, NameField};
 use hostsync_model::host::HostIp;
 use hostsync_model::window::Window;
 
@@ -168,14 +168,15 @@ pub fn group_body(
 ///
 /// # Errors
 ///
-/// [`Refusal`], as of a search: an answer that is not whole is none.
+/// [`AnswerError`], as of a search: an answer that is not whole is none.
 pub fn read_group(
     host_field: &HostField,
     name_field: Option<&NameField>,
     (cursor, page_size): (&GroupCursor, usize),
     body: &[u8],
-) -> Result<GroupPage, Refusal> {
-    let malformed = |part: &str| Refusal::Malformed { reason: format!("aggregations.{part} is missing or ill-typed") };
+) -> Result<GroupPage, AnswerError> {
+    let malformed =
+        |part: &str| AnswerError::Malformed { reason: format!("aggregations.{part} is missing or ill-typed") };
     let is_read_otherwise = |failure: &EngineError| {
         let is_name_a_text = match name_field {
             Some(NameField::Mixed { field, keyword }) if cursor.name_way == 0 => {

@@ -2,41 +2,46 @@
 //!
 //! Owns the mapping (which field holds what, in which unit), the body of a search, the rules by which an
 //! answer is no answer, and the way from measured values to the columns of the CMDB. Everything here is
-//! pure: no connection, no clock, no configuration file; `elasticsearch` does the talking. Nothing here
+//! pure: no connection, no clock, no configuration file; `source` does the talking. Nothing here
 //! knows tasks, executions or tables.
 
+mod aggregates;
+mod buckets;
 #[cfg(test)]
 mod disk_properties;
 mod engine_error;
 mod fetches;
+mod field_caps;
+mod field_coverage;
 mod fields;
-mod found;
 mod group;
+mod grouping;
 mod plan;
 mod read;
 mod refusal_kind;
-mod seen;
 mod slices;
 mod values;
+mod whole_answer;
 
 use std::fmt;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use engine_error::{Cause, EngineError, REASON_MAX_CHARS, bounded};
+pub use aggregates::{AggregatesByHost, HostReading, Share, Stats};
+pub use engine_error::{EngineError, FailureCause, REASON_MAX_CHARS, bounded};
 pub use fetches::{Extremes, SliceSum};
-pub use fields::{
-    Doubt, FieldTypes, FieldTypesError, FieldUse, Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField, Shapes,
-};
-pub use found::{Found, HostReading, Share, Stats};
+pub use field_caps::FieldTypesError;
+pub use field_coverage::FieldCoverage;
+pub use fields::{FieldDoubt, FieldTypes, FieldUse, Shapes};
 pub use group::{GroupCursor, GroupHost, GroupHosts, GroupMember, GroupPage, MAX_GROUP_HOSTS, group_body, read_group};
+pub use grouping::{Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField};
 pub use plan::{MAX_HOSTS, PlanError, count_body, last_body, max_hosts, search_body};
-pub use read::{Answer, Failures, Refusal, check_answer, read_answer, read_count, read_last};
+pub use read::{HostsAnswer, check_answer, read_answer, read_count, read_last};
 pub use refusal_kind::RefusalKind;
-pub use seen::FieldsSeen;
 pub use slices::{MAX_BUCKETS, Slices};
 pub use values::{BadValue, Capacity, HostValues, MAX_GB, MAX_PERCENT, host_values};
+pub use whole_answer::{AnswerError, ShardFailures};
 
 /// File systems that are no disk of the host: in memory, of the kernel, layers over others, read-only images, optical
 /// media, and what belongs to another host. `metricbeat` documents of them are skipped. A `*` stands for any end.

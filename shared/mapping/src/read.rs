@@ -1,278 +1,60 @@
-//! What the answer to a search says of each host, or why it is no answer.
+//! What a whole answer says of each host.
 //!
-//! Owns the rule that an answer which is not whole is none: stopped early, shards or clusters missing, a
-//! list cut short, a part absent or of another type. What passes here may be taken to the letter: a host
-//! that is absent has no data. It converts no unit and judges no value; `values` does.
+//! What passes here may be taken to the letter: a host that is absent has no data. A host whose bucket lacks a part, or has one
+//! of another type, makes the whole answer malformed. Converts no unit and judges no value; `values` does.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::{self, Write as _};
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::engine_error::{Cause, EngineError, bounded};
+use super::aggregates::{AggregatesByHost, HostAggregates, MetricAggregates, WeightedStats};
+use super::buckets::{Agg, BucketDefect, CoresBucket, HostBucket, HostsAggregation, Number, SliceBucket, Terms};
+use super::engine_error::EngineError;
 use super::fetches::Part;
-use super::found::{Found, HostFound, MetricFound, Weighed};
 use super::plan::{DOCUMENTS, LAST, SKIP_FIELD, SLICES, TIME, TOTAL, USED, part_name};
+use super::whole_answer::{AnswerError, malformed, read_whole};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 use hostsync_model::host::HostIp;
 
-/// Longest description of a malformed answer, in characters.
-const MALFORMED_MAX_CHARS: usize = 300;
-
-/// Failed shards of one answer that are kept; the engines name one an index and reason. Of further ones the number is.
-const MAX_FAILURES: usize = 1_000;
-
-/// Remote clusters of one answer that are kept; of further ones nothing is.
-const MAX_CLUSTERS: usize = 100;
-
-/// A whole answer.
+/// A whole answer about hosts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct HostsAnswer {
     /// Milliseconds that the search engine took, by its own account.
     pub took_ms: u64,
     /// Shards that were searched.
     pub shards: u64,
-    /// What was found of the hosts that have data, by the text that they were asked for with. The others have
-    /// none in the indices that this search reads.
-    pub found: Found,
-}
-
-/// Why an answer is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It covers a part of the documents only.
-    #[error("the answer is not whole: {reason}")]
-    Partial {
-        /// Which part is missing, and the first reason given for it.
-        reason: String,
-        /// What the failures behind it ask for.
-        cause: Cause,
-    },
-    /// It covers a part of the hosts only: to be split.
-    #[error("the list of hosts in the answer was cut short: {reason}")]
-    Truncated {
-        /// How that shows.
-        reason: String,
-    },
-    /// Nothing was searched at all, since no index matches the pattern. Fatal: it says nothing of any host.
-    #[error("no index matches the pattern")]
-    NoShards,
-    /// It ends in the middle: the connection or whoever stands between broke it off.
-    #[error("the answer ends in the middle: {reason}")]
-    Cut {
-        /// Where.
-        reason: String,
-    },
-    /// It is not what a search engine gives.
-    #[error("the answer is malformed: {reason}")]
-    Malformed {
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(bound = "A: Deserialize<'de>")]
-struct RawAnswer<A> {
-    took: u64,
-    timed_out: bool,
-    #[serde(default)]
-    is_partial: Option<bool>,
-    #[serde(default)]
-    is_running: Option<bool>,
-    #[serde(rename = "_shards")]
-    shards: Shards,
-    #[serde(default, rename = "_clusters")]
-    clusters: Option<Clusters>,
-    #[serde(default)]
-    aggregations: Option<A>,
-}
-
-#[derive(Deserialize)]
-struct Shards {
-    total: u64,
-    successful: u64,
-    failed: u64,
-    #[serde(default)]
-    failures: Failures,
-}
-
-/// Elasticsearch 7 and `OpenSearch` give the first three, Elasticsearch 8.8 and newer all of them.
-#[derive(Deserialize)]
-struct Clusters {
-    total: u64,
-    successful: u64,
-    #[serde(default)]
-    skipped: u64,
-    #[serde(default)]
-    partial: u64,
-    #[serde(default)]
-    failed: u64,
-    #[serde(default)]
-    running: u64,
-    #[serde(default)]
-    details: Details,
-}
-
-#[derive(Deserialize)]
-struct ClusterDetail {
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(default)]
-    timed_out: Option<bool>,
-    #[serde(default)]
-    failures: Failures,
-}
-
-/// The clusters of an answer by their alias, at most [`MAX_CLUSTERS`].
-#[derive(Default)]
-struct Details(BTreeMap<String, ClusterDetail>);
-
-impl<'de> Deserialize<'de> for Details {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Kept;
-        impl<'de> Visitor<'de> for Kept {
-            type Value = Details;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with an entry a cluster")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Details, M::Error> {
-                let mut details = BTreeMap::new();
-                while let Some(alias) = map.next_key::<String>()? {
-                    if details.len() < MAX_CLUSTERS {
-                        details.insert(alias, map.next_value()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(Details(details))
-            }
-        }
-        deserializer.deserialize_map(Kept)
-    }
-}
-
-/// The failed shards that an answer names, at most `MAX_FAILURES` of them.
-#[derive(Debug, Default)]
-pub struct Failures {
-    kept: Vec<EngineError>,
-    more: usize,
-}
-
-impl Failures {
-    /// Those of an answer, or of an error that names them; none if it is neither.
-    pub fn read(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Named {
-            #[serde(default, rename = "_shards")]
-            shards: Option<OfShards>,
-            #[serde(default)]
-            error: Option<OfError>,
-        }
-        #[derive(Deserialize)]
-        struct OfShards {
-            #[serde(default)]
-            failures: Failures,
-        }
-        #[derive(Deserialize)]
-        struct OfError {
-            #[serde(default)]
-            failed_shards: Failures,
-        }
-        match serde_json::from_slice(body) {
-            Ok(Named { shards: Some(OfShards { failures }), .. }) => failures,
-            Ok(Named { error: Some(OfError { failed_shards }), .. }) => failed_shards,
-            _ => Self::default(),
-        }
-    }
-
-    /// Whether none is named.
-    pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
-    }
-
-    /// Whether there are some, all of them are known, and each is as told.
-    pub fn all(&self, is: impl Fn(&EngineError) -> bool) -> bool {
-        !self.is_empty() && self.more == 0 && self.kept.iter().all(is)
-    }
-
-    /// The indices that they name.
-    pub fn indices(&self) -> impl Iterator<Item = &str> {
-        self.kept.iter().filter_map(|failure| failure.index.as_deref())
-    }
-
-    /// The text of the first, the cause of all: one overloaded shard among others decides.
-    fn reason(&self) -> (String, Cause) {
-        let text = self.kept.first().map(EngineError::text).unwrap_or_default();
-        (text, self.kept.iter().map(EngineError::cause).max().unwrap_or_default())
-    }
-}
-
-impl<'de> Deserialize<'de> for Failures {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Kept;
-        impl<'de> Visitor<'de> for Kept {
-            type Value = Failures;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of failed shards")
-            }
-
-            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Failures, S::Error> {
-                let mut failures = Failures::default();
-                while failures.kept.len() < MAX_FAILURES {
-                    let Some(failure) = list.next_element()? else { return Ok(failures) };
-                    failures.kept.push(failure);
-                }
-                while list.next_element::<IgnoredAny>()?.is_some() {
-                    failures.more += 1;
-                }
-                Ok(failures)
-            }
-
-            fn visit_unit<E>(self) -> Result<Failures, E> {
-                Ok(Failures::default())
-            }
-        }
-        deserializer.deserialize_any(Kept)
-    }
+    /// The hosts that have data; the others have none in the indices that this search reads.
+    pub hosts: AggregatesByHost,
 }
 
 /// Reads the answer to a [`search_body`](super::search_body) of the same mapping, types, field and hosts.
 ///
-/// Whether the answer is whole is checked before whether anything was searched: a pattern whose only
-/// cluster was skipped shows zero shards too. `_shards.skipped` is no defect (shards that cannot hold
-/// the window), but `successful` below `total` is one even if `failed` is 0: shards without a node to
-/// live on are in neither count. The shards of indices that another field reads may fail, if they do so because
-/// this field is a text there.
+/// What is no whole answer is an error; `whole_answer` has the rules.
 ///
 /// # Errors
 ///
-/// [`Refusal`], and then nothing may be concluded about any host.
+/// [`AnswerError`], and then nothing may be concluded about any host.
 pub fn read_answer(
     mapping: &Mapping,
     types: &FieldTypes,
     host_field: &HostField,
     hosts: &[String],
     body: &[u8],
-) -> Result<Answer, Refusal> {
-    let raw = read_whole::<OfHosts>(body, |failure| host_field.is_read_otherwise(failure))?;
+) -> Result<HostsAnswer, AnswerError> {
+    let raw = read_whole::<HostsAggregation>(body, |failure| host_field.is_read_otherwise(failure))?;
     let aggregations = raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))?;
-    let found = read_hosts(mapping, types, &Asked::new(hosts), &aggregations.hosts)?;
-    Ok(Answer { took_ms: raw.took, shards: raw.shards.total, found })
+    let hosts = read_hosts(mapping, types, &RequestedHosts::new(hosts), &aggregations.hosts)?;
+    Ok(HostsAnswer { took_ms: raw.took, shards: raw.shards.total, hosts })
 }
 
 /// Whether an answer is whole, whatever was asked for.
 ///
 /// # Errors
 ///
-/// [`Refusal`].
-pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
+/// [`AnswerError`].
+pub fn check_answer(body: &[u8]) -> Result<(), AnswerError> {
     read_whole::<IgnoredAny>(body, |_| false).map(|_| ())
 }
 
@@ -281,7 +63,7 @@ pub fn check_answer(body: &[u8]) -> Result<(), Refusal> {
 /// # Errors
 ///
 /// As [`read_answer`].
-pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
+pub fn read_count(body: &[u8]) -> Result<u64, AnswerError> {
     let aggregations = read_aggregations(body, |_| false)?;
     let documents = aggregations.get(DOCUMENTS).and_then(|documents| documents.get("doc_count"));
     documents.and_then(Value::as_u64).ok_or_else(|| malformed("aggregations.documents.doc_count is missing"))
@@ -292,7 +74,7 @@ pub fn read_count(body: &[u8]) -> Result<u64, Refusal> {
 /// # Errors
 ///
 /// As [`read_answer`].
-pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<Utc>>, Refusal> {
+pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<Utc>>, AnswerError> {
     let aggregations = read_aggregations(body, |failure| host_field.is_read_otherwise(failure))?;
     let last = aggregations.get(LAST).and_then(|last| last.get("value"));
     let last = last.ok_or_else(|| malformed("aggregations.last.value is missing"))?;
@@ -305,136 +87,19 @@ pub fn read_last(host_field: &HostField, body: &[u8]) -> Result<Option<DateTime<
 pub(super) fn read_aggregations(
     body: &[u8],
     is_forgiven: impl Fn(&EngineError) -> bool,
-) -> Result<Map<String, Value>, Refusal> {
+) -> Result<Map<String, Value>, AnswerError> {
     let raw = read_whole::<Map<String, Value>>(body, is_forgiven)?;
     raw.aggregations.ok_or_else(|| malformed("aggregations is missing"))
 }
 
-fn read_whole<'a, A: Deserialize<'a>>(
-    body: &'a [u8],
-    is_forgiven: impl Fn(&EngineError) -> bool,
-) -> Result<RawAnswer<A>, Refusal> {
-    let mut raw: RawAnswer<A> = serde_json::from_slice(body).map_err(|error| {
-        let reason = bounded(&error.to_string(), MALFORMED_MAX_CHARS);
-        if is_cut(&error, body) { Refusal::Cut { reason } } else { Refusal::Malformed { reason } }
-    })?;
-    raw.forgive_shards_that_another_search_reads(is_forgiven);
-    check_whole(&raw)?;
-    if raw.shards.total == 0 {
-        return Err(Refusal::NoShards);
-    }
-    Ok(raw)
-}
-
-/// Whether a text is no JSON only because it ends too early, if in the middle of a number.
-pub(super) fn is_cut(error: &serde_json::Error, body: &[u8]) -> bool {
-    let last_line = body.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let lines = body.split(|byte| *byte == b'\n').count();
-    error.is_eof() || error.is_syntax() && error.line() == lines && error.column() >= last_line.len()
-}
-
-impl HostField {
-    /// Whether a shard failed only because this field is a text there, and the other field reads it.
-    pub(super) fn is_read_otherwise(&self, failure: &EngineError) -> bool {
-        failure.index.as_ref().is_some_and(|index| self.except.contains(index))
-            && failure.is_text_without_keyword(&self.field)
-    }
-}
-
-impl<A> RawAnswer<A> {
-    /// The engines name a failure once an index and reason, so if each that is named is forgiven, all are.
-    fn forgive_shards_that_another_search_reads(&mut self, is_read_otherwise: impl Fn(&EngineError) -> bool) {
-        let shards = &mut self.shards;
-        if shards.failed == 0 || !shards.failures.all(&is_read_otherwise) {
-            return;
-        }
-        shards.successful = shards.successful.saturating_add(shards.failed);
-        shards.failed = 0;
-        shards.failures = Failures::default();
-        // Elasticsearch 8.8 and newer call the clusters of such shards partial.
-        let Some(clusters) = &mut self.clusters else { return };
-        for detail in clusters.details.0.values_mut() {
-            let is_forgiven = detail.failures.all(&is_read_otherwise)
-                && detail.timed_out != Some(true)
-                && detail.status.as_deref() == Some("partial");
-            if is_forgiven {
-                detail.status = Some("successful".to_owned());
-                clusters.partial = clusters.partial.saturating_sub(1);
-                clusters.successful = clusters.successful.saturating_add(1);
-            }
-        }
-    }
-}
-
-fn check_whole<A>(raw: &RawAnswer<A>) -> Result<(), Refusal> {
-    if raw.timed_out {
-        return Err(partial("the search engine stopped at its own time limit (timed_out)"));
-    }
-    if let Some(clusters) = &raw.clusters {
-        check_clusters(clusters)?;
-    }
-    check_shards(&raw.shards)?;
-    // Not `terminated_early`: it is about `terminate_after`, which we never ask for, and OpenSearch 3 also says it of whole
-    // answers, when an index knew the sums without going through its documents.
-    for (flag, name) in [(raw.is_partial, "is_partial"), (raw.is_running, "is_running")] {
-        if flag == Some(true) {
-            return Err(partial(&format!("the search engine says so itself ({name})")));
-        }
-    }
-    Ok(())
-}
-
-fn check_clusters(clusters: &Clusters) -> Result<(), Refusal> {
-    let Clusters { total, successful, skipped, partial, failed, running, details } = clusters;
-    let culprit = details.0.iter().find(|(_, detail)| {
-        detail.status.as_deref().is_some_and(|status| status != "successful") || detail.timed_out == Some(true)
-    });
-    let none_missing = [skipped, partial, failed, running].into_iter().all(|clusters| *clusters == 0);
-    if culprit.is_none() && successful >= total && none_missing {
-        return Ok(());
-    }
-    let mut reason = format!(
-        "of {total} clusters {successful} answered in full \
-         ({skipped} skipped, {partial} partial, {failed} failed, {running} running)"
-    );
-    let mut cause = Cause::Other;
-    if let Some((alias, detail)) = culprit {
-        let alias = if alias == "(local)" { "the local cluster" } else { alias.as_str() };
-        let _ = write!(reason, "; {alias}");
-        if !detail.failures.is_empty() {
-            let (text, of_failures) = detail.failures.reason();
-            let _ = write!(reason, ": {text}");
-            cause = of_failures;
-        }
-    }
-    Err(Refusal::Partial { reason, cause })
-}
-
-fn check_shards(shards: &Shards) -> Result<(), Refusal> {
-    let Shards { total, successful, failed, failures } = shards;
-    if *failed == 0 && failures.is_empty() && successful >= total {
-        return Ok(());
-    }
-    if failures.is_empty() {
-        let missing = total.saturating_sub(*successful);
-        let reason =
-            format!("{missing} of {total} shards did not answer ({failed} failed), as when no node holds them");
-        // Shards that nobody holds are in neither count, as while they are assigned after a restart.
-        let cause = if *failed == 0 { Cause::Away } else { Cause::Other };
-        return Err(Refusal::Partial { reason, cause });
-    }
-    let (text, cause) = failures.reason();
-    Err(Refusal::Partial { reason: format!("{failed} of {total} shards failed: {text}"), cause })
-}
-
-/// The hosts that were asked for, found again by the key of a bucket: by the very text, else, since documents and an `ip`
-/// field have their own form of it, by the address.
-struct Asked<'a> {
+/// The hosts that were asked for. The key of a bucket is one of them if it is the same text, or the same address: asked for
+/// `2001:DB8::1`, an `ip` field answers `2001:db8::1`.
+struct RequestedHosts<'a> {
     texts: HashMap<&'a str, &'a String>,
     addresses: HashMap<HostIp, &'a String>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestedHosts<'a> {
     fn new(hosts: &'a [String]) -> Self {
         Self {
             texts: hosts.iter().map(|host| (host.as_str(), host)).collect(),
@@ -447,272 +112,19 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The aggregations of a search over hosts.
-#[derive(Deserialize)]
-struct OfHosts {
-    hosts: Terms<HostBucket>,
-}
-
-/// A `terms` aggregation.
-#[derive(Deserialize)]
-struct Terms<B> {
-    doc_count_error_upper_bound: i64,
-    sum_other_doc_count: i64,
-    buckets: Vec<B>,
-}
-
-impl<B> Terms<B> {
-    /// The buckets, if they are all that there are.
-    fn whole_list(&self) -> Result<&[B], Refusal> {
-        let Self { doc_count_error_upper_bound, sum_other_doc_count, buckets } = self;
-        for (name, documents) in [
-            ("doc_count_error_upper_bound", *doc_count_error_upper_bound),
-            ("sum_other_doc_count", *sum_other_doc_count),
-        ] {
-            if documents != 0 {
-                return Err(Refusal::Truncated { reason: format!("{name} is {documents}") });
-            }
-        }
-        Ok(buckets)
-    }
-}
-
-/// One host.
-struct HostBucket {
-    key: String,
-    doc_count: u64,
-    /// What was asked below it, by name; each once.
-    aggs: Vec<(String, Agg)>,
-}
-
-impl HostBucket {
-    fn agg(&self, name: &str) -> Option<&Agg> {
-        self.aggs.iter().find(|(known, _)| known == name).map(|(_, agg)| agg)
-    }
-}
-
-impl<'de> Deserialize<'de> for HostBucket {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = HostBucket;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a bucket of a host")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<HostBucket, M::Error> {
-                let (mut key, mut doc_count, mut aggs) = (None, None, Vec::<(String, Agg)>::new());
-                while let Some(name) = map.next_key::<String>()? {
-                    match name.as_str() {
-                        "key" => key = Some(map.next_value()?),
-                        "doc_count" => doc_count = Some(map.next_value()?),
-                        _ if name == SKIP_FIELD || Metric::ALL.iter().any(|metric| name.starts_with(metric.key())) => {
-                            let agg = map.next_value()?;
-                            // A name that comes again takes no more room.
-                            match aggs.iter_mut().find(|(known, _)| *known == name) {
-                                Some((_, known)) => *known = agg,
-                                None => aggs.push((name, agg)),
-                            }
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                let missing = |field| serde::de::Error::missing_field(field);
-                Ok(HostBucket {
-                    key: key.ok_or_else(|| missing("key"))?,
-                    doc_count: doc_count.ok_or_else(|| missing("doc_count"))?,
-                    aggs,
-                })
-            }
-        }
-        deserializer.deserialize_map(Read)
-    }
-}
-
-/// Whatever is asked of a metric, below the bucket of a host: each kind of aggregation fills some of these.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Agg {
-    value: Number,
-    max: Number,
-    avg: Number,
-    min: Number,
-    count: Number,
-    mean: Single,
-    weight: Single,
-    weights: Single,
-    doc_count: Number,
-    slices: Option<SliceList>,
-    cores: Option<Terms<CoresBucket>>,
-}
-
-/// The documents of a host that have the same number of cores.
-#[derive(Deserialize)]
-struct CoresBucket {
-    key: f64,
-    used: Range,
-}
-
-/// What a `stats` aggregation says below another one.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Range {
-    max: Number,
-    avg: Number,
-    min: Number,
-    count: Number,
-}
-
-/// The times of some documents, in milliseconds.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Times {
-    count: u64,
-    min: Number,
-    max: Number,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Single {
-    value: Number,
-}
-
-#[derive(Deserialize)]
-struct SliceList {
-    buckets: Vec<SliceBucket>,
-}
-
-#[derive(Deserialize)]
-struct SliceBucket {
-    key: i64,
-    parts: Terms<PartBucket>,
-}
-
-#[derive(Deserialize)]
-struct PartBucket {
-    key: PartKey,
-    doc_count: u64,
-    #[serde(default)]
-    used: Single,
-    #[serde(default)]
-    total: Single,
-    #[serde(default)]
-    time: Times,
-}
-
-/// What a part is named by: a text, or a whole number.
-struct PartKey(String);
-
-impl<'de> Deserialize<'de> for PartKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = PartKey;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a part")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<PartKey, E> {
-                Ok(PartKey(text.to_owned()))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<PartKey, E> {
-                Ok(PartKey(number.to_string()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<PartKey, E> {
-                Ok(PartKey(number.to_string()))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<PartKey, E> {
-                Ok(PartKey(number.to_string()))
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
-/// A number as an answer has it. What JSON has no number for comes as a text; it is kept as it is, so that its host fails
-/// for it and is not taken for unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-enum Number {
-    /// Nothing stands there.
-    #[default]
-    Missing,
-    /// The null that stands where no document had one.
-    Unknown,
-    Known(f64),
-}
-
-impl Number {
-    /// The number, `None` where no document had one; `part` names what is missing.
-    fn known(self, part: impl Fn() -> String) -> Result<Option<f64>, Defect> {
-        match self {
-            Self::Missing => Err(Defect::Missing(part())),
-            Self::Unknown => Ok(None),
-            Self::Known(number) => Ok(Some(number)),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or null")
-            }
-
-            fn visit_unit<E>(self) -> Result<Number, E> {
-                Ok(Number::Unknown)
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
-                Ok(Number::Known(number))
-            }
-
-            #[allow(clippy::cast_precision_loss, reason = "a measured value; JSON itself has no more")]
-            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-                Ok(Number::Known(number as f64))
-            }
-
-            #[allow(clippy::cast_precision_loss, reason = "a measured value; JSON itself has no more")]
-            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-                Ok(Number::Known(number as f64))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
-                match text {
-                    "NaN" => Ok(Number::Known(f64::NAN)),
-                    "Infinity" => Ok(Number::Known(f64::INFINITY)),
-                    "-Infinity" => Ok(Number::Known(f64::NEG_INFINITY)),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
+/// The hosts that were asked for; a bucket of any other is passed over.
 fn read_hosts(
     mapping: &Mapping,
     types: &FieldTypes,
-    asked: &Asked<'_>,
+    requested: &RequestedHosts<'_>,
     hosts: &Terms<HostBucket>,
-) -> Result<Found, Refusal> {
+) -> Result<AggregatesByHost, AnswerError> {
     let buckets = hosts.whole_list()?;
-    let mut found = Found::default();
+    let mut all = AggregatesByHost::default();
     let mut keys = HashSet::with_capacity(buckets.len());
     for bucket in buckets {
         let key = &bucket.key;
-        let Some(host) = asked.find(key) else { continue };
+        let Some(host) = requested.find(key) else { continue };
         if !keys.insert(key.as_str()) {
             return Err(malformed(&format!("{key} has two buckets")));
         }
@@ -720,42 +132,22 @@ fn read_hosts(
             continue;
         }
         let documents = bucket.doc_count;
-        let mut metrics: [MetricFound; 3] = Default::default();
-        for (found, metric) in metrics.iter_mut().zip(Metric::ALL) {
-            *found =
+        let mut metrics: [MetricAggregates; 3] = Default::default();
+        for (aggregates, metric) in metrics.iter_mut().zip(Metric::ALL) {
+            *aggregates =
                 read_metric(bucket, types, metric, mapping.metric(metric)).map_err(|defect| defect.of_host(key))?;
         }
         // Only a warning hangs on it, so an answer without it is an answer.
         let has_skip_field = bucket.agg(SKIP_FIELD).is_some_and(|agg| is_some_number(agg.doc_count));
         // Two spellings of one host are two buckets, usually over different documents.
-        let host_found = HostFound { documents, metrics, has_skip_field };
-        found.add(Found { hosts: HashMap::from([(host.clone(), host_found)]) });
+        let aggregates = HostAggregates { documents, metrics, has_skip_field };
+        all.add(AggregatesByHost { hosts: HashMap::from([(host.clone(), aggregates)]) });
     }
-    Ok(found)
+    Ok(all)
 }
 
-/// What is wrong with the bucket of a host.
-enum Defect {
-    /// This part is missing.
-    Missing(String),
-    /// Another defect, complete.
-    Refusal(Refusal),
-}
-
-impl Defect {
-    fn of_host(self, host: &str) -> Refusal {
-        match self {
-            Self::Missing(part) => malformed(&format!("in the bucket of {host}, {part} is missing")),
-            Self::Refusal(Refusal::Truncated { reason }) => {
-                Refusal::Truncated { reason: format!("{host} has more parts than there was room for ({reason})") }
-            }
-            Self::Refusal(refusal) => refusal,
-        }
-    }
-}
-
-/// The number that `read` finds in an aggregation, `None` where no document had one.
-fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, Defect> {
+/// A number of an aggregation; `None` where no document had one.
+fn number(bucket: &HostBucket, name: &str, read: impl Fn(&Agg) -> Number) -> Result<Option<f64>, BucketDefect> {
     bucket.agg(name).map_or(Number::Missing, read).known(|| name.to_owned())
 }
 
@@ -765,8 +157,8 @@ fn is_some_number(count: Number) -> bool {
 }
 
 /// What a `stats` aggregation says.
-fn stats(bucket: &HostBucket, name: &str) -> Result<Weighed, Defect> {
-    Ok(Weighed {
+fn stats(bucket: &HostBucket, name: &str) -> Result<WeightedStats, BucketDefect> {
+    Ok(WeightedStats {
         max: number(bucket, name, |agg| agg.max)?,
         avg: number(bucket, name, |agg| agg.avg)?,
         min: number(bucket, name, |agg| agg.min)?,
@@ -774,30 +166,32 @@ fn stats(bucket: &HostBucket, name: &str) -> Result<Weighed, Defect> {
     })
 }
 
+/// One metric of a host, in every shape that was asked for: of `cpu` as a number and a roll-up, for example, the aggregations
+/// `cpu` and `cpu_roll_up_max`, `cpu_roll_up_avg`, `cpu_roll_up_min`.
 fn read_metric(
     bucket: &HostBucket,
     types: &FieldTypes,
     metric: Metric,
     fields: &MetricFields,
-) -> Result<MetricFound, Defect> {
-    let mut found = MetricFound::default();
+) -> Result<MetricAggregates, BucketDefect> {
+    let mut aggregates = MetricAggregates::default();
     let part = |statistic: &str| part_name(metric, statistic);
     if fields.split.is_some() && types.split_field(metric).is_some() {
         let name = part(SLICES);
         let slices = bucket.agg(&name).and_then(|agg| agg.slices.as_ref());
-        for slice in &slices.ok_or_else(|| Defect::Missing(name.clone()))?.buckets {
-            read_slice(slice, fields, &name, &mut found)?;
+        for slice in &slices.ok_or_else(|| BucketDefect::Missing(name.clone()))?.buckets {
+            read_slice(slice, fields, &name, &mut aggregates)?;
         }
-        return Ok(found);
+        return Ok(aggregates);
     }
     let value = |statistic: &str| number(bucket, &part(statistic), |agg| agg.value);
     if fields.total.is_some() {
-        found.total = value(TOTAL)?;
+        aggregates.total = value(TOTAL)?;
     }
     if fields.percent.is_some() {
-        found.percent.push(stats(bucket, &part("percent"))?);
+        aggregates.percent.push(stats(bucket, &part("percent"))?);
     }
-    let weighted = |statistic: &str| -> Result<(Option<f64>, f64), Defect> {
+    let weighted = |statistic: &str| -> Result<(Option<f64>, f64), BucketDefect> {
         let name = part(statistic);
         let weight = number(bucket, &name, |agg| agg.weight.value)?.unwrap_or_default();
         Ok((number(bucket, &name, |agg| agg.mean.value)?, weight))
@@ -805,49 +199,56 @@ fn read_metric(
     let shapes = types.shapes(metric);
     if shapes.roll_up && fields.roll_up_field().is_some() {
         let (avg, weight) = weighted("roll_up_avg")?;
-        found.shapes.push(Weighed { max: value("roll_up_max")?, avg, min: value("roll_up_min")?, weight });
+        aggregates.shapes.push(WeightedStats { max: value("roll_up_max")?, avg, min: value("roll_up_min")?, weight });
     }
     if shapes.per_core && fields.per_core.is_some() {
-        found.shapes.extend(read_per_core(bucket, metric)?);
+        aggregates.shapes.extend(read_per_core(bucket, metric)?);
     }
     if !shapes.plain {
-        return Ok(found);
+        return Ok(aggregates);
     }
-    found.shapes.push(if fields.shared_field().is_some() && fields.weight.is_none() {
+    aggregates.shapes.push(if fields.shared_field().is_some() && fields.weight.is_none() {
         stats(bucket, metric.key())?
     } else {
         let (avg, weight) = if fields.weight.is_some() {
-            found.has_weights = bucket.agg(&part("avg")).is_some_and(|agg| is_some_number(agg.weights.value));
+            aggregates.has_weights = bucket.agg(&part("avg")).is_some_and(|agg| is_some_number(agg.weights.value));
             weighted("avg")?
         } else {
-            let Weighed { avg, weight, .. } = stats(bucket, &part("avg"))?;
+            let WeightedStats { avg, weight, .. } = stats(bucket, &part("avg"))?;
             (avg, weight)
         };
-        Weighed { max: value("max")?, avg, min: value("min")?, weight }
+        WeightedStats { max: value("max")?, avg, min: value("min")?, weight }
     });
-    Ok(found)
+    Ok(aggregates)
 }
 
-/// What documents with a sum over cores say, for each number of cores.
-fn read_per_core(bucket: &HostBucket, metric: Metric) -> Result<Vec<Weighed>, Defect> {
+/// Documents with a sum over cores, for each number of cores: a sum of 3.2 over 4 cores is a load of 0.8.
+fn read_per_core(bucket: &HostBucket, metric: Metric) -> Result<Vec<WeightedStats>, BucketDefect> {
     let name = part_name(metric, "per_core");
-    let numbers = bucket.agg(&name).and_then(|agg| agg.cores.as_ref()).ok_or_else(|| Defect::Missing(name.clone()))?;
+    let numbers =
+        bucket.agg(&name).and_then(|agg| agg.cores.as_ref()).ok_or_else(|| BucketDefect::Missing(name.clone()))?;
     let mut shapes = Vec::new();
-    for CoresBucket { key: cores, used } in numbers.whole_list().map_err(Defect::Refusal)? {
+    for CoresBucket { key: cores, used } in numbers.whole_list().map_err(BucketDefect::Answer)? {
         let known = |number: Number| number.known(|| format!("{name}.{USED}"));
         let share = |number: Number| Ok(known(number)?.map(|value| value / cores));
         // A processor without cores says nothing.
         if *cores > 0.0 {
             let weight = known(used.count)?.unwrap_or_default();
-            shapes.push(Weighed { max: share(used.max)?, avg: share(used.avg)?, min: share(used.min)?, weight });
+            shapes.push(WeightedStats { max: share(used.max)?, avg: share(used.avg)?, min: share(used.min)?, weight });
         }
     }
     Ok(shapes)
 }
 
-fn read_slice(slice: &SliceBucket, fields: &MetricFields, name: &str, found: &mut MetricFound) -> Result<(), Defect> {
-    let own = found.slices.entry(slice.key).or_default();
-    for part in slice.parts.whole_list().map_err(Defect::Refusal)? {
+/// The parts of one slice of time, such as the mounts of a disk between 12:00 and 13:00.
+fn read_slice(
+    slice: &SliceBucket,
+    fields: &MetricFields,
+    name: &str,
+    aggregates: &mut MetricAggregates,
+) -> Result<(), BucketDefect> {
+    let own = aggregates.slices.entry(slice.key).or_default();
+    for part in slice.parts.whole_list().map_err(BucketDefect::Answer)? {
         let value = |number: Number, key: &str| number.known(|| format!("{name}.{key}"));
         let total = if fields.total.is_some() { value(part.total.value, TOTAL)? } else { None };
         let used = value(part.used.value, USED)?;
@@ -861,17 +262,11 @@ fn read_slice(slice: &SliceBucket, fields: &MetricFields, name: &str, found: &mu
     Ok(())
 }
 
-fn partial(reason: &str) -> Refusal {
-    Refusal::Partial { reason: reason.to_owned(), cause: Cause::Other }
-}
-
-fn malformed(reason: &str) -> Refusal {
-    Refusal::Malformed { reason: bounded(reason, MALFORMED_MAX_CHARS) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FailureCause;
+    use crate::whole_answer::MAX_FAILURES;
     use crate::{Extremes, HostKind, HostReading, Share, SliceSum, Stats};
     use hostsync_model::window::Window;
     use proptest::prelude::*;
@@ -893,17 +288,22 @@ mod tests {
 
     /// What is left of an answer once its parts are put together.
     #[derive(Debug, PartialEq)]
-    struct Taken {
+    struct ReadAnswer {
         took_ms: u64,
         readings: HashMap<String, HostReading>,
     }
 
-    fn read_with(mapping: &Mapping, types: &FieldTypes, hosts: &[String], body: &str) -> Result<Taken, Refusal> {
+    fn read_with(
+        mapping: &Mapping,
+        types: &FieldTypes,
+        hosts: &[String],
+        body: &str,
+    ) -> Result<ReadAnswer, AnswerError> {
         let answer = read_answer(mapping, types, &types.hosts[0], hosts, body.as_bytes())?;
-        Ok(Taken { took_ms: answer.took_ms, readings: answer.found.readings(mapping, window()) })
+        Ok(ReadAnswer { took_ms: answer.took_ms, readings: answer.hosts.readings(mapping, window()) })
     }
 
-    fn read(answer: &Value) -> Result<Taken, Refusal> {
+    fn read(answer: &Value) -> Result<ReadAnswer, AnswerError> {
         read_with(&Mapping::zabbix(), &types(), &hosts(), &answer.to_string())
     }
 
@@ -954,7 +354,7 @@ mod tests {
                 memory_share: Share::default(),
                 disk_share: Share::default(),
                 disk_slices: None,
-                seen: answer.readings["10.0.0.1"].seen,
+                coverage: answer.readings["10.0.0.1"].coverage,
             }
         );
     }
@@ -998,7 +398,7 @@ mod tests {
             ),
         ] {
             match read(&answer) {
-                Err(Refusal::Partial { reason, cause: Cause::Other }) => {
+                Err(AnswerError::Partial { reason, cause: FailureCause::Other }) => {
                     assert!(reason.contains(sign), "{reason}");
                 }
                 other => panic!("{sign}: {other:?}"),
@@ -1010,9 +410,9 @@ mod tests {
     fn shards_that_nobody_holds_are_an_outage_unless_one_failed() {
         let answer = with("/_shards/successful", json!(3));
         let reason = "2 of 5 shards did not answer (0 failed), as when no node holds them".to_owned();
-        assert_eq!(read(&answer), Err(Refusal::Partial { reason, cause: Cause::Away }));
+        assert_eq!(read(&answer), Err(AnswerError::Partial { reason, cause: FailureCause::Away }));
         let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 1}));
-        assert!(matches!(read(&answer), Err(Refusal::Partial { cause: Cause::Other, .. })));
+        assert!(matches!(read(&answer), Err(AnswerError::Partial { cause: FailureCause::Other, .. })));
     }
 
     #[test]
@@ -1020,7 +420,7 @@ mod tests {
         let whole = whole().to_string();
         for length in 0..whole.len() {
             let cut = read_with(&Mapping::zabbix(), &types(), &hosts(), &whole[..length]);
-            assert!(matches!(cut, Err(Refusal::Cut { .. })), "{length}: {cut:?}");
+            assert!(matches!(cut, Err(AnswerError::Cut { .. })), "{length}: {cut:?}");
         }
     }
 
@@ -1041,13 +441,16 @@ mod tests {
     #[test]
     fn failed_shards_tell_what_they_ask_for() {
         for (kind, cause) in [
-            ("too_many_buckets_exception", Cause::TooLarge),
-            ("circuit_breaking_exception", Cause::Busy),
-            ("es_rejected_execution_exception", Cause::Busy),
+            ("too_many_buckets_exception", FailureCause::TooLarge),
+            ("circuit_breaking_exception", FailureCause::Busy),
+            ("es_rejected_execution_exception", FailureCause::Busy),
         ] {
             let failures = json!([{"reason": {"type": "x", "reason": "y"}}, {"reason": {"type": kind, "reason": "z"}}]);
             let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures}));
-            assert_eq!(read(&answer), Err(Refusal::Partial { reason: "2 of 5 shards failed: x: y".to_owned(), cause }));
+            assert_eq!(
+                read(&answer),
+                Err(AnswerError::Partial { reason: "2 of 5 shards failed: x: y".to_owned(), cause })
+            );
         }
     }
 
@@ -1055,9 +458,9 @@ mod tests {
     fn no_shards_is_a_wrong_pattern_unless_a_cluster_was_skipped() {
         let mut answer = with("/_shards", json!({"total": 0, "successful": 0, "skipped": 0, "failed": 0}));
         answer.as_object_mut().expect("an object").remove("aggregations");
-        assert_eq!(read(&answer), Err(Refusal::NoShards));
+        assert_eq!(read(&answer), Err(AnswerError::NoShards));
         answer["_clusters"] = json!({"total": 1, "successful": 0, "skipped": 1});
-        assert!(matches!(read(&answer), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(&answer), Err(AnswerError::Partial { .. })));
     }
 
     #[test]
@@ -1065,7 +468,7 @@ mod tests {
         for count in ["sum_other_doc_count", "doc_count_error_upper_bound"] {
             for documents in [1, -1] {
                 let answer = with(&format!("/aggregations/hosts/{count}"), json!(documents));
-                assert!(matches!(read(&answer), Err(Refusal::Truncated { .. })), "{count}");
+                assert!(matches!(read(&answer), Err(AnswerError::Truncated { .. })), "{count}");
             }
         }
     }
@@ -1101,15 +504,15 @@ mod tests {
                 if answer.pointer("/aggregations/hosts/buckets/0/key") == Some(&json!("words")) {
                     continue;
                 }
-                assert!(matches!(read(&answer), Err(Refusal::Malformed { .. })), "{pointer}: {answer}");
+                assert!(matches!(read(&answer), Err(AnswerError::Malformed { .. })), "{pointer}: {answer}");
             }
         }
         for body in ["null", "[]", "<html></html>", "{}"] {
             let answer = read_with(&Mapping::zabbix(), &types(), &hosts(), body);
-            assert!(matches!(answer, Err(Refusal::Malformed { .. })), "{body}");
+            assert!(matches!(answer, Err(AnswerError::Malformed { .. })), "{body}");
         }
         let twice = with("/aggregations/hosts/buckets", json!([bucket("10.0.0.1"), bucket("10.0.0.1")]));
-        assert!(matches!(read(&twice), Err(Refusal::Malformed { .. })));
+        assert!(matches!(read(&twice), Err(AnswerError::Malformed { .. })));
     }
 
     #[test]
@@ -1156,7 +559,7 @@ mod tests {
         separate["cpu_min"] = json!({"value": null});
         assert_eq!(read(&separate).expect("whole").readings["10.0.0.1"].cpu, None);
         separate.as_object_mut().expect("an object").remove("cpu_min");
-        assert!(matches!(read(&separate), Err(Refusal::Malformed { .. })));
+        assert!(matches!(read(&separate), Err(AnswerError::Malformed { .. })));
     }
 
     #[test]
@@ -1215,7 +618,7 @@ mod tests {
         answer
     }
 
-    fn read_metricbeat(answer: &Value) -> Result<HostReading, Refusal> {
+    fn read_metricbeat(answer: &Value) -> Result<HostReading, AnswerError> {
         let mapping = Mapping::metricbeat();
         let answer = read_with(&mapping, &FieldTypes::unresolved(&mapping), &hosts(), &answer.to_string())?;
         Ok(answer.readings["10.0.0.1"])
@@ -1240,12 +643,14 @@ mod tests {
     fn a_list_of_parts_cut_short_is_noticed() {
         let cut = json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 3, "buckets": []});
         match read_metricbeat(&metricbeat(&cut)) {
-            Err(Refusal::Truncated { reason }) => assert!(reason.starts_with("10.0.0.1 has more parts"), "{reason}"),
+            Err(AnswerError::Truncated { reason }) => {
+                assert!(reason.starts_with("10.0.0.1 has more parts"), "{reason}")
+            }
             other => panic!("{other:?}"),
         }
         for broken in [json!({}), json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": [{}]})]
         {
-            assert!(matches!(read_metricbeat(&metricbeat(&broken)), Err(Refusal::Malformed { .. })), "{broken}");
+            assert!(matches!(read_metricbeat(&metricbeat(&broken)), Err(AnswerError::Malformed { .. })), "{broken}");
         }
     }
 
@@ -1266,24 +671,24 @@ mod tests {
             read_answer(&Mapping::zabbix(), &types(), &field, &hosts(), answer.to_string().as_bytes())
         };
         let both = json!([failure("a", text), failure("c1:b", text)]);
-        assert_eq!(read(both.clone(), &["a", "c1:b"]).expect("whole").found.hosts.len(), 1);
-        assert!(matches!(read(both.clone(), &["a"]), Err(Refusal::Partial { .. })));
-        assert!(matches!(read(both, &[]), Err(Refusal::Partial { .. })));
+        assert_eq!(read(both.clone(), &["a", "c1:b"]).expect("whole").hosts.hosts.len(), 1);
+        assert!(matches!(read(both.clone(), &["a"]), Err(AnswerError::Partial { .. })));
+        assert!(matches!(read(both, &[]), Err(AnswerError::Partial { .. })));
         let other = json!([failure("a", text), failure("a", "disk on fire")]);
-        assert!(matches!(read(other, &["a"]), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(other, &["a"]), Err(AnswerError::Partial { .. })));
         let other_field = json!([failure("a", &text.replace("hostIp", "mount"))]);
-        assert!(matches!(read(other_field, &["a"]), Err(Refusal::Partial { .. })));
-        assert!(matches!(read(json!([]), &["a"]), Err(Refusal::Partial { .. })));
+        assert!(matches!(read(other_field, &["a"]), Err(AnswerError::Partial { .. })));
+        assert!(matches!(read(json!([]), &["a"]), Err(AnswerError::Partial { .. })));
     }
 
     #[test]
     fn a_count_is_read_from_a_whole_answer_only() {
         let answer = with("/aggregations", json!({"documents": {"doc_count": 12_345}}));
         assert_eq!(read_count(answer.to_string().as_bytes()), Ok(12_345));
-        assert!(matches!(read_count(whole().to_string().as_bytes()), Err(Refusal::Malformed { .. })));
+        assert!(matches!(read_count(whole().to_string().as_bytes()), Err(AnswerError::Malformed { .. })));
         let mut partial = answer;
         partial["timed_out"] = json!(true);
-        assert!(matches!(read_count(partial.to_string().as_bytes()), Err(Refusal::Partial { .. })));
+        assert!(matches!(read_count(partial.to_string().as_bytes()), Err(AnswerError::Partial { .. })));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -1372,7 +777,7 @@ mod tests {
                 });
                 defect |= successful < total || skipped + partial + failed + running > 0;
             }
-            let refused = matches!(read(&answer), Err(Refusal::Partial { .. }));
+            let refused = matches!(read(&answer), Err(AnswerError::Partial { .. }));
             prop_assert_eq!(refused, defect);
         }
     }

@@ -199,7 +199,7 @@ pub fn host_values(mapping: &Mapping, reading: &HostReading, capacity: &Capacity
 
 /// One metric in both units, as far as they can be known.
 #[derive(Default)]
-struct Converted {
+struct MetricValues {
     percent: Option<Stats>,
     gb: Option<Stats>,
 }
@@ -213,14 +213,14 @@ fn convert(
     measured: Option<Stats>,
     share: Share,
     pool: Capacity,
-) -> Result<Converted, BadValue> {
+) -> Result<MetricValues, BadValue> {
     let own_percent = share.percent.map(|percent| sound(metric, Unit::Percent, percent)).transpose()?;
     own_percent.map_or(Ok(()), |percent| sensible(metric, percent))?;
     let Some(measured) = measured else {
         let capacity = if own_percent.is_some() { capacity_of(metric, unit, share, pool)? } else { None };
         let gb = own_percent.zip(capacity).map(|(percent, (gb, _))| scaled(percent, gb / 100.0));
         gb.map_or(Ok(()), |gb| fits(metric, gb))?;
-        return Ok(Converted { percent: own_percent, gb });
+        return Ok(MetricValues { percent: own_percent, gb });
     };
     let measured = sound(metric, unit, measured)?;
     let capacity = capacity_of(metric, unit, share, pool)?;
@@ -230,19 +230,19 @@ fn convert(
             sensible(metric, percent)?;
             let gb = capacity.map(|(gb, _)| scaled(percent, gb / 100.0));
             gb.map_or(Ok(()), |gb| fits(metric, gb))?;
-            Ok(Converted { percent: Some(percent), gb })
+            Ok(MetricValues { percent: Some(percent), gb })
         }
         Unit::Bytes | Unit::Gb => {
             let gb = if unit == Unit::Bytes { scaled(measured, 1.0 / BYTES_PER_GB) } else { measured };
             fits(metric, gb)?;
             let (None, Some((capacity_gb, column))) = (own_percent, capacity) else {
-                return Ok(Converted { percent: own_percent, gb: Some(gb) });
+                return Ok(MetricValues { percent: own_percent, gb: Some(gb) });
             };
             let percent = scaled(gb, 100.0 / capacity_gb);
             if percent.max > MAX_PERCENT {
                 return Err(BadValue::MoreThanCapacity { metric, used_gb: gb.max, capacity_gb, column });
             }
-            Ok(Converted { percent: Some(percent), gb: Some(gb) })
+            Ok(MetricValues { percent: Some(percent), gb: Some(gb) })
         }
     }
 }

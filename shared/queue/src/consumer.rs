@@ -32,14 +32,14 @@ pub struct JobConsumer {
     channel: Channel,
     tag: ShortString,
     /// At most as many as the prefetch.
-    deliveries: mpsc::UnboundedReceiver<Result<JobDelivery, lapin::Error>>,
+    deliveries: mpsc::UnboundedReceiver<Result<QueueDelivery, lapin::Error>>,
     queue: String,
     silent_rounds: u32,
 }
 
 /// A delivery. It is acked after the commit of its outcome, never before.
 #[derive(Debug)]
-pub struct JobDelivery {
+pub struct QueueDelivery {
     /// The job, or why it is none.
     pub job: Result<Job, UnreadableJob>,
     /// The raw message; empty where it is too long for a job.
@@ -87,7 +87,7 @@ impl JobConsumer {
     /// # Errors
     ///
     /// The consumer is dead: drop it and connect anew.
-    pub async fn next(&mut self, in_hand: impl Fn() -> usize) -> Result<JobDelivery, QueueError> {
+    pub async fn next(&mut self, in_hand: impl Fn() -> usize) -> Result<QueueDelivery, QueueError> {
         loop {
             match tokio::time::timeout(WATCHDOG, self.deliveries.recv()).await {
                 Ok(Some(Ok(received))) => {
@@ -138,7 +138,7 @@ impl JobConsumer {
 
 /// Takes deliveries from the client library as they come, whatever the lane waits for, and keeps of each what a job needs:
 /// the broker bounds those on their way by their number alone, and a message may have any length.
-async fn take_at_once(mut consumer: Consumer, deliveries: mpsc::UnboundedSender<Result<JobDelivery, lapin::Error>>) {
+async fn take_at_once(mut consumer: Consumer, deliveries: mpsc::UnboundedSender<Result<QueueDelivery, lapin::Error>>) {
     // Of the channel as it is since its last recovery.
     let mut outstanding = Arc::default();
     let mut last_tag = 0;
@@ -150,7 +150,7 @@ async fn take_at_once(mut consumer: Consumer, deliveries: mpsc::UnboundedSender<
             }
             last_tag = delivery.delivery_tag;
             let acker = Acker::new(delivery.acker.clone(), delivery.delivery_tag, &outstanding);
-            JobDelivery::new(delivery, acker)
+            QueueDelivery::new(delivery, acker)
         });
         // After an error the stream may hang for ever, and whoever takes these builds the consumer anew.
         let is_last = received.is_err();
@@ -160,7 +160,7 @@ async fn take_at_once(mut consumer: Consumer, deliveries: mpsc::UnboundedSender<
     }
 }
 
-impl JobDelivery {
+impl QueueDelivery {
     fn new(delivery: lapin::message::Delivery, acker: Acker) -> Self {
         let mut headers = BTreeMap::new();
         let redelivered = delivery.redelivered;

@@ -28,7 +28,7 @@ pub struct Depth {
 
 /// How a queue or an exchange stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Declared<T> {
+pub enum DeclarationState<T> {
     /// As we declare it.
     AsOurs(T),
     /// It is not there.
@@ -105,7 +105,9 @@ impl Broker {
         let name = format!("{}.doctor.{:016x}", self.topology.prefix(), rand::random::<u64>());
         let mut lacking = Vec::new();
         for permission in [Permission::Configure, Permission::Write, Permission::Read] {
-            if let Declared::Refused(BrokerRefusal::Permission(_)) = sorted(self.attempt(permission, &name).await)? {
+            if let DeclarationState::Refused(BrokerRefusal::Permission(_)) =
+                sorted(self.attempt(permission, &name).await)?
+            {
                 lacking.push(permission);
             }
         }
@@ -139,7 +141,7 @@ impl Broker {
     /// # Errors
     ///
     /// The connection's.
-    pub async fn exchanges(&self) -> Result<Vec<(String, Declared<()>)>, QueueError> {
+    pub async fn exchanges(&self) -> Result<Vec<(String, DeclarationState<()>)>, QueueError> {
         let mut found = Vec::new();
         for (name, kind) in self.topology.exchanges() {
             let stands = sorted(self.exchange(&name, kind).await)?;
@@ -153,7 +155,7 @@ impl Broker {
     /// # Errors
     ///
     /// The connection's.
-    pub async fn jobs(&self, queue: JobQueue) -> Result<Declared<Depth>, QueueError> {
+    pub async fn jobs(&self, queue: JobQueue) -> Result<DeclarationState<Depth>, QueueError> {
         sorted(self.queue(&self.topology.declaration(queue)).await)
     }
 
@@ -162,7 +164,7 @@ impl Broker {
     /// # Errors
     ///
     /// The connection's.
-    pub async fn dead_letters(&self) -> Result<Declared<Depth>, QueueError> {
+    pub async fn dead_letters(&self) -> Result<DeclarationState<Depth>, QueueError> {
         sorted(self.queue(&self.topology.dead_declaration()).await)
     }
 
@@ -190,13 +192,13 @@ impl Broker {
 }
 
 /// Sorts what the broker says of one name from a broken connection.
-fn sorted<T>(outcome: Result<T, QueueError>) -> Result<Declared<T>, QueueError> {
+fn sorted<T>(outcome: Result<T, QueueError>) -> Result<DeclarationState<T>, QueueError> {
     match outcome {
-        Ok(found) => Ok(Declared::AsOurs(found)),
+        Ok(found) => Ok(DeclarationState::AsOurs(found)),
         Err(error) => match error.refusal() {
-            BrokerRefusal::Missing(_) => Ok(Declared::Missing),
+            BrokerRefusal::Missing(_) => Ok(DeclarationState::Missing),
             BrokerRefusal::Away(_) => Err(error),
-            refusal => Ok(Declared::Refused(refusal)),
+            refusal => Ok(DeclarationState::Refused(refusal)),
         },
     }
 }

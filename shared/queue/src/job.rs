@@ -34,12 +34,12 @@ pub struct Job {
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct JobVersion {
     v: u8,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct JobMessage {
     v: u8,
     execution_id: u64,
     detail_id: u64,
@@ -64,13 +64,13 @@ pub enum UnreadableJob {
     Malformed(String),
     /// Written by a release that speaks another version.
     #[error("job message of version {0}, this release reads version {VERSION}")]
-    Version(u8),
+    JobVersion(u8),
 }
 
 impl Job {
     /// As it travels.
     pub fn encode(&self) -> Vec<u8> {
-        let wire = Wire {
+        let wire = JobMessage {
             v: VERSION,
             execution_id: self.execution_id.0,
             detail_id: self.detail_id.0,
@@ -91,11 +91,11 @@ impl Job {
             return Err(UnreadableJob::TooLong { bytes: bytes.len() });
         }
         let malformed = |error: serde_json::Error| UnreadableJob::Malformed(error.to_string());
-        let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
+        let version: JobVersion = serde_json::from_slice(bytes).map_err(malformed)?;
         if version.v != VERSION {
-            return Err(UnreadableJob::Version(version.v));
+            return Err(UnreadableJob::JobVersion(version.v));
         }
-        let wire: Wire = serde_json::from_slice(bytes).map_err(malformed)?;
+        let wire: JobMessage = serde_json::from_slice(bytes).map_err(malformed)?;
         if wire.attempt == 0 {
             return Err(UnreadableJob::Malformed("attempt must be 1 or more".to_owned()));
         }
@@ -171,7 +171,7 @@ mod tests {
         assert!(matches!(Job::decode(b"hello"), Err(UnreadableJob::Malformed(_))));
         assert!(matches!(Job::decode(br#"{"v":1}"#), Err(UnreadableJob::Malformed(_))));
         assert_eq!(Job::decode(&vec![b' '; MAX_BYTES + 1]), Err(UnreadableJob::TooLong { bytes: MAX_BYTES + 1 }));
-        assert_eq!(Job::decode(br#"{"v":2,"host":"x"}"#), Err(UnreadableJob::Version(2)));
+        assert_eq!(Job::decode(br#"{"v":2,"host":"x"}"#), Err(UnreadableJob::JobVersion(2)));
         let never =
             br#"{"v":1,"execution_id":1,"detail_id":1,"host_ip":"x","attempt":1,"window_to":9223372036854775807}"#;
         assert!(matches!(Job::decode(never), Err(UnreadableJob::Malformed(_))));

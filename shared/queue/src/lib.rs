@@ -22,9 +22,9 @@ use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Queue};
 
 pub use acks::{Acker, ack_all, give_back, refuse, reject};
-pub use consumer::{JobConsumer, JobDelivery};
+pub use consumer::{JobConsumer, QueueDelivery};
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use inspect::{Broker, Declared, Depth, Permission};
+pub use inspect::{Broker, DeclarationState, Depth, Permission};
 pub use job::{Job, UnreadableJob};
 pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
 pub use refusal::BrokerRefusal;

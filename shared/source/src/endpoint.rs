@@ -55,7 +55,7 @@ const REASON_MAX_CHARS: usize = 700;
 
 /// How to prove who asks.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub enum Auth {
+pub enum EndpointAuth {
     /// Not at all.
     #[default]
     None,
@@ -72,7 +72,7 @@ pub enum Auth {
     Bearer(Secret),
 }
 
-impl fmt::Debug for Auth {
+impl fmt::Debug for EndpointAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),
@@ -94,7 +94,7 @@ pub struct EndpointSettings {
     /// query or fragment.
     pub url: Url,
     /// Credentials.
-    pub auth: Auth,
+    pub auth: EndpointAuth,
     /// PEM file with certificates of authorities to trust beside those of the system.
     pub ca_file: Option<PathBuf>,
     /// Longest time for one request, from the connection to the last byte of the answer.
@@ -106,11 +106,11 @@ impl EndpointSettings {
     pub fn configured(name: &str, endpoint: &EndpointConfig) -> Self {
         let auth = match (&endpoint.username, &endpoint.password, &endpoint.api_key, &endpoint.bearer_token) {
             (Some(username), Some(password), _, _) => {
-                Auth::Basic { username: username.clone(), password: password.clone() }
+                EndpointAuth::Basic { username: username.clone(), password: password.clone() }
             }
-            (_, _, Some(key), _) => Auth::ApiKey(key.clone()),
-            (_, _, _, Some(token)) => Auth::Bearer(token.clone()),
-            _ => Auth::None,
+            (_, _, Some(key), _) => EndpointAuth::ApiKey(key.clone()),
+            (_, _, _, Some(token)) => EndpointAuth::Bearer(token.clone()),
+            _ => EndpointAuth::None,
         };
         Self {
             name: name.to_owned(),
@@ -286,7 +286,7 @@ impl Endpoint {
                 let status = response.status().as_u16();
                 // What a query proxy passes on of the engine behind it: it lives, whatever it says of that pattern.
                 if self.kind == EndpointKind::Proxy
-                    && let Ok(Body::Whole(body)) = self.body(&mut response, MAX_ERROR_BYTES).await
+                    && let Ok(BoundedBody::Whole(body)) = self.body(&mut response, MAX_ERROR_BYTES).await
                     && SearchError::is_of_an_engine(&body)
                 {
                     return Ok(());
@@ -328,8 +328,10 @@ impl Endpoint {
         max_bytes: usize,
     ) -> Result<Vec<u8>, SearchError> {
         match self.ask_whatever(index_pattern, body, max_bytes).await? {
-            Told::Answer(answer) => Ok(answer),
-            Told::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
+            EngineReply::Answer(answer) => Ok(answer),
+            EngineReply::Error { status, location, body } => {
+                Err(SearchError::from_status(status, location.as_deref(), &body))
+            }
         }
     }
 
@@ -339,7 +341,7 @@ impl Endpoint {
         index_pattern: &str,
         body: &Value,
         max_bytes: usize,
-    ) -> Result<Told, SearchError> {
+    ) -> Result<EngineReply, SearchError> {
         valid_index_pattern(index_pattern)?;
         let request = match self.kind {
             EndpointKind::Cluster => {
@@ -365,7 +367,7 @@ impl Endpoint {
             *last_pattern = Some(index_pattern.to_owned());
         }
         Ok(match told {
-            Told::Answer(answer) if self.kind == EndpointKind::Proxy => hidden_error(answer),
+            EngineReply::Answer(answer) if self.kind == EndpointKind::Proxy => hidden_error(answer),
             told => told,
         })
     }
@@ -396,39 +398,41 @@ impl Endpoint {
     /// Sends a request and gives the body of a 2xx answer.
     async fn exchange(&self, request: RequestBuilder, max_bytes: usize) -> Result<Vec<u8>, SearchError> {
         match self.exchange_whatever(request, max_bytes).await? {
-            Told::Answer(answer) => Ok(answer),
-            Told::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
+            EngineReply::Answer(answer) => Ok(answer),
+            EngineReply::Error { status, location, body } => {
+                Err(SearchError::from_status(status, location.as_deref(), &body))
+            }
         }
     }
 
-    async fn exchange_whatever(&self, request: RequestBuilder, max_bytes: usize) -> Result<Told, SearchError> {
+    async fn exchange_whatever(&self, request: RequestBuilder, max_bytes: usize) -> Result<EngineReply, SearchError> {
         let mut response = request.send().await.map_err(|error| self.transport(error))?;
         let status = response.status();
         if status.is_success() {
             return match self.body(&mut response, max_bytes).await? {
-                Body::Whole(body) => Ok(Told::Answer(body)),
-                Body::Cut(_) => Err(SearchError::TooLarge {
+                BoundedBody::Whole(body) => Ok(EngineReply::Answer(body)),
+                BoundedBody::Cut(_) => Err(SearchError::TooLarge {
                     reason: format!("the answer is larger than the {} KiB that it may have", max_bytes >> 10),
                 }),
             };
         }
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(where_to);
         // What the status means stands in the body: one that breaks off is no answer.
-        let (Body::Whole(body) | Body::Cut(body)) = self.body(&mut response, MAX_ERROR_BYTES).await?;
-        Ok(Told::Error { status: status.as_u16(), location, body })
+        let (BoundedBody::Whole(body) | BoundedBody::Cut(body)) = self.body(&mut response, MAX_ERROR_BYTES).await?;
+        Ok(EngineReply::Error { status: status.as_u16(), location, body })
     }
 
-    async fn body(&self, response: &mut Response, max_bytes: usize) -> Result<Body, SearchError> {
+    async fn body(&self, response: &mut Response, max_bytes: usize) -> Result<BoundedBody, SearchError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(error))? {
             let room = max_bytes - body.len();
             if chunk.len() > room {
                 body.extend_from_slice(&chunk[..room]);
-                return Ok(Body::Cut(body));
+                return Ok(BoundedBody::Cut(body));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Body::Whole(body))
+        Ok(BoundedBody::Whole(body))
     }
 
     fn transport(&self, error: reqwest::Error) -> SearchError {
@@ -451,7 +455,7 @@ impl Endpoint {
 }
 
 /// What came back from a request.
-pub(super) enum Told {
+pub(super) enum EngineReply {
     /// The body of a 2xx answer.
     Answer(Vec<u8>),
     /// Another status, with the beginning of its body.
@@ -467,9 +471,9 @@ pub(super) enum Told {
 
 /// A query proxy may pass on the engine's error with a 200 of its own: what has an `error` and says nothing of
 /// shards is one, with the status that stands in it.
-fn hidden_error(answer: Vec<u8>) -> Told {
+fn hidden_error(answer: Vec<u8>) -> EngineReply {
     #[derive(Deserialize)]
-    struct Hidden {
+    struct HiddenError {
         error: Value,
         #[serde(default)]
         status: Option<u16>,
@@ -477,19 +481,19 @@ fn hidden_error(answer: Vec<u8>) -> Told {
         shards: Option<Value>,
     }
     if answer.len() > MAX_HIDDEN_ERROR_BYTES {
-        return Told::Answer(answer);
+        return EngineReply::Answer(answer);
     }
-    match serde_json::from_slice::<Hidden>(&answer) {
-        Ok(Hidden { error, status, shards: None }) if !error.is_null() => {
+    match serde_json::from_slice::<HiddenError>(&answer) {
+        Ok(HiddenError { error, status, shards: None }) if !error.is_null() => {
             // Without a status of its own it is a failure inside, which costs an attempt.
             let status = status.filter(|status| (400..600).contains(status)).unwrap_or(500);
-            Told::Error { status, location: None, body: answer }
+            EngineReply::Error { status, location: None, body: answer }
         }
-        _ => Told::Answer(answer),
+        _ => EngineReply::Answer(answer),
     }
 }
 
-enum Body {
+enum BoundedBody {
     Whole(Vec<u8>),
     /// The beginning of a body that is larger than it may be.
     Cut(Vec<u8>),
@@ -508,17 +512,21 @@ fn defect_of(url: &Url) -> Option<&'static str> {
 }
 
 /// The header and what must be kept out of reasons; the error names the key that is at fault.
-fn authorization(client: &Client, url: &Url, auth: &Auth) -> Result<(Option<HeaderValue>, Vec<Secret>), &'static str> {
+fn authorization(
+    client: &Client,
+    url: &Url,
+    auth: &EndpointAuth,
+) -> Result<(Option<HeaderValue>, Vec<Secret>), &'static str> {
     let (value, secret, key) = match auth {
-        Auth::None => return Ok((None, Vec::new())),
-        Auth::Basic { username, password } => {
+        EndpointAuth::None => return Ok((None, Vec::new())),
+        EndpointAuth::Basic { username, password } => {
             // reqwest knows the encoding; a request that is never sent lends it.
             let request = client.get(url.clone()).basic_auth(username, Some(password.expose())).build();
             let value = request.ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
             (value, password, "password")
         }
-        Auth::ApiKey(key) => (HeaderValue::from_str(&format!("ApiKey {}", key.expose())).ok(), key, "api_key"),
-        Auth::Bearer(token) => {
+        EndpointAuth::ApiKey(key) => (HeaderValue::from_str(&format!("ApiKey {}", key.expose())).ok(), key, "api_key"),
+        EndpointAuth::Bearer(token) => {
             (HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok(), token, "bearer_token")
         }
     };
@@ -547,7 +555,7 @@ fn where_to(location: &str) -> String {
 mod tests {
     use super::*;
 
-    fn settings(url: &str, auth: Auth) -> EndpointSettings {
+    fn settings(url: &str, auth: EndpointAuth) -> EndpointSettings {
         EndpointSettings {
             name: "main".to_owned(),
             kind: EndpointKind::Cluster,
@@ -558,7 +566,7 @@ mod tests {
         }
     }
 
-    fn endpoint(url: &str, auth: Auth) -> Result<Endpoint, EndpointError> {
+    fn endpoint(url: &str, auth: EndpointAuth) -> Result<Endpoint, EndpointError> {
         // A second call finds the provider of the first one in its place.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Endpoint::new(settings(url, auth))
@@ -566,8 +574,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let basic = Auth::Basic { username: "reader".to_owned(), password: "hunter2".into() };
-        for auth in [basic, Auth::ApiKey("hunter2".into()), Auth::Bearer("hunter2".into())] {
+        let basic = EndpointAuth::Basic { username: "reader".to_owned(), password: "hunter2".into() };
+        for auth in [basic, EndpointAuth::ApiKey("hunter2".into()), EndpointAuth::Bearer("hunter2".into())] {
             let shown = format!("{:?}", settings("http://es:9200", auth.clone()));
             assert!(!shown.contains("hunter2"), "{shown}");
             let endpoint = endpoint("http://es:9200", auth).expect("an endpoint");
@@ -582,7 +590,7 @@ mod tests {
     #[test]
     fn the_index_pattern_is_one_segment_of_the_path() {
         for base in ["http://es:9200", "http://es:9200/", "http://es:9200/deep", "http://es:9200/deep/"] {
-            let endpoint = endpoint(base, Auth::None).expect("an endpoint");
+            let endpoint = endpoint(base, EndpointAuth::None).expect("an endpoint");
             let url = endpoint.index_url("cluster*:a-*,b c", "_search").expect("a URL");
             let path = if base.contains("deep") { "/deep/" } else { "/" };
             assert_eq!(url.path(), format!("{path}cluster*:a-*,b%20c/_search"));
@@ -594,7 +602,7 @@ mod tests {
     fn a_query_proxy_is_called_at_its_very_url() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         for url in ["http://proxy/api/search", "http://proxy/"] {
-            let settings = EndpointSettings { kind: EndpointKind::Proxy, ..settings(url, Auth::None) };
+            let settings = EndpointSettings { kind: EndpointKind::Proxy, ..settings(url, EndpointAuth::None) };
             assert_eq!(Endpoint::new(settings).expect("an endpoint").url().as_str(), url);
         }
     }
@@ -602,8 +610,8 @@ mod tests {
     #[test]
     fn an_error_inside_a_success_is_an_error() {
         let told = |body: &str| match hidden_error(body.as_bytes().to_vec()) {
-            Told::Answer(_) => None,
-            Told::Error { status, .. } => Some(status),
+            EngineReply::Answer(_) => None,
+            EngineReply::Error { status, .. } => Some(status),
         };
         assert_eq!(told(r#"{"error": {"type": "x"}, "status": 404}"#), Some(404));
         assert_eq!(told(r#"{"error": "gone"}"#), Some(500));
@@ -618,7 +626,7 @@ mod tests {
         for url in
             ["ftp://es", "http://user:hunter2@es", "http://user@es", "http://es/?a=b", "http://es/#a", "mailto:a@b"]
         {
-            let error = endpoint(url, Auth::None).expect_err(url).to_string();
+            let error = endpoint(url, EndpointAuth::None).expect_err(url).to_string();
             assert!(error.starts_with("elasticsearch.endpoints.main.url: "), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
@@ -626,9 +634,9 @@ mod tests {
 
     #[test]
     fn credentials_that_fit_no_header_are_refused_without_showing_them() {
-        let error = endpoint("http://es", Auth::ApiKey("hun\nter2".into())).expect_err("bad").to_string();
+        let error = endpoint("http://es", EndpointAuth::ApiKey("hun\nter2".into())).expect_err("bad").to_string();
         assert_eq!(error, "elasticsearch.endpoints.main: the api_key holds characters that HTTP does not allow");
-        let error = endpoint("http://es", Auth::Bearer("hun\nter2".into())).expect_err("bad").to_string();
+        let error = endpoint("http://es", EndpointAuth::Bearer("hun\nter2".into())).expect_err("bad").to_string();
         assert!(error.contains("bearer_token"), "{error}");
     }
 
@@ -636,7 +644,7 @@ mod tests {
     fn a_file_of_authorities_must_hold_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("ca.pem");
-        let with_ca = || EndpointSettings { ca_file: Some(path.clone()), ..settings("https://es", Auth::None) };
+        let with_ca = || EndpointSettings { ca_file: Some(path.clone()), ..settings("https://es", EndpointAuth::None) };
         assert!(matches!(Endpoint::new(with_ca()), Err(EndpointError::CaFile { .. })));
         std::fs::write(&path, "no certificate").expect("a file");
         assert!(matches!(Endpoint::new(with_ca()), Err(EndpointError::CaPem { .. })));

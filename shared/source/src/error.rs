@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::index_pattern::IndexPatternError;
-use hostsync_mapping::{Cause, EngineError, REASON_MAX_CHARS, Refusal, RefusalKind, bounded};
+use hostsync_mapping::{AnswerError, EngineError, FailureCause, REASON_MAX_CHARS, RefusalKind, bounded};
 
 /// Longest stretch shown of an answer that is not JSON, in characters.
 const TEXT_MAX_CHARS: usize = 200;
@@ -109,10 +109,10 @@ impl SearchError {
     /// Whether a body is an engine's own error, and not that of something before it.
     pub(super) fn is_of_an_engine(body: &[u8]) -> bool {
         #[derive(Deserialize)]
-        struct Body {
+        struct EngineErrorBody {
             error: EngineError,
         }
-        serde_json::from_slice(body).is_ok_and(|Body { error }| error.has_type())
+        serde_json::from_slice(body).is_ok_and(|EngineErrorBody { error }| error.has_type())
     }
 
     /// From an answer with a status other than 2xx and the beginning of its body.
@@ -120,7 +120,7 @@ impl SearchError {
     /// What the error object says goes before the status: too many buckets is a 503 in Elasticsearch 7 and a
     /// 400 in 8, a tripped circuit breaker and a full queue are both a 429, a block is a 403.
     pub(super) fn from_status(status: u16, location: Option<&str>, body: &[u8]) -> Self {
-        let Said { text, cause, is_blocked } = reason_in(body);
+        let ErrorVerdict { text, cause, is_blocked } = reason_in(body);
         let reason = |sentence: &str| match text.as_str() {
             "" => format!("{sentence} (HTTP {status})"),
             text => format!("{sentence} (HTTP {status}): {text}"),
@@ -137,20 +137,20 @@ impl SearchError {
             };
         }
         match (status, cause) {
-            (413, _) | (_, Cause::TooLarge) => {
+            (413, _) | (_, FailureCause::TooLarge) => {
                 Self::TooLarge { reason: reason("the search is too large for the search engine") }
             }
-            (429, _) | (_, Cause::Busy) => {
+            (429, _) | (_, FailureCause::Busy) => {
                 Self::Outage { reason: reason("the search engine is overloaded"), busy: true }
             }
-            (_, Cause::Away) if is_blocked => Self::Outage {
+            (_, FailureCause::Away) if is_blocked => Self::Outage {
                 reason: reason(
                     "an index is blocked for reading, by a setting such as index.blocks.read or by the search engine \
                      itself: lift the block",
                 ),
                 busy: false,
             },
-            (_, Cause::Away) => {
+            (_, FailureCause::Away) => {
                 Self::Outage { reason: reason("no node of the search engine holds what was searched"), busy: false }
             }
             (502..=504, _) => Self::Outage { reason: reason("the search engine is not available"), busy: false },
@@ -178,44 +178,50 @@ impl From<IndexPatternError> for SearchError {
     }
 }
 
-impl From<Refusal> for SearchError {
-    fn from(refusal: Refusal) -> Self {
+impl From<AnswerError> for SearchError {
+    fn from(refusal: AnswerError) -> Self {
         let reason = refusal.to_string();
         match refusal {
-            Refusal::Partial { cause: Cause::TooLarge, .. } | Refusal::Truncated { .. } => Self::TooLarge { reason },
-            Refusal::Partial { cause: Cause::Busy, .. } => Self::Outage { reason, busy: true },
-            Refusal::Partial { cause: Cause::Away, .. } | Refusal::Cut { .. } => Self::Outage { reason, busy: false },
-            Refusal::Partial { cause: Cause::Other, .. } | Refusal::Malformed { .. } => Self::Incomplete { reason },
-            Refusal::NoShards => Self::Refused { reason, kind: RefusalKind::IndexPattern },
+            AnswerError::Partial { cause: FailureCause::TooLarge, .. } | AnswerError::Truncated { .. } => {
+                Self::TooLarge { reason }
+            }
+            AnswerError::Partial { cause: FailureCause::Busy, .. } => Self::Outage { reason, busy: true },
+            AnswerError::Partial { cause: FailureCause::Away, .. } | AnswerError::Cut { .. } => {
+                Self::Outage { reason, busy: false }
+            }
+            AnswerError::Partial { cause: FailureCause::Other, .. } | AnswerError::Malformed { .. } => {
+                Self::Incomplete { reason }
+            }
+            AnswerError::NoShards => Self::Refused { reason, kind: RefusalKind::IndexPattern },
         }
     }
 }
 
 /// What a refused request says.
-struct Said {
+struct ErrorVerdict {
     /// Empty: nothing that can be shown.
     text: String,
-    cause: Cause,
+    cause: FailureCause,
     is_blocked: bool,
 }
 
 /// The error object of a body, or its text if that is not HTML.
-fn reason_in(body: &[u8]) -> Said {
+fn reason_in(body: &[u8]) -> ErrorVerdict {
     #[derive(Deserialize)]
-    struct Body {
+    struct EngineErrorBody {
         #[serde(default)]
         error: Option<EngineError>,
     }
-    let none = Said { text: String::new(), cause: Cause::Other, is_blocked: false };
-    if let Ok(Body { error }) = serde_json::from_slice(body) {
-        return error.map_or(none, |error| Said {
+    let none = ErrorVerdict { text: String::new(), cause: FailureCause::Other, is_blocked: false };
+    if let Ok(EngineErrorBody { error }) = serde_json::from_slice(body) {
+        return error.map_or(none, |error| ErrorVerdict {
             text: error.text(),
             cause: error.cause(),
             is_blocked: error.is_blocked(),
         });
     }
     let text = bounded(&String::from_utf8_lossy(body), TEXT_MAX_CHARS);
-    if text.starts_with(['<', '{', '[']) { none } else { Said { text, ..none } }
+    if text.starts_with(['<', '{', '[']) { none } else { ErrorVerdict { text, ..none } }
 }
 
 /// The causes of an error, outermost first, without the outermost: it only says that a request failed.
@@ -329,7 +335,7 @@ mod tests {
             let refused = of(status, &error("x"));
             assert!(matches!(refused, SearchError::Refused { kind: said, .. } if said == kind), "{status} {refused:?}");
         }
-        let nothing = SearchError::from(Refusal::NoShards);
+        let nothing = SearchError::from(AnswerError::NoShards);
         assert!(matches!(nothing, SearchError::Refused { kind: RefusalKind::IndexPattern, .. }), "{nothing:?}");
     }
 

@@ -19,7 +19,7 @@ const MAX_ENTRIES: usize = 64;
 
 /// What is known of the indices of a pattern.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Known {
+pub(super) struct PatternFields {
     pub(super) types: FieldTypes,
     /// Those that answered; `None`: a query proxy does not say.
     pub(super) indices: Option<Arc<[String]>>,
@@ -28,7 +28,7 @@ pub(super) struct Known {
     pub(super) looked_up: Instant,
 }
 
-impl Known {
+impl PatternFields {
     pub(super) fn now(types: FieldTypes, indices: Option<Vec<String>>) -> Self {
         Self { types, indices: indices.map(Arc::from), shards: None, looked_up: Instant::now() }
     }
@@ -37,39 +37,39 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct FieldTypesCache {
     /// Oldest first.
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Vec<CacheEntry>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CacheEntry {
     index_pattern: String,
     mapping: Mapping,
     /// Through a query proxy, what is known is known of the documents of one window.
     window: Option<Window>,
-    known: Known,
+    known: PatternFields,
 }
 
 impl FieldTypesCache {
-    pub(super) fn get(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>) -> Option<Known> {
+    pub(super) fn get(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>) -> Option<PatternFields> {
         let mut entries = self.entries();
         entries.retain(|entry| entry.known.looked_up.elapsed() < REMEMBERED_FOR);
-        let is_for = |entry: &&Entry| entry.is_for(index_pattern, mapping) && entry.window == window;
+        let is_for = |entry: &&CacheEntry| entry.is_for(index_pattern, mapping) && entry.window == window;
         entries.iter().find(is_for).map(|entry| entry.known.clone())
     }
 
-    pub(super) fn put(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>, known: Known) {
+    pub(super) fn put(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>, known: PatternFields) {
         let mut entries = self.entries();
         entries.retain(|entry| !(entry.is_for(index_pattern, mapping) && entry.window == window));
         if entries.len() >= MAX_ENTRIES {
             entries.remove(0);
         }
-        entries.push(Entry { index_pattern: index_pattern.to_owned(), mapping: mapping.clone(), window, known });
+        entries.push(CacheEntry { index_pattern: index_pattern.to_owned(), mapping: mapping.clone(), window, known });
     }
 
     /// Notes how many shards answered in full.
     pub(super) fn saw_shards(&self, index_pattern: &str, mapping: &Mapping, window: Option<Window>, shards: u64) {
         let mut entries = self.entries();
-        let is_for = |entry: &&mut Entry| entry.is_for(index_pattern, mapping) && entry.window == window;
+        let is_for = |entry: &&mut CacheEntry| entry.is_for(index_pattern, mapping) && entry.window == window;
         if let Some(entry) = entries.iter_mut().find(is_for) {
             entry.known.shards = Some(shards);
         }
@@ -80,12 +80,12 @@ impl FieldTypesCache {
     }
 
     /// A panic while the lock was held leaves a list that is still a list.
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn entries(&self) -> MutexGuard<'_, Vec<CacheEntry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
+impl CacheEntry {
     fn is_for(&self, index_pattern: &str, mapping: &Mapping) -> bool {
         self.index_pattern == index_pattern && self.mapping == *mapping
     }
@@ -95,13 +95,13 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn types(field: &str) -> Known {
+    fn types(field: &str) -> PatternFields {
         let mut types = FieldTypes::unresolved(&Mapping::zabbix());
         field.clone_into(&mut types.hosts[0].field);
-        Known::now(types, None)
+        PatternFields::now(types, None)
     }
 
-    fn field(known: Option<Known>) -> Option<String> {
+    fn field(known: Option<PatternFields>) -> Option<String> {
         known.map(|known| known.types.hosts[0].field.clone())
     }
 

@@ -49,12 +49,12 @@ impl KnownIdentity {
 }
 
 #[derive(Deserialize)]
-struct Root {
-    version: Version,
+struct RootAnswer {
+    version: RootVersion,
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct RootVersion {
     number: String,
     #[serde(default)]
     distribution: Option<String>,
@@ -62,7 +62,7 @@ struct Version {
 
 impl Identity {
     fn read(answer: &[u8]) -> Option<Self> {
-        let Root { version } = serde_json::from_slice(answer).ok()?;
+        let RootAnswer { version } = serde_json::from_slice(answer).ok()?;
         let product = match version.distribution.as_deref() {
             Some("opensearch") => Product::OpenSearch,
             _ => Product::Elasticsearch,

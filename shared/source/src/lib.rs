@@ -5,6 +5,7 @@
 //! answer means is `mapping`'s matter. It retries nothing and keeps no state but the types of fields and who answers.
 
 mod config;
+mod doubt_check;
 mod endpoint;
 mod error;
 mod field_types_cache;
@@ -15,10 +16,11 @@ mod index_state;
 mod look_up;
 mod patterns;
 mod probe;
+mod proxy_look_up;
 mod search;
 
 pub use config::{DEFAULT_TIMEOUT, EndpointConfig, EndpointKind};
-pub use endpoint::{Auth, Endpoint, EndpointError, EndpointSettings};
+pub use endpoint::{Endpoint, EndpointAuth, EndpointError, EndpointSettings};
 pub use error::SearchError;
 pub use group::GROUP_PAGE;
 pub use hostsync_mapping::RefusalKind;
@@ -26,4 +28,4 @@ pub use identity::{Identity, Product};
 pub use index_pattern::{IndexPatternError, MAX_INDEX_PATTERN_BYTES, valid_index_pattern};
 pub use index_state::IndexState;
 pub use probe::{Probe, ProbedHost};
-pub use search::{Asked, SearchAnswer, max_answer_bytes};
+pub use search::{SearchAnswer, SearchReport, max_answer_bytes};

@@ -9,7 +9,7 @@ use super::error::SearchError;
 use crate::EndpointKind;
 
 #[derive(Deserialize)]
-struct Caps {
+struct IndexList {
     #[serde(default)]
     indices: Vec<String>,
 }
@@ -25,7 +25,7 @@ impl Endpoint {
             return Ok(Vec::new());
         }
         let answer = self.field_caps("*", &[time_field.to_owned()]).await?;
-        let caps: Caps = serde_json::from_slice(&answer).map_err(|error| SearchError::Incomplete {
+        let caps: IndexList = serde_json::from_slice(&answer).map_err(|error| SearchError::Incomplete {
             reason: format!("the list of indices cannot be read: {error}"),
         })?;
         Ok(patterns_of(&caps.indices, limit))

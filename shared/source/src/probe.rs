@@ -135,7 +135,7 @@ impl Endpoint {
             None => self.any_host(index_pattern, mapping, window).await?,
         };
         if let Some(host_ip) = host {
-            let known = self.known_for(index_pattern, mapping, window, &host_ip).await?;
+            let known = self.pattern_fields(index_pattern, mapping, window, &host_ip).await?;
             let mut answer =
                 self.search_by(index_pattern, mapping, &known.types, window, std::slice::from_ref(&host_ip)).await?;
             probe.host = Some(ProbedHost { reading: answer.readings.remove(&host_ip), host_ip });

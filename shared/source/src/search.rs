@@ -14,8 +14,8 @@ use super::error::SearchError;
 use crate::EndpointKind;
 use hostsync_mapping::RefusalKind;
 use hostsync_mapping::{
-    FieldTypes, Found, HostReading, MAX_BUCKETS, Mapping, Metric, PlanError, Slices, check_answer, count_body,
-    read_answer, search_body,
+    AggregatesByHost, FieldTypes, HostReading, MAX_BUCKETS, Mapping, Metric, PlanError, Slices, check_answer,
+    count_body, read_answer, search_body,
 };
 use hostsync_metrics::spans;
 use hostsync_model::window::Window;
@@ -53,9 +53,9 @@ pub fn max_answer_bytes(mapping: &Mapping, window: Window, hosts: usize) -> usiz
     BYTES_OF_ALL + hosts.saturating_mul(BYTES_OF_HOST) + parts.min(most_parts) * BYTES_OF_PART
 }
 
-/// A search with what it asked by: what explains its answer, also where there is none.
+/// How a search went: the fields that it used and its answer. Both explain a host's result later, also where there is no answer.
 #[derive(Debug)]
-pub struct Asked {
+pub struct SearchReport {
     /// The fields that were asked for, resolved against the indices; `None`: that could not be done, or there was
     /// nothing to ask.
     pub types: Option<FieldTypes>,
@@ -93,10 +93,10 @@ impl Endpoint {
         window: Window,
         hosts: &[String],
     ) -> Result<SearchAnswer, SearchError> {
-        self.search_showing(index_pattern, mapping, window, hosts).await.answer
+        self.search_with_report(index_pattern, mapping, window, hosts).await.answer
     }
 
-    /// The same, with the fields that it asked by.
+    /// The same, with the fields that it used.
     #[tracing::instrument(
         name = "elasticsearch.search",
         skip_all,
@@ -108,26 +108,29 @@ impl Endpoint {
             took_ms = tracing::field::Empty,
         )
     )]
-    pub async fn search_showing(
+    pub async fn search_with_report(
         &self,
         index_pattern: &str,
         mapping: &Mapping,
         window: Window,
         hosts: &[String],
-    ) -> Asked {
+    ) -> SearchReport {
         let Some(first) = hosts.first() else {
-            return Asked { types: None, answer: Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0, shards: 0 }) };
+            return SearchReport {
+                types: None,
+                answer: Ok(SearchAnswer { readings: HashMap::new(), took_ms: 0, shards: 0 }),
+            };
         };
         let mut types = None;
         // On the heap: the future of a look-up and two searches is large.
-        let asked = (hosts, first.as_str());
-        let mut answer = Box::pin(self.search_with_types(index_pattern, mapping, window, asked, &mut types)).await;
+        let with_first = (hosts, first.as_str());
+        let mut answer = Box::pin(self.search_with_types(index_pattern, mapping, window, with_first, &mut types)).await;
         // A refusal is believed when it is seen twice. Of credentials the fleet decides, not one process.
         if matches!(&answer, Err(SearchError::Refused { kind, .. }) if *kind != RefusalKind::Credentials) {
             self.field_types.forget(index_pattern, mapping);
             self.identity.forget();
             tokio::time::sleep(SECOND_LOOK_AFTER).await;
-            answer = Box::pin(self.search_with_types(index_pattern, mapping, window, asked, &mut types)).await;
+            answer = Box::pin(self.search_with_types(index_pattern, mapping, window, with_first, &mut types)).await;
         }
         match &answer {
             Ok(answer) => {
@@ -147,7 +150,7 @@ impl Endpoint {
             Ok(_) | Err(SearchError::TooLarge { .. }) => {}
             Err(error) => spans::set_failed(&tracing::Span::current(), error.reason()),
         }
-        Asked { types, answer }
+        SearchReport { types, answer }
     }
 
     async fn search_with_types(
@@ -156,18 +159,18 @@ impl Endpoint {
         mapping: &Mapping,
         window: Window,
         (hosts, first): (&[String], &str),
-        asked_by: &mut Option<FieldTypes>,
+        types_used: &mut Option<FieldTypes>,
     ) -> Result<SearchAnswer, SearchError> {
-        let known = self.known_for(index_pattern, mapping, window, first).await?;
-        let types = asked_by.insert(known.types);
+        let known = self.pattern_fields(index_pattern, mapping, window, first).await?;
+        let types = types_used.insert(known.types);
         let mut answer = self.search_by(index_pattern, mapping, types, window, hosts).await?;
         let are_others = known.shards.is_some_and(|shards| shards != answer.shards);
         let is_in_doubt = answer.readings.is_empty() && known.looked_up.elapsed() >= DOUBTED_AFTER;
         if are_others || is_in_doubt {
             self.field_types.forget(index_pattern, mapping);
-            let fresh = self.known_for(index_pattern, mapping, window, first).await?;
+            let fresh = self.pattern_fields(index_pattern, mapping, window, first).await?;
             if fresh.types != *types {
-                let types = asked_by.insert(fresh.types);
+                let types = types_used.insert(fresh.types);
                 answer = self.search_by(index_pattern, mapping, types, window, hosts).await?;
             }
         }
@@ -210,8 +213,8 @@ impl Endpoint {
         self.field_types.get(index_pattern, mapping, None)?.indices
     }
 
-    /// What the flags of a field foretold, where the engine's refusal names it.
-    fn doubted(types: &FieldTypes, error: SearchError) -> SearchError {
+    /// The error of a search by a doubted field: where it names the field, the doubt was right, and the search is refused for it.
+    fn confirm_doubt(types: &FieldTypes, error: SearchError) -> SearchError {
         let (SearchError::Refused { reason, kind: RefusalKind::Other } | SearchError::Incomplete { reason }) = &error
         else {
             return error;
@@ -258,15 +261,15 @@ impl Endpoint {
                 let answer = self.ask(index_pattern, &body, max_bytes).await?;
                 Ok(read_answer(mapping, types, host_field, hosts, &answer)?)
             };
-            asked.await.map_err(|error| self.bad_mapping(mapping, Self::doubted(types, error)))
+            asked.await.map_err(|error| self.bad_mapping(mapping, Self::confirm_doubt(types, error)))
         });
-        let mut found = Found::default();
+        let mut aggregates = AggregatesByHost::default();
         let (mut took_ms, mut shards) = (0, 0_u64);
         for answer in try_join_all(searches).await? {
-            found.add(answer.found);
+            aggregates.add(answer.hosts);
             took_ms = took_ms.max(answer.took_ms);
             shards = shards.saturating_add(answer.shards);
         }
-        Ok(SearchAnswer { readings: found.readings(mapping, window), took_ms, shards })
+        Ok(SearchAnswer { readings: aggregates.readings(mapping, window), took_ms, shards })
     }
 }

@@ -6,18 +6,20 @@ use chrono::{DateTime, TimeDelta};
 use hostsync_mapping::Mapping;
 use hostsync_model::window::Window;
 use hostsync_source::EndpointKind;
-use hostsync_source::{Auth, Endpoint, EndpointSettings, RefusalKind, SearchAnswer, SearchError, max_answer_bytes};
+use hostsync_source::{
+    Endpoint, EndpointAuth, EndpointSettings, RefusalKind, SearchAnswer, SearchError, max_answer_bytes,
+};
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-fn endpoint_at(url: &str, auth: Auth, timeout: Duration) -> Endpoint {
+fn endpoint_at(url: &str, auth: EndpointAuth, timeout: Duration) -> Endpoint {
     endpoint_of(EndpointKind::Cluster, url, auth, timeout)
 }
 
-fn endpoint_of(kind: EndpointKind, url: &str, auth: Auth, timeout: Duration) -> Endpoint {
+fn endpoint_of(kind: EndpointKind, url: &str, auth: EndpointAuth, timeout: Duration) -> Endpoint {
     // All tests of the process share the provider that the first one installs.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = url.parse().expect("a URL");
@@ -77,7 +79,7 @@ async fn ask(endpoint: &Endpoint) -> Result<SearchAnswer, SearchError> {
 
 async fn answered_with(search: ResponseTemplate) -> SearchError {
     let server = stand_in(search).await;
-    ask(&endpoint_at(&server.uri(), Auth::None, TIMEOUT)).await.expect_err("no answer to take")
+    ask(&endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT)).await.expect_err("no answer to take")
 }
 
 fn status(status: u16, kind: &str) -> ResponseTemplate {
@@ -195,7 +197,7 @@ fn blanks_in_gzip(times: usize) -> Vec<u8> {
 #[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_told_apart_from_no_connection() {
     let server = stand_in(ResponseTemplate::new(200).set_body_json(whole()).set_delay(Duration::from_mins(1))).await;
-    let endpoint = endpoint_at(&server.uri(), Auth::None, Duration::from_secs(1));
+    let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, Duration::from_secs(1));
     let error = ask(&endpoint).await.expect_err("no answer");
     assert!(matches!(error, SearchError::TimedOut { .. }), "{error:?}");
     assert!(error.reason().ends_with("the search engine did not answer within 1s"), "{error}");
@@ -203,7 +205,7 @@ async fn an_answer_that_does_not_come_in_time_is_told_apart_from_no_connection()
 
     // A listener is bound to find a free port and gone before the port is used.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-    let endpoint = endpoint_at(&format!("http://127.0.0.1:{port}"), Auth::None, TIMEOUT);
+    let endpoint = endpoint_at(&format!("http://127.0.0.1:{port}"), EndpointAuth::None, TIMEOUT);
     for error in [ask(&endpoint).await.map(|_| ()), endpoint.ping().await] {
         match error {
             Err(SearchError::Outage { reason, busy: false }) => {
@@ -219,7 +221,7 @@ async fn a_connection_that_is_not_made_in_time_is_an_outage() {
     // Accepts, and never says a word of the TLS handshake.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let endpoint = endpoint_at(&format!("https://127.0.0.1:{port}"), Auth::None, Duration::from_secs(2));
+    let endpoint = endpoint_at(&format!("https://127.0.0.1:{port}"), EndpointAuth::None, Duration::from_secs(2));
     let error = ask(&endpoint).await.expect_err("no connection");
     drop(listener);
     assert!(matches!(error, SearchError::Outage { busy: false, .. }), "{error:?}");
@@ -274,7 +276,7 @@ async fn an_answer_that_breaks_off_anywhere_is_an_outage() {
         (with(head(401, "content-length: 1000\r\n"), b""), "a refusal without its body"),
     ] {
         let port = engine_that_says(answer).await;
-        let endpoint = endpoint_at(&format!("http://127.0.0.1:{port}"), Auth::None, TIMEOUT);
+        let endpoint = endpoint_at(&format!("http://127.0.0.1:{port}"), EndpointAuth::None, TIMEOUT);
         let error = ask(&endpoint).await.expect_err(what);
         assert!(matches!(error, SearchError::Outage { busy: false, .. }), "{what}: {error:?}");
     }
@@ -286,7 +288,7 @@ async fn a_refusal_is_believed_when_it_is_seen_twice_but_one_of_credentials_is_t
         let server = stand_in(ResponseTemplate::new(200).set_body_json(whole())).await;
         let once = Mock::given(method("POST")).respond_with(status(code, "some_exception")).with_priority(1);
         once.up_to_n_times(1).mount(&server).await;
-        let answer = ask(&endpoint_at(&server.uri(), Auth::None, TIMEOUT)).await;
+        let answer = ask(&endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT)).await;
         assert_eq!(answer.is_ok(), is_answered, "{code}: {answer:?}");
         let requests = server.received_requests().await.expect("recorded");
         let seen = |end: &str| requests.iter().filter(|request| request.url.path().ends_with(end)).count();
@@ -301,7 +303,7 @@ async fn an_alias_that_leads_elsewhere_is_noticed_by_the_number_of_its_shards() 
     let mut found = whole();
     found["aggregations"]["hosts"]["buckets"] = json!([bucket]);
     let server = stand_in(ResponseTemplate::new(200).set_body_json(found.clone())).await;
-    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT);
     assert_eq!(ask(&endpoint).await.expect("an answer").readings.len(), 1);
     server.reset().await;
     // Now a text with a keyword beside it, in an index of more shards: by the old field nobody is found.
@@ -335,7 +337,7 @@ async fn a_flag_that_says_no_is_told_only_where_the_engine_refuses_that_field() 
         let mut can = whole();
         can["aggregations"]["indices"] = json!({"buckets": [{"key": "logs-1", "doc_count": 1}]});
         let server = engine(json!({"version": {"number": "7.10.2"}}), can, flagged.clone()).await;
-        let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+        let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT);
         ask(&endpoint).await.expect("the engine can");
         let refusal = ResponseTemplate::new(400).set_body_json(error);
         Mock::given(method("POST")).respond_with(refusal).with_priority(1).mount(&server).await;
@@ -353,7 +355,7 @@ async fn a_flag_that_says_no_is_told_only_where_the_engine_refuses_that_field() 
 async fn a_certificate_that_nobody_vouches_for_is_an_outage() {
     // Speaks no TLS at all, which is no worse and no better than a certificate that cannot be trusted.
     let server = MockServer::start().await;
-    let endpoint = endpoint_at(&server.uri().replace("http://", "https://"), Auth::None, TIMEOUT);
+    let endpoint = endpoint_at(&server.uri().replace("http://", "https://"), EndpointAuth::None, TIMEOUT);
     let error = ask(&endpoint).await.expect_err("no trust");
     assert!(matches!(error, SearchError::Outage { busy: false, .. }), "{error:?}");
     assert!(error.reason().contains("does not speak TLS") && error.reason().contains("http://"), "{error}");
@@ -362,9 +364,12 @@ async fn a_certificate_that_nobody_vouches_for_is_an_outage() {
 #[tokio::test]
 async fn credentials_go_into_the_header_and_not_into_reasons() {
     for (auth, value) in [
-        (Auth::Basic { username: "reader".to_owned(), password: "p:ss wörd".into() }, "Basic cmVhZGVyOnA6c3Mgd8O2cmQ="),
-        (Auth::ApiKey("aWQ6a2V5".into()), "ApiKey aWQ6a2V5"),
-        (Auth::Bearer("to.ken".into()), "Bearer to.ken"),
+        (
+            EndpointAuth::Basic { username: "reader".to_owned(), password: "p:ss wörd".into() },
+            "Basic cmVhZGVyOnA6c3Mgd8O2cmQ=",
+        ),
+        (EndpointAuth::ApiKey("aWQ6a2V5".into()), "ApiKey aWQ6a2V5"),
+        (EndpointAuth::Bearer("to.ken".into()), "Bearer to.ken"),
     ] {
         let server = MockServer::start().await;
         Mock::given(header("authorization", value))
@@ -397,7 +402,7 @@ async fn credentials_go_into_the_header_and_not_into_reasons() {
 #[tokio::test]
 async fn field_types_are_looked_up_once_and_again_after_an_answer_that_makes_no_sense() {
     let server = stand_in(ResponseTemplate::new(200).set_body_json(whole())).await;
-    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT);
     let look_ups = async || {
         let requests = server.received_requests().await.expect("recorded");
         requests.iter().filter(|request| request.url.path().ends_with("/_field_caps")).count()
@@ -431,7 +436,7 @@ async fn a_skipped_cluster_is_not_mistaken_for_a_missing_field_or_index() {
             .respond_with(ResponseTemplate::new(200).set_body_json(skipped.clone()))
             .mount(&server)
             .await;
-        let error = ask(&endpoint_at(&server.uri(), Auth::None, TIMEOUT)).await.expect_err("no answer");
+        let error = ask(&endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT)).await.expect_err("no answer");
         assert!(matches!(error, SearchError::Incomplete { .. }), "{error:?}");
     }
 }
@@ -443,7 +448,7 @@ async fn any_answer_but_an_overload_or_a_failure_shows_that_the_engine_is_reacha
     {
         let server = MockServer::start().await;
         Mock::given(method("GET")).and(path("/deep/")).respond_with(ResponseTemplate::new(code)).mount(&server).await;
-        let endpoint = endpoint_at(&format!("{}/deep", server.uri()), Auth::None, TIMEOUT);
+        let endpoint = endpoint_at(&format!("{}/deep", server.uri()), EndpointAuth::None, TIMEOUT);
         assert_eq!(endpoint.ping().await.is_ok(), reachable, "{code}");
     }
 }
@@ -482,7 +487,7 @@ async fn the_version_is_asked_for_once_and_decides_how_a_slice_is_named() {
     ] {
         let root = json!({"version": {"number": number, "distribution": distribution}});
         let server = engine(root, whole(), metricbeat_caps()).await;
-        let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+        let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT);
         for index_pattern in ["logs-*", "logs-*"] {
             let hosts = texts(["10.0.0.1"]);
             endpoint.search(index_pattern, &Mapping::metricbeat(), window_of_a_day(), &hosts).await.expect(number);
@@ -499,7 +504,7 @@ async fn the_version_is_asked_for_once_and_decides_how_a_slice_is_named() {
 #[tokio::test]
 async fn an_engine_older_than_any_that_is_known_is_refused() {
     let server = engine(json!({"version": {"number": "6.8.23"}}), whole(), caps()).await;
-    let error = ask(&endpoint_at(&server.uri(), Auth::None, TIMEOUT)).await.expect_err("refused");
+    let error = ask(&endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT)).await.expect_err("refused");
     assert!(matches!(error, SearchError::Refused { .. }), "{error:?}");
     assert!(error.reason().contains("Elasticsearch 6.8.23 is not supported"), "{error}");
 }
@@ -510,7 +515,7 @@ async fn an_answer_in_gzip_is_read() {
     let server =
         stand_in(ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_bytes(gzip(&whole())))
             .await;
-    ask(&endpoint_at(&server.uri(), Auth::None, TIMEOUT)).await.expect("an answer");
+    ask(&endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT)).await.expect("an answer");
     let requests = server.received_requests().await.expect("recorded");
     assert!(
         requests.iter().all(|request| request.headers["accept-encoding"].to_str().is_ok_and(|it| it.contains("gzip")))
@@ -565,7 +570,7 @@ async fn a_group_of_more_hosts_than_are_taken_is_refused_and_not_cut() {
     let server = engine(json!({"version": {"number": "8.15.1"}}), json!({}), fields).await;
     let pages = Mock::given(method("POST")).and(path("/logs-*/_search")).respond_with(endless_page).with_priority(1);
     pages.mount(&server).await;
-    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT);
     let result = endpoint.group_hosts("logs-*", &Mapping::zabbix(), window_of_a_day(), "db", 10_000).await;
     match result {
         Err(SearchError::Refused { reason, .. }) => assert!(reason.contains("more than 100000 hosts"), "{reason}"),
@@ -587,7 +592,7 @@ async fn proxy(answer: ResponseTemplate) -> (MockServer, Endpoint) {
     let server = MockServer::start().await;
     Mock::given(method("POST")).and(path("/es/query")).respond_with(answer).mount(&server).await;
     let url = format!("{}/es/query", server.uri());
-    let endpoint = endpoint_of(EndpointKind::Proxy, &url, Auth::Bearer("to.ken".into()), TIMEOUT);
+    let endpoint = endpoint_of(EndpointKind::Proxy, &url, EndpointAuth::Bearer("to.ken".into()), TIMEOUT);
     (server, endpoint)
 }
 
@@ -703,7 +708,7 @@ async fn an_authority_of_ones_own_is_trusted_where_the_endpoint_names_it_and_now
     let endpoint = |port: u16, ca_file: Option<std::path::PathBuf>| {
         let url = format!("https://localhost:{port}").parse().expect("a URL");
         let (name, kind) = ("test".to_owned(), EndpointKind::Cluster);
-        let settings = EndpointSettings { name, kind, url, auth: Auth::None, ca_file, timeout: TIMEOUT };
+        let settings = EndpointSettings { name, kind, url, auth: EndpointAuth::None, ca_file, timeout: TIMEOUT };
         Endpoint::new(settings).expect("an endpoint")
     };
     let port = behind_tls(&own, "localhost").await;
@@ -725,7 +730,7 @@ async fn a_probe_keeps_what_was_answered_in_time() {
     let server = stand_in(ResponseTemplate::new(200).set_body_json(whole()).set_delay(Duration::from_secs(20))).await;
     let root = ResponseTemplate::new(200).set_body_json(json!({"version": {"number": "8.1.0"}}));
     Mock::given(method("GET")).and(path("/")).respond_with(root).mount(&server).await;
-    let endpoint = endpoint_at(&server.uri(), Auth::None, TIMEOUT);
+    let endpoint = endpoint_at(&server.uri(), EndpointAuth::None, TIMEOUT);
     let longest = Duration::from_secs(1);
     let probe = endpoint.probe("logs-*", &Mapping::zabbix(), window_of_a_day(), None, longest).await;
     assert_eq!((probe.reachable, probe.version.as_deref(), probe.documents), (true, Some("8.1.0"), None));

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_mapping::Stats;
 use hostsync_model::window::Window;
 use hostsync_source::EndpointKind;
-use hostsync_source::{Auth, Endpoint, EndpointSettings, SearchAnswer, SearchError};
+use hostsync_source::{Endpoint, EndpointAuth, EndpointSettings, SearchAnswer, SearchError};
 use serde_json::{Value, json};
 
 use crate::ENGINE;
@@ -25,7 +25,7 @@ pub(crate) fn engine_url() -> String {
     })
 }
 
-pub(crate) fn endpoint_at(url: &str, auth: Auth, timeout: Duration) -> Endpoint {
+pub(crate) fn endpoint_at(url: &str, auth: EndpointAuth, timeout: Duration) -> Endpoint {
     // All tests of the process share the provider that the first one installs.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = url.parse().expect("a URL");
@@ -35,7 +35,7 @@ pub(crate) fn endpoint_at(url: &str, auth: Auth, timeout: Duration) -> Endpoint 
 }
 
 pub(crate) fn real() -> Endpoint {
-    endpoint_at(&engine_url(), Auth::None, TIMEOUT)
+    endpoint_at(&engine_url(), EndpointAuth::None, TIMEOUT)
 }
 
 pub(crate) fn start() -> DateTime<Utc> {
@@ -220,7 +220,7 @@ impl QueryProxy {
             name: "test".to_owned(),
             kind: EndpointKind::Proxy,
             url,
-            auth: Auth::None,
+            auth: EndpointAuth::None,
             ca_file: None,
             timeout: TIMEOUT,
         };

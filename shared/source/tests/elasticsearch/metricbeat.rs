@@ -187,7 +187,7 @@ async fn optical_and_network_file_systems_are_no_disk_of_the_host() {
         assert_eq!(reading.disk_share.total, Some(100.0 * GB));
         // All documents that have the field were skipped in the one index, not in the other.
         let says_skip = |reading: &hostsync_mapping::HostReading| {
-            reading.seen.missing(&Mapping::metricbeat()).iter().any(|warning| warning.contains("(skip.field"))
+            reading.coverage.missing(&Mapping::metricbeat()).iter().any(|warning| warning.contains("(skip.field"))
         };
         assert!(!says_skip(&reading));
         let dynamic = search(&dynamic).await;
@@ -215,7 +215,7 @@ async fn the_load_before_metricbeat_7_7_is_the_sum_over_cores_by_their_number() 
         let answer = endpoint.search(&index, &Mapping::metricbeat(), hours(24), &hosts).await.expect("an answer");
         assert_close(answer.readings["10.0.0.1"].cpu, Stats { max: 0.75, avg: 0.5, min: 0.25 });
         assert_eq!(answer.readings["10.0.0.3"].cpu, None);
-        let missing = answer.readings["10.0.0.3"].seen.missing(&Mapping::metricbeat());
+        let missing = answer.readings["10.0.0.3"].coverage.missing(&Mapping::metricbeat());
         assert!(missing[0].contains("\"system.cpu.total.norm.pct\""), "{missing:?}");
     }
     // Documents of a newer Metricbeat have both, and say the share themselves.

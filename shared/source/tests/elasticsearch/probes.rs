@@ -1,7 +1,7 @@
 //! What a source says of itself before a task reads it.
 
 use hostsync_mapping::Mapping;
-use hostsync_source::{Auth, Probe, Product};
+use hostsync_source::{EndpointAuth, Probe, Product};
 use serde_json::json;
 
 use crate::bed::*;
@@ -76,7 +76,7 @@ async fn a_bad_field_a_missing_index_and_a_dead_endpoint_are_told_field_by_field
     }
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-    let dead = endpoint_at(&format!("http://127.0.0.1:{port}"), Auth::None, TIMEOUT);
+    let dead = endpoint_at(&format!("http://127.0.0.1:{port}"), EndpointAuth::None, TIMEOUT);
     let dead = dead.probe(&index, &mapping, window, None, TIMEOUT).await;
     assert_eq!((dead.reachable, dead.index_exists), (false, None));
     assert!(dead.problems[0].contains("cannot connect"), "{dead:?}");

@@ -1,5 +1,7 @@
 //! Who got which outcome.
 
+use std::borrow::Borrow;
+
 use sqlx::MySqlConnection;
 
 use crate::explanation::Explanation;
@@ -88,7 +90,11 @@ pub struct DetailOutcome {
 }
 
 /// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them.
-pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[DetailOutcome]) -> Result<(), sqlx::Error> {
+pub async fn finish(
+    connection: &mut MySqlConnection,
+    worker: &str,
+    rows: &[impl Borrow<DetailOutcome>],
+) -> Result<(), sqlx::Error> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new(
             "INSERT INTO es_sync_execution_detail
@@ -96,7 +102,7 @@ pub async fn finish(connection: &mut MySqlConnection, worker: &str, rows: &[Deta
                   avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
                   finished_at) ",
         );
-        statement.rows(chunk, |row, detail| {
+        statement.rows(chunk.iter().map(Borrow::borrow), |row, detail: &DetailOutcome| {
             row.value(detail.id.0)
                 .value(detail.execution_id.0)
                 .value(&detail.host_ip)

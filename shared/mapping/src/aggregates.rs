@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::fetches::{Extremes, OverSlices, PartsBySlice, over_slices};
-use super::{FieldsSeen, Mapping, Metric, MetricFields};
+use super::fetches::{Extremes, PartsBySlice, SliceStats, over_slices};
+use super::{FieldCoverage, Mapping, Metric, MetricFields};
 use hostsync_model::window::Window;
 
 /// Maximum, average and minimum of one metric, in the unit of its field or in percent.
@@ -49,7 +49,7 @@ pub struct HostReading {
     pub disk_slices: Option<Extremes>,
     /// Which fields of the mapping held a number.
     #[serde(skip)]
-    pub seen: FieldsSeen,
+    pub coverage: FieldCoverage,
 }
 
 impl HostReading {
@@ -74,14 +74,14 @@ impl HostReading {
 
 /// Statistics of some of the documents, by what they weigh beside others. Each is known or not by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Weighed {
+pub(super) struct WeightedStats {
     pub(super) max: Option<f64>,
     pub(super) avg: Option<f64>,
     pub(super) min: Option<f64>,
     pub(super) weight: f64,
 }
 
-impl Weighed {
+impl WeightedStats {
     fn is_empty(self) -> bool {
         self.max.is_none() && self.avg.is_none() && self.min.is_none()
     }
@@ -89,11 +89,11 @@ impl Weighed {
 
 /// What was found of one metric.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct MetricFound {
+pub(super) struct MetricAggregates {
     /// One entry a shape and search.
-    pub(super) shapes: Vec<Weighed>,
+    pub(super) shapes: Vec<WeightedStats>,
     /// The share in use, as the unit of its field has it.
-    pub(super) percent: Vec<Weighed>,
+    pub(super) percent: Vec<WeightedStats>,
     /// The capacity.
     pub(super) total: Option<f64>,
     /// Of a split.
@@ -104,20 +104,20 @@ pub(super) struct MetricFound {
 
 /// What was found of one host.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct HostFound {
+pub(super) struct HostAggregates {
     pub(super) documents: u64,
-    pub(super) metrics: [MetricFound; 3],
+    pub(super) metrics: [MetricAggregates; 3],
     /// Whether some document has the field by which others are skipped.
     pub(super) has_skip_field: bool,
 }
 
 /// What several searches for the same hosts found, over different documents each.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Found {
-    pub(super) hosts: HashMap<String, HostFound>,
+pub struct AggregatesByHost {
+    pub(super) hosts: HashMap<String, HostAggregates>,
 }
 
-impl Found {
+impl AggregatesByHost {
     /// Adds what another search found. The two must not have read the same document.
     pub fn add(&mut self, other: Self) {
         for (host, found) in other.hosts {
@@ -137,7 +137,7 @@ impl Found {
     }
 }
 
-impl HostFound {
+impl HostAggregates {
     fn reading(&self, mapping: &Mapping, window: Window) -> HostReading {
         let of = |metric: Metric| self.metrics[metric as usize].result(mapping.metric(metric), window);
         let (cpu, memory, disk) = (of(Metric::Cpu), of(Metric::Memory), of(Metric::Disk));
@@ -149,12 +149,12 @@ impl HostFound {
             memory_share: memory.share,
             disk_share: disk.share,
             disk_slices: disk.extremes,
-            seen: FieldsSeen::of(self),
+            coverage: FieldCoverage::of(self),
         }
     }
 }
 
-impl MetricFound {
+impl MetricAggregates {
     fn add(&mut self, other: Self) {
         self.shapes.extend(other.shapes);
         self.percent.extend(other.percent);
@@ -168,7 +168,7 @@ impl MetricFound {
         }
     }
 
-    fn result(&self, fields: &MetricFields, window: Window) -> OverSlices {
+    fn result(&self, fields: &MetricFields, window: Window) -> SliceStats {
         if let Some(split) = &fields.split {
             return over_slices(&self.slices, split.how, fields.total.is_some(), window);
         }
@@ -177,13 +177,13 @@ impl MetricFound {
             let Stats { max, avg, min } = together(&self.percent)?;
             Some(Stats { max: max * factor, avg: avg * factor, min: min * factor })
         });
-        OverSlices { stats: together(&self.shapes), share: Share { percent, total: self.total }, extremes: None }
+        SliceStats { stats: together(&self.shapes), share: Share { percent, total: self.total }, extremes: None }
     }
 }
 
 /// The statistics of all documents, known only if all three are. What one shape lacks, all lack: a maximum of
 /// some documents is not the maximum. A single shape is left as the engine computed it.
-pub(super) fn together(shapes: &[Weighed]) -> Option<Stats> {
+pub(super) fn together(shapes: &[WeightedStats]) -> Option<Stats> {
     let mut shapes = shapes.iter().copied().filter(|shape| !shape.is_empty());
     let first = shapes.next()?;
     let mut all = Stats { max: first.max?, avg: first.avg?, min: first.min? };
@@ -219,8 +219,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn weighed(max: f64, avg: f64, min: f64, weight: f64) -> Weighed {
-        Weighed { max: Some(max), avg: Some(avg), min: Some(min), weight }
+    fn weighed(max: f64, avg: f64, min: f64, weight: f64) -> WeightedStats {
+        WeightedStats { max: Some(max), avg: Some(avg), min: Some(min), weight }
     }
 
     fn of_list(values: &[f64]) -> Stats {
@@ -234,15 +234,16 @@ mod tests {
     #[test]
     fn a_plain_number_weighs_one_beside_a_roll_up_of_many() {
         // Two numbers, 10 and 20, beside roll-ups of 8 values whose mean is 65.
-        let found = together(&[weighed(20.0, 15.0, 10.0, 2.0), weighed(90.0, 65.0, 5.0, 8.0), Weighed::default()]);
+        let found =
+            together(&[weighed(20.0, 15.0, 10.0, 2.0), weighed(90.0, 65.0, 5.0, 8.0), WeightedStats::default()]);
         assert_eq!(found, Some(Stats { max: 90.0, avg: 55.0, min: 5.0 }));
     }
 
     #[test]
     fn what_one_shape_lacks_all_lack() {
-        let lacking = Weighed { avg: None, ..weighed(9.0, 0.0, 1.0, 0.0) };
+        let lacking = WeightedStats { avg: None, ..weighed(9.0, 0.0, 1.0, 0.0) };
         assert_eq!(together(&[weighed(5.0, 5.0, 5.0, 1.0), lacking]), None);
-        assert_eq!(together(&[Weighed::default()]), None);
+        assert_eq!(together(&[WeightedStats::default()]), None);
     }
 
     #[test]
@@ -250,9 +251,9 @@ mod tests {
         let found = |used, documents: u32| {
             let (total, documents, samples) = (Some(100.0), f64::from(documents), u64::from(documents));
             let part = Part { used, total, samples, documents, first_ms: 0.0, last_ms: 59_000.0 };
-            let mut host = HostFound { documents: samples, ..HostFound::default() };
+            let mut host = HostAggregates { documents: samples, ..HostAggregates::default() };
             host.metrics[2].slices = BTreeMap::from([(0, BTreeMap::from([("/".to_owned(), part)]))]);
-            Found { hosts: HashMap::from([("h".to_owned(), host)]) }
+            AggregatesByHost { hosts: HashMap::from([("h".to_owned(), host)]) }
         };
         let mut all = found(10.0, 1);
         all.add(found(40.0, 2));
@@ -268,7 +269,7 @@ mod tests {
         fn parts_of_a_list_make_the_statistics_of_the_list(
             lists in prop::collection::vec(prop::collection::vec(0.0..1e9_f64, 1..20), 1..6),
         ) {
-            let shapes: Vec<Weighed> = lists.iter().map(|list| {
+            let shapes: Vec<WeightedStats> = lists.iter().map(|list| {
                 let Stats { max, avg, min } = of_list(list);
                 weighed(max, avg, min, list.len() as f64)
             }).collect();

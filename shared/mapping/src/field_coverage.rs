@@ -3,7 +3,7 @@
 //! Owns the set and its words: a field that no document has is told, not left as an unknown without a reason; so is a
 //! metric whose fields are there, but never all of them in one host.
 
-use super::found::{HostFound, together};
+use super::aggregates::{HostAggregates, together};
 use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN};
 
 /// Uses of a field of one metric, in the order of their bits.
@@ -27,11 +27,11 @@ const ANY_DOCUMENT: u32 = 1 << 31;
 /// The fields that held a number. Each metric has a bit for maximum, average, minimum, total and percent, one for its weight,
 /// and one for being whole in some host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FieldsSeen(u32);
+pub struct FieldCoverage(u32);
 
-impl FieldsSeen {
+impl FieldCoverage {
     /// Of a host that has documents.
-    pub(super) fn of(host: &HostFound) -> Self {
+    pub(super) fn of(host: &HostAggregates) -> Self {
         let mut seen = ANY_DOCUMENT | KNOWS_ALL;
         if host.has_skip_field {
             seen |= SKIP_FIELD;
@@ -167,22 +167,22 @@ impl FieldsSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::found::{MetricFound, Weighed};
+    use crate::aggregates::{MetricAggregates, WeightedStats};
     use crate::{MetricFields, Unit};
 
-    fn host(metrics: [MetricFound; 3]) -> HostFound {
-        HostFound { documents: 1, metrics, has_skip_field: true }
+    fn host(metrics: [MetricAggregates; 3]) -> HostAggregates {
+        HostAggregates { documents: 1, metrics, has_skip_field: true }
     }
 
-    fn number() -> MetricFound {
-        let shape = Weighed { max: Some(2.0), avg: Some(1.0), min: Some(0.0), weight: 3.0 };
-        MetricFound { shapes: vec![shape], ..MetricFound::default() }
+    fn number() -> MetricAggregates {
+        let shape = WeightedStats { max: Some(2.0), avg: Some(1.0), min: Some(0.0), weight: 3.0 };
+        MetricAggregates { shapes: vec![shape], ..MetricAggregates::default() }
     }
 
     #[test]
     fn what_no_document_has_is_named_with_its_keys_and_with_the_other_way_to_read_it() {
-        let memory = MetricFound { total: Some(16.0), ..number() };
-        let seen = FieldsSeen::of(&host([MetricFound::default(), memory, MetricFound::default()]));
+        let memory = MetricAggregates { total: Some(16.0), ..number() };
+        let seen = FieldCoverage::of(&host([MetricAggregates::default(), memory, MetricAggregates::default()]));
         let missing = seen.missing(&Mapping::metricbeat());
         assert_eq!(missing.len(), 4, "{missing:?}");
         assert_eq!(
@@ -197,20 +197,20 @@ mod tests {
 
     #[test]
     fn what_one_host_has_the_run_has() {
-        let none = MetricFound::default;
-        let cpu = FieldsSeen::of(&host([number(), none(), none()]));
-        let others = FieldsSeen::of(&host([none(), number(), number()]));
+        let none = MetricAggregates::default;
+        let cpu = FieldCoverage::of(&host([number(), none(), none()]));
+        let others = FieldCoverage::of(&host([none(), number(), number()]));
         assert_eq!(cpu.missing(&Mapping::zabbix()).len(), 2);
-        let all = FieldsSeen::from_bits(cpu.and(others).bits());
+        let all = FieldCoverage::from_bits(cpu.and(others).bits());
         assert_eq!(all.missing(&Mapping::zabbix()), [""; 0]);
-        assert_eq!(FieldsSeen::default().missing(&Mapping::zabbix()), [""; 0], "there was no document");
+        assert_eq!(FieldCoverage::default().missing(&Mapping::zabbix()), [""; 0], "there was no document");
     }
 
     /// Some of the three statistics of the processor load.
-    fn cpu_with(max: bool, avg: bool, min: bool) -> [MetricFound; 3] {
+    fn cpu_with(max: bool, avg: bool, min: bool) -> [MetricAggregates; 3] {
         let one = |is_known: bool| is_known.then_some(1.0);
-        let shape = Weighed { max: one(max), avg: one(avg), min: one(min), weight: 1.0 };
-        [MetricFound { shapes: vec![shape], ..MetricFound::default() }, number(), number()]
+        let shape = WeightedStats { max: one(max), avg: one(avg), min: one(min), weight: 1.0 };
+        [MetricAggregates { shapes: vec![shape], ..MetricAggregates::default() }, number(), number()]
     }
 
     fn separate() -> Mapping {
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn fields_that_no_host_has_together_are_told() {
-        let one = FieldsSeen::of(&host(cpu_with(true, false, false)));
-        let other = FieldsSeen::of(&host(cpu_with(false, true, true)));
+        let one = FieldCoverage::of(&host(cpu_with(true, false, false)));
+        let other = FieldCoverage::of(&host(cpu_with(false, true, true)));
         let missing = one.and(other).missing(&separate());
         assert_eq!(missing.len(), 1, "{missing:?}");
         assert_eq!(
@@ -230,16 +230,16 @@ mod tests {
             "no host of this run has cpu.max, cpu.avg and cpu.min of the mapping together in all its documents: all of cpu \
              is unknown (NULL)"
         );
-        let whole = FieldsSeen::of(&host(cpu_with(true, true, true)));
+        let whole = FieldCoverage::of(&host(cpu_with(true, true, true)));
         assert_eq!(one.and(other).and(whole).missing(&separate()), [""; 0]);
         // As a process of an earlier version stored it: nothing is known of the whole.
         let bits = one.and(other).bits() & !KNOWS_ALL;
-        assert_eq!(FieldsSeen::from_bits(bits).missing(&separate()), [""; 0]);
+        assert_eq!(FieldCoverage::from_bits(bits).missing(&separate()), [""; 0]);
     }
 
     #[test]
     fn a_field_without_which_the_others_of_its_metric_are_unknown_says_so() {
-        let seen = FieldsSeen::of(&host(cpu_with(true, false, true)));
+        let seen = FieldCoverage::of(&host(cpu_with(true, false, true)));
         let expected = "(cpu.avg of the mapping): all of cpu is unknown (NULL), since it is known only with its maximum, \
                         average and minimum together";
         for (mapping, field) in [(separate(), "c.avg"), (Mapping::zabbix(), "cpu.value_avg")] {
@@ -254,20 +254,20 @@ mod tests {
         mapping.cpu.weight = Some("samples".to_owned());
         let mut found = host(cpu_with(true, true, true));
         found.has_skip_field = false;
-        let missing = FieldsSeen::of(&found).missing(&mapping);
+        let missing = FieldCoverage::of(&found).missing(&mapping);
         assert_eq!(missing.len(), 2, "{missing:?}");
         assert!(missing[0].contains("\"samples\" (cpu.weight of the mapping): each weighs 1"), "{}", missing[0]);
         assert!(missing[1].contains("\"system.filesystem.type\" (skip.field of the mapping)"), "{}", missing[1]);
         found.has_skip_field = true;
         found.metrics[0].has_weights = true;
-        assert_eq!(FieldsSeen::of(&found).missing(&mapping), [""; 0]);
+        assert_eq!(FieldCoverage::of(&found).missing(&mapping), [""; 0]);
     }
 
     #[test]
     fn bytes_that_only_a_percentage_stands_for_are_told_with_what_comes_instead() {
-        let share = Weighed { max: Some(0.5), avg: Some(0.5), min: Some(0.5), weight: 1.0 };
-        let memory = MetricFound { percent: vec![share], total: Some(1.0), ..MetricFound::default() };
-        let missing = FieldsSeen::of(&host([number(), memory, number()])).missing(&Mapping::metricbeat());
+        let share = WeightedStats { max: Some(0.5), avg: Some(0.5), min: Some(0.5), weight: 1.0 };
+        let memory = MetricAggregates { percent: vec![share], total: Some(1.0), ..MetricAggregates::default() };
+        let missing = FieldCoverage::of(&host([number(), memory, number()])).missing(&Mapping::metricbeat());
         assert!(missing[0].contains("GB are known only by the percentage of a capacity"), "{missing:?}");
     }
 }
