@@ -211,7 +211,7 @@ pub struct HostOutcome {
     pub host_ip: String,
     /// How it stands.
     pub sync_status: Word<SyncStatus>,
-    /// See [`Finished::inserted`].
+    /// See [`DetailOutcome::inserted`](super::ledger::DetailOutcome::inserted).
     pub inserted: Option<bool>,
 }
 
