@@ -16,6 +16,9 @@ SIZES ?=
 AUTOSCALE ?=
 PROFILE ?= dev
 
+# Options of `cargo test`, such as --no-fail-fast.
+TEST ?=
+
 # Addresses of the development servers, as `make up` writes them.
 WITH_SERVERS = . .dev/env &&
 
@@ -65,7 +68,7 @@ stop-demo:
 #
 # The whole workspace, whatever is run: cargo chooses the features of a crate for all that is compiled together, and would
 # compile some thirty crates, ours among them, once more for every other choice of packages or for programs alone.
-run = cargo build --workspace --bins $(1) && $(WITH_SERVERS) $(2) cargo test --workspace $(1) $(3)
+run = cargo build --workspace --bins $(1) && $(WITH_SERVERS) $(2) cargo test --workspace $(TEST) $(1) $(3)
 
 test: up ## run all tests on the real servers
 	@deploy/dev/servers up elasticsearch7
