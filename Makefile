@@ -16,15 +16,21 @@ SIZES ?=
 AUTOSCALE ?=
 PROFILE ?= dev
 
-# Addresses of the development servers, as `make up` writes them.
-WITH_SERVERS = . .dev/env &&
+# Options of `cargo test`, such as --no-fail-fast.
+TEST ?=
+
+# Tests wait far more than they work.
+export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
+
+# Addresses of the development servers that are chosen here, whichever another target that runs beside this one has chosen.
+WITH_SERVERS = servers=$$(DB=$(DB) BROKER=$(BROKER) ENGINE=$(ENGINE) deploy/dev/servers env) && eval "$$servers" &&
 
 # A database with the schema, for checking .sqlx.
 SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: proto help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-long test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: proto help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-long test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check build-tests fetch-servers ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -65,7 +71,7 @@ stop-demo:
 #
 # The whole workspace, whatever is run: cargo chooses the features of a crate for all that is compiled together, and would
 # compile some thirty crates, ours among them, once more for every other choice of packages or for programs alone.
-run = cargo build --workspace --bins $(1) && $(WITH_SERVERS) $(2) cargo test --workspace $(1) $(3)
+run = cargo build --workspace --bins $(1) && $(WITH_SERVERS) $(2) cargo test --workspace $(TEST) $(1) $(3)
 
 test: up ## run all tests on the real servers
 	@deploy/dev/servers up elasticsearch7
@@ -168,15 +174,20 @@ test-runs: up
 test-redelivery: up
 	$(WITH_SERVERS) cargo test --workspace --test redelivery
 
-# Every change waits for it: whoever adds what takes long moves something else to ci-full.
+# What `make ci` runs, compiled before its tests begin: from then on two streams of tests need no turn at the target folder.
+build-tests:
+	cargo build --workspace --bins --tests --test rpc_client --test openapi --test traces
+
+# What cannot be had today is skipped, with a line, by the target that needs it.
+fetch-servers:
+	@deploy/dev/servers fetch mariadb rabbitmq opensearch elasticsearch7
+	@for server in mysql-9.7 rabbitmq-4.3; do deploy/dev/servers fetch $$server || true; done
+
+# Every change waits for it: whoever adds what takes long moves something else to ci-full. Tests mostly wait, so `make test` runs
+# beside everything else that needs servers. sqlx-check is the last there, since it makes our crates look changed to cargo.
 ci: ## everything that .ci/run does: all checks, all tests, and what depends on the servers on the newest ones too
-	$(MAKE) check
-	$(MAKE) chart-check
-	$(MAKE) test
-	$(MAKE) test-rpc-client
-	$(MAKE) test-openapi
-	$(MAKE) test-traces
-	$(MAKE) test-newest
+	@deploy/dev/side-by-side 'fmt clippy doc build-tests' fetch-servers
+	@deploy/dev/side-by-side test 'chart-check test-rpc-client test-openapi test-traces test-newest sqlx-check'
 
 ci-full: ci ## ci, the licences, the long plays, and every version of every server
 	$(MAKE) deny

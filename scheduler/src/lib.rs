@@ -8,6 +8,7 @@
 mod agenda;
 mod fire;
 mod gauges;
+mod one_run;
 mod plan;
 mod prune;
 mod rollup;

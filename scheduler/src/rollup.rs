@@ -12,7 +12,7 @@ use hostsync_store::statistics::{FailureTally, duration_step};
 use hostsync_store::tables::{details, statistics};
 
 use crate::Scheduler;
-use crate::sweep::only_this_run;
+use crate::one_run::only_this_run;
 
 /// Executions looked up at a time.
 const RUNS: u32 = 200;

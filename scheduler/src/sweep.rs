@@ -24,11 +24,16 @@ use tokio::sync::Notify;
 
 use crate::Scheduler;
 use crate::agenda::Calls;
+use crate::one_run::only_this_run;
 use crate::rollup::roll_up_ended;
 use crate::waits;
 
 /// Pause between two rounds of a sweep that looks for trouble.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// What the first rounds of such sweeps are apart, so that they do not all want a connection at the same moment: the pool keeps
+/// as many as were wanted at once, and each costs looks.
+const APART: Duration = Duration::from_secs(2);
 
 /// Longest round of a sweep; what it hangs in is given up, all of it can be done again.
 const LONGEST_ROUND: Duration = Duration::from_mins(10);
@@ -64,9 +69,10 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>, deadline: Duration) {
     sweep(scheduler, "closing sweep", Begin::Called(|calls| &calls.close), close_closing);
     sweep(scheduler, "waiting sweep", Begin::Called(|calls| &calls.start), start_waiting);
     sweep(scheduler, "statistics sweep", Begin::Called(|calls| &calls.roll_up), roll_up_ended);
-    sweep(scheduler, "repair sweep", Begin::After(SLOW), repair_stalled);
-    sweep(scheduler, "deadline sweep", Begin::After(SLOW), move |scheduler| close_overdue(scheduler, deadline));
-    sweep(scheduler, "waits sweep", Begin::After(waits::EVERY), waits::tell);
+    sweep(scheduler, "repair sweep", Begin::Every { pause: SLOW, first: APART }, repair_stalled);
+    let overdue = move |scheduler| close_overdue(scheduler, deadline);
+    sweep(scheduler, "deadline sweep", Begin::Every { pause: SLOW, first: 2 * APART }, overdue);
+    sweep(scheduler, "waits sweep", Begin::Every { pause: waits::EVERY, first: 3 * APART }, waits::tell);
 }
 
 /// What begins the next round of a sweep.
@@ -74,8 +80,8 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>, deadline: Duration) {
 enum Begin {
     /// It is called.
     Called(fn(&Calls) -> &Notify),
-    /// So much time since the last round; the first one comes at once.
-    After(Duration),
+    /// Time passes: so much before the first round, and between two.
+    Every { pause: Duration, first: Duration },
 }
 
 /// Runs a sweep round by round until the shutdown begins.
@@ -90,12 +96,13 @@ fn sweep<F>(
     let owner = Arc::clone(scheduler);
     let turns = scheduler.loops.begin(name, LIMIT_OF_SWEEPS);
     scheduler.shutdown.spawn_essential(name, async move {
-        let mut pause = Duration::ZERO;
+        let mut is_first = true;
         loop {
             let begun = async {
                 match begin {
                     Begin::Called(call) => turns.waiting_for(call(&owner.calls).notified()).await,
-                    Begin::After(_) => tokio::time::sleep(pause).await,
+                    Begin::Every { first, .. } if is_first => tokio::time::sleep(first).await,
+                    Begin::Every { pause, .. } => tokio::time::sleep(pause).await,
                 }
             };
             tokio::select! {
@@ -104,10 +111,8 @@ fn sweep<F>(
                 () = begun => {}
             }
             turns.turned();
+            is_first = false;
             round(&owner, name, sweep(Arc::clone(&owner))).await;
-            if let Begin::After(after) = begin {
-                pause = after;
-            }
         }
     });
 }
@@ -123,15 +128,6 @@ async fn round(scheduler: &Scheduler, name: &'static str, sweep: impl Future<Out
         }
         () = scheduler.shutdown.ending(Duration::ZERO) => {}
     }
-}
-
-/// Says what went wrong with one run. `Err`: it would go wrong with all of them, the sweep ends.
-pub(crate) fn only_this_run(id: ExecutionId, error: OutboxError) -> Result<(), OutboxError> {
-    if error.is_outage() {
-        return Err(error);
-    }
-    tracing::warn!(execution_id = %id, error = %causes(&error), "execution {id} waits");
-    Ok(())
 }
 
 /// Prepares and publishes runs of a queue that nobody holds, a turn each.

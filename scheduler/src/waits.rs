@@ -18,7 +18,7 @@ use hostsync_store::tables::waits::{self, SilentRun};
 use hostsync_store::word::Word;
 
 use crate::Scheduler;
-use crate::sweep::only_this_run;
+use crate::one_run::only_this_run;
 
 /// Pause between two rounds. With [`SILENT_S`], what a run waits for is told within 30 s.
 pub(crate) const EVERY: Duration = Duration::from_secs(10);

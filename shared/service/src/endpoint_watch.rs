@@ -20,8 +20,9 @@ use hostsync_metrics::loops::Turns;
 use hostsync_model::causes::causes;
 use hostsync_source::{Endpoint, EndpointError, EndpointSettings};
 use hostsync_store::database;
-use hostsync_store::tables::endpoint_state::{self, ClosedEndpoint};
+use hostsync_store::tables::endpoint_state;
 use hostsync_store::tables::executions::{self, going::SourceName};
+use hostsync_store::tables::left_alone;
 use hostsync_store::tables::pattern_state::{self, SetAsidePattern};
 
 /// How often a process that searches reads the fleet's knowledge.
@@ -135,10 +136,8 @@ impl EndpointWatch {
     }
 
     async fn refresh(&self, turns: &Turns) -> Result<(), sqlx::Error> {
-        let (closed, aside): (Vec<ClosedEndpoint>, Vec<SetAsidePattern>) = database::within(LONGEST_STATEMENT, async {
-            let mut connection = self.pool.acquire().await?;
-            let closed = endpoint_state::closed(&mut connection).await?;
-            Ok((closed, pattern_state::set_aside(&mut connection).await?))
+        let (closed, aside) = database::within(LONGEST_STATEMENT, async {
+            left_alone::left_alone(&mut *self.pool.acquire().await?).await
         })
         .await?;
         {

@@ -70,8 +70,8 @@ pub async fn wait_for_database(
     }
 }
 
-/// Keeps `/readyz` true about the database until the shutdown begins: whether it lets us work, which a write that is rolled
-/// back shows. `heard` is told each time. The connections of another pool of the process are shown with those of `pool`.
+/// Keeps `/readyz` true about the database until the shutdown begins: whether it lets us work, which a write that
+/// changes nothing shows. `heard` is told each time. The connections of another pool of the process are shown with those of `pool`.
 pub async fn watch_database(
     pool: MySqlPool,
     another: Option<MySqlPool>,

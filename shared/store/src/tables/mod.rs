@@ -21,6 +21,7 @@ pub mod endpoint_state;
 pub mod executions;
 pub mod hosts_pool;
 pub mod idempotency_keys;
+pub mod left_alone;
 pub mod newest_window;
 pub mod pattern_state;
 pub mod scheduler_shifts;
