@@ -10,13 +10,13 @@ use hostsync_service::tested::Tested;
 use super::{Check, untested, within};
 
 /// What was found, and how full the queues are.
-pub(super) struct Examined {
+pub(super) struct BrokerExamination {
     pub(super) checks: Vec<Check>,
     pub(super) depths: BTreeMap<JobQueue, Depth>,
 }
 
-pub(super) async fn examine(config: &Config) -> Examined {
-    let mut examined = Examined { checks: Vec::new(), depths: BTreeMap::new() };
+pub(super) async fn examine(config: &Config) -> BrokerExamination {
+    let mut examined = BrokerExamination { checks: Vec::new(), depths: BTreeMap::new() };
     let settings = config.rabbitmq.settings("hostsync-api doctor");
     let (place, settings) = match config.rabbitmq.url().and_then(|url| Ok((place_of(url), settings?))) {
         Ok(known) => known,
@@ -43,7 +43,7 @@ pub(super) async fn examine(config: &Config) -> Examined {
     examined
 }
 
-async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut Examined) -> Result<(), QueueError> {
+async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut BrokerExamination) -> Result<(), QueueError> {
     let version = broker.version().await?.unwrap_or_else(|| "unknown".to_owned());
     let found = format!("{place}, {version} (tested: {})", Tested::RABBITMQ);
     examined.checks.push(Check::ok("broker", found));

@@ -16,13 +16,13 @@ use super::{Check, untested, within};
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(2);
 
 /// What was found, and the connection for more questions if the schema is there.
-pub(super) struct Examined {
+pub(super) struct DatabaseExamination {
     pub(super) checks: Vec<Check>,
     pub(super) connection: Option<MySqlConnection>,
 }
 
-pub(super) async fn examine(config: &Config, clock: fn() -> DateTime<Utc>) -> Examined {
-    let none = |check| Examined { checks: vec![check], connection: None };
+pub(super) async fn examine(config: &Config, clock: fn() -> DateTime<Utc>) -> DatabaseExamination {
+    let none = |check| DatabaseExamination { checks: vec![check], connection: None };
     let url = match config.database.url() {
         Ok(url) => url,
         Err(error) => return none(Check::fail("database", error.to_string(), "set database.url")),
@@ -49,7 +49,7 @@ pub(super) async fn examine(config: &Config, clock: fn() -> DateTime<Utc>) -> Ex
             false
         }
     };
-    Examined { checks, connection: has_schema.then_some(connection) }
+    DatabaseExamination { checks, connection: has_schema.then_some(connection) }
 }
 
 /// Whether the schema is there.

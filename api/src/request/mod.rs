@@ -17,7 +17,7 @@ pub(crate) use declare::{
 };
 pub(crate) use fields::{Fields, JsonObject, MAX_FIELDS, MAX_ID, MAX_ITEMS, Submitted, read_id};
 pub(crate) use name::Name;
-pub(crate) use page::{ExecutionDetails, ExecutionLogs, Page, Tasks};
+pub(crate) use page::{DetailList, ExecutionList, Page, TaskList};
 pub(crate) use problems::{FieldError, InvalidLine, Problems};
 pub(crate) use text::{counted, quoted};
 pub(crate) use timestamp::Timestamp;

@@ -24,11 +24,11 @@ pub(crate) trait List {
     const DEFAULT_LIMIT: u32;
 }
 
-/// Tasks, by rising id. Those who knew the API before it had pages expect this list whole, like that of details.
+/// TaskList, by rising id. Those who knew the API before it had pages expect this list whole, like that of details.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tasks;
+pub(crate) struct TaskList;
 
-impl List for Tasks {
+impl List for TaskList {
     const PREFIX: char = 't';
     const CURSOR: &str = "task-cursor";
     const DEFAULT_LIMIT: u32 = 500;
@@ -36,9 +36,9 @@ impl List for Tasks {
 
 /// Execution logs, by falling id.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ExecutionLogs;
+pub(crate) struct ExecutionList;
 
-impl List for ExecutionLogs {
+impl List for ExecutionList {
     const PREFIX: char = 'e';
     const CURSOR: &str = "execution-cursor";
     const DEFAULT_LIMIT: u32 = 50;
@@ -46,9 +46,9 @@ impl List for ExecutionLogs {
 
 /// Details of one execution, by rising id.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ExecutionDetails;
+pub(crate) struct DetailList;
 
-impl List for ExecutionDetails {
+impl List for DetailList {
     const PREFIX: char = 'd';
     const CURSOR: &str = "detail-cursor";
     const DEFAULT_LIMIT: u32 = 500;
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_page_is_followed_by_another_only_if_there_are_more_rows() {
-        let page = Page::<Tasks>::after(None, 2);
+        let page = Page::<TaskList>::after(None, 2);
         let mut rows = vec![7, 8, 9];
         let cursor = page.cut(&mut rows, |id| *id);
         assert_eq!((rows, cursor.as_deref()), (vec![7, 8], Some("t8")));
@@ -158,14 +158,14 @@ mod tests {
 
     #[test]
     fn a_cursor_leads_back_to_its_row_in_its_list_alone() {
-        let page = Page::<ExecutionLogs>::after(None, 1);
+        let page = Page::<ExecutionList>::after(None, 1);
         for id in [1, 255, u64::MAX] {
             let cursor = page.cut(&mut vec![id, 0], |id| *id).expect("a cursor");
-            assert_eq!(read_cursor(ExecutionLogs::PREFIX, &cursor), Some(id));
-            assert_eq!(read_cursor(Tasks::PREFIX, &cursor), None);
+            assert_eq!(read_cursor(ExecutionList::PREFIX, &cursor), Some(id));
+            assert_eq!(read_cursor(TaskList::PREFIX, &cursor), None);
         }
         for cursor in ["", "t", "t-1", "tG", "1", "t12345678901234567", "T1", "t1F", "日本"] {
-            assert_eq!(read_cursor(Tasks::PREFIX, cursor), None, "{cursor}");
+            assert_eq!(read_cursor(TaskList::PREFIX, cursor), None, "{cursor}");
         }
     }
 }

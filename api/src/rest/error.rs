@@ -1,6 +1,6 @@
 //! How an error is told over HTTP: status, headers, body.
 //!
-//! What only the operator may see goes to the log, once, with the id of the request ([`Fault`], picked up in
+//! What only the operator may see goes to the log, once, with the id of the request ([`LoggedError`], picked up in
 //! [`super::observe`]).
 
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl ErrorBody {
 
 /// An error for the log alone, put into the answer's extensions for whoever writes the log.
 #[derive(Clone)]
-pub(crate) struct Fault(pub(crate) Arc<anyhow::Error>);
+pub(crate) struct LoggedError(pub(crate) Arc<anyhow::Error>);
 
 fn headers(error: &ApiError) -> Option<(HeaderName, HeaderValue)> {
     let challenge = |text| Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(text)));
@@ -132,7 +132,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         if let Some(error) = fault {
-            response.extensions_mut().insert(Fault(Arc::new(error)));
+            response.extensions_mut().insert(LoggedError(Arc::new(error)));
         }
         response
     }

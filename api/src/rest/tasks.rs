@@ -165,8 +165,8 @@ struct TaskTimes {
 impl PartialSchema for TaskBody {
     fn schema() -> RefOr<Schema> {
         let id = Described::new::<Whole<1, MAX_ID>>("id", &["Its id."]).with_example(7.into());
-        let settings = answer_schema("A task.", [id].into_iter().chain(NewTask::fields()).collect());
-        AllOfBuilder::new().item(settings).item(TaskTimes::schema()).into()
+        let settings = answer_schema("What is said of a task.", [id].into_iter().chain(NewTask::fields()).collect());
+        AllOfBuilder::new().description(Some("A task.")).item(settings).item(TaskTimes::schema()).into()
     }
 }
 

@@ -52,15 +52,15 @@ pub(super) struct Refused;
 
 /// An error for the log alone, as the source of a status.
 #[derive(Debug)]
-pub(super) struct Fault(anyhow::Error);
+pub(super) struct StatusCause(anyhow::Error);
 
-impl fmt::Display for Fault {
+impl fmt::Display for StatusCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         causes(self.0.as_ref()).fmt(f)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for StatusCause {}
 
 /// The answer to a call.
 ///
@@ -94,7 +94,7 @@ fn status(error: &ApiError) -> Option<Status> {
 
 fn with_fault(mut status: Status, error: ApiError) -> Status {
     if let Some(fault) = error.into_fault() {
-        status.set_source(Arc::new(Fault(fault)));
+        status.set_source(Arc::new(StatusCause(fault)));
     }
     status
 }

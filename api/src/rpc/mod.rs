@@ -35,7 +35,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use self::proto::cmpool_server::CmpoolServer;
-use self::service::Service;
+use self::service::CmpoolService;
 use crate::app::Api;
 
 /// Largest request, in bytes: a host file of 8 MiB or 100,000 addresses, with the other fields.
@@ -68,7 +68,7 @@ pub(super) async fn serve(api: Api, listener: TcpListener) -> anyhow::Result<()>
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let calls = CmpoolServer::new(Service { api: api.clone() }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let calls = CmpoolServer::new(CmpoolService { api: api.clone() }).max_decoding_message_size(MAX_REQUEST_BYTES);
     let routes = Routes::new(calls)
         .add_service(health.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES))
         .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES))
@@ -80,7 +80,7 @@ pub(super) async fn serve(api: Api, listener: TcpListener) -> anyhow::Result<()>
     Ok(())
 }
 
-const SERVICE: &str = <CmpoolServer<Service> as NamedService>::NAME;
+const SERVICE: &str = <CmpoolServer<CmpoolService> as NamedService>::NAME;
 
 async fn report(reporter: &HealthReporter, status: ServingStatus) {
     for service in ["", SERVICE] {

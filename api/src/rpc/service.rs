@@ -34,7 +34,7 @@ const HOSTS_FIELD: &str = "host_ip_list";
 const FILE_FIELD: &str = "file_content";
 
 /// The calls over what every request works with.
-pub(super) struct Service {
+pub(super) struct CmpoolService {
     pub(super) api: Api,
 }
 
@@ -62,7 +62,7 @@ macro_rules! answered {
 }
 
 #[async_trait]
-impl Cmpool for Service {
+impl Cmpool for CmpoolService {
     async fn create_es_sync_task(
         &self,
         request: Request<CreateEsSyncTaskReq>,

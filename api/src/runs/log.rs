@@ -18,7 +18,7 @@ use hostsync_store::tables::executions::{
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
 use crate::hosts::spellings;
-use crate::request::{ExecutionDetails, ExecutionLogs, MAX_ID, Page, Submitted, Whole, request};
+use crate::request::{DetailList, ExecutionList, MAX_ID, Page, Submitted, Whole, request};
 
 /// Why the hosts of a cancelled run have no result.
 const CANCELLED: &str = "the execution was cancelled";
@@ -36,7 +36,7 @@ request! {
         from: Option<DateTime<Utc>>, example "2026-01-01T00:00:00Z";
         /// Only runs that began before this time, RFC 3339.
         to: Option<DateTime<Utc>>, example "2026-01-08T00:00:00Z";
-        ..page: Page<ExecutionLogs>;
+        ..page: Page<ExecutionList>;
     }
 }
 
@@ -80,7 +80,7 @@ request! {
         status: Option<SyncStatus>;
         /// Only this host, in whatever spelling.
         host_ip: Option<String>, example "10.0.0.1";
-        ..page: Page<ExecutionDetails>;
+        ..page: Page<DetailList>;
     }
 }
 

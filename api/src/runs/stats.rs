@@ -179,7 +179,7 @@ impl Sums {
 
 /// Statistics over a range.
 #[derive(Debug, Clone)]
-pub(crate) struct Stats {
+pub(crate) struct RunStats {
     pub(crate) from: DateTime<Utc>,
     pub(crate) to: DateTime<Utc>,
     pub(crate) bucket: Bucket,
@@ -195,7 +195,7 @@ pub(crate) struct Stats {
 /// # Errors
 ///
 /// Bad fields, the database.
-pub(crate) async fn stats(database: &Database, submitted: Submitted<StatsQuery>) -> Result<Stats, ApiError> {
+pub(crate) async fn stats(database: &Database, submitted: Submitted<StatsQuery>) -> Result<RunStats, ApiError> {
     let Submitted { value: query, mut problems } = submitted;
     let bucket = query.bucket.unwrap_or(Bucket::Day);
     // What is wrong with the fields is told without the database.
@@ -227,7 +227,7 @@ pub(crate) async fn stats(database: &Database, submitted: Submitted<StatsQuery>)
         let hosts = statistics::failing_most(&mut connection, task, first_day, last_day, MOST).await?;
         let errors = statistics::errors_seen_most(&mut connection, task, first_day, last_day, MOST).await?;
         let (total, buckets) = sum_up(bucket, from, to, &hours, &durations);
-        Ok(Stats { from, to, bucket, total, buckets, hosts_failing_most: hosts, errors_seen_most: errors })
+        Ok(RunStats { from, to, bucket, total, buckets, hosts_failing_most: hosts, errors_seen_most: errors })
     })
     .await
 }

@@ -8,7 +8,7 @@ use hostsync_store::tables::tasks::Task;
 use hostsync_store::word::Word;
 use utoipa::openapi::Schema;
 
-use crate::request::{Field, Fields, MAX_ID, Name, Page, Tasks, Whole, quoted, request, text_field, text_schema};
+use crate::request::{Field, Fields, MAX_ID, Name, Page, TaskList, Whole, quoted, request, text_field, text_schema};
 use crate::sources::{EndpointName, IndexPattern, MappingName};
 
 text_field! {
@@ -151,6 +151,6 @@ request! {
         enabled_only: Option<bool>, default false;
         /// Only names that contain this text.
         name: Option<String>, example "night";
-        ..page: Page<Tasks>;
+        ..page: Page<TaskList>;
     }
 }
