@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_e2e::service::{self, Service};
+use hostsync_e2e::service::{self, RunningService};
 use hostsync_store::database;
 use hostsync_testing::bed::Bed;
 use hostsync_testing::own_mariadb::OwnMariadb;
@@ -37,7 +37,7 @@ async fn measure(bed: &Bed) -> anyhow::Result<()> {
     at_rest("API", &own, service::api(config()?).await?).await
 }
 
-async fn at_rest(name: &str, own: &OwnMariadb, service: Service) -> anyhow::Result<()> {
+async fn at_rest(name: &str, own: &OwnMariadb, service: RunningService) -> anyhow::Result<()> {
     tokio::time::sleep(SETTLING).await;
     let before = questions(own).await?;
     tokio::time::sleep(MEASURED).await;
