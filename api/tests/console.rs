@@ -10,7 +10,7 @@ mod harness;
 use std::time::Duration;
 
 use hostsync_model::execution::{ExecutionId, SyncStatus};
-use hostsync_store::explanation::{Explanation, Raw};
+use hostsync_store::explanation::{Explanation, RawValues};
 use hostsync_store::tables::searches::{self, NewSearch, SearchId};
 use serde_json::json;
 use tokio::process::Command;
@@ -37,7 +37,7 @@ async fn make_history(server: &Server) {
     let mut values = [None; 12];
     values[0] = Some(40.5);
     let explanation = Explanation {
-        raw: Raw {
+        raw: RawValues {
             documents: 288,
             cpu: Some([Some(40.5), Some(20.25), None]),
             memory: None,

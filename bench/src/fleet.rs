@@ -1,6 +1,6 @@
 //! The three services as real processes.
 //!
-//! They are stopped in good order when their [`Fleet`] is dropped, however that comes about, unless they are left up.
+//! They are stopped in good order when their [`ServiceFleet`] is dropped, however that comes about, unless they are left up.
 
 use std::collections::BTreeSet;
 use std::fs;
