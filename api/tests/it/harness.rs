@@ -29,7 +29,7 @@ pub(crate) const VIEWER: &str = "viewer-token-0123456789";
 pub(crate) const BASE: &str = "/api/cmdb/v1";
 
 /// Longest wait for a condition.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Where the real servers are.
 pub(crate) struct Servers {

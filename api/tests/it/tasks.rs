@@ -137,10 +137,11 @@ async fn two_live_tasks_never_share_a_name() {
 async fn of_simultaneous_requests_one_gets_the_name() {
     with_server(async |server| {
         let body = json!({"task_name": "wanted", "cron_expression": "@daily", "is_enabled": true});
-        let requests = (0..200).map(|_| server.post("/es-sync-tasks", &body));
+        // More than there are connections, and no more than those take in time on a slow machine.
+        let requests = (0..40).map(|_| server.post("/es-sync-tasks", &body));
         let answers = futures_util::future::join_all(requests).await;
         let (made, refused): (Vec<Answer>, Vec<Answer>) = answers.into_iter().partition(|answer| answer.status == 200);
-        assert_eq!((made.len(), refused.len()), (1, 199));
+        assert_eq!((made.len(), refused.len()), (1, 39));
         for answer in refused {
             answer.refused(409, "task_name_taken");
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::ENGINE;
 
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Where the engine is that the file of tests names.
 #[expect(clippy::disallowed_methods, reason = "the environment names the servers of the tests")]
