@@ -325,7 +325,6 @@ fn no_word_is_compared_by_its_text_and_none_stands_in_for_another() {
     }
 }
 
-
 /// The names of the types that a line of a source declares for more than its own file.
 fn declared(line: &str) -> Option<&str> {
     let declaration = line.trim_start().strip_prefix("pub")?;

@@ -43,7 +43,12 @@ pub(super) async fn examine(config: &Config) -> BrokerExamination {
     examined
 }
 
-async fn ask(broker: &Broker, topology: &Topology, place: &str, examined: &mut BrokerExamination) -> Result<(), QueueError> {
+async fn ask(
+    broker: &Broker,
+    topology: &Topology,
+    place: &str,
+    examined: &mut BrokerExamination,
+) -> Result<(), QueueError> {
     let version = broker.version().await?.unwrap_or_else(|| "unknown".to_owned());
     let found = format!("{place}, {version} (tested: {})", Tested::RABBITMQ);
     examined.checks.push(Check::ok("broker", found));

@@ -55,7 +55,8 @@ pub(crate) async fn observe(State(api): State<Api>, request: Request, next: Next
         tracing::Span::current().record("status", status.as_u16());
         api.metrics.http_request(method.as_str(), &route, status.as_u16(), elapsed);
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let fault = response.extensions().get::<LoggedError>().map(|fault| causes(fault.0.as_ref().as_ref()).to_string());
+        let fault =
+            response.extensions().get::<LoggedError>().map(|fault| causes(fault.0.as_ref().as_ref()).to_string());
         match fault {
             Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 spans::set_failed(&tracing::Span::current(), error.as_str());
