@@ -644,7 +644,7 @@ mod tests {
         let cut = json!({"doc_count_error_upper_bound": 0, "sum_other_doc_count": 3, "buckets": []});
         match read_metricbeat(&metricbeat(&cut)) {
             Err(AnswerError::Truncated { reason }) => {
-                assert!(reason.starts_with("10.0.0.1 has more parts"), "{reason}")
+                assert!(reason.starts_with("10.0.0.1 has more parts"), "{reason}");
             }
             other => panic!("{other:?}"),
         }
