@@ -24,7 +24,7 @@ pub(crate) trait List {
     const DEFAULT_LIMIT: u32;
 }
 
-/// TaskList, by rising id. Those who knew the API before it had pages expect this list whole, like that of details.
+/// Tasks, by rising id. Those who knew the API before it had pages expect this list whole, like that of details.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TaskList;
 
