@@ -368,7 +368,7 @@ impl From<Explained> for HostExplained {
     get, path = "/es-sync-executions/{execution_id}/hosts/{host_ip}", operation_id = "explain_es_sync_host", tag = "looking",
     params(
         ("execution_id" = u64, Path, example = 12, description = "Id of the execution"),
-        ("host_ip" = String, Path, example = "10.0.0.1", min_length = 1, max_length = 50,
+        ("host_ip" = String, Path, example = "10.0.0.1", min_length = 1, max_length = 50, pattern = "^[ -~]+$",
          description = "Address of the host, as it stands in a detail or in its canonical form"),
     ),
     responses(

@@ -191,7 +191,7 @@ pub(crate) struct HostShown {
 #[utoipa::path(
     get, path = "/es-sync-hosts/{host_ip}", operation_id = "get_es_sync_host", tag = "looking",
     params(
-        ("host_ip" = String, Path, example = "10.0.0.1", min_length = 1, max_length = 50,
+        ("host_ip" = String, Path, example = "10.0.0.1", min_length = 1, max_length = 50, pattern = "^[ -~]+$",
          description = "Address of the host, as it stands in the pool or in its canonical form"),
         HostQuery,
     ),
