@@ -197,41 +197,35 @@ macro_rules! request {
 pub(crate) use request;
 
 /// The schema of a JSON body: an object that has these fields and no others. A field that need not be there may be null.
-pub(crate) fn body_schema(doc: &[&str], fields: Vec<Described>) -> RefOr<Schema> {
-    let mut object = ObjectBuilder::new()
-        .description(Some(lines(doc)))
-        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
-    for Described { name, schema, is_required } in fields {
-        if is_required {
-            object = object.property(name, schema).required(name);
-        } else {
-            object = object.property(name, or_null(schema));
-        }
+pub(crate) fn body_schema(doc: &[&str], mut fields: Vec<Described>) -> RefOr<Schema> {
+    for field in fields.iter_mut().filter(|field| !field.is_required) {
+        or_null(&mut field.schema);
     }
-    object.into()
-}
-
-/// The schema of an answer that always has these fields, and none of them null.
-pub(crate) fn answer_schema(doc: &str, fields: Vec<Described>) -> RefOr<Schema> {
-    let mut object = ObjectBuilder::new().description(Some(doc));
-    for Described { name, schema, .. } in fields {
-        object = object.property(name, schema).required(name);
-    }
-    object.into()
+    form_schema(&lines(doc), fields)
 }
 
 /// The schema of a form with these fields as its parts, and no others. A part is there or not, never null.
 pub(crate) fn form_schema(doc: &str, fields: Vec<Described>) -> RefOr<Schema> {
-    let mut object = ObjectBuilder::new()
-        .description(Some(doc))
-        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    object(doc, fields).additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))).into()
+}
+
+/// The schema of an answer that always has these fields, and none of them null.
+pub(crate) fn answer_schema(doc: &str, mut fields: Vec<Described>) -> RefOr<Schema> {
+    for field in &mut fields {
+        field.is_required = true;
+    }
+    object(doc, fields).into()
+}
+
+fn object(doc: &str, fields: Vec<Described>) -> ObjectBuilder {
+    let mut object = ObjectBuilder::new().description(Some(doc));
     for Described { name, schema, is_required } in fields {
         object = object.property(name, schema);
         if is_required {
             object = object.required(name);
         }
     }
-    object.into()
+    object
 }
 
 /// The same fields as parameters of a query string.
@@ -258,8 +252,8 @@ fn lines(doc: &[&str]) -> String {
     doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n")
 }
 
-fn or_null(mut schema: Schema) -> Schema {
-    if let Schema::Object(object) = &mut schema {
+fn or_null(schema: &mut Schema) {
+    if let Schema::Object(object) = schema {
         if let SchemaType::Type(only) = &object.schema_type {
             object.schema_type = SchemaType::from_iter([only.clone(), Type::Null]);
         }
@@ -267,7 +261,6 @@ fn or_null(mut schema: Schema) -> Schema {
             words.push(Value::Null);
         }
     }
-    schema
 }
 
 /// The schema of a text whose form has a name.
@@ -337,7 +330,9 @@ pub(crate) fn schema_of<T: Field>() -> RefOr<Schema> {
 
 /// As [`schema_of`], where null is possible.
 pub(crate) fn schema_or_null<T: Field>() -> RefOr<Schema> {
-    or_null(T::schema()).into()
+    let mut schema = T::schema();
+    or_null(&mut schema);
+    schema.into()
 }
 
 /// Free text, to the letter.

@@ -18,7 +18,7 @@ use hostsync_store::tables::executions;
 use hostsync_store::tables::tasks::{self as table, Task, TaskFilter, TaskView};
 use hostsync_store::word::Word;
 
-use self::request::{CronExpression, TaskSettings};
+use self::request::{CronExpression, TaskSettings, ZoneName};
 pub(crate) use self::request::{EnableTask, NewTask, TaskChange, TaskQuery};
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
@@ -42,17 +42,25 @@ impl Tasks {
         if let Some(MappingName(name)) = &settings.mapping {
             self.sources.mapping(name, problems);
         }
+        self.schedule(settings.time_zone.as_ref(), expression, problems);
+    }
+
+    /// The schedule that an expression makes in a zone, the default one where none is named; what is wrong with either is a
+    /// problem, unless one is known of the expression.
+    fn schedule(
+        &self,
+        zone: Option<&ZoneName>,
+        expression: Option<&CronExpression>,
+        problems: &mut Problems,
+    ) -> Option<CronSchedule> {
         let defaults = &self.sources.defaults;
-        let zone = settings.time_zone.as_ref().map_or(Ok(defaults.time_zone()), |name| defaults.zone_named(&name.0));
-        if let Err(error) = &zone {
+        let zone = zone.map_or(Ok(defaults.time_zone()), |name| defaults.zone_named(&name.0));
+        let zone = zone.unwrap_or_else(|error| {
             problems.add("time_zone", error.to_string());
-        }
-        if let Some(CronExpression(text)) = expression
-            && !problems.has("cron_expression")
-            && let Err(error) = CronSchedule::parse(text, zone.unwrap_or(defaults.time_zone()))
-        {
-            problems.add("cron_expression", error.to_string());
-        }
+            defaults.time_zone()
+        });
+        let CronExpression(text) = expression.filter(|_| !problems.has("cron_expression"))?;
+        CronSchedule::parse(text, zone).map_err(|error| problems.add("cron_expression", error.to_string())).ok()
     }
 }
 

@@ -49,18 +49,7 @@ pub(crate) struct Preview {
 /// Bad fields; the database, whose clock says when now is if the caller does not.
 pub(crate) async fn preview(tasks: &Tasks, submitted: Submitted<PreviewQuery>) -> Result<Preview, ApiError> {
     let Submitted { value: query, mut problems } = submitted;
-    let defaults = &tasks.sources.defaults;
-    let zone = defaults.zone_named(&query.time_zone.unwrap_or_default().0);
-    let zone = zone.unwrap_or_else(|error| {
-        problems.add("time_zone", error.to_string());
-        defaults.time_zone()
-    });
-    let schedule = CronSchedule::parse(&query.cron_expression.0, zone);
-    if let Err(error) = &schedule
-        && !problems.has("cron_expression")
-    {
-        problems.add("cron_expression", error.to_string());
-    }
+    let schedule = tasks.schedule(query.time_zone.as_ref(), Some(&query.cron_expression), &mut problems);
     problems.check()?;
     let schedule = schedule.context("a schedule without a problem was not read")?;
     let after = match query.after {
