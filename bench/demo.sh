@@ -69,7 +69,7 @@ run() {
 
     printf '[2/%d] Build: the three services and the demonstration (the first time takes minutes)\n' $STEPS
     started=$(now_us)
-    cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench ||
+    cargo build --release --bin hostsync-scheduler --bin hostsync-worker --bin hostsync-api --bin hostsync-demo ||
         fail "cargo build did not succeed; see above"
     done_since "$started" "built"
 

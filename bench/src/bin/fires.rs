@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use hostsync_e2e::service;
 use hostsync_testing::bed::Bed;
 use hostsync_testing::client::wait_for;
+use hostsync_testing::process::Process;
 use sqlx::AssertSqlSafe;
 
-/// Longest wait for all fires.
+/// Longest wait for all fires, and for the end of a scheduler.
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// Measures fires that are due together.
@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
 async fn measure(bed: &Bed, args: &Args) -> anyhow::Result<()> {
     let mut schedulers = Vec::new();
     for _ in 0..args.schedulers {
-        schedulers.push(service::scheduler(bed.config(&[])?).await?);
+        schedulers.push(Process::start("hostsync-scheduler", &bed.environment(&[("HOSTSYNC_TELEMETRY__LOG_LEVEL", "warn")]))?);
     }
     wait_for("schedulers at work", LIMIT, async || {
         let at_work = bed.count("SELECT COUNT(*) FROM es_sync_scheduler_shift").await?;
@@ -75,7 +75,8 @@ async fn measure(bed: &Bed, args: &Args) -> anyhow::Result<()> {
         at(100).unwrap_or_default(),
     );
     for scheduler in schedulers {
-        scheduler.stop().await?;
+        let code = scheduler.terminate(LIMIT).await?;
+        anyhow::ensure!(code == 0, "a scheduler ended with {code}");
     }
     Ok(())
 }

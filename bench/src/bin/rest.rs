@@ -8,16 +8,19 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use hostsync_e2e::service::{self, RunningService};
 use hostsync_store::database;
 use hostsync_testing::bed::Bed;
 use hostsync_testing::own_mariadb::OwnMariadb;
+use hostsync_testing::process::Process;
 
 /// From the start of a service until it is at rest: the connections of its start have lived their longest life by then.
 const SETTLING: Duration = Duration::from_secs(130);
 
 /// How long it is measured; long enough for several rounds of the slowest loop but the pruning.
 const MEASURED: Duration = Duration::from_mins(1);
+
+/// Longest wait for the end of a service.
+const END_WITHIN: Duration = Duration::from_mins(1);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -31,13 +34,15 @@ async fn measure(bed: &Bed) -> anyhow::Result<()> {
     let own = OwnMariadb::start("rest").await?;
     let url = format!("mysql://admin@{}/rest", own.address);
     database::migrate(&url).await?;
-    let config = || bed.config(&[("HOSTSYNC_DATABASE__URL", &url)]);
-    at_rest("scheduler", &own, service::scheduler(config()?).await?).await?;
-    at_rest("worker", &own, service::worker(config()?).await?).await?;
-    at_rest("API", &own, service::api(config()?).await?).await
+    let environment = bed.environment(&[("HOSTSYNC_DATABASE__URL", &url), ("HOSTSYNC_TELEMETRY__LOG_LEVEL", "warn")]);
+    for name in ["scheduler", "worker", "api"] {
+        at_rest(name, &own, &environment).await?;
+    }
+    Ok(())
 }
 
-async fn at_rest(name: &str, own: &OwnMariadb, service: RunningService) -> anyhow::Result<()> {
+async fn at_rest(name: &str, own: &OwnMariadb, environment: &[(String, String)]) -> anyhow::Result<()> {
+    let service = Process::start(&format!("hostsync-{name}"), environment)?;
     tokio::time::sleep(SETTLING).await;
     let before = questions(own).await?;
     tokio::time::sleep(MEASURED).await;
@@ -45,7 +50,9 @@ async fn at_rest(name: &str, own: &OwnMariadb, service: RunningService) -> anyho
     let asked = questions(own).await? - before - 1;
     let tenths = asked * 10 / MEASURED.as_secs();
     println!("{name}: {}.{} statements/s at rest", tenths / 10, tenths % 10);
-    service.stop().await
+    let code = service.terminate(END_WITHIN).await?;
+    anyhow::ensure!(code == 0, "the {name} ended with {code}");
+    Ok(())
 }
 
 async fn questions(own: &OwnMariadb) -> anyhow::Result<u64> {
