@@ -9,8 +9,9 @@ mod harness;
 
 use std::time::Duration;
 
-use hostsync_model::execution::{ExecutionId, SyncStatus};
+use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
 use hostsync_store::explanation::{Explanation, RawValues};
+use hostsync_store::tables::evidence;
 use hostsync_store::tables::searches::{self, NewSearch, SearchId};
 use serde_json::json;
 use tokio::process::Command;
@@ -66,10 +67,13 @@ async fn make_history(server: &Server) {
     };
     let mut connection = pool.acquire().await.expect("a connection");
     searches::insert(&mut connection, std::slice::from_ref(&search)).await.expect("a search");
-    let sql = "UPDATE es_sync_execution_detail SET explanation = ?, search_id = ?
-               WHERE execution_id = ? AND host_ip = ?";
-    let explained = sqlx::query(sql).bind(explanation.to_json()).bind(search.id.0).bind(id).bind(KNOWN_HOST);
-    assert_eq!(explained.execute(&mut *connection).await.expect("explained").rows_affected(), 1);
+    let sql = "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_detail WHERE execution_id = ? AND host_ip = ?";
+    let detail = sqlx::query_scalar(sql).bind(id).bind(KNOWN_HOST).fetch_one(&mut *connection).await.expect("a detail");
+    let sql = "UPDATE es_sync_execution_detail SET search_id = ? WHERE id = ?";
+    let searched = sqlx::query(sql).bind(search.id.0).bind(detail).execute(&mut *connection).await;
+    assert_eq!(searched.expect("a search").rows_affected(), 1);
+    let hosts = [(DetailId(detail), explanation)];
+    evidence::insert(&mut connection, ExecutionId(id), search.id, &hosts).await.expect("explained");
 }
 
 /// In place of a worker: every pending host is written, one after the other so that progress can be seen.

@@ -122,6 +122,10 @@ async fn what_explains_a_run_is_pruned_with_it() {
             "INSERT INTO es_sync_search (execution_id, search_id, searched_at, worker, es_endpoint, index_pattern,
                                          hosts_asked, elapsed_ms)
              VALUES (1, 1, '2020-01-01', 'w', 'e', 'i', 1, 1), (2, 2, UTC_TIMESTAMP(3), 'w', 'e', 'i', 1, 1)",
+            "INSERT INTO es_sync_evidence (execution_id, search_id, first_detail, hosts)
+             SELECT 1, 1, seq, 'x' FROM (SELECT @n := @n + 1 AS seq
+                 FROM information_schema.columns, (SELECT @n := 0) AS zero LIMIT 120) AS numbers
+             UNION ALL SELECT 2, 2, 2, 'x'",
             "INSERT INTO es_sync_stats_hour (task_id, hour) VALUES (0, '2020-01-01'), (0, UTC_TIMESTAMP())",
         ] {
             sqlx::query(statement).execute(&bed.pool).await.expect("inserted");
@@ -134,8 +138,13 @@ async fn what_explains_a_run_is_pruned_with_it() {
         })
         .await
         .expect("pruned");
-        assert_eq!(number(&bed, "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_attempt").await, 2);
-        assert_eq!(number(&bed, "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_search").await, 2);
+        for left in [
+            "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_attempt",
+            "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_search",
+            "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_evidence",
+        ] {
+            assert_eq!(number(&bed, left).await, 2, "{left}");
+        }
         scheduler.stop().await.expect("a quiet end");
     })
     .await;

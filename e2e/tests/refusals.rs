@@ -194,7 +194,7 @@ async fn what_only_explains_an_outcome_never_costs_it() {
         let fleet = fleet_of(&bed, 4).await;
         let signal = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 4444, MESSAGE_TEXT = 'read the manual'";
         // A warning of missing indices explains no more than they do.
-        for table in ["es_sync_search", "es_sync_attempt", "es_sync_pattern_state"] {
+        for table in ["es_sync_search", "es_sync_evidence", "es_sync_attempt", "es_sync_pattern_state"] {
             bed.execute(format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW {signal}")).await;
         }
         let id = fleet.client.execute("unexplained", &ips(0..4), "6h").await.expect("accepted");

@@ -11,7 +11,7 @@ use hostsync_model::execution::ExecutionId;
 use hostsync_store::database;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    attempts, details, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
+    attempts, details, evidence, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
     statistics,
 };
 use sqlx::MySqlConnection;
@@ -29,6 +29,9 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Rows of one batch.
 const BATCH_ROWS: u32 = 1_000;
+
+/// Rows of evidence of one batch: each is of a few hundred hosts.
+const EVIDENCE_ROWS: u32 = 50;
 
 /// Executions of one round.
 const RUNS: u32 = 100;
@@ -130,6 +133,7 @@ async fn forget(scheduler: &Scheduler, connection: &mut MySqlConnection, id: Exe
     while goes_on(scheduler, details::ledger::prune(connection, id, BATCH_ROWS).await?).await {}
     while goes_on(scheduler, attempts::prune(connection, id, BATCH_ROWS).await?).await {}
     while goes_on(scheduler, searches::prune(connection, id, BATCH_ROWS).await?).await {}
+    while goes_on(scheduler, evidence::prune(connection, id, EVIDENCE_ROWS).await?).await {}
     if scheduler.shutdown.is_stopping() {
         return Ok(false);
     }

@@ -51,6 +51,8 @@ pub(crate) struct PlannedOutcome {
     pub(crate) reason: ReasonClass,
     /// What is to stand in `server_resources`; of a success only.
     pub(crate) resource: Option<ServerResource>,
+    /// Why the values are what they are.
+    pub(crate) explanation: Option<Explanation>,
 }
 
 /// When a job is published again.
@@ -118,7 +120,7 @@ fn measured(
         }
         Err(bad) => outcome(SyncStatus::Failed).because(Reason::new(ReasonClass::Value, bad.to_string())),
     };
-    outcome.row.explanation = Some(explanation);
+    outcome.explanation = Some(explanation);
     outcome.with_documents(reading.data_point_count)
 }
 
@@ -185,7 +187,7 @@ impl Decision {
     pub(crate) fn forget_explanation(&mut self) {
         self.search = None;
         if let Some(outcome) = self.outcome_mut() {
-            (outcome.row.search, outcome.row.explanation) = (None, None);
+            (outcome.row.search, outcome.explanation) = (None, None);
         }
     }
 }
@@ -204,9 +206,8 @@ impl PlannedOutcome {
             data_point_count: None,
             attempts: detail.attempts + 1,
             search,
-            explanation: None,
         };
-        Self { row, reason: ReasonClass::None, resource: None }
+        Self { row, reason: ReasonClass::None, resource: None, explanation: None }
     }
 
     fn because(mut self, reason: Reason) -> Self {
@@ -233,7 +234,7 @@ impl PlannedOutcome {
     /// The values were written, over these if there were some.
     pub(crate) fn was_written(&mut self, inserted: bool, previous: Option<ResourceValues>) {
         self.row.inserted = Some(inserted);
-        if let Some(explanation) = &mut self.row.explanation {
+        if let Some(explanation) = &mut self.explanation {
             explanation.written = true;
             explanation.previous = previous;
         }

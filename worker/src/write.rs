@@ -17,6 +17,7 @@ use hostsync_store::tables::details::{
     self,
     ledger::{DetailOutcome, OpenDetail},
 };
+use hostsync_store::tables::evidence::{self, HostEvidence};
 use hostsync_store::tables::executions::{
     self,
     counters::CounterChange,
@@ -212,17 +213,32 @@ async fn write_details(
     Ok(())
 }
 
-/// Stores failed attempts, and the searches behind them and behind outcomes. Nobody else locks these rows.
+/// Stores failed attempts, the searches behind them and behind outcomes, and what explains the outcomes. Nobody else locks these rows.
 async fn write_evidence(
     connection: &mut MySqlConnection,
     context: WriteContext<'_>,
-    evidence: &Evidence,
+    searched: &Evidence,
     decisions: &[Decision],
 ) -> Result<(), sqlx::Error> {
     let failed: Vec<FailedAttempt> = decisions.iter().filter_map(Decision::failed_attempt).collect();
     attempts::insert(connection, context.worker, &failed).await?;
     let used: BTreeSet<(ExecutionId, SearchId)> = decisions.iter().filter_map(Decision::search_used).collect();
-    searches::insert(connection, &evidence.rows(context.worker, &context.scope.scope, &used)).await
+    searches::insert(connection, &searched.rows(context.worker, &context.scope.scope, &used)).await?;
+    for ((execution, search), hosts) in explanations(decisions) {
+        evidence::insert(connection, execution, search, &hosts).await?;
+    }
+    Ok(())
+}
+
+/// What explains the hosts that have their outcome, by execution and search, in order of detail id as the decisions are.
+fn explanations(decisions: &[Decision]) -> BTreeMap<(ExecutionId, SearchId), Vec<HostEvidence>> {
+    let mut explanations: BTreeMap<_, Vec<HostEvidence>> = BTreeMap::new();
+    for outcome in decisions.iter().filter_map(Decision::outcome) {
+        if let (Some(explanation), Some(search)) = (outcome.explanation, outcome.row.search) {
+            explanations.entry((outcome.row.execution_id, search)).or_default().push((outcome.row.id, explanation));
+        }
+    }
+    explanations
 }
 
 /// Writes what changes on one run: counters first, since they say whether it still takes results.

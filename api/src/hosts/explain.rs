@@ -11,8 +11,10 @@ use hostsync_service::defaults::Source;
 use hostsync_store::explanation::Explanation;
 use hostsync_store::tables::attempts::{self, Attempt};
 use hostsync_store::tables::details::{self, views::ExplainedDetail};
+use hostsync_store::tables::evidence;
 use hostsync_store::tables::executions::{self, views::ExecutionLog};
 use hostsync_store::tables::searches::{self, Search, SearchId};
+use sqlx::MySqlConnection;
 
 use super::probe::Probes;
 use super::spellings;
@@ -58,9 +60,10 @@ pub(crate) async fn explain(probes: &Probes, id: ExecutionId, host_ip: &str) -> 
             failed_attempts.iter().filter_map(|attempt| attempt.search_id).chain(host.search_id).collect();
         let wanted: Vec<SearchId> = wanted.into_iter().map(SearchId).collect();
         let searches = searches::find(&mut connection, id, &wanted).await?;
+        let explanation = explanation(&mut connection, id, &host).await?;
         Ok(Explained {
             log,
-            explanation: host.explanation.as_deref().and_then(Explanation::from_json),
+            explanation,
             host,
             failed_attempts,
             searches: searches.into_iter().map(|search| (search.search_id, search)).collect(),
@@ -73,6 +76,21 @@ pub(crate) async fn explain(probes: &Probes, id: ExecutionId, host_ip: &str) -> 
         explained.last_document = Some(last_document(probes, &explained).await);
     }
     Ok(explained)
+}
+
+/// What was kept of a host's values: on the detail itself by an older release.
+async fn explanation(
+    connection: &mut MySqlConnection,
+    execution: ExecutionId,
+    host: &ExplainedDetail,
+) -> Result<Option<Explanation>, ApiError> {
+    Ok(match (&host.explanation, host.search_id) {
+        (Some(text), _) => Explanation::from_json(text),
+        (None, Some(search)) => {
+            evidence::of_host(connection, execution, SearchId(search), DetailId(host.detail.id)).await?
+        }
+        (None, None) => None,
+    })
 }
 
 /// When the last document of a host without data was: asked of the source now.

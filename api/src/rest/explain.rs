@@ -329,7 +329,8 @@ impl From<Explained> for HostExplained {
             .collect();
         let status = &host.detail.sync_status;
         // The last attempt of a host that did not fail stands on its detail.
-        if let (Some(finished_at), Some(worker)) = (host.detail.finished_at, host.worker)
+        let searcher = host.search_id.and_then(|id| Some(searches.get(&id)?.worker.clone()));
+        if let (Some(finished_at), Some(worker)) = (host.detail.finished_at, host.worker.or(searcher))
             && *status != SyncStatus::Failed
         {
             attempts.push(AttemptBody {

@@ -360,7 +360,6 @@ impl Server {
                 data_point_count: Some(288),
                 attempts: 1,
                 search: None,
-                explanation: None,
             });
             counts.add(*status);
         }

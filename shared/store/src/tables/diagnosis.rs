@@ -89,6 +89,7 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_execution_detail", rights: ALL },
     Use { table: "es_sync_attempt", rights: READ_ADD_PRUNE },
     Use { table: "es_sync_search", rights: READ_ADD_PRUNE },
+    Use { table: "es_sync_evidence", rights: READ_ADD_PRUNE },
     Use { table: "es_sync_newest_window", rights: ALL },
     Use { table: "es_sync_endpoint_state", rights: READ_WRITE },
     Use { table: "es_sync_pattern_state", rights: ALL },

@@ -18,6 +18,7 @@ pub mod details;
 pub mod diagnosis;
 pub mod doubts;
 pub mod endpoint_state;
+pub mod evidence;
 pub mod executions;
 pub mod hosts_pool;
 pub mod idempotency_keys;

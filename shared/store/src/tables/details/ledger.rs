@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 
 use sqlx::MySqlConnection;
 
-use crate::explanation::Explanation;
 use crate::tables::ROWS_PER_STATEMENT;
 use crate::tables::searches::SearchId;
 use crate::tables::text_statement::TextStatement;
@@ -85,11 +84,10 @@ pub struct DetailOutcome {
     pub attempts: u32,
     /// The search of this outcome; `None`: none was made.
     pub search: Option<SearchId>,
-    /// Why the values are what they are.
-    pub explanation: Option<Explanation>,
 }
 
-/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them.
+/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker`, who found them, stands with
+/// the search; on a row only where there was none.
 pub async fn finish(
     connection: &mut MySqlConnection,
     worker: &str,
@@ -99,8 +97,7 @@ pub async fn finish(
         let mut statement = TextStatement::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
-                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, explanation,
-                  finished_at) ",
+                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, finished_at) ",
         );
         statement.rows(chunk.iter().map(Borrow::borrow), |row, detail: &DetailOutcome| {
             row.value(detail.id.0)
@@ -119,8 +116,7 @@ pub async fn finish(
                 .value(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
                 .value(detail.attempts)
                 .value(detail.search.map(|search| search.0))
-                .value(worker)
-                .value(detail.explanation.as_ref().and_then(Explanation::to_json))
+                .value(detail.search.is_none().then_some(worker))
                 .sql("UTC_TIMESTAMP(3)");
         });
         statement.sql(
@@ -129,7 +125,7 @@ pub async fn finish(
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
-                 search_id = VALUES(search_id), worker = VALUES(worker), explanation = VALUES(explanation),
+                 search_id = VALUES(search_id), worker = VALUES(worker),
                  finished_at = VALUES(finished_at), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL",
         );
         statement.execute(connection).await?;

@@ -174,7 +174,9 @@ pub struct ExplainedDetail {
     pub detail: ExecutionDetail,
     pub retry_at: Option<DateTime<Utc>>,
     pub search_id: Option<u64>,
+    /// NULL where the search says it.
     pub worker: Option<String>,
+    /// Of a release before evidence stood apart.
     pub explanation: Option<String>,
 }
 
