@@ -16,6 +16,7 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup::{RABBITMQ, watch_broker};
 use hostsync_store::closing::{close_execution, close_pending, close_unless_busy};
 use hostsync_store::database;
+use hostsync_store::fault::{Fault, StatementRefusal};
 use hostsync_store::outbox::{Outbox, TurnEnd};
 use hostsync_store::tables::details::outbox::NewDetail;
 use hostsync_store::tables::executions::{
@@ -424,7 +425,7 @@ async fn rows_of_a_host_list_stand_once_each() {
         details::outbox::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
         assert_eq!(details::outbox::totals(&mut connection, id).await.expect("totals").0, 2_500);
         let again = details::outbox::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
+        assert_eq!(Fault::of(&again), Fault::Refused(StatementRefusal::Duplicate));
     })
     .await;
 }
