@@ -79,7 +79,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
     let readiness = Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]);
-    let loops = Loops::new();
+    let loops = Metrics::global().new_loops();
     let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hostsync_metrics::Metrics;
-use hostsync_metrics::loops::{LIMIT, Loops};
+use hostsync_metrics::loops::LIMIT;
 use hostsync_model::execution::JobQueue;
 use hostsync_queue::Publisher;
 use hostsync_service::config::Config;
@@ -74,7 +74,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         (lane::readiness_of(JobQueue::Bulk), Need::Required),
         (lane::readiness_of(JobQueue::Manual), Need::Required),
     ]);
-    let loops = Loops::new();
+    let loops = Metrics::global().new_loops();
     let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 

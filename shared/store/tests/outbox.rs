@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hostsync_metrics::loops::Loops;
 use hostsync_metrics::{Metrics, PublishOutcome};
 use hostsync_model::execution::{
     ClosingCause, Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
@@ -438,7 +437,8 @@ async fn a_wrong_password_is_told_in_the_words_of_the_broker() {
         let settings = QueueSettings { url: url.into(), ..queue(&bed) };
         let readiness = Readiness::new([(RABBITMQ, Need::Informational)]);
         let shutdown = Shutdown::manual(Duration::ZERO);
-        let watch = watch_broker(Publisher::new(settings), readiness.clone(), Loops::new(), shutdown.clone());
+        let watch =
+            watch_broker(Publisher::new(settings), readiness.clone(), Metrics::global().new_loops(), shutdown.clone());
         let watching = tokio::spawn(watch);
         let message = || readiness.body().checks[RABBITMQ].message.clone();
         wait_for("the broker has refused", Duration::from_mins(1), async || {
