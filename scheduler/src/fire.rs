@@ -31,9 +31,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::Scheduler;
 use crate::agenda;
 use crate::plan::{FirePlan, FireRecords, UnrunFires, WorkSpans, plan};
+use crate::scheduler::Scheduler;
 
 /// Tasks fired in one transaction. The others' locks are short, and the round trips of many share one commit.
 const TASKS_A_BATCH: u32 = 250;

@@ -17,7 +17,7 @@ use hostsync_store::tables::{
 };
 use sqlx::MySqlConnection;
 
-use crate::Scheduler;
+use crate::scheduler::Scheduler;
 
 /// Pause between two looks for something old.
 const EVERY: Duration = Duration::from_mins(1);
