@@ -22,9 +22,9 @@ use hostsync_store::tables::executions::{self, creation::RunScope};
 use tracing::Instrument;
 
 use crate::attempt::MAX_ATTEMPTS;
-use crate::batch::Workbench;
 use crate::evidence::Evidence;
 use crate::job_result::{HostFinding, JobResult, Reason};
+use crate::workbench::Workbench;
 use crate::write::{WriteContext, WriteSummary, write_batch};
 
 /// Pause between two tries while the database is away, or after it lost a connection.

@@ -12,6 +12,7 @@ mod decision;
 mod doubts;
 mod evidence;
 mod gather;
+mod job_delivery;
 mod job_result;
 mod lane;
 mod missing_indices;
@@ -20,6 +21,7 @@ mod scopes;
 mod search;
 mod sources;
 mod trouble;
+mod workbench;
 mod write;
 
 use std::sync::Arc;
@@ -38,12 +40,12 @@ use hostsync_store::database;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::Workbench;
 use crate::database_watch::DatabaseWatch;
 use crate::lane::{Lane, LaneSettings};
 use crate::missing_indices::MissingIndices;
 use crate::scopes::Scopes;
 use crate::sources::SourceRegistry;
+use crate::workbench::Workbench;
 
 /// Searches are given up this long before the grace period ends, so that what they found can still be written.
 const SEARCH_MARGIN: Duration = Duration::from_secs(10);
