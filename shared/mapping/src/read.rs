@@ -9,11 +9,12 @@ use chrono::{DateTime, Utc};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::aggregates::{AggregatesByHost, HostAggregates, MetricAggregates, WeightedStats};
+use super::aggregates::{AggregatesByHost, HostAggregates, MetricAggregates};
 use super::buckets::{Agg, BucketDefect, CoresBucket, HostBucket, HostsAggregation, Number, SliceBucket, Terms};
 use super::engine_error::EngineError;
 use super::fetches::Part;
 use super::plan::{DOCUMENTS, LAST, SKIP_FIELD, SLICES, TIME, TOTAL, USED, part_name};
+use super::stats::WeightedStats;
 use super::whole_answer::{AnswerError, malformed, read_whole};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 use hostsync_model::host::HostIp;
