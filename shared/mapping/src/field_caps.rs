@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use super::fields::{FieldDoubt, FieldRole};
+use super::field_role::FieldRole;
 use super::grouping::{Grouping, KEYWORD_SUFFIX};
 use super::whole_answer::is_cut;
 use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT};
@@ -57,6 +57,16 @@ pub enum FieldTypesError {
         /// What would be usable.
         reason: String,
     },
+}
+
+/// A field that its flags in `_field_caps` say cannot be used. They are a hint only (Elasticsearch 7 calls a number without
+/// an index unsearchable, and finds it nevertheless): a search tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldDoubt {
+    /// The field.
+    pub field: String,
+    /// Why it could not be used, for people.
+    pub reason: String,
 }
 
 /// The whole answer.

@@ -1,13 +1,14 @@
-//! The fields that a mapping names, and how they stand in the indices of a pattern.
+//! How the fields of a mapping stand in the indices of a pattern.
 //!
 //! Owns which fields are asked for, and what a search may name once they are known. Asks nobody itself; `field_caps` reads the
-//! answer and judges it, `grouping` has the fields that hosts are found by.
+//! answer and judges it, `field_role` says which fields there are, `grouping` has those that hosts are found by.
 
 use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::field_caps::{FieldCapsAnswer, FieldTypesError, MetricSource, in_words};
+use super::field_caps::{FieldCapsAnswer, FieldDoubt, FieldTypesError, MetricSource, in_words};
+use super::field_role::{FieldRole, fields_of};
 use super::grouping::{Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField};
 use super::{Mapping, Metric};
 
@@ -42,16 +43,6 @@ pub struct FieldTypes {
     doubt: Option<FieldDoubt>,
 }
 
-/// A field that its flags in `_field_caps` say cannot be used. They are a hint only (Elasticsearch 7 calls a number without
-/// an index unsearchable, and finds it nevertheless): a search tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldDoubt {
-    /// The field.
-    pub field: String,
-    /// Why it could not be used, for people.
-    pub reason: String,
-}
-
 /// A field of a mapping and what became of it, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldUse {
@@ -65,40 +56,6 @@ pub struct FieldUse {
     pub usable: bool,
     /// Why not.
     pub reason: Option<String>,
-}
-
-/// What a mapping uses a field for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FieldRole {
-    Time,
-    Host,
-    Name,
-    Number,
-    NumberOrRollUp,
-    Part,
-}
-
-/// The fields of a mapping, each with its key and role, in the order in which they are checked.
-fn fields_of(mapping: &Mapping) -> Vec<(String, &str, FieldRole)> {
-    let mut fields = vec![
-        ("time_field".to_owned(), mapping.time_field.as_str(), FieldRole::Time),
-        ("host_field".to_owned(), mapping.host_field.as_str(), FieldRole::Host),
-    ];
-    for metric in Metric::ALL {
-        let of_metric = mapping.metric(metric);
-        for (name, field) in of_metric.numbers() {
-            let role =
-                if of_metric.roll_up_field() == Some(field) { FieldRole::NumberOrRollUp } else { FieldRole::Number };
-            fields.push((format!("{}.{name}", metric.key()), field, role));
-        }
-        if let Some(split) = &of_metric.split {
-            fields.push((format!("{}.split.field", metric.key()), &split.field, FieldRole::Part));
-        }
-    }
-    for (key, field) in [("host_name_field", &mapping.host_name_field), ("group_field", &mapping.group_field)] {
-        fields.extend(field.as_deref().map(|field| (key.to_owned(), field, FieldRole::Name)));
-    }
-    fields
 }
 
 impl FieldTypes {
