@@ -21,6 +21,8 @@ mod host_reading;
 mod plan;
 mod read;
 mod refusal_kind;
+#[cfg(test)]
+mod samples;
 mod slices;
 mod stats;
 mod values;
