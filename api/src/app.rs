@@ -78,7 +78,7 @@ impl Api {
             database,
             publisher,
             readiness,
-            loops: Loops::new(),
+            loops: Metrics::global().new_loops(),
             metrics: Metrics::global(),
             shutdown,
         })))

@@ -6,8 +6,8 @@
 use std::any::Any;
 
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, TaskId};
-use hostsync_store::database::{self, Fault as DatabaseFault, StatementRefusal};
 use hostsync_store::denied::Denied;
+use hostsync_store::fault::{Fault as DatabaseFault, StatementRefusal};
 use hostsync_store::word::Word;
 
 use crate::request::{FieldError, InvalidLine, Problems, quoted};
@@ -174,12 +174,12 @@ impl ApiError {
 
     /// Whether the database broke the transaction off in favour of another, so that it can be run again.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Conflict)
+        matches!(self, Self::Database(error) if DatabaseFault::of(error) == DatabaseFault::Conflict)
     }
 
     /// Whether a unique key was in the way.
     pub(crate) fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Database(error) if database::fault(error) == DatabaseFault::Refused(StatementRefusal::Duplicate))
+        matches!(self, Self::Database(error) if DatabaseFault::of(error) == DatabaseFault::Refused(StatementRefusal::Duplicate))
     }
 
     /// What the database does not let us do, if that is why.
@@ -216,7 +216,7 @@ impl ApiError {
             Self::TooManyConnections => Code::Overloaded,
             Self::DatabaseNotReady => Code::DatabaseUnavailable,
             Self::Database(_) if self.denied().is_some() => Code::DatabaseRefused,
-            Self::Database(error) => match database::fault(error) {
+            Self::Database(error) => match DatabaseFault::of(error) {
                 DatabaseFault::ConnectionLost
                 | DatabaseFault::Conflict
                 | DatabaseFault::ReadOnly

@@ -6,51 +6,17 @@ use std::time::Duration;
 
 use hostsync_metrics::loops::LIMIT;
 use hostsync_model::causes::causes;
-use hostsync_model::execution::JobQueue;
 use hostsync_store::database;
 use hostsync_store::tables::agenda;
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
-use crate::Scheduler;
+use crate::scheduler::Scheduler;
 
 /// Pause between two looks: a task changed through the API takes effect within a second, and what others left is gone on
 /// with.
 const EVERY: Duration = Duration::from_millis(950);
 
-/// A fire is looked for so much later than it was seen to be due, since whole milliseconds were counted: too early a look
-/// finds nothing.
-const MARGIN: Duration = Duration::from_millis(2);
-
 /// Longest look; a database that does not answer at all must not stop the looks for ever.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
-
-/// Who is called when there is something to do.
-#[derive(Default)]
-pub(crate) struct Calls {
-    pub(crate) publish_bulk: Notify,
-    pub(crate) publish_manual: Notify,
-    pub(crate) retry: Notify,
-    pub(crate) close: Notify,
-    pub(crate) start: Notify,
-    pub(crate) roll_up: Notify,
-    /// When the next fire is due, as it was seen last.
-    pub(crate) next_fire: watch::Sender<Option<Instant>>,
-}
-
-impl Calls {
-    /// Who publishes the runs of a queue.
-    pub(crate) fn of_queue(&self, queue: JobQueue) -> &Notify {
-        match queue {
-            JobQueue::Bulk => &self.publish_bulk,
-            JobQueue::Manual => &self.publish_manual,
-        }
-    }
-
-    fn fire_in(&self, wait: Option<Duration>) {
-        self.next_fire.send_replace(wait.map(|wait| Instant::now() + wait + MARGIN));
-    }
-}
 
 /// Looks until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>) {

@@ -16,7 +16,8 @@ use hostsync_metrics::{FireOutcome, Metrics};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
-use hostsync_store::database::{self, Fault, StatementRefusal};
+use hostsync_store::database;
+use hostsync_store::fault::{self, Fault, StatementRefusal};
 use hostsync_store::tables::executions::{
     self,
     creation::{NewExecution, Scope},
@@ -30,9 +31,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::Scheduler;
 use crate::agenda;
 use crate::plan::{FirePlan, FireRecords, UnrunFires, WorkSpans, plan};
+use crate::scheduler::Scheduler;
 
 /// Tasks fired in one transaction. The others' locks are short, and the round trips of many share one commit.
 const TASKS_A_BATCH: u32 = 250;
@@ -161,7 +162,7 @@ async fn fire_batch(scheduler: &Scheduler, put_off: &mut PutOff) -> Result<Batch
 
 /// Whether any other task would fail as well: the database is away, or refuses us a right.
 fn concerns_all(error: &sqlx::Error) -> bool {
-    let fault = database::fault(error);
+    let fault = Fault::of(error);
     fault.is_outage() || fault == Fault::Refused(StatementRefusal::Right)
 }
 
@@ -362,7 +363,7 @@ fn plan_rows<'a>(
 ) -> Result<Option<DateTime<Utc>>, String> {
     let schedule = (scheduler.defaults.schedule(&task.cron_expression, &task.time_zone))
         .map_err(|error| format!("its schedule cannot be read: {}", causes(&error)))?;
-    let policy = *task.overlap_policy.known("overlap_policy").map_err(|error| database::sentence(&error))?;
+    let policy = *task.overlap_policy.known("overlap_policy").map_err(|error| fault::sentence(&error))?;
     let catch_up = catch_up(task);
     let anchor = task.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
     let Some(due) = task.next_execution_time else {
@@ -474,7 +475,7 @@ async fn insert(connection: &mut MySqlConnection, rows: &[Row<'_>]) -> Result<Ve
         for new in &new {
             ids.push(match executions::creation::insert(connection, new).await {
                 Ok(id) => Some(id),
-                Err(error) if database::fault(&error) == Fault::Refused(StatementRefusal::Duplicate) => None,
+                Err(error) if Fault::of(&error) == Fault::Refused(StatementRefusal::Duplicate) => None,
                 Err(error) => return Err(error),
             });
         }

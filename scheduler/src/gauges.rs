@@ -18,7 +18,7 @@ use hostsync_store::database;
 use hostsync_store::tables::executions;
 use hostsync_store::tables::tasks::{self, LastResult};
 
-use crate::Scheduler;
+use crate::scheduler::Scheduler;
 
 /// Pause between two looks at queues and runs.
 const QUICK: Duration = Duration::from_secs(10);

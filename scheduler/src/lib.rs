@@ -3,15 +3,18 @@
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
 //! so a second scheduler shares the work and is no danger. `agenda` looks what there is to do, `fire` makes executions,
 //! `sweep` goes on with them and with what others left, `waits` tells what runs wait for, `rollup` adds ended runs to the
-//! statistics, `prune` forgets what is old, `gauges` says how the fleet is, `shift` that this scheduler is at work.
+//! statistics, `prune` forgets what is old, `gauges` says how the fleet is, `shift` that this scheduler is at work. By `calls`
+//! they call one another.
 
 mod agenda;
+mod calls;
 mod fire;
 mod gauges;
 mod one_run;
 mod plan;
 mod prune;
 mod rollup;
+mod scheduler;
 mod shift;
 mod sweep;
 mod waits;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hostsync_metrics::Metrics;
-use hostsync_metrics::loops::{LIMIT, Loops};
+use hostsync_metrics::loops::LIMIT;
 use hostsync_queue::Publisher;
 use hostsync_service::config::Config;
 use hostsync_service::defaults::Defaults;
@@ -34,22 +37,9 @@ use hostsync_store::outbox::Outbox;
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 
-use crate::agenda::Calls;
+use crate::calls::Calls;
+use crate::scheduler::Scheduler;
 use crate::shift::Shift;
-
-/// What every loop of the scheduler works with.
-pub(crate) struct Scheduler {
-    pub(crate) pool: MySqlPool,
-    /// Connections of the fires and of what they need, so that sweeps which wait for locks leave them some.
-    pub(crate) fires: MySqlPool,
-    pub(crate) outbox: Outbox,
-    pub(crate) publisher: Publisher,
-    pub(crate) defaults: Defaults,
-    pub(crate) loops: Loops,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) calls: Calls,
-    pub(crate) shift: Shift,
-}
 
 /// Chunks of hosts prepared or jobs published of one run before it is the others' turn: a second or two of work.
 const CHUNKS_A_TURN: u32 = 10;
@@ -79,7 +69,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
     let readiness = Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]);
-    let loops = Loops::new();
+    let loops = Metrics::global().new_loops();
     let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
@@ -109,9 +99,13 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         loops,
         shutdown: shutdown.clone(),
         calls: Calls::default(),
-        shift: Shift::default(),
+        shift: Arc::new(Shift::default()),
     });
-    shutdown.spawn_essential("shift", shift::run(Arc::clone(&scheduler)));
+    let turns = scheduler.loops.begin("shift", LIMIT);
+    shutdown.spawn_essential(
+        "shift",
+        shift::run(Arc::clone(&scheduler.shift), scheduler.fires.clone(), turns, shutdown.clone()),
+    );
     shutdown.spawn_essential("agenda", agenda::run(Arc::clone(&scheduler)));
     shutdown.spawn_essential("fire", fire::run(Arc::clone(&scheduler)));
     sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);

@@ -9,6 +9,7 @@ use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::database;
+use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
     attempts, details, evidence, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
@@ -16,7 +17,7 @@ use hostsync_store::tables::{
 };
 use sqlx::MySqlConnection;
 
-use crate::Scheduler;
+use crate::scheduler::Scheduler;
 
 /// Pause between two looks for something old.
 const EVERY: Duration = Duration::from_mins(1);
@@ -97,7 +98,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<R
             Ok(true) => pruned += 1,
             Ok(false) => return Ok(()),
             // One that cannot be pruned holds up nothing else.
-            Err(error) if !database::fault(&error).is_outage() => {
+            Err(error) if !Fault::of(&error).is_outage() => {
                 tracing::warn!(execution_id = %id, error = %causes(&error), "execution {id} cannot be pruned");
             }
             Err(error) => return Err(error),

@@ -11,8 +11,8 @@ use hostsync_store::outbox::OutboxError;
 use hostsync_store::statistics::{FailureTally, duration_step};
 use hostsync_store::tables::{details, statistics};
 
-use crate::Scheduler;
 use crate::one_run::only_this_run;
+use crate::scheduler::Scheduler;
 
 /// Executions looked up at a time.
 const RUNS: u32 = 200;

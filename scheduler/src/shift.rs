@@ -6,13 +6,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hostsync_metrics::loops::LIMIT;
+use hostsync_metrics::loops::Turns;
 use hostsync_model::causes::causes;
+use hostsync_service::shutdown::Shutdown;
 use hostsync_store::database;
 use hostsync_store::tables::scheduler_shifts::{self, OwnShift, ShiftId};
+use sqlx::MySqlPool;
 use tokio::time::Instant;
-
-use crate::Scheduler;
 
 /// Pause between two signs of life: a third of the longest silence, so that one may fail after a long wait.
 const EVERY: Duration = Duration::from_secs(5);
@@ -61,15 +61,14 @@ impl Shift {
     }
 }
 
-/// Gives signs of life until the shutdown begins, and then says that the shift is over.
-pub(crate) async fn run(scheduler: Arc<Scheduler>) {
-    let turns = scheduler.loops.begin("shift", LIMIT);
-    while !scheduler.shutdown.is_stopping() {
+/// Gives signs of life to the database of this pool until the shutdown begins, and then says that the shift is over.
+pub(crate) async fn run(shift: Arc<Shift>, pool: MySqlPool, turns: Turns, shutdown: Shutdown) {
+    while !shutdown.is_stopping() {
         turns.turned();
-        scheduler.shift.turned();
+        shift.turned();
         let asked = Instant::now();
-        match database::within(LONGEST_STATEMENT, go_on(&scheduler, scheduler.shift.own())).await {
-            Ok(id) => scheduler.shift.heard(id, asked),
+        match database::within(LONGEST_STATEMENT, go_on(&pool, shift.own())).await {
+            Ok(id) => shift.heard(id, asked),
             Err(error) => tracing::warn!(
                 error = %causes(&error),
                 "the database does not hear that this scheduler is at work: should it end now, fires of this time count as missed"
@@ -77,12 +76,12 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>) {
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            () = scheduler.shutdown.stopping() => {}
+            () = shutdown.stopping() => {}
         }
     }
-    if let Some(own) = scheduler.shift.own() {
+    if let Some(own) = shift.own() {
         let ended = database::within(LONGEST_STATEMENT, async {
-            scheduler_shifts::end(&mut *scheduler.fires.acquire().await?, own).await
+            scheduler_shifts::end(&mut *pool.acquire().await?, own).await
         });
         if let Err(error) = ended.await {
             // Others take it for at work for a few seconds more.
@@ -95,8 +94,8 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>) {
 }
 
 /// Goes on with the shift, or begins one: at the start, and after a break.
-async fn go_on(scheduler: &Scheduler, own: Option<OwnShift>) -> Result<ShiftId, sqlx::Error> {
-    let mut connection = scheduler.fires.acquire().await?;
+async fn go_on(pool: &MySqlPool, own: Option<OwnShift>) -> Result<ShiftId, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
     if let Some(own) = own
         && scheduler_shifts::go_on(&mut connection, own).await?
     {

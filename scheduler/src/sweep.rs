@@ -22,10 +22,10 @@ use hostsync_store::tables::executions::{
 use hostsync_store::tables::tasks;
 use tokio::sync::Notify;
 
-use crate::Scheduler;
-use crate::agenda::Calls;
+use crate::calls::Calls;
 use crate::one_run::only_this_run;
 use crate::rollup::roll_up_ended;
+use crate::scheduler::Scheduler;
 use crate::waits;
 
 /// Pause between two rounds of a sweep that looks for trouble.

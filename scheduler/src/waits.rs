@@ -17,8 +17,8 @@ use hostsync_store::tables::endpoint_state::{self, ClosedEndpoint};
 use hostsync_store::tables::waits::{self, SilentRun};
 use hostsync_store::word::Word;
 
-use crate::Scheduler;
 use crate::one_run::only_this_run;
+use crate::scheduler::Scheduler;
 
 /// Pause between two rounds. With [`SILENT_S`], what a run waits for is told within 30 s.
 pub(crate) const EVERY: Duration = Duration::from_secs(10);

@@ -19,32 +19,21 @@ use hostsync_metrics::spans;
 use hostsync_metrics::{Metrics, ReasonClass};
 use hostsync_model::execution::DetailId;
 use hostsync_model::host::{HostIp, address_key};
-use hostsync_queue::{Acker, Job, ack_all, give_back};
+use hostsync_queue::{Job, ack_all, give_back};
 use hostsync_source::Endpoint;
 use hostsync_store::tables::details::crashes::BatchToken;
 use hostsync_store::tables::executions::{self, creation::RunScope};
-use sqlx::MySqlPool;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::commit::{BatchError, commit, executions_of, leave_open, until_the_database_answers};
 use crate::crashes;
 use crate::evidence::Evidence;
+use crate::job_delivery::JobDelivery;
 use crate::job_result::{HostFinding, JobResult, Reason};
-use crate::missing_indices::MissingIndices;
 use crate::search::{BatchSearch, SEARCHING_BUDGET, SourceRefusal, search};
-use crate::sources::{SourceRegistry, UnknownSource};
+use crate::sources::UnknownSource;
 use crate::trouble;
-
-/// A delivery whose job could be read.
-#[derive(Debug)]
-pub(crate) struct JobDelivery {
-    pub(crate) job: Job,
-    pub(crate) headers: BTreeMap<String, String>,
-    /// Whether it was delivered before, to this worker or another.
-    pub(crate) redelivered: bool,
-    pub(crate) acker: Acker,
-}
+use crate::workbench::Workbench;
 
 /// Jobs that one search can answer.
 #[derive(Debug)]
@@ -53,19 +42,6 @@ pub(crate) struct Batch {
     pub(crate) deliveries: Vec<JobDelivery>,
     /// Whether it holds one job that runs alone, since workers died on it.
     pub(crate) solo: bool,
-}
-
-/// What a batch is worked on with.
-pub(crate) struct Workbench {
-    /// Name of this process, for those who read an explanation.
-    pub(crate) name: String,
-    pub(crate) pool: MySqlPool,
-    pub(crate) sources: SourceRegistry,
-    pub(crate) missing_indices: MissingIndices,
-    /// Searches are given up when this fires.
-    pub(crate) stop_searches: CancellationToken,
-    /// Everything is given up when this fires.
-    pub(crate) stop_hard: CancellationToken,
 }
 
 /// How a batch leaves its search.

@@ -16,14 +16,15 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::{ClosingCause, ExecutionId, SyncStatus};
 use hostsync_queue::Job;
 use hostsync_store::closing::close_execution;
-use hostsync_store::database::{self, Fault, fault};
+use hostsync_store::database;
+use hostsync_store::fault::{self, Fault};
 use hostsync_store::tables::executions::{self, creation::RunScope};
 use tracing::Instrument;
 
 use crate::attempt::MAX_ATTEMPTS;
-use crate::batch::Workbench;
 use crate::evidence::Evidence;
 use crate::job_result::{HostFinding, JobResult, Reason};
+use crate::workbench::Workbench;
 use crate::write::{WriteContext, WriteSummary, write_batch};
 
 /// Pause between two tries while the database is away, or after it lost a connection.
@@ -92,12 +93,12 @@ async fn write_explained_or_bare(
     patience: Patience,
 ) -> Result<Result<(), sqlx::Error>, BatchError> {
     let Err(error) = write(bench, scope, Some(evidence), results, patience).await? else { return Ok(Ok(())) };
-    if fault(&error) == Fault::Conflict {
+    if Fault::of(&error) == Fault::Conflict {
         return Ok(Err(error));
     }
     let bare = write(bench, scope, None, results, PATIENCE_ALONE).await?;
     if bare.is_ok() {
-        let said = database::sentence(&error);
+        let said = fault::sentence(&error);
         tracing::warn!(
             hosts = results.len(),
             "cannot store what explains the outcomes of {} hosts: {said}",
@@ -125,7 +126,7 @@ async fn write_one_by_one(
     results: &[JobResult],
     error: &sqlx::Error,
 ) -> Result<Vec<JobResult>, BatchError> {
-    let said = database::sentence(error);
+    let said = fault::sentence(error);
     tracing::warn!(
         hosts = results.len(),
         "cannot write the outcomes of {}: {said}; writing {} hosts one by one",
@@ -148,7 +149,7 @@ async fn write_one_by_one(
 
 /// A host that the database refuses alone: its attempt is spent.
 fn refused(one: &JobResult, error: &sqlx::Error) -> JobResult {
-    let said = database::sentence(error);
+    let said = fault::sentence(error);
     tracing::error!(
         execution_id = %one.job.execution_id, host_ip = %one.job.host_ip,
         "cannot write the outcome of host {} of execution {}: {said}", one.job.host_ip, one.job.execution_id
@@ -192,7 +193,7 @@ async fn record_one_by_one(
         error = refused;
         // What somebody locks for so long is most likely what they all need, as the row of their run: each of them would
         // wait for it again, and hold this slot.
-        if fault(&error) == Fault::Conflict {
+        if Fault::of(&error) == Fault::Conflict {
             break;
         }
     }
@@ -218,7 +219,7 @@ async fn write(
         let outcome = if result.is_ok() { WriteOutcome::Committed } else { WriteOutcome::RolledBack };
         Metrics::global().write(outcome, started.elapsed());
         if let Err(error) = &result
-            && fault(error) != Fault::Conflict
+            && Fault::of(error) != Fault::Conflict
         {
             spans::set_failed(&span, causes(error).to_string());
         }
@@ -266,7 +267,7 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let class = fault(&error);
+        let class = Fault::of(&error);
         if class == Fault::Conflict {
             if began.elapsed() >= patience.conflicts {
                 return Err(BatchError::Refused(error));
@@ -274,7 +275,7 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
             tracing::debug!(error = %causes(&error), "running a transaction again that met another: {}", causes(&error));
             if began.elapsed() >= SILENCE && !is_noted {
                 is_noted = true;
-                note_waiting(bench, executions, &format!("the database: {}", database::sentence(&error))).await;
+                note_waiting(bench, executions, &format!("the database: {}", fault::sentence(&error))).await;
             }
             let pause = Duration::from_millis(rand::random_range(0..CONFLICT_PAUSE_MS));
             stoppable(bench, tokio::time::sleep(pause)).await?;
@@ -283,7 +284,7 @@ async fn persevere<T, F: Future<Output = Result<T, sqlx::Error>>>(
         // Nothing is held against a call while the database lets nobody work.
         let probe = database::within(LONGEST_TRANSACTION, database::takes_writes(&bench.pool));
         match stoppable(bench, probe).await? {
-            Err(away) if fault(&away).is_outage() => {
+            Err(away) if Fault::of(&away).is_outage() => {
                 tracing::warn!(error = %causes(&error), "the database is away: waiting to write {}: {}", in_words(executions), causes(&away));
             }
             _ if matches!(class, Fault::Refused(_)) => {
@@ -323,7 +324,7 @@ async fn note_waiting(bench: &Workbench, executions: &BTreeSet<ExecutionId>, wai
 /// The database does not even take the record of an attempt. The jobs are acked by the caller and come again by Repair; a
 /// run that has come so often that a host would have no attempt left fails once.
 pub(crate) async fn leave_open(bench: &Workbench, jobs: &[Job], error: &sqlx::Error) {
-    let said = database::sentence(error);
+    let said = fault::sentence(error);
     for execution in executions_of(jobs) {
         let of_run: Vec<&Job> = jobs.iter().filter(|job| job.execution_id == execution).collect();
         let Some(first) = of_run.first() else { continue };

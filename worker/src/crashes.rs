@@ -18,8 +18,9 @@ use hostsync_queue::Job;
 use hostsync_store::database;
 use hostsync_store::tables::details::{self, crashes::BatchToken};
 
-use crate::batch::{JobDelivery, Workbench};
 use crate::commit::{BatchError, executions_of, until_the_database_answers};
+use crate::job_delivery::JobDelivery;
+use crate::workbench::Workbench;
 
 /// Crashes counted on a job that runs alone from then on.
 const ALONE_FROM: u32 = 1;

@@ -23,11 +23,13 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_store::tables::executions::creation::RunScope;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::batch::{Batch, JobDelivery, Workbench, process};
+use crate::batch::{Batch, process};
 use crate::commit::{BatchError, leave_open, until_the_database_answers};
 use crate::database_watch::DatabaseWatch;
 use crate::gather::Gatherer;
+use crate::job_delivery::JobDelivery;
 use crate::scopes::Scopes;
+use crate::workbench::Workbench;
 
 /// First and longest pause before a consumer is built anew.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));

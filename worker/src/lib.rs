@@ -12,6 +12,7 @@ mod decision;
 mod doubts;
 mod evidence;
 mod gather;
+mod job_delivery;
 mod job_result;
 mod lane;
 mod missing_indices;
@@ -20,6 +21,7 @@ mod scopes;
 mod search;
 mod sources;
 mod trouble;
+mod workbench;
 mod write;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use hostsync_metrics::Metrics;
-use hostsync_metrics::loops::{LIMIT, Loops};
+use hostsync_metrics::loops::LIMIT;
 use hostsync_model::execution::JobQueue;
 use hostsync_queue::Publisher;
 use hostsync_service::config::Config;
@@ -38,12 +40,12 @@ use hostsync_store::database;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::Workbench;
 use crate::database_watch::DatabaseWatch;
 use crate::lane::{Lane, LaneSettings};
 use crate::missing_indices::MissingIndices;
 use crate::scopes::Scopes;
 use crate::sources::SourceRegistry;
+use crate::workbench::Workbench;
 
 /// Searches are given up this long before the grace period ends, so that what they found can still be written.
 const SEARCH_MARGIN: Duration = Duration::from_secs(10);
@@ -74,7 +76,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         (lane::readiness_of(JobQueue::Bulk), Need::Required),
         (lane::readiness_of(JobQueue::Manual), Need::Required),
     ]);
-    let loops = Loops::new();
+    let loops = Metrics::global().new_loops();
     let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 

@@ -12,13 +12,13 @@ use hostsync_store::closing::close_execution;
 use hostsync_store::tables::doubts::{DoubtKind, Subject};
 use hostsync_store::tables::executions::{self, creation::RunScope};
 
-use crate::batch::Workbench;
 use crate::commit::{BatchError, commit, executions_of, until_the_database_answers};
 use crate::doubts::waiting_for;
 use crate::evidence::Evidence;
 use crate::job_result::{HostFinding, JobResult};
 use crate::search::SourceRefusal;
 use crate::sources::UnknownSource;
+use crate::workbench::Workbench;
 
 /// Jobs whose source is set aside come again without a spent attempt.
 pub(crate) async fn put_off(

@@ -5,6 +5,7 @@ use hostsync_service::config::{Config, place_of};
 use hostsync_service::tested::Tested;
 use hostsync_store::database::{self, SchemaError};
 use hostsync_store::denied::{Denied, RIGHTS_OF_SERVICES, grant};
+use hostsync_store::fault;
 use hostsync_store::tables::diagnosis::{self, DatabaseServer, Right, RightCheck, USES};
 use hostsync_store::tables::schema::{self, OurTables};
 use sqlx::{Connection as _, MySqlConnection};
@@ -255,7 +256,7 @@ fn unreachable(error: &sqlx::Error) -> (String, &'static str) {
             "?ssl-mode=REQUIRED in database.url, or, up to MySQL 8.4, mysql_native_password for the user; and check user and password",
         );
     }
-    match (error, database::error_number(error)) {
+    match (error, fault::error_number(error)) {
         (_, Some(1044)) => (plain(error), "GRANT SELECT, INSERT, UPDATE, DELETE ON <database>.* TO <user>;"),
         (_, Some(1045 | 1698)) => {
             (plain(error), "correct user and password in database.url, or the user's plugin and host")

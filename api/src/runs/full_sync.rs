@@ -11,8 +11,8 @@ use hostsync_model::host::HostIp;
 use hostsync_model::window::Window;
 use hostsync_service::defaults::Source;
 use hostsync_source::{GROUP_PAGE, RefusalKind, SearchError};
-use hostsync_store::database::{self, Fault, StatementRefusal};
 use hostsync_store::denied::Denied;
+use hostsync_store::fault::{self, Fault, StatementRefusal};
 use hostsync_store::tables::ROWS_PER_STATEMENT;
 use hostsync_store::tables::hosts_pool::{self, NewPoolHost};
 use sqlx::MySqlConnection;
@@ -194,7 +194,7 @@ async fn add_batch(runs: &Runs, batch: &[GroupHost], all: &mut Added) -> Result<
             Ok(()) => break (hosts, missing),
             // A right, not the rows.
             Err(error) if Denied::of(&error).is_some() => return Err(error.into()),
-            Err(error) => match database::fault(&error) {
+            Err(error) => match Fault::of(&error) {
                 Fault::Refused(StatementRefusal::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
                 Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Statement) => {
                     break (hosts, add_by_halves(&mut connection, missing, all).await?);
@@ -240,12 +240,12 @@ async fn add_by_halves(
         } else if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
             parts.extend([second, part]);
-        } else if database::fault(&error) != Fault::Refused(StatementRefusal::Duplicate) {
+        } else if Fault::of(&error) != Fault::Refused(StatementRefusal::Duplicate) {
             // One that another has added meanwhile is there.
             if all.refused.len() == MOST_REFUSED {
                 return Err(refusal(error));
             }
-            all.refused.extend(part.iter().map(|host| format!("{}: {}", host.host_ip, database::sentence(&error))));
+            all.refused.extend(part.iter().map(|host| format!("{}: {}", host.host_ip, fault::sentence(&error))));
         }
     }
     Ok(added)
@@ -276,7 +276,7 @@ async fn add_under_other_names(
 fn refused(added: Result<(), sqlx::Error>) -> Result<Option<sqlx::Error>, ApiError> {
     match added {
         Ok(()) => Ok(None),
-        Err(error) => match database::fault(&error) {
+        Err(error) => match Fault::of(&error) {
             Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Statement) => Ok(Some(error)),
             _ => Err(error.into()),
         },
@@ -309,11 +309,7 @@ fn sort_out(batch: &[GroupHost], known: &HashSet<String>) -> (Vec<HostIp>, Vec<N
 
 /// What the CMDB's table says of rows that it does not take, such as a column of its own without a default.
 fn refusal(error: sqlx::Error) -> ApiError {
-    if error.as_database_error().is_some() {
-        ApiError::HostPoolRefused(database::sentence(&error))
-    } else {
-        error.into()
-    }
+    if error.as_database_error().is_some() { ApiError::HostPoolRefused(fault::sentence(&error)) } else { error.into() }
 }
 
 /// Most hosts that a warning names.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use hostsync_store::database::{Fault, fault};
+use hostsync_store::fault::Fault;
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::{Connection, MySqlConnection};
@@ -234,7 +234,7 @@ impl Slot {
 fn written(outcome: sqlx::Result<()>) -> sqlx::Result<bool> {
     match outcome {
         Ok(()) => Ok(true),
-        Err(error) if fault(&error) == Fault::Conflict => Ok(false),
+        Err(error) if Fault::of(&error) == Fault::Conflict => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::aggregates::{Share, Stats, larger, max_of};
+use super::stats::{Share, Stats, larger, max_of};
 use super::{Combine, Slices};
 use hostsync_model::window::Window;
 

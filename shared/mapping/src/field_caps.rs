@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use super::fields::{FieldDoubt, FieldRole};
+use super::field_role::FieldRole;
 use super::grouping::{Grouping, KEYWORD_SUFFIX};
 use super::whole_answer::is_cut;
 use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN, ROLL_UP_WEIGHT};
@@ -57,6 +57,16 @@ pub enum FieldTypesError {
         /// What would be usable.
         reason: String,
     },
+}
+
+/// A field that its flags in `_field_caps` say cannot be used. They are a hint only (Elasticsearch 7 calls a number without
+/// an index unsearchable, and finds it nevertheless): a search tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldDoubt {
+    /// The field.
+    pub field: String,
+    /// Why it could not be used, for people.
+    pub reason: String,
 }
 
 /// The whole answer.
@@ -352,4 +362,105 @@ pub(super) fn in_words(types: &[(&str, &FieldCaps)]) -> String {
         text
     };
     types.iter().map(one).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{caps, field_caps as answer};
+    use crate::{FieldTypes, HostField, HostKind};
+    use serde_json::{Value, json};
+
+    fn read(answer: &Value) -> Result<FieldTypes, FieldTypesError> {
+        FieldTypes::read(&Mapping::zabbix(), answer.to_string().as_bytes())
+    }
+
+    #[test]
+    fn text_without_a_keyword_is_refused() {
+        let mut text = answer();
+        text["fields"]["hostIp"] = caps("text");
+        text["fields"]["hostIp.keyword"] =
+            json!({"unmapped": {"type": "unmapped", "searchable": false, "aggregatable": false}});
+        let error = read(&text).expect_err("unusable").to_string();
+        assert!(error.contains("\"hostIp\" (host_field of the mapping) is text"), "{error}");
+        assert!(error.contains("hostIp.keyword"), "{error}");
+    }
+
+    #[test]
+    fn a_keyword_that_only_some_text_indices_have_is_refused() {
+        let mut text = answer();
+        text["fields"]["hostIp"] = caps("text");
+        text["fields"]["hostIp.keyword"] = json!({
+            "keyword": {"type": "keyword", "searchable": true, "aggregatable": true, "indices": ["day-1"]},
+            "unmapped": {"type": "unmapped", "searchable": false, "aggregatable": false, "indices": ["day-2"]},
+        });
+        let error = read(&text).expect_err("unusable").to_string();
+        assert!(error.contains("missing or cannot be aggregated in some of the indices"), "{error}");
+
+        // The index without the sub-field has no hosts at all: nothing is lost.
+        text["fields"]["hostIp"] = json!({
+            "text": {"type": "text", "searchable": true, "aggregatable": false, "indices": "day-1"},
+            "unmapped": {"type": "unmapped", "searchable": false, "aggregatable": false, "indices": "day-2"},
+        });
+        let by_keyword = HostField::only("hostIp.keyword".to_owned(), HostKind::Keyword);
+        assert_eq!(read(&text).expect("usable").hosts, by_keyword);
+    }
+
+    #[test]
+    fn several_numeric_types_go_together() {
+        let mut mixed = answer();
+        mixed["fields"]["cpu"] = json!({
+            "long": {"type": "long", "searchable": true, "aggregatable": true, "indices": ["day-1"]},
+            "float": {"type": "float", "searchable": true, "aggregatable": true, "indices": ["day-2"]},
+        });
+        assert!(read(&mixed).is_ok());
+    }
+
+    #[test]
+    fn other_mixtures_are_refused_by_field_type_and_index() {
+        let mut mixed = answer();
+        mixed["fields"]["cpu"] = json!({
+            "object": {"type": "object", "searchable": false, "aggregatable": false, "indices": ["day-1", "day-3"]},
+            "float": {"type": "float", "searchable": true, "aggregatable": true, "indices": ["day-2"]},
+        });
+        let error = read(&mixed).expect_err("unusable").to_string();
+        assert_eq!(
+            error,
+            "the field \"cpu\" (cpu.max of the mapping) is float in day-2 and object in day-1 (and 1 more): \
+             it must be a plain number that can be aggregated, or a roll-up with the numbers \
+             value_max, value_min, value_avg and zabbix_value_count"
+        );
+        mixed["fields"]["cpu"] = caps("nested");
+        assert!(read(&mixed).expect_err("unusable").to_string().contains("is nested: "));
+        let mut mixed = answer();
+        mixed["fields"]["hostIp"] = json!({
+            "keyword": {"type": "keyword", "searchable": true, "aggregatable": true, "indices": ["day-1"]},
+            "ip": {"type": "ip", "searchable": true, "aggregatable": true, "indices": ["day-2"]},
+        });
+        let error = read(&mixed).expect_err("unusable").to_string();
+        assert!(error.contains("ip in day-2 and keyword in day-1: it must have one type"), "{error}");
+    }
+
+    #[test]
+    fn a_text_is_no_metric_whatever_its_flags_say() {
+        let mut text = answer();
+        text["fields"]["cpu"] = caps("text");
+        let error = read(&text).expect_err("unusable").to_string();
+        assert!(error.contains("\"cpu\" (cpu.max of the mapping) is text: it must be a plain number"), "{error}");
+    }
+
+    #[test]
+    fn a_field_that_no_index_has_is_missing() {
+        let mut answer = answer();
+        answer["fields"].as_object_mut().expect("fields").remove("total_disk_space_all");
+        let error = read(&answer).expect_err("missing");
+        assert_eq!(error.to_string(), "no index has the field \"total_disk_space_all\" (disk.max of the mapping)");
+    }
+
+    #[test]
+    fn no_index_and_a_malformed_answer_are_told_apart() {
+        assert_eq!(read(&json!({"indices": [], "fields": {}})), Err(FieldTypesError::NoIndex));
+        assert!(matches!(read(&json!({"indices": ["a"]})), Err(FieldTypesError::Malformed { .. })));
+        assert!(matches!(FieldTypes::read(&Mapping::zabbix(), b"<html>"), Err(FieldTypesError::Malformed { .. })));
+    }
 }

@@ -3,7 +3,8 @@
 //! Owns the set and its words: a field that no document has is told, not left as an unknown without a reason; so is a
 //! metric whose fields are there, but never all of them in one host.
 
-use super::aggregates::{HostAggregates, together};
+use super::aggregates::HostAggregates;
+use super::stats::together;
 use super::{Mapping, Metric, MetricFields, ROLL_UP_AVG, ROLL_UP_MAX, ROLL_UP_MIN};
 
 /// Uses of a field of one metric, in the order of their bits.
@@ -167,7 +168,8 @@ impl FieldCoverage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregates::{MetricAggregates, WeightedStats};
+    use crate::aggregates::MetricAggregates;
+    use crate::stats::WeightedStats;
     use crate::{MetricFields, Unit};
 
     fn host(metrics: [MetricAggregates; 3]) -> HostAggregates {

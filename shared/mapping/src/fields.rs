@@ -1,13 +1,14 @@
-//! The fields that a mapping names, and how they stand in the indices of a pattern.
+//! How the fields of a mapping stand in the indices of a pattern.
 //!
 //! Owns which fields are asked for, and what a search may name once they are known. Asks nobody itself; `field_caps` reads the
-//! answer and judges it, `grouping` has the fields that hosts are found by.
+//! answer and judges it, `field_role` says which fields there are, `grouping` has those that hosts are found by.
 
 use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::field_caps::{FieldCapsAnswer, FieldTypesError, MetricSource, in_words};
+use super::field_caps::{FieldCapsAnswer, FieldDoubt, FieldTypesError, MetricSource, in_words};
+use super::field_role::{FieldRole, fields_of};
 use super::grouping::{Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField};
 use super::{Mapping, Metric};
 
@@ -42,16 +43,6 @@ pub struct FieldTypes {
     doubt: Option<FieldDoubt>,
 }
 
-/// A field that its flags in `_field_caps` say cannot be used. They are a hint only (Elasticsearch 7 calls a number without
-/// an index unsearchable, and finds it nevertheless): a search tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldDoubt {
-    /// The field.
-    pub field: String,
-    /// Why it could not be used, for people.
-    pub reason: String,
-}
-
 /// A field of a mapping and what became of it, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldUse {
@@ -65,40 +56,6 @@ pub struct FieldUse {
     pub usable: bool,
     /// Why not.
     pub reason: Option<String>,
-}
-
-/// What a mapping uses a field for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FieldRole {
-    Time,
-    Host,
-    Name,
-    Number,
-    NumberOrRollUp,
-    Part,
-}
-
-/// The fields of a mapping, each with its key and role, in the order in which they are checked.
-fn fields_of(mapping: &Mapping) -> Vec<(String, &str, FieldRole)> {
-    let mut fields = vec![
-        ("time_field".to_owned(), mapping.time_field.as_str(), FieldRole::Time),
-        ("host_field".to_owned(), mapping.host_field.as_str(), FieldRole::Host),
-    ];
-    for metric in Metric::ALL {
-        let of_metric = mapping.metric(metric);
-        for (name, field) in of_metric.numbers() {
-            let role =
-                if of_metric.roll_up_field() == Some(field) { FieldRole::NumberOrRollUp } else { FieldRole::Number };
-            fields.push((format!("{}.{name}", metric.key()), field, role));
-        }
-        if let Some(split) = &of_metric.split {
-            fields.push((format!("{}.split.field", metric.key()), &split.field, FieldRole::Part));
-        }
-    }
-    for (key, field) in [("host_name_field", &mapping.host_name_field), ("group_field", &mapping.group_field)] {
-        fields.extend(field.as_deref().map(|field| (key.to_owned(), field, FieldRole::Name)));
-    }
-    fields
 }
 
 impl FieldTypes {
@@ -298,25 +255,8 @@ impl FieldTypes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::{caps, field_caps as answer};
     use serde_json::{Value, json};
-
-    fn caps(kind: &str) -> Value {
-        let aggregatable = !matches!(kind, "text" | "object");
-        json!({kind: {"type": kind, "searchable": kind != "object", "aggregatable": aggregatable}})
-    }
-
-    fn answer() -> Value {
-        json!({
-            "indices": ["day-1", "day-2"],
-            "fields": {
-                "@timestamp": caps("date"),
-                "hostIp": caps("keyword"),
-                "cpu": caps("float"),
-                "available_memory": caps("double"),
-                "total_disk_space_all": caps("long"),
-            },
-        })
-    }
 
     fn read(answer: &Value) -> Result<FieldTypes, FieldTypesError> {
         FieldTypes::read(&Mapping::zabbix(), answer.to_string().as_bytes())
@@ -356,80 +296,6 @@ mod tests {
         text["fields"]["hostIp.keyword"] = caps("keyword");
         let by_keyword = HostField::only("hostIp.keyword".to_owned(), HostKind::Keyword);
         assert_eq!(read(&text).expect("usable").hosts, by_keyword);
-    }
-
-    #[test]
-    fn text_without_a_keyword_is_refused() {
-        let mut text = answer();
-        text["fields"]["hostIp"] = caps("text");
-        text["fields"]["hostIp.keyword"] =
-            json!({"unmapped": {"type": "unmapped", "searchable": false, "aggregatable": false}});
-        let error = read(&text).expect_err("unusable").to_string();
-        assert!(error.contains("\"hostIp\" (host_field of the mapping) is text"), "{error}");
-        assert!(error.contains("hostIp.keyword"), "{error}");
-    }
-
-    #[test]
-    fn a_keyword_that_only_some_text_indices_have_is_refused() {
-        let mut text = answer();
-        text["fields"]["hostIp"] = caps("text");
-        text["fields"]["hostIp.keyword"] = json!({
-            "keyword": {"type": "keyword", "searchable": true, "aggregatable": true, "indices": ["day-1"]},
-            "unmapped": {"type": "unmapped", "searchable": false, "aggregatable": false, "indices": ["day-2"]},
-        });
-        let error = read(&text).expect_err("unusable").to_string();
-        assert!(error.contains("missing or cannot be aggregated in some of the indices"), "{error}");
-
-        // The index without the sub-field has no hosts at all: nothing is lost.
-        text["fields"]["hostIp"] = json!({
-            "text": {"type": "text", "searchable": true, "aggregatable": false, "indices": "day-1"},
-            "unmapped": {"type": "unmapped", "searchable": false, "aggregatable": false, "indices": "day-2"},
-        });
-        let by_keyword = HostField::only("hostIp.keyword".to_owned(), HostKind::Keyword);
-        assert_eq!(read(&text).expect("usable").hosts, by_keyword);
-    }
-
-    #[test]
-    fn several_numeric_types_go_together() {
-        let mut mixed = answer();
-        mixed["fields"]["cpu"] = json!({
-            "long": {"type": "long", "searchable": true, "aggregatable": true, "indices": ["day-1"]},
-            "float": {"type": "float", "searchable": true, "aggregatable": true, "indices": ["day-2"]},
-        });
-        assert!(read(&mixed).is_ok());
-    }
-
-    #[test]
-    fn other_mixtures_are_refused_by_field_type_and_index() {
-        let mut mixed = answer();
-        mixed["fields"]["cpu"] = json!({
-            "object": {"type": "object", "searchable": false, "aggregatable": false, "indices": ["day-1", "day-3"]},
-            "float": {"type": "float", "searchable": true, "aggregatable": true, "indices": ["day-2"]},
-        });
-        let error = read(&mixed).expect_err("unusable").to_string();
-        assert_eq!(
-            error,
-            "the field \"cpu\" (cpu.max of the mapping) is float in day-2 and object in day-1 (and 1 more): \
-             it must be a plain number that can be aggregated, or a roll-up with the numbers \
-             value_max, value_min, value_avg and zabbix_value_count"
-        );
-        mixed["fields"]["cpu"] = caps("nested");
-        assert!(read(&mixed).expect_err("unusable").to_string().contains("is nested: "));
-        let mut mixed = answer();
-        mixed["fields"]["hostIp"] = json!({
-            "keyword": {"type": "keyword", "searchable": true, "aggregatable": true, "indices": ["day-1"]},
-            "ip": {"type": "ip", "searchable": true, "aggregatable": true, "indices": ["day-2"]},
-        });
-        let error = read(&mixed).expect_err("unusable").to_string();
-        assert!(error.contains("ip in day-2 and keyword in day-1: it must have one type"), "{error}");
-    }
-
-    #[test]
-    fn a_text_is_no_metric_whatever_its_flags_say() {
-        let mut text = answer();
-        text["fields"]["cpu"] = caps("text");
-        let error = read(&text).expect_err("unusable").to_string();
-        assert!(error.contains("\"cpu\" (cpu.max of the mapping) is text: it must be a plain number"), "{error}");
     }
 
     #[test]
@@ -534,20 +400,5 @@ mod tests {
             (Some("in no index"), false)
         );
         assert!(of("cpu.max").reason.as_deref().is_some_and(|reason| reason.contains("is text: ")), "{described:?}");
-    }
-
-    #[test]
-    fn a_field_that_no_index_has_is_missing() {
-        let mut answer = answer();
-        answer["fields"].as_object_mut().expect("fields").remove("total_disk_space_all");
-        let error = read(&answer).expect_err("missing");
-        assert_eq!(error.to_string(), "no index has the field \"total_disk_space_all\" (disk.max of the mapping)");
-    }
-
-    #[test]
-    fn no_index_and_a_malformed_answer_are_told_apart() {
-        assert_eq!(read(&json!({"indices": [], "fields": {}})), Err(FieldTypesError::NoIndex));
-        assert!(matches!(read(&json!({"indices": ["a"]})), Err(FieldTypesError::Malformed { .. })));
-        assert!(matches!(FieldTypes::read(&Mapping::zabbix(), b"<html>"), Err(FieldTypesError::Malformed { .. })));
     }
 }

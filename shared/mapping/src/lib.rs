@@ -13,13 +13,18 @@ mod engine_error;
 mod fetches;
 mod field_caps;
 mod field_coverage;
+mod field_role;
 mod fields;
 mod group;
 mod grouping;
+mod host_reading;
 mod plan;
 mod read;
 mod refusal_kind;
+#[cfg(test)]
+mod samples;
 mod slices;
+mod stats;
 mod values;
 mod whole_answer;
 
@@ -28,18 +33,20 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use aggregates::{AggregatesByHost, HostReading, Share, Stats};
+pub use aggregates::AggregatesByHost;
 pub use engine_error::{EngineError, FailureCause, REASON_MAX_CHARS, bounded};
 pub use fetches::{Extremes, SliceSum};
-pub use field_caps::FieldTypesError;
+pub use field_caps::{FieldDoubt, FieldTypesError};
 pub use field_coverage::FieldCoverage;
-pub use fields::{FieldDoubt, FieldTypes, FieldUse, Shapes};
+pub use fields::{FieldTypes, FieldUse, Shapes};
 pub use group::{GroupCursor, GroupHost, GroupHosts, GroupMember, GroupPage, MAX_GROUP_HOSTS, group_body, read_group};
 pub use grouping::{Grouping, HostField, HostKind, KEYWORD_SUFFIX, NameField};
+pub use host_reading::HostReading;
 pub use plan::{MAX_HOSTS, PlanError, count_body, last_body, max_hosts, search_body};
 pub use read::{HostsAnswer, check_answer, read_answer, read_count, read_last};
 pub use refusal_kind::RefusalKind;
 pub use slices::{MAX_BUCKETS, Slices};
+pub use stats::{Share, Stats};
 pub use values::{BadValue, Capacity, HostValues, MAX_GB, MAX_PERCENT, host_values};
 pub use whole_answer::{AnswerError, ShardFailures};
 

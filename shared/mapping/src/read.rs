@@ -9,11 +9,12 @@ use chrono::{DateTime, Utc};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::aggregates::{AggregatesByHost, HostAggregates, MetricAggregates, WeightedStats};
+use super::aggregates::{AggregatesByHost, HostAggregates, MetricAggregates};
 use super::buckets::{Agg, BucketDefect, CoresBucket, HostBucket, HostsAggregation, Number, SliceBucket, Terms};
 use super::engine_error::EngineError;
 use super::fetches::Part;
 use super::plan::{DOCUMENTS, LAST, SKIP_FIELD, SLICES, TIME, TOTAL, USED, part_name};
+use super::stats::WeightedStats;
 use super::whole_answer::{AnswerError, malformed, read_whole};
 use super::{FieldTypes, HostField, Mapping, Metric, MetricFields};
 use hostsync_model::host::HostIp;
@@ -265,8 +266,7 @@ fn read_slice(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FailureCause;
-    use crate::whole_answer::MAX_FAILURES;
+    use crate::samples::{bucket, stats, whole, with};
     use crate::{Extremes, HostKind, HostReading, Share, SliceSum, Stats};
     use hostsync_model::window::Window;
     use proptest::prelude::*;
@@ -307,38 +307,6 @@ mod tests {
         read_with(&Mapping::zabbix(), &types(), &hosts(), &answer.to_string())
     }
 
-    fn stats(max: f64, avg: f64, min: f64) -> Value {
-        json!({"count": 3, "min": min, "max": max, "avg": avg, "sum": avg * 3.0})
-    }
-
-    fn bucket(host: &str) -> Value {
-        json!({
-            "key": host, "doc_count": 12_345,
-            "cpu": stats(90.0, 50.5, 1.0),
-            "memory": stats(8.0, 4.0, 2.0),
-            "disk": {"count": 0, "min": null, "max": null, "avg": null, "sum": 0.0},
-        })
-    }
-
-    fn whole() -> Value {
-        json!({
-            "took": 7, "timed_out": false,
-            "_shards": {"total": 5, "successful": 5, "skipped": 4, "failed": 0},
-            "hits": {"max_score": null, "hits": []},
-            "aggregations": {"hosts": {
-                "doc_count_error_upper_bound": 0, "sum_other_doc_count": 0,
-                "buckets": [bucket("10.0.0.1")],
-            }},
-        })
-    }
-
-    fn with(pointer: &str, value: Value) -> Value {
-        let mut answer = whole();
-        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
-        answer.pointer_mut(parent).expect("a parent")[key] = value;
-        answer
-    }
-
     #[test]
     fn a_whole_answer_gives_the_hosts_that_have_data() {
         let answer = read(&whole()).expect("whole");
@@ -357,110 +325,6 @@ mod tests {
                 coverage: answer.readings["10.0.0.1"].coverage,
             }
         );
-    }
-
-    #[test]
-    fn skipped_shards_and_clusters_that_all_answered_are_no_defect() {
-        let answer = with("/_clusters", json!({"total": 2, "successful": 2, "skipped": 0}));
-        assert!(read(&answer).is_ok());
-    }
-
-    #[test]
-    fn an_answer_for_which_the_engine_needed_no_look_at_each_document_is_whole() {
-        assert!(read(&with("/terminated_early", json!(true))).is_ok());
-    }
-
-    #[test]
-    fn an_answer_that_is_not_whole_is_refused() {
-        let failure = json!({"shard": 1, "reason": {"type": "some_exception", "reason": "broken"}});
-        for (answer, sign) in [
-            (with("/timed_out", json!(true)), "timed_out"),
-            (with("/is_partial", json!(true)), "is_partial"),
-            (with("/is_running", json!(true)), "is_running"),
-            (
-                with("/_shards", json!({"total": 5, "successful": 4, "failed": 1, "failures": [failure]})),
-                "1 of 5 shards failed: some_exception: broken",
-            ),
-            (with("/_shards/failed", json!(1)), "(1 failed)"),
-            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 1})), "1 skipped"),
-            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "partial": 1})), "1 partial"),
-            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "failed": 1})), "1 failed"),
-            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "running": 1})), "1 running"),
-            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0})), "of 2 clusters 1"),
-            (
-                with(
-                    "/_clusters",
-                    json!({"total": 1, "successful": 1, "skipped": 0, "details": {
-                        "cluster1": {"status": "partial", "failures": [failure]},
-                    }}),
-                ),
-                "cluster1: some_exception: broken",
-            ),
-        ] {
-            match read(&answer) {
-                Err(AnswerError::Partial { reason, cause: FailureCause::Other }) => {
-                    assert!(reason.contains(sign), "{reason}");
-                }
-                other => panic!("{sign}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn shards_that_nobody_holds_are_an_outage_unless_one_failed() {
-        let answer = with("/_shards/successful", json!(3));
-        let reason = "2 of 5 shards did not answer (0 failed), as when no node holds them".to_owned();
-        assert_eq!(read(&answer), Err(AnswerError::Partial { reason, cause: FailureCause::Away }));
-        let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 1}));
-        assert!(matches!(read(&answer), Err(AnswerError::Partial { cause: FailureCause::Other, .. })));
-    }
-
-    #[test]
-    fn an_answer_cut_anywhere_is_told_from_one_that_makes_no_sense() {
-        let whole = whole().to_string();
-        for length in 0..whole.len() {
-            let cut = read_with(&Mapping::zabbix(), &types(), &hosts(), &whole[..length]);
-            assert!(matches!(cut, Err(AnswerError::Cut { .. })), "{length}: {cut:?}");
-        }
-    }
-
-    #[test]
-    fn an_answer_of_many_failures_keeps_a_part_of_them_and_is_not_forgiven() {
-        let failure =
-            json!({"index": "a", "reason": {"type": "x", "reason": "set fielddata=true on [hostIp] in order"}});
-        let read = |failures: usize| {
-            let failures = vec![failure.clone(); failures];
-            let shards = json!({"total": 5, "successful": 3, "failed": 2, "failures": failures});
-            let field = HostField { except: vec!["a".to_owned()], ..types().hosts[0].clone() };
-            let body = with("/_shards", shards).to_string();
-            read_answer(&Mapping::zabbix(), &types(), &field, &hosts(), body.as_bytes()).is_ok()
-        };
-        assert!(read(MAX_FAILURES) && !read(MAX_FAILURES + 1));
-    }
-
-    #[test]
-    fn failed_shards_tell_what_they_ask_for() {
-        for (kind, cause) in [
-            ("too_many_buckets_exception", FailureCause::TooLarge),
-            ("circuit_breaking_exception", FailureCause::Busy),
-            ("es_rejected_execution_exception", FailureCause::Busy),
-        ] {
-            let failures = json!([{"reason": {"type": "x", "reason": "y"}}, {"reason": {"type": kind, "reason": "z"}}]);
-            let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures}));
-            assert_eq!(
-                read(&answer),
-                Err(AnswerError::Partial { reason: "2 of 5 shards failed: x: y".to_owned(), cause })
-            );
-        }
-    }
-
-    #[test]
-    fn no_shards_is_a_wrong_pattern_unless_a_cluster_was_skipped() {
-        let mut answer = with("/_shards", json!({"total": 0, "successful": 0, "skipped": 0, "failed": 0}));
-        answer.as_object_mut().expect("an object").remove("aggregations");
-        assert_eq!(read(&answer), Err(AnswerError::NoShards));
-        answer["_clusters"] = json!({"total": 1, "successful": 0, "skipped": 1});
-        assert!(matches!(read(&answer), Err(AnswerError::Partial { .. })));
     }
 
     #[test]
@@ -655,33 +519,6 @@ mod tests {
     }
 
     #[test]
-    fn only_shards_that_another_field_reads_may_fail_and_only_for_that_reason() {
-        let text = "Text fields are not optimised for operations [...] set fielddata=true on [hostIp] in order to";
-        let failure = |index: &str, reason: &str| json!({"shard": 0, "index": index, "reason": {"type": "illegal_argument_exception", "reason": reason}});
-        let read = |failures: Value, except: &[&str]| {
-            let field = HostField {
-                except: except.iter().map(|index| (*index).to_owned()).collect(),
-                ..types().hosts[0].clone()
-            };
-            let mut answer =
-                with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures.clone()}));
-            answer["_clusters"] = json!({"total": 1, "successful": 0, "partial": 1, "skipped": 0, "details": {
-                "(local)": {"status": "partial", "failures": failures},
-            }});
-            read_answer(&Mapping::zabbix(), &types(), &field, &hosts(), answer.to_string().as_bytes())
-        };
-        let both = json!([failure("a", text), failure("c1:b", text)]);
-        assert_eq!(read(both.clone(), &["a", "c1:b"]).expect("whole").hosts.hosts.len(), 1);
-        assert!(matches!(read(both.clone(), &["a"]), Err(AnswerError::Partial { .. })));
-        assert!(matches!(read(both, &[]), Err(AnswerError::Partial { .. })));
-        let other = json!([failure("a", text), failure("a", "disk on fire")]);
-        assert!(matches!(read(other, &["a"]), Err(AnswerError::Partial { .. })));
-        let other_field = json!([failure("a", &text.replace("hostIp", "mount"))]);
-        assert!(matches!(read(other_field, &["a"]), Err(AnswerError::Partial { .. })));
-        assert!(matches!(read(json!([]), &["a"]), Err(AnswerError::Partial { .. })));
-    }
-
-    #[test]
     fn a_count_is_read_from_a_whole_answer_only() {
         let answer = with("/aggregations", json!({"documents": {"doc_count": 12_345}}));
         assert_eq!(read_count(answer.to_string().as_bytes()), Ok(12_345));
@@ -759,26 +596,6 @@ mod tests {
             if let Ok(answer) = read(&answer) {
                 prop_assert!(answer.readings.keys().all(|host| hosts().contains(host)));
             }
-        }
-
-        #[test]
-        fn any_defect_of_shards_or_clusters_is_refused(
-            total in 1_u64..100, successful in 0_u64..100, failed in 0_u64..100, skipped in 0_u64..100,
-            clusters in prop::option::of(prop::array::uniform6(0_u64..3)),
-        ) {
-            let mut answer = with("/_shards", json!({
-                "total": total, "successful": successful, "failed": failed, "skipped": skipped,
-            }));
-            let mut defect = failed > 0 || successful < total;
-            if let Some([total, successful, skipped, partial, failed, running]) = clusters {
-                answer["_clusters"] = json!({
-                    "total": total, "successful": successful, "skipped": skipped,
-                    "partial": partial, "failed": failed, "running": running,
-                });
-                defect |= successful < total || skipped + partial + failed + running > 0;
-            }
-            let refused = matches!(read(&answer), Err(AnswerError::Partial { .. }));
-            prop_assert_eq!(refused, defect);
         }
     }
 }

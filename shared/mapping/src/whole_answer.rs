@@ -362,3 +362,176 @@ fn partial(reason: &str) -> AnswerError {
 pub(super) fn malformed(reason: &str) -> AnswerError {
     AnswerError::Malformed { reason: bounded(reason, MALFORMED_MAX_CHARS) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{whole, with};
+    use crate::{FieldTypes, HostKind, HostsAnswer, Mapping, read_answer};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn read_text(answer: &str) -> Result<(), AnswerError> {
+        read_whole::<IgnoredAny>(answer.as_bytes(), |_| false).map(|_| ())
+    }
+
+    fn read(answer: &Value) -> Result<(), AnswerError> {
+        read_text(&answer.to_string())
+    }
+
+    /// Reads an answer to a search by a field that another search reads in these indices.
+    fn read_beside_another(answer: &Value, except: &[&str]) -> Result<HostsAnswer, AnswerError> {
+        let except = except.iter().map(|index| (*index).to_owned()).collect();
+        let field = HostField { field: "hostIp".to_owned(), kind: HostKind::Keyword, except };
+        let mapping = Mapping::zabbix();
+        let types = FieldTypes::unresolved(&mapping);
+        read_answer(&mapping, &types, &field, &["10.0.0.1".to_owned()], answer.to_string().as_bytes())
+    }
+
+    #[test]
+    fn skipped_shards_and_clusters_that_all_answered_are_no_defect() {
+        let answer = with("/_clusters", json!({"total": 2, "successful": 2, "skipped": 0}));
+        assert!(read(&answer).is_ok());
+    }
+
+    #[test]
+    fn an_answer_for_which_the_engine_needed_no_look_at_each_document_is_whole() {
+        assert!(read(&with("/terminated_early", json!(true))).is_ok());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_refused() {
+        let failure = json!({"shard": 1, "reason": {"type": "some_exception", "reason": "broken"}});
+        for (answer, sign) in [
+            (with("/timed_out", json!(true)), "timed_out"),
+            (with("/is_partial", json!(true)), "is_partial"),
+            (with("/is_running", json!(true)), "is_running"),
+            (
+                with("/_shards", json!({"total": 5, "successful": 4, "failed": 1, "failures": [failure]})),
+                "1 of 5 shards failed: some_exception: broken",
+            ),
+            (with("/_shards/failed", json!(1)), "(1 failed)"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 1})), "1 skipped"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "partial": 1})), "1 partial"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "failed": 1})), "1 failed"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0, "running": 1})), "1 running"),
+            (with("/_clusters", json!({"total": 2, "successful": 1, "skipped": 0})), "of 2 clusters 1"),
+            (
+                with(
+                    "/_clusters",
+                    json!({"total": 1, "successful": 1, "skipped": 0, "details": {
+                        "cluster1": {"status": "partial", "failures": [failure]},
+                    }}),
+                ),
+                "cluster1: some_exception: broken",
+            ),
+        ] {
+            match read(&answer) {
+                Err(AnswerError::Partial { reason, cause: FailureCause::Other }) => {
+                    assert!(reason.contains(sign), "{reason}");
+                }
+                other => panic!("{sign}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn shards_that_nobody_holds_are_an_outage_unless_one_failed() {
+        let answer = with("/_shards/successful", json!(3));
+        let reason = "2 of 5 shards did not answer (0 failed), as when no node holds them".to_owned();
+        assert_eq!(read(&answer), Err(AnswerError::Partial { reason, cause: FailureCause::Away }));
+        let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 1}));
+        assert!(matches!(read(&answer), Err(AnswerError::Partial { cause: FailureCause::Other, .. })));
+    }
+
+    #[test]
+    fn an_answer_cut_anywhere_is_told_from_one_that_makes_no_sense() {
+        let whole = whole().to_string();
+        for length in 0..whole.len() {
+            let cut = read_text(&whole[..length]);
+            assert!(matches!(cut, Err(AnswerError::Cut { .. })), "{length}: {cut:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_many_failures_keeps_a_part_of_them_and_is_not_forgiven() {
+        let failure =
+            json!({"index": "a", "reason": {"type": "x", "reason": "set fielddata=true on [hostIp] in order"}});
+        let read = |failures: usize| {
+            let failures = vec![failure.clone(); failures];
+            let shards = json!({"total": 5, "successful": 3, "failed": 2, "failures": failures});
+            read_beside_another(&with("/_shards", shards), &["a"]).is_ok()
+        };
+        assert!(read(MAX_FAILURES) && !read(MAX_FAILURES + 1));
+    }
+
+    #[test]
+    fn failed_shards_tell_what_they_ask_for() {
+        for (kind, cause) in [
+            ("too_many_buckets_exception", FailureCause::TooLarge),
+            ("circuit_breaking_exception", FailureCause::Busy),
+            ("es_rejected_execution_exception", FailureCause::Busy),
+        ] {
+            let failures = json!([{"reason": {"type": "x", "reason": "y"}}, {"reason": {"type": kind, "reason": "z"}}]);
+            let answer = with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures}));
+            assert_eq!(
+                read(&answer),
+                Err(AnswerError::Partial { reason: "2 of 5 shards failed: x: y".to_owned(), cause })
+            );
+        }
+    }
+
+    #[test]
+    fn no_shards_is_a_wrong_pattern_unless_a_cluster_was_skipped() {
+        let mut answer = with("/_shards", json!({"total": 0, "successful": 0, "skipped": 0, "failed": 0}));
+        answer.as_object_mut().expect("an object").remove("aggregations");
+        assert_eq!(read(&answer), Err(AnswerError::NoShards));
+        answer["_clusters"] = json!({"total": 1, "successful": 0, "skipped": 1});
+        assert!(matches!(read(&answer), Err(AnswerError::Partial { .. })));
+    }
+
+    #[test]
+    fn only_shards_that_another_field_reads_may_fail_and_only_for_that_reason() {
+        let text = "Text fields are not optimised for operations [...] set fielddata=true on [hostIp] in order to";
+        let failure = |index: &str, reason: &str| json!({"shard": 0, "index": index, "reason": {"type": "illegal_argument_exception", "reason": reason}});
+        let read = |failures: Value, except: &[&str]| {
+            let mut answer =
+                with("/_shards", json!({"total": 5, "successful": 3, "failed": 2, "failures": failures.clone()}));
+            answer["_clusters"] = json!({"total": 1, "successful": 0, "partial": 1, "skipped": 0, "details": {
+                "(local)": {"status": "partial", "failures": failures},
+            }});
+            read_beside_another(&answer, except)
+        };
+        let both = json!([failure("a", text), failure("c1:b", text)]);
+        assert_eq!(read(both.clone(), &["a", "c1:b"]).expect("whole").hosts.hosts.len(), 1);
+        assert!(matches!(read(both.clone(), &["a"]), Err(AnswerError::Partial { .. })));
+        assert!(matches!(read(both, &[]), Err(AnswerError::Partial { .. })));
+        let other = json!([failure("a", text), failure("a", "disk on fire")]);
+        assert!(matches!(read(other, &["a"]), Err(AnswerError::Partial { .. })));
+        let other_field = json!([failure("a", &text.replace("hostIp", "mount"))]);
+        assert!(matches!(read(other_field, &["a"]), Err(AnswerError::Partial { .. })));
+        assert!(matches!(read(json!([]), &["a"]), Err(AnswerError::Partial { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_defect_of_shards_or_clusters_is_refused(
+            total in 1_u64..100, successful in 0_u64..100, failed in 0_u64..100, skipped in 0_u64..100,
+            clusters in prop::option::of(prop::array::uniform6(0_u64..3)),
+        ) {
+            let mut answer = with("/_shards", json!({
+                "total": total, "successful": successful, "failed": failed, "skipped": skipped,
+            }));
+            let mut defect = failed > 0 || successful < total;
+            if let Some([total, successful, skipped, partial, failed, running]) = clusters {
+                answer["_clusters"] = json!({
+                    "total": total, "successful": successful, "skipped": skipped,
+                    "partial": partial, "failed": failed, "running": running,
+                });
+                defect |= successful < total || skipped + partial + failed + running > 0;
+            }
+            let refused = matches!(read(&answer), Err(AnswerError::Partial { .. }));
+            prop_assert_eq!(refused, defect);
+        }
+    }
+}

@@ -434,9 +434,11 @@ impl Metrics {
         self.0.executions_waiting.say(kinds.into_iter().map(|(kind, runs)| (kind.as_str().to_owned(), number(runs))));
     }
 
-    /// Shows the ages of these loops for as long as they live.
-    pub fn show_loops(&self, loops: &Loops) {
-        self.0.loop_ages.show(loops);
+    /// No loops yet; the ages of those that come are shown here for as long as the list lives.
+    pub fn new_loops(&self) -> Loops {
+        let loops = Loops::default();
+        self.0.loop_ages.show(&loops);
+        loops
     }
 }
 
@@ -689,9 +691,7 @@ mod tests {
     #[test]
     fn a_loop_has_an_age_while_its_service_lives() {
         let metrics = Metrics::detached();
-        let (loops, others) = (Loops::default(), Loops::default());
-        metrics.show_loops(&loops);
-        metrics.show_loops(&others);
+        let (loops, others) = (metrics.new_loops(), metrics.new_loops());
         let _turns = loops.begin("fire", Duration::from_secs(1));
         let turns = others.begin("prune", Duration::from_secs(1));
         let text = metrics.render();

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Metrics;
-
 /// Limit of a loop whose rounds are bounded by seconds or a few minutes. Far above what an outage of the database or of
 /// the broker makes of a round.
 pub const LIMIT: Duration = Duration::from_mins(15);
@@ -23,7 +21,7 @@ pub const LIMIT_OF_SWEEPS: Duration = Duration::from_mins(30);
 /// How often a loop turns that waits for something without a bound.
 const WHILE_WAITING: Duration = Duration::from_secs(10);
 
-/// The loops of one service. Clones are the same list.
+/// The loops of one service. Clones are the same list. [`Metrics::new_loops`](crate::Metrics::new_loops) shows their ages.
 #[derive(Debug, Clone, Default)]
 pub struct Loops(Arc<Mutex<Entries>>);
 
@@ -47,13 +45,6 @@ pub struct StuckLoop {
 }
 
 impl Loops {
-    /// No loops yet; those that come are seen in the metrics of this process.
-    pub fn new() -> Self {
-        let loops = Self::default();
-        Metrics::global().show_loops(&loops);
-        loops
-    }
-
     /// Adds a loop that begins now and must turn within `limit`. It leaves the list when what is returned is dropped.
     pub fn begin(&self, name: &'static str, limit: Duration) -> Turns {
         lock(&self.0).insert(name, Entry { turned: Instant::now(), limit });

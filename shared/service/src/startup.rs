@@ -14,7 +14,8 @@ use hostsync_metrics::loops::{LIMIT, Loops};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
 use hostsync_queue::Publisher;
-use hostsync_store::database::{self, Fault, SchemaError, StatementRefusal};
+use hostsync_store::database::{self, SchemaError};
+use hostsync_store::fault::{self, Fault, StatementRefusal};
 
 /// First and longest pause between two looks at a database that is away.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -164,8 +165,8 @@ fn unreachable_because(error: &sqlx::Error) -> String {
         sqlx::Error::Tls(_) => "the TLS handshake failed; see ssl-mode and ssl-ca in database.url".to_owned(),
         sqlx::Error::PoolTimedOut => "no connection became free in time".to_owned(),
         sqlx::Error::Database(_) => {
-            let number = database::error_number(error).unwrap_or_default();
-            match database::fault(error) {
+            let number = fault::error_number(error).unwrap_or_default();
+            match Fault::of(error) {
                 Fault::ReadOnly => format!(
                     "this server takes no writes (error {number}); after a fail-over the name in database.url must lead to the new primary"
                 ),

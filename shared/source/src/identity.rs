@@ -1,18 +1,16 @@
 //! Who answers at an endpoint, and what follows from it.
 //!
-//! Owns the question (`GET /`, remembered for minutes) and what differs between the engines that hostsync reads:
-//! nothing here is configured. A query proxy is not asked: what it stands for may change behind it.
+//! Owns what an answer to `GET /` says, which is remembered for minutes, and what differs between the engines that hostsync
+//! reads: nothing here is configured.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::endpoint::Endpoint;
 use super::error::SearchError;
-use crate::EndpointKind;
 
 /// How long an answer stands: a cluster that is upgraded is known for what it is after it.
 const REMEMBERED_FOR: Duration = Duration::from_mins(5);
@@ -39,12 +37,32 @@ pub struct Identity {
     pub version: String,
 }
 
+/// Who answered at an endpoint last.
 #[derive(Debug, Default)]
 pub(super) struct KnownIdentity(Mutex<Option<(Option<Identity>, Instant)>>);
 
 impl KnownIdentity {
+    /// The answer while it stands, else that of `asking`, which is remembered.
+    pub(super) async fn or_ask(
+        &self,
+        asking: impl Future<Output = Result<Option<Identity>, SearchError>>,
+    ) -> Result<Option<Identity>, SearchError> {
+        if let Some((identity, asked)) = &*self.lock()
+            && asked.elapsed() < REMEMBERED_FOR
+        {
+            return Ok(identity.clone());
+        }
+        let identity = asking.await?;
+        *self.lock() = Some((identity.clone(), Instant::now()));
+        Ok(identity)
+    }
+
     pub(super) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Option<Identity>, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,7 +79,7 @@ struct RootVersion {
 }
 
 impl Identity {
-    fn read(answer: &[u8]) -> Option<Self> {
+    pub(super) fn read(answer: &[u8]) -> Option<Self> {
         let RootAnswer { version } = serde_json::from_slice(answer).ok()?;
         let product = match version.distribution.as_deref() {
             Some("opensearch") => Product::OpenSearch,
@@ -96,35 +114,6 @@ impl fmt::Display for Identity {
             Product::OpenSearch => "OpenSearch",
         };
         write!(f, "{product} {}", self.version)
-    }
-}
-
-impl Endpoint {
-    /// Who answers; `None`: it does not say, as a query proxy, or credentials that may search and nothing else.
-    ///
-    /// # Errors
-    ///
-    /// [`SearchError::Outage`] or [`SearchError::TimedOut`].
-    pub(super) async fn identify(&self) -> Result<Option<Identity>, SearchError> {
-        if self.kind == EndpointKind::Proxy {
-            return Ok(None);
-        }
-        {
-            let known = self.identity.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((identity, asked)) = &*known
-                && asked.elapsed() < REMEMBERED_FOR
-            {
-                return Ok(identity.clone());
-            }
-        }
-        let identity = match self.root().await {
-            Ok(answer) => Identity::read(&answer),
-            Err(error @ (SearchError::Outage { .. } | SearchError::TimedOut { .. })) => return Err(error),
-            Err(_) => None,
-        };
-        let mut known = self.identity.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some((identity.clone(), Instant::now()));
-        Ok(identity)
     }
 }
 

@@ -1,6 +1,6 @@
-//! How the fields of a mapping stand in the indices of a pattern: asked once, remembered for minutes.
+//! How the fields of a mapping stand in the indices of a pattern, and which engine answers: asked once, remembered for minutes.
 //!
-//! Owns the two ways to find out. A cluster has `_field_caps`. A query proxy has no such call and is searched instead
+//! Owns the two ways to find out about the fields. A cluster has `_field_caps`. A query proxy has no such call and is searched instead
 //! (`proxy_look_up`).
 
 use chrono::{DateTime, Utc};
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::endpoint::{Endpoint, SHORT_ANSWER_BYTES};
 use super::error::SearchError;
 use super::field_types_cache::PatternFields;
+use super::identity::Identity;
 use super::index_pattern::valid_index_pattern;
 use crate::EndpointKind;
 use hostsync_mapping::RefusalKind;
@@ -60,6 +61,25 @@ impl Endpoint {
     /// Through a query proxy, what is known is known of the documents of one window.
     pub(super) fn of_window(&self, window: Window) -> Option<Window> {
         (self.kind == EndpointKind::Proxy).then_some(window)
+    }
+
+    /// Who answers; `None`: it does not say, as a query proxy (what it stands for may change behind it), or credentials that may search and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Outage`] or [`SearchError::TimedOut`].
+    pub(super) async fn identify(&self) -> Result<Option<Identity>, SearchError> {
+        if self.kind == EndpointKind::Proxy {
+            return Ok(None);
+        }
+        let asking = async {
+            match self.root().await {
+                Ok(answer) => Ok(Identity::read(&answer)),
+                Err(error @ (SearchError::Outage { .. } | SearchError::TimedOut { .. })) => Err(error),
+                Err(_) => Ok(None),
+            }
+        };
+        self.identity.or_ask(asking).await
     }
 
     async fn legacy_interval(&self) -> Result<bool, SearchError> {

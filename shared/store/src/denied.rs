@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::database::{self, Fault, StatementRefusal};
+use crate::fault::{Fault, StatementRefusal, error_number};
 
 /// The numbers whose sentences are read.
 const DATABASE_DENIED: u16 = 1044;
@@ -45,13 +45,13 @@ pub enum Denied {
 impl Denied {
     /// What an error of the server says of a right; `None`: it is about something else.
     pub fn of(error: &sqlx::Error) -> Option<Self> {
-        Self::told(database::error_number(error)?, error.as_database_error()?.message())
+        Self::told(error_number(error)?, error.as_database_error()?.message())
     }
 
     /// By the server's number and sentence (MySQL and MariaDB reference manuals, "Error Message Reference").
     fn told(number: u16, sentence: &str) -> Option<Self> {
         let other = || Self::Other(sentence.to_owned());
-        match database::fault_of_number(number) {
+        match Fault::of_number(number) {
             // the name in the URL, not the login
             Fault::Refused(StatementRefusal::Login) if number == UNKNOWN_DATABASE => Some(other()),
             Fault::Refused(StatementRefusal::Login) => Some(Self::Login),

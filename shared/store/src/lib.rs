@@ -6,6 +6,7 @@ pub mod closing;
 pub mod database;
 pub mod denied;
 pub mod explanation;
+pub mod fault;
 pub mod outbox;
 pub mod statistics;
 pub mod tables;

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use hostsync_model::execution::ExecutionId;
 use hostsync_store::database::{self, SchemaError};
+use hostsync_store::fault::{Fault, StatementRefusal};
 use hostsync_store::tables::{details, diagnosis, executions, hosts_pool, schema, tasks};
 use hostsync_testing::bed::{Bed, on_bed};
 use sqlx::{AssertSqlSafe, MySqlPool};
@@ -155,7 +156,7 @@ async fn an_old_installation_is_adopted_without_losing_a_row() {
                 .execute(&bed.pool)
                 .await
                 .expect_err("taken");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
+        assert_eq!(Fault::of(&again), Fault::Refused(StatementRefusal::Duplicate));
         let old_keys = count(
             &bed.pool,
             "information_schema.statistics WHERE table_schema = DATABASE() AND index_name = 'uk_task_name'",

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hostsync_metrics::loops::Loops;
 use hostsync_metrics::{Metrics, PublishOutcome};
 use hostsync_model::execution::{
     ClosingCause, Counts, DetailId, ExecutionId, ExecutionStatus, JobQueue, SyncStatus, TaskId, Trigger,
@@ -16,6 +15,7 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup::{RABBITMQ, watch_broker};
 use hostsync_store::closing::{close_execution, close_pending, close_unless_busy};
 use hostsync_store::database;
+use hostsync_store::fault::{Fault, StatementRefusal};
 use hostsync_store::outbox::{Outbox, TurnEnd};
 use hostsync_store::tables::details::outbox::NewDetail;
 use hostsync_store::tables::executions::{
@@ -424,7 +424,7 @@ async fn rows_of_a_host_list_stand_once_each() {
         details::outbox::insert_hosts(&mut connection, id, &hosts).await.expect("inserted");
         assert_eq!(details::outbox::totals(&mut connection, id).await.expect("totals").0, 2_500);
         let again = details::outbox::insert_hosts(&mut connection, id, &hosts[..1]).await.expect_err("a duplicate");
-        assert_eq!(database::fault(&again), database::Fault::Refused(database::StatementRefusal::Duplicate));
+        assert_eq!(Fault::of(&again), Fault::Refused(StatementRefusal::Duplicate));
     })
     .await;
 }
@@ -437,7 +437,8 @@ async fn a_wrong_password_is_told_in_the_words_of_the_broker() {
         let settings = QueueSettings { url: url.into(), ..queue(&bed) };
         let readiness = Readiness::new([(RABBITMQ, Need::Informational)]);
         let shutdown = Shutdown::manual(Duration::ZERO);
-        let watch = watch_broker(Publisher::new(settings), readiness.clone(), Loops::new(), shutdown.clone());
+        let watch =
+            watch_broker(Publisher::new(settings), readiness.clone(), Metrics::global().new_loops(), shutdown.clone());
         let watching = tokio::spawn(watch);
         let message = || readiness.body().checks[RABBITMQ].message.clone();
         wait_for("the broker has refused", Duration::from_mins(1), async || {

@@ -16,7 +16,7 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::database::{self, Fault, StatementRefusal};
+use crate::fault::{self, Fault, StatementRefusal};
 use crate::tables::executions::{
     self,
     lease::{LeaseToken, Progress},
@@ -83,7 +83,7 @@ impl OutboxError {
     /// Whether the same would happen to any other run: the broker or the database is away.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Database(error) => database::fault(error).is_outage(),
+            Self::Database(error) => Fault::of(error).is_outage(),
             Self::Publish { outcome, .. } => *outcome == PublishOutcome::Failed,
         }
     }
@@ -92,9 +92,9 @@ impl OutboxError {
 /// Why a run waits whose statement the database refuses: it is tried again until the run's deadline, since a right or a
 /// column may come back. `None`: the database is away, or busy with others.
 fn refusal(error: &sqlx::Error) -> Option<String> {
-    match database::fault(error) {
+    match Fault::of(error) {
         Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Right | StatementRefusal::Statement) => {
-            Some(format!("the database refuses to prepare the run: {}", database::sentence(error)))
+            Some(format!("the database refuses to prepare the run: {}", fault::sentence(error)))
         }
         Fault::Refused(StatementRefusal::Login) | Fault::ConnectionLost | Fault::ReadOnly | Fault::Conflict => None,
     }

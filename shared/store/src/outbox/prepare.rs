@@ -9,7 +9,7 @@ use sqlx::MySqlConnection;
 
 use super::{Outbox, OutboxError, Turn, TurnEnd};
 use crate::closing::close_execution;
-use crate::database::{self, Fault, StatementRefusal};
+use crate::fault::{self, Fault, StatementRefusal};
 use crate::tables::ROWS_PER_STATEMENT;
 use crate::tables::details::{
     self,
@@ -197,8 +197,7 @@ async fn store(
     let mut parts: Vec<Vec<NewDetail>> = hosts.chunks(ROWS_PER_STATEMENT).rev().map(<[_]>::to_vec).collect();
     while let Some(mut part) = parts.pop() {
         let Err(error) = details::outbox::insert_pending(connection, id, &part).await else { continue };
-        let Fault::Refused(refused @ (StatementRefusal::Duplicate | StatementRefusal::Statement)) =
-            database::fault(&error)
+        let Fault::Refused(refused @ (StatementRefusal::Duplicate | StatementRefusal::Statement)) = Fault::of(&error)
         else {
             return Err(error.into());
         };
@@ -220,7 +219,7 @@ async fn store(
             parts.extend([second, part]);
             continue;
         }
-        let told = database::sentence(&error);
+        let told = fault::sentence(&error);
         for host in part {
             notes.refused.add(|| format!("{}: {told}", host.host_ip));
         }

@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, MySqlConnection};
 
 use super::schema::OurTables;
 use super::server_resources::VALUE_COLUMNS;
-use crate::database;
 use crate::denied::Denied;
+use crate::fault;
 use crate::word::Word;
 use hostsync_model::execution::{ExecutionId, JobQueue};
 
@@ -168,7 +168,7 @@ pub async fn may(
     if Denied::of(&error).is_some() {
         return Ok(RightCheck::Denied);
     }
-    match (database::error_number(&error), error.as_database_error()) {
+    match (fault::error_number(&error), error.as_database_error()) {
         // no such column or table, a generated column, no default, NULL
         (Some(1054 | 1146 | 1364 | 1048 | 1906 | 3105), _) => Ok(RightCheck::Allowed),
         (Some(_), Some(told)) => Ok(RightCheck::Refused(told.message().to_owned())),

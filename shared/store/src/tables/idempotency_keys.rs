@@ -6,7 +6,7 @@
 use chrono::TimeDelta;
 use sqlx::MySqlConnection;
 
-use crate::database::{self, Fault, StatementRefusal};
+use crate::fault::{Fault, StatementRefusal};
 
 /// How long the same key gives the first answer again.
 pub const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
@@ -48,7 +48,7 @@ pub async fn reserve(
     .await;
     match inserted {
         Ok(_) => Ok(true),
-        Err(error) if database::fault(&error) == Fault::Refused(StatementRefusal::Duplicate) => Ok(false),
+        Err(error) if Fault::of(&error) == Fault::Refused(StatementRefusal::Duplicate) => Ok(false),
         Err(error) => Err(error),
     }
 }
