@@ -11,17 +11,13 @@ use hostsync_e2e::service::{self, RunningService};
 use hostsync_queue::DeadLetters;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
-use hostsync_testing::documents::SampleHost;
+use hostsync_testing::documents::{SampleHost, ips};
 use hostsync_testing::gate::Gate;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
-    hosts.map(|n| SampleHost(n).ip()).collect()
-}
 
 async fn outcomes(client: &Client, id: u64) -> BTreeMap<String, usize> {
     let mut outcomes = BTreeMap::new();

@@ -27,10 +27,6 @@ async fn full_sync(client: &Client, body: Value) -> (u16, Value) {
     client.send(Method::POST, "/es-sync-full-sync", Some(&body)).await.expect("an answer")
 }
 
-async fn number(bed: &Bed, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect("a number")
-}
-
 #[tokio::test]
 async fn the_hosts_of_a_group_are_added_to_the_pool_and_synced() {
     on_bed("full_sync", async |bed| {
@@ -63,8 +59,8 @@ async fn the_hosts_of_a_group_are_added_to_the_pool_and_synced() {
         }
         let log = client.execution(answer["execution_id"].as_u64().expect("an id")).await.expect("a log");
         assert_eq!((&log["trigger"], &log["task_name"]), (&json!("full"), &json!("demo")));
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 1").await, 2);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM hosts_pool").await, 31);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM hosts_pool WHERE is_deleted = 1").await.expect("a number"), 2);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM hosts_pool").await.expect("a number"), 31);
         let name: String = sqlx::query_scalar("SELECT host_name FROM hosts_pool WHERE host_ip = '10.200.0.1'")
             .fetch_one(&bed.pool)
             .await
@@ -101,8 +97,8 @@ async fn two_at_once_add_each_host_once() {
         );
         let new: u64 = [&a, &b, &c].iter().map(|answer| answer["new_host_count"].as_u64().expect("a count")).sum();
         assert_eq!(new, 1_500, "{a} {b} {c}");
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM hosts_pool").await, 1_500);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log WHERE total_hosts = 1500").await, 3);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM hosts_pool").await.expect("a number"), 1_500);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_log WHERE total_hosts = 1500").await.expect("a number"), 3);
         other.stop().await.expect("a quiet end");
         api.stop().await.expect("a quiet end");
     })
@@ -127,7 +123,7 @@ async fn what_a_full_sync_cannot_do_is_told() {
         let (status, answer) = full_sync(&client, json!({"group_name": "demo"})).await;
         assert_eq!((status, &answer["code"]), (409, &json!("host_pool_refused")), "{answer}");
         assert!(answer["message"].as_str().is_some_and(|message| message.contains("owner")), "{answer}");
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 0);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_log").await.expect("a number"), 0);
         api.stop().await.expect("a quiet end");
     })
     .await;
@@ -199,7 +195,7 @@ async fn the_same_key_gets_the_first_answer_again_and_another_body_a_conflict() 
         // Hosts that came meanwhile change nothing.
         bed.index_last_day((3..5).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
         assert_eq!(send(body).await, first);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 1);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_log").await.expect("a number"), 1);
         let other = send(json!({"group_name": "demo", "query_time_range": "12h"})).await;
         assert_eq!((other.0, &other.1["code"]), (409, &json!("idempotency_key_reused")));
         drop(client);
@@ -226,7 +222,7 @@ async fn a_source_that_is_away_is_told_with_the_time_to_come_back() {
         assert_eq!(answer.headers()["retry-after"], "15");
         let body: Value = answer.json().await.expect("JSON");
         assert_eq!((&body["success"], &body["code"]), (&json!(false), &json!("source_unavailable")));
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log").await, 0);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_log").await.expect("a number"), 0);
         api.stop().await.expect("a quiet end");
     })
     .await;

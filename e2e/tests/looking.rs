@@ -25,10 +25,6 @@ async fn resend(bed: &Bed, body: &Value) -> Value {
     answer.json().await.expect("JSON")
 }
 
-async fn number(bed: &Bed, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect(sql)
-}
-
 #[tokio::test]
 async fn a_host_is_explained_by_its_search_its_values_and_the_row_it_replaced() {
     on_bed("explain", async |bed| {
@@ -99,11 +95,11 @@ async fn a_host_is_explained_by_its_search_its_values_and_the_row_it_replaced() 
             assert_eq!((status, body["code"].as_str()), (404, Some(code)));
         }
         // One row a search and one a failed attempt, no more.
-        let searches = number(&bed, "SELECT COUNT(*) FROM es_sync_search").await;
+        let searches = bed.count("SELECT COUNT(*) FROM es_sync_search").await.expect("a number");
         assert!((2..=12).contains(&searches), "{searches}");
-        let asked = number(&bed, "SELECT CAST(SUM(hosts_asked) AS SIGNED) FROM es_sync_search").await;
+        let asked = bed.count("SELECT CAST(SUM(hosts_asked) AS SIGNED) FROM es_sync_search").await.expect("a number");
         assert_eq!(asked, 12);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_attempt").await, 2);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_attempt").await.expect("a number"), 2);
         for service in [worker, scheduler, api] {
             service.stop().await.expect("a quiet end");
         }
@@ -132,8 +128,8 @@ async fn what_explains_a_run_is_pruned_with_it() {
         }
         let scheduler = service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler");
         wait_for("the old run to be gone", LIMIT, async || {
-            let left = number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log WHERE id = 1").await
-                + number(&bed, "SELECT COUNT(*) FROM es_sync_stats_hour WHERE hour < '2021-01-01'").await;
+            let left = bed.count("SELECT COUNT(*) FROM es_sync_execution_log WHERE id = 1").await.expect("a number")
+                + bed.count("SELECT COUNT(*) FROM es_sync_stats_hour WHERE hour < '2021-01-01'").await.expect("a number");
             Ok((left == 0).then_some(()))
         })
         .await
@@ -143,7 +139,7 @@ async fn what_explains_a_run_is_pruned_with_it() {
             "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_search",
             "SELECT CAST(SUM(execution_id) AS SIGNED) FROM es_sync_evidence",
         ] {
-            assert_eq!(number(&bed, left).await, 2, "{left}");
+            assert_eq!(bed.count(left).await.expect("a number"), 2, "{left}");
         }
         scheduler.stop().await.expect("a quiet end");
     })
@@ -179,7 +175,7 @@ async fn several_schedulers_sum_up_every_ended_run_once() {
         }
         wait_for("all ended runs to be in the sums", LIMIT, async || {
             let sql = "SELECT COUNT(*) FROM es_sync_execution_log WHERE rolled_up_at IS NULL";
-            Ok((number(&bed, sql).await == i64::from(RUNS / 10)).then_some(()))
+            Ok((bed.count(sql).await.expect("a number") == i64::from(RUNS / 10)).then_some(()))
         })
         .await
         .expect("rolled up");
@@ -197,7 +193,7 @@ async fn several_schedulers_sum_up_every_ended_run_once() {
             ("SELECT COUNT(DISTINCT digest) FROM es_sync_stats_error", 1),
             ("SELECT CAST(SUM(hosts) AS SIGNED) FROM es_sync_stats_error WHERE task_id = 0", ended * 2),
         ] {
-            assert_eq!(number(&bed, sql).await, expected, "{sql}");
+            assert_eq!(bed.count(sql).await.expect("a number"), expected, "{sql}");
         }
     })
     .await;

@@ -11,7 +11,7 @@ use hostsync_e2e::service;
 use hostsync_store::database;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::wait_for;
-use hostsync_testing::documents::SampleHost;
+use hostsync_testing::documents::{SampleHost, ips};
 use hostsync_testing::gate::Gate;
 use hostsync_testing::own_mariadb::OwnMariadb;
 use reqwest::Method;
@@ -28,10 +28,6 @@ async fn fleet_of(bed: &Bed, hosts: u32) -> Fleet {
 
 fn ip(n: u32) -> String {
     SampleHost(n).ip()
-}
-
-fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
-    hosts.map(ip).collect()
 }
 
 /// Until so many hosts have an outcome, and the others wait for their second attempt; returns the run's log then.

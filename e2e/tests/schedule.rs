@@ -39,10 +39,6 @@ async fn create(client: &Client, body: &Value) -> u64 {
     client.ok(Method::POST, "/es-sync-tasks", Some(body)).await.expect("a task")["task_id"].as_u64().expect("an id")
 }
 
-async fn number(bed: &Bed, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(&bed.pool).await.expect("a number")
-}
-
 async fn now(bed: &Bed) -> DateTime<Utc> {
     sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(&bed.pool).await.expect("the time")
 }
@@ -214,7 +210,7 @@ async fn missed_fires_are_rows_with_their_reason_and_the_newest_runs() {
         let (late, too_late) = (task("late", "10m").await, task("too late", "1m").await);
         // The minute must not change before the scheduler looks.
         wait_for("a minute that is young", LIMIT, async || {
-            Ok((number(&bed, "SELECT SECOND(UTC_TIMESTAMP())").await < 40).then_some(()))
+            Ok((bed.count("SELECT SECOND(UTC_TIMESTAMP())").await.expect("a number") < 40).then_some(()))
         })
         .await
         .expect("young");
@@ -273,7 +269,7 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
     on_bed("bulk", async |bed| {
         let schedulers = [scheduler(&bed).await, scheduler(&bed).await];
         wait_for("schedulers at work", LIMIT, async || {
-            let at_work = number(&bed, "SELECT COUNT(*) FROM es_sync_scheduler_shift").await;
+            let at_work = bed.count("SELECT COUNT(*) FROM es_sync_scheduler_shift").await.expect("a number");
             Ok((at_work == 2).then_some(()))
         })
         .await
@@ -312,7 +308,7 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
         .expect("a task");
         transaction.commit().await.expect("committed");
         // Somebody holds one of them while it is due.
-        let ninth = number(&bed, "SELECT CAST(id AS SIGNED) FROM es_sync_task_config WHERE task_name = 'task 9'").await;
+        let ninth = bed.count("SELECT CAST(id AS SIGNED) FROM es_sync_task_config WHERE task_name = 'task 9'").await.expect("a number");
         let mut held = bed.pool.begin().await.expect("a transaction");
         sqlx::query("SELECT id FROM es_sync_task_config WHERE id = ? FOR UPDATE")
             .bind(ninth)
@@ -320,24 +316,24 @@ async fn tasks_that_are_due_together_fire_in_bulk_and_none_is_missed_for_being_l
             .await
             .expect("held");
         let fired = "SELECT COUNT(*) FROM es_sync_execution_log WHERE `trigger` = 'schedule'";
-        wait_for("all others", LIMIT, async || Ok((number(&bed, fired).await == 697).then_some(())))
+        wait_for("all others", LIMIT, async || Ok((bed.count(fired).await.expect("a number") == 697).then_some(())))
             .await
             .expect("fired");
         drop(held);
-        wait_for("the one that was held", LIMIT, async || Ok((number(&bed, fired).await == 698).then_some(())))
+        wait_for("the one that was held", LIMIT, async || Ok((bed.count(fired).await.expect("a number") == 698).then_some(())))
             .await
             .expect("fired");
         let newer = "SELECT COUNT(*) FROM es_sync_execution_log WHERE task_name = 'of a newer release'";
-        assert_eq!(number(&bed, newer).await, 0, "no other policy stands in");
+        assert_eq!(bed.count(newer).await.expect("a number"), 0, "no other policy stands in");
         // Late as they are, with no catch-up window, each has run.
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'skipped'").await, 0);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'skipped'").await.expect("a number"), 0);
         let moved = "SELECT COUNT(*) FROM es_sync_task_config WHERE next_execution_time > UTC_TIMESTAMP() + INTERVAL 1 MINUTE";
-        assert_eq!(number(&bed, moved).await, 699);
+        assert_eq!(bed.count(moved).await.expect("a number"), 699);
         let known = "SELECT COUNT(*) FROM es_sync_task_config AS task JOIN es_sync_execution_log AS log
                      ON log.id = task.last_execution_id AND log.task_id = task.id";
-        assert_eq!(number(&bed, known).await, 698);
+        assert_eq!(bed.count(known).await.expect("a number"), 698);
         bed.execute("DROP TRIGGER refuse").await;
-        wait_for("the one that was refused", LIMIT, async || Ok((number(&bed, fired).await == 699).then_some(())))
+        wait_for("the one that was refused", LIMIT, async || Ok((bed.count(fired).await.expect("a number") == 699).then_some(())))
             .await
             .expect("fired");
         stop(schedulers).await;
@@ -419,12 +415,12 @@ async fn runs_that_cannot_be_prepared_hold_up_no_run_behind_them() {
         let scheduler = scheduler(&bed).await;
         let published = "SELECT COUNT(*) FROM es_sync_execution_log WHERE published_watermark >= last_detail_id
                          AND prepared_at IS NOT NULL";
-        wait_for("the run behind them", LIMIT, async || Ok((number(&bed, published).await == 1).then_some(())))
+        wait_for("the run behind them", LIMIT, async || Ok((bed.count(published).await.expect("a number") == 1).then_some(())))
             .await
             .expect("published");
         // They go on as soon as they can.
         bed.execute("DROP TRIGGER refuse").await;
-        wait_for("all of them", LIMIT, async || Ok((number(&bed, published).await == 41).then_some(())))
+        wait_for("all of them", LIMIT, async || Ok((bed.count(published).await.expect("a number") == 41).then_some(())))
             .await
             .expect("published");
         stop([scheduler]).await;
@@ -446,7 +442,7 @@ async fn a_lock_on_the_details_holds_up_no_fire() {
         let scheduler = scheduler(&bed).await;
         let waiting = "SELECT COUNT(*) FROM information_schema.processlist
                        WHERE db = DATABASE() AND state LIKE 'Waiting for table%'";
-        wait_for("the sweeps to wait", LIMIT, async || Ok((number(&bed, waiting).await >= 2).then_some(())))
+        wait_for("the sweeps to wait", LIMIT, async || Ok((bed.count(waiting).await.expect("a number") >= 2).then_some(())))
             .await
             .expect("waiting");
         bed.execute(format!("UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP(3) WHERE id = {task}"))
@@ -472,24 +468,24 @@ async fn a_fire_while_the_database_is_away_is_late_and_not_missed() {
         let at_work = "SELECT COUNT(*) FROM es_sync_scheduler_shift";
         // The second sign of life shows that it has heard of the first.
         let again = "SELECT COUNT(*) FROM es_sync_scheduler_shift WHERE seen_at > began_at";
-        wait_for("a scheduler at work", LIMIT, async || Ok((number(&bed, again).await == 1).then_some(())))
+        wait_for("a scheduler at work", LIMIT, async || Ok((bed.count(again).await.expect("a number") == 1).then_some(())))
             .await
             .expect("at work");
         gate.shut();
         let set = "UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() + INTERVAL 2 SECOND WHERE id =";
         bed.execute(format!("{set} {task}")).await;
         let silence = "SELECT TIMESTAMPDIFF(SECOND, MAX(seen_at), UTC_TIMESTAMP(3)) FROM es_sync_scheduler_shift";
-        wait_for("a long silence", LIMIT, async || Ok((number(&bed, silence).await > 20).then_some(())))
+        wait_for("a long silence", LIMIT, async || Ok((bed.count(silence).await.expect("a number") > 20).then_some(())))
             .await
             .expect("silent");
         assert!(logs(&client, task).await.is_empty());
         gate.open();
         let seen = wait_for_logs(&client, task, 1).await;
         assert_eq!(statuses(&seen), ["running"], "{seen:?}");
-        wait_for("a sign of life", LIMIT, async || Ok((number(&bed, silence).await < 10).then_some(())))
+        wait_for("a sign of life", LIMIT, async || Ok((bed.count(silence).await.expect("a number") < 10).then_some(())))
             .await
             .expect("alive");
-        assert_eq!(number(&bed, at_work).await, 1, "it is the same shift");
+        assert_eq!(bed.count(at_work).await.expect("a number"), 1, "it is the same shift");
         stop([scheduler, api]).await;
     })
     .await;
@@ -509,11 +505,11 @@ async fn after_weeks_without_a_scheduler_tasks_that_fire_each_second_are_planned
         let scheduler = scheduler(&bed).await;
         let recorded =
             "SELECT COUNT(*) FROM es_sync_execution_log WHERE error_message LIKE 'missed: at least 100000 fires %'";
-        wait_for("all that was missed", LIMIT, async || Ok((number(&bed, recorded).await == 3).then_some(())))
+        wait_for("all that was missed", LIMIT, async || Ok((bed.count(recorded).await.expect("a number") == 3).then_some(())))
             .await
             .expect("recorded");
         let fired = "SELECT COUNT(DISTINCT task_id) FROM es_sync_execution_log WHERE execution_status = 'running'";
-        wait_for("all of them to run", LIMIT, async || Ok((number(&bed, fired).await == 3).then_some(())))
+        wait_for("all of them to run", LIMIT, async || Ok((bed.count(fired).await.expect("a number") == 3).then_some(())))
             .await
             .expect("running");
         stop([scheduler, api]).await;
@@ -534,11 +530,11 @@ async fn a_task_whose_schedule_cannot_be_read_stays_enabled_and_fires_once_it_ca
         let other = client.create_enabled_task("other", "@every 1s", "1h").await.expect("a task");
         wait_for_logs(&client, other, 3).await;
         let enabled = "SELECT COUNT(*) FROM es_sync_task_config WHERE cron_expression = 'whenever' AND is_enabled = 1";
-        assert_eq!(number(&bed, enabled).await, 2);
+        assert_eq!(bed.count(enabled).await.expect("a number"), 2);
         bed.execute("UPDATE es_sync_task_config SET cron_expression = '@every 1s' WHERE cron_expression = 'whenever'")
             .await;
         let fired = "SELECT COUNT(DISTINCT task_id) FROM es_sync_execution_log WHERE task_name IN ('new', 'due')";
-        wait_for("both to fire", LIMIT, async || Ok((number(&bed, fired).await == 2).then_some(())))
+        wait_for("both to fire", LIMIT, async || Ok((bed.count(fired).await.expect("a number") == 2).then_some(())))
             .await
             .expect("fired");
         stop([scheduler, api]).await;
@@ -717,8 +713,8 @@ async fn a_disabled_or_deleted_task_fires_no_more() {
         let mut quiet_since = Vec::new();
         for round in 0..4 {
             client.enable_task(task, true).await.expect("enabled");
-            let before = number(&bed, fires).await;
-            wait_for("it to fire", LIMIT, async || Ok((number(&bed, fires).await > before).then_some(())))
+            let before = bed.count(fires).await.expect("a number");
+            wait_for("it to fire", LIMIT, async || Ok((bed.count(fires).await.expect("a number") > before).then_some(())))
                 .await
                 .expect("a fire");
             // All at once with the fires, and then the end of it.
@@ -810,9 +806,9 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
         let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
         let mut counts = Vec::new();
         wait_for("the old ones to be pruned", LIMIT, async || {
-            counts.push(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail WHERE execution_id = 1").await);
-            let keys = number(&bed, "SELECT COUNT(*) FROM es_sync_idempotency_key").await;
-            let windows = number(&bed, "SELECT COUNT(*) FROM es_sync_newest_window").await;
+            counts.push(bed.count("SELECT COUNT(*) FROM es_sync_execution_detail WHERE execution_id = 1").await.expect("a number"));
+            let keys = bed.count("SELECT COUNT(*) FROM es_sync_idempotency_key").await.expect("a number");
+            let windows = bed.count("SELECT COUNT(*) FROM es_sync_newest_window").await.expect("a number");
             Ok((counts.last() == Some(&0) && keys == 1 && windows == 1).then_some(()))
         })
         .await
@@ -824,7 +820,7 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
             .await
             .expect("ids");
         assert_eq!(left, [3, 4, 5, 6]);
-        assert_eq!(number(&bed, "SELECT COUNT(*) FROM es_sync_execution_detail").await, 30);
+        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_detail").await.expect("a number"), 30);
         let log = client.execution(4).await.expect("a log");
         assert_eq!((&log["execution_status"], &log["pending_count"]), (&json!("running"), &json!(10)));
         let kept: String = sqlx::query_scalar("SELECT idempotency_key FROM es_sync_idempotency_key")
@@ -893,7 +889,7 @@ async fn executions_that_cannot_be_pruned_hold_up_no_others() {
         let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d")];
         let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
         let left = "SELECT COUNT(*) FROM es_sync_execution_log";
-        wait_for("those behind them", LIMIT, async || Ok((number(&bed, left).await == 100).then_some(())))
+        wait_for("those behind them", LIMIT, async || Ok((bed.count(left).await.expect("a number") == 100).then_some(())))
             .await
             .expect("pruned");
         stop([scheduler]).await;

@@ -9,7 +9,7 @@ use hostsync_e2e::fleet::Fleet;
 use hostsync_e2e::service;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
-use hostsync_testing::documents::{SampleHost, SampleIndex};
+use hostsync_testing::documents::{SampleHost, SampleIndex, ips};
 use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,10 +19,6 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 const LIMIT: Duration = Duration::from_mins(2);
 
 const DEFAULT_URL: &str = "HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL";
-
-fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
-    hosts.map(|n| SampleHost(n).ip()).collect()
-}
 
 /// Runs the hosts by another endpoint or index pattern than the default ones.
 async fn execute(client: &Client, source: &Value, hosts: &[String]) -> u64 {

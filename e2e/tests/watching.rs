@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use hostsync_e2e::service;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
-use hostsync_testing::documents::SampleHost;
+use hostsync_testing::documents::{SampleHost, ips};
 use hostsync_testing::gate::Gate;
 use hostsync_testing::process::{Process, binary, run_command};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -69,10 +69,6 @@ const DEPTH: &str = "hostsync_queue_depth{queue=\"manual\"}";
 const DEAD: &str = "hostsync_queue_depth{queue=\"dead\"}";
 const OUTBOX: &str = "hostsync_outbox_depth{queue=\"manual\"}";
 const WAIT: &str = "hostsync_queue_oldest_job_age_seconds{queue=\"manual\"}";
-
-fn ips(hosts: std::ops::Range<u32>) -> Vec<String> {
-    hosts.map(|n| SampleHost(n).ip()).collect()
-}
 
 #[tokio::test]
 async fn a_scheduler_says_what_waits_and_whether_the_broker_is_there() {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,6 +28,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// A sample host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SampleHost(pub u32);
+
+/// The addresses of sample hosts.
+pub fn ips(hosts: Range<u32>) -> Vec<String> {
+    hosts.map(|n| SampleHost(n).ip()).collect()
+}
 
 impl SampleHost {
     /// `10.x.y.z`, different for each number below 2^24.

@@ -30,10 +30,6 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 const HOSTS: std::ops::Range<u32> = 0..3;
 
-fn ips() -> Vec<String> {
-    HOSTS.map(|host| SampleHost(host).ip()).collect()
-}
-
 async fn pool_with_documents(bed: &Bed) {
     bed.add_to_pool(HOSTS.map(SampleHost)).await.expect("a pool");
     bed.index_last_day(HOSTS.map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
@@ -97,7 +93,7 @@ async fn a_manual_run_is_one_trace_from_the_request_through_the_message_to_the_t
         pool_with_documents(&bed).await;
         let collector = Collector::start().await;
         let (api, client) = Service::api(&bed, &collector, &[]).await;
-        let id = client.execute("traced", &ips()[..1], "6h").await.expect("accepted");
+        let id = client.execute("traced", &ips(HOSTS)[..1], "6h").await.expect("accepted");
         let traceparent = waiting_traceparent(&bed).await;
         let worker = Service::start(&bed, &collector, "worker", &[]);
         success(&client, id).await;
@@ -166,11 +162,11 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
         // A worker makes one batch of manual runs at once: while it is slow with this one, the others wait together.
         let (gate, slow_url) = Gate::before(&bed.servers.elasticsearch_url).await.expect("a door");
         gate.delay(Duration::from_secs(3));
-        let slow = client.execute("slow", &ips()[2..], "6h").await.expect("accepted");
+        let slow = client.execute("slow", &ips(HOSTS)[2..], "6h").await.expect("accepted");
         // Runs are published side by side: this one is to be the first in the queue.
         collector.wait_for_spans("the slow run in the queue", LIMIT, |spans| publishing(spans, slow).map(|_| ())).await;
         let mut runs = Vec::new();
-        for host in &ips()[..2] {
+        for host in &ips(HOSTS)[..2] {
             runs.push(client.execute("one of two", std::slice::from_ref(host), "6h").await.expect("accepted"));
         }
         let published = collector.wait_for_spans("both runs to be published", LIMIT, |spans| {
@@ -197,7 +193,7 @@ async fn a_batch_of_two_runs_goes_on_in_the_trace_of_one_and_links_to_both() {
         let job = Job {
             execution_id: ExecutionId(second),
             detail_id: DetailId(detail),
-            host_ip: ips()[1].clone(),
+            host_ip: ips(HOSTS)[1].clone(),
             attempt: 1,
             window_to: Some(to),
         };
@@ -238,7 +234,7 @@ async fn metrics_arrive_with_the_names_and_labels_that_prometheus_sees() {
         let (api, client) = Service::api(&bed, &collector, &[]).await;
         let scheduler = Service::start(&bed, &collector, "scheduler", &[]);
         let worker = Service::start(&bed, &collector, "worker", &[]);
-        let id = client.execute("measured", &ips(), "6h").await.expect("accepted");
+        let id = client.execute("measured", &ips(HOSTS), "6h").await.expect("accepted");
         success(&client, id).await;
         for (service, name, must_have) in [
             (&api, "hostsync-api", "hostsync_jobs_published_total"),
@@ -277,14 +273,14 @@ async fn without_sampling_nothing_of_healthy_work_arrives_and_all_of_failed_work
         ];
         let (api, client) = Service::api(&bed, &collector, &none).await;
         let scheduler = Service::start(&bed, &collector, "scheduler", &none);
-        let healthy = client.execute("healthy", &ips(), "6h").await.expect("accepted");
+        let healthy = client.execute("healthy", &ips(HOSTS), "6h").await.expect("accepted");
         let traceparent = waiting_traceparent(&bed).await;
         assert!(traceparent.ends_with("-00"), "{traceparent}");
         let worker = Service::start(&bed, &collector, "worker", &none);
         success(&client, healthy).await;
 
         // A search that fails, and with it the attempt.
-        let body = json!({"task_name": "fails", "host_ip_list": ips(), "query_time_range": "6h", "es_endpoint": "broken"});
+        let body = json!({"task_name": "fails", "host_ip_list": ips(HOSTS), "query_time_range": "6h", "es_endpoint": "broken"});
         client.ok(Method::POST, "/es-sync-execute", Some(&body)).await.expect("accepted");
         // A fire that fails: a schedule that the API would not have stored.
         let task = client.create_enabled_task("unreadable", "0 0 0 1 1 *", "6h").await.expect("a task");
