@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use figment::value::{Empty, Num, Value};
+use figment2::value::{Empty, Num, Value};
 use url::Url;
 
 use super::server_url::masked_url;

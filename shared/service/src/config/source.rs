@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Map, Tag, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use figment2::providers::{Format, Toml};
+use figment2::value::{Dict, Map, Tag, Value};
+use figment2::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
 use super::error::{Origin, Problem};
@@ -53,7 +53,7 @@ impl Provider for Given {
         Metadata::named(self.name)
     }
 
-    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+    fn data(&self) -> figment2::Result<Map<Profile, Dict>> {
         Ok(Profile::Default.collect(self.values.clone()))
     }
 }
@@ -141,7 +141,7 @@ impl ConfigSources {
             };
             let mut key = error.path.clone();
             let at = key.clone();
-            if let figment::error::Kind::MissingField(field) = &error.kind {
+            if let figment2::error::Kind::MissingField(field) = &error.kind {
                 key.push(field.to_string());
             }
             // What lacks a value that was left out has been reported by that value.
@@ -158,8 +158,8 @@ impl ConfigSources {
 
 /// What is wrong, in our words. Keys that hold secrets give their reasons themselves
 /// (`Kind::Message`), so no value of theirs is repeated here.
-fn reason(kind: &figment::error::Kind) -> String {
-    use figment::error::{Actual, Kind};
+fn reason(kind: &figment2::error::Kind) -> String {
+    use figment2::error::{Actual, Kind};
 
     let found = |actual: &Actual| match actual {
         Actual::Map => "a table".to_owned(),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::error::Kind;
-use figment::value::{Dict, Value};
+use figment2::error::Kind;
+use figment2::value::{Dict, Value};
 
 use super::*;
 use hostsync_model::secret::Secret;
