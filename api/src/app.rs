@@ -11,6 +11,7 @@ use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup::{DATABASE, RABBITMQ};
 use hostsync_store::database;
 use hostsync_store::outbox::Outbox;
+use secrecy::ExposeSecret as _;
 
 use crate::access::{Guard, Limits};
 use crate::database::Database;
@@ -54,7 +55,7 @@ impl Api {
     /// A URL that is missing or is none.
     pub(crate) fn new(config: &Config, shutdown: Shutdown) -> anyhow::Result<Self> {
         let connections = config.database.max_connections;
-        let pool = database::connect_lazy(config.database.url()?.expose(), connections)?;
+        let pool = database::connect_lazy(config.database.url()?.expose_secret(), connections)?;
         let publisher = Publisher::new(config.rabbitmq.settings("hostsync-api")?);
         let readiness = Readiness::new([(DATABASE, Need::Required), (RABBITMQ, Need::Informational)]);
         let outbox = Outbox::new(pool.clone(), publisher.clone(), shutdown.token());

@@ -31,6 +31,7 @@ use hostsync_service::startup;
 use hostsync_store::database::{self as schema, MIGRATOR, SchemaError};
 use hostsync_store::denied::{Denied, RIGHTS_OF_MIGRATIONS, grant};
 use hostsync_store::tables::diagnosis;
+use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
@@ -119,7 +120,7 @@ pub async fn serve_on(
 ///
 /// The database is away or too old, a migration fails, or the user lacks a right: then with the line that gives it.
 pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
-    let url = config.database.url()?.expose();
+    let url = config.database.url()?.expose_secret();
     match apply_migrations(url).await {
         Ok(applied) => Ok(applied),
         Err(error) => {

@@ -34,6 +34,7 @@ use hostsync_service::startup;
 use hostsync_service::startup::{DATABASE, RABBITMQ};
 use hostsync_store::database;
 use hostsync_store::outbox::Outbox;
+use secrecy::ExposeSecret as _;
 use sqlx::MySqlPool;
 use tokio::net::TcpListener;
 
@@ -119,7 +120,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
 fn pools(config: &Config) -> anyhow::Result<[MySqlPool; 2]> {
     let [of_sweeps, of_fires] = shares(config.database.max_connections);
     let url = config.database.url()?;
-    let pool = |connections| database::connect_lazy(url.expose(), connections).context("database.url cannot be used");
+    let pool =
+        |connections| database::connect_lazy(url.expose_secret(), connections).context("database.url cannot be used");
     Ok([pool(of_sweeps)?, pool(of_fires)?])
 }
 

@@ -37,6 +37,7 @@ use hostsync_service::operations::{self, Need, Readiness};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_service::startup;
 use hostsync_store::database;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +81,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let router = operations::standalone_router(readiness.clone(), loops.clone(), Metrics::global());
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
-    let pool = database::connect_lazy(config.database.url()?.expose(), config.database.max_connections)
+    let pool = database::connect_lazy(config.database.url()?.expose_secret(), config.database.max_connections)
         .context("database.url cannot be used")?;
     let sources = SourceRegistry::new(pool.clone(), &config)?;
     let queue = config.rabbitmq.settings("hostsync-worker")?;

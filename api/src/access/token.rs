@@ -4,8 +4,8 @@
 //! before its body is read.
 
 use axum::http::{HeaderMap, header};
-use hostsync_model::secret::Secret;
 use hostsync_service::config::{ApiAuth, ApiConfig};
+use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
 use crate::error::ApiError;
@@ -23,8 +23,8 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Guard {
     is_open: bool,
-    operator: Option<Secret>,
-    viewer: Option<Secret>,
+    operator: Option<SecretString>,
+    viewer: Option<SecretString>,
 }
 
 impl Guard {
@@ -70,8 +70,8 @@ impl Guard {
     }
 }
 
-fn is_same(secret: Option<&Secret>, token: &[u8]) -> bool {
-    secret.is_some_and(|secret| secret.expose().as_bytes().ct_eq(token).into())
+fn is_same(secret: Option<&SecretString>, token: &[u8]) -> bool {
+    secret.is_some_and(|secret| secret.expose_secret().as_bytes().ct_eq(token).into())
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110, section 11.1).

@@ -8,6 +8,7 @@ use hostsync_store::denied::{Denied, RIGHTS_OF_SERVICES, grant};
 use hostsync_store::fault;
 use hostsync_store::tables::diagnosis::{self, DatabaseServer, Right, RightCheck, USES};
 use hostsync_store::tables::schema::{self, OurTables};
+use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::tables::{self, Standing};
@@ -29,7 +30,7 @@ pub(super) async fn examine(config: &Config, clock: fn() -> DateTime<Utc>) -> Da
         Err(error) => return none(Check::fail("database", error.to_string(), "set database.url")),
     };
     let place = place_of(url);
-    let mut connection = match within(database::connect_once(url.expose())).await {
+    let mut connection = match within(database::connect_once(url.expose_secret())).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             let (reason, next) = unreachable(&error);

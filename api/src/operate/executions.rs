@@ -11,6 +11,7 @@ use hostsync_store::database;
 use hostsync_store::tables::diagnosis;
 use hostsync_store::tables::endpoint_state;
 use hostsync_store::tables::executions::{self, lease::LeaseToken};
+use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, MySqlConnection};
 
 use super::CONNECTION_NAME;
@@ -89,7 +90,7 @@ pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> 
 }
 
 async fn connect(config: &Config) -> anyhow::Result<MySqlConnection> {
-    let connecting = database::connect_once(config.database.url()?.expose());
+    let connecting = database::connect_once(config.database.url()?.expose_secret());
     let connected = tokio::time::timeout(LONGEST_ANSWER, connecting).await.context("the database does not answer")?;
     connected.context("cannot connect to the database; `hostsync-api doctor` says why")
 }

@@ -7,8 +7,10 @@ use std::str::FromStr;
 
 use chrono::TimeDelta;
 
-/// Longest window, in seconds: 7 days.
-const MAX_SECONDS: i64 = 7 * 24 * 60 * 60;
+use crate::time_span;
+
+/// Longest window.
+const LONGEST: TimeDelta = TimeDelta::days(7);
 
 /// A whole number and one of `s m h d`, from `0s` (never late) to `7d`. Keeps the text it was written as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,23 +48,10 @@ impl FromStr for CatchUpWindow {
     type Err = CatchUpWindowError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let seconds_per_unit = match text.chars().last() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3_600,
-            Some('d') => 86_400,
-            _ => return Err(CatchUpWindowError),
-        };
-        let number = &text[..text.len() - 1];
-        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(CatchUpWindowError);
-        }
-        number
-            .parse::<i64>()
-            .ok()
-            .and_then(|number| number.checked_mul(seconds_per_unit))
-            .filter(|seconds| *seconds <= MAX_SECONDS)
-            .map(|seconds| Self { text: text.to_owned(), delta: TimeDelta::seconds(seconds) })
+        time_span::parse_single(text, "smhd")
+            .and_then(|span| TimeDelta::from_std(span).ok())
+            .filter(|delta| *delta <= LONGEST)
+            .map(|delta| Self { text: text.to_owned(), delta })
             .ok_or(CatchUpWindowError)
     }
 }

@@ -4,6 +4,8 @@ pub mod catch_up;
 pub mod causes;
 pub mod execution;
 pub mod host;
-pub mod secret;
 pub mod time_span;
 pub mod window;
+
+/// What is shown in a secret's place.
+pub const MASK: &str = "***";

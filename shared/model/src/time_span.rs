@@ -1,7 +1,7 @@
 //! Lengths of time as the configuration writes them: `20ms`, `30s`, `24h`, `90d`.
 //!
-//! Owns reading and writing them. A query's time range is another matter (`window::TimeRange`): it has
-//! fewer units and is kept as it was written. Nothing here knows a key or its bounds.
+//! Owns reading and writing them, also for what tasks hold (`window::TimeRange`, `catch_up::CatchUpWindow`). Nothing here
+//! knows a key or its bounds.
 
 use std::time::Duration;
 
@@ -16,6 +16,14 @@ const UNITS: [(u128, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, 
 pub fn parse(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim())
         .map_err(|_| "must be a length of time with its unit, such as 20ms, 30s, 24h or 90d".to_owned())
+}
+
+/// Reads a span of one whole number and one of `units`, a letter each. `None`: it has another form. What is too long to be
+/// read is the longest span.
+pub fn parse_single(text: &str, units: &str) -> Option<Duration> {
+    let number = text.strip_suffix(|unit| units.contains(unit))?;
+    let is_whole = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_whole.then(|| parse(text).unwrap_or(Duration::MAX))
 }
 
 /// Writes a span by the largest unit that divides it (days from two days on, so that a day stays

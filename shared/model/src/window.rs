@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::time_span;
+
 /// Longest time range, in minutes: 366 days.
 const MAX_MINUTES: u64 = 366 * 24 * 60;
 
@@ -50,24 +52,10 @@ impl FromStr for TimeRange {
     type Err = TimeRangeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let unit = text.chars().last().ok_or(TimeRangeError::Form)?;
-        let minutes_per_unit = match unit {
-            'm' => 1,
-            'h' => 60,
-            'd' => 24 * 60,
-            'w' => 7 * 24 * 60,
-            _ => return Err(TimeRangeError::Form),
-        };
-        let number = &text[..text.len() - 1];
-        if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(TimeRangeError::Form);
+        let minutes = time_span::parse_single(text, "mhdw").ok_or(TimeRangeError::Form)?.as_secs() / 60;
+        if !(1..=MAX_MINUTES).contains(&minutes) {
+            return Err(TimeRangeError::Bounds);
         }
-        let minutes = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(minutes_per_unit))
-            .filter(|minutes| (1..=MAX_MINUTES).contains(minutes))
-            .ok_or(TimeRangeError::Bounds)?;
         Ok(Self { text: text.to_owned(), minutes })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostsync_model::secret::Secret;
+use secrecy::SecretString;
 use url::Url;
 
 /// Default of an endpoint's `timeout`.
@@ -19,11 +19,11 @@ pub struct EndpointConfig {
     /// With `password`: basic authentication. At most one of the three ways is set.
     pub username: Option<String>,
     /// With `username`.
-    pub password: Option<Secret>,
+    pub password: Option<SecretString>,
     /// An API key in its encoded form.
-    pub api_key: Option<Secret>,
+    pub api_key: Option<SecretString>,
     /// A bearer token.
-    pub bearer_token: Option<Secret>,
+    pub bearer_token: Option<SecretString>,
     /// PEM file of the authority that signed the endpoint's certificate.
     pub ca_file: Option<PathBuf>,
     /// Of one search, 1 s to 10 min.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -23,7 +24,7 @@ use super::index_pattern::valid_index_pattern;
 use crate::{EndpointConfig, EndpointKind};
 use hostsync_mapping::RefusalKind;
 use hostsync_mapping::bounded;
-use hostsync_model::secret::{MASK, Secret};
+use hostsync_model::MASK;
 
 /// Largest answer to a question that is not about a list of hosts, in bytes after decompression. A larger one is given up as
 /// [`SearchError::TooLarge`].
@@ -54,7 +55,7 @@ const POOL_IDLE_TIME: Duration = Duration::from_secs(30);
 const REASON_MAX_CHARS: usize = 700;
 
 /// How to prove who asks.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum EndpointAuth {
     /// Not at all.
     #[default]
@@ -64,27 +65,16 @@ pub enum EndpointAuth {
         /// Without a colon.
         username: String,
         /// Any text.
-        password: Secret,
+        password: SecretString,
     },
     /// An Elasticsearch API key in its encoded form (`Authorization: ApiKey …`).
-    ApiKey(Secret),
+    ApiKey(SecretString),
     /// RFC 6750.
-    Bearer(Secret),
-}
-
-impl fmt::Debug for EndpointAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
-            Self::ApiKey(_) => f.write_str("ApiKey(***)"),
-            Self::Bearer(_) => f.write_str("Bearer(***)"),
-        }
-    }
+    Bearer(SecretString),
 }
 
 /// A search engine as the configuration describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct EndpointSettings {
     /// Its name in the configuration, for reasons and logs.
     pub name: String,
@@ -179,7 +169,7 @@ pub struct Endpoint {
     client: Client,
     authorization: Option<HeaderValue>,
     /// What must never stand in a reason.
-    secrets: Vec<Secret>,
+    secrets: Vec<SecretString>,
     pub(super) field_types: FieldTypesCache,
     pub(super) identity: KnownIdentity,
     /// What was searched last: a query proxy is only known to live if it can ask for it.
@@ -444,7 +434,7 @@ impl Endpoint {
     pub(super) fn presentable(&self, index_pattern: Option<&str>, reason: &str) -> String {
         let mut reason = reason.to_owned();
         for secret in &self.secrets {
-            reason = reason.replace(secret.expose(), MASK);
+            reason = reason.replace(secret.expose_secret(), MASK);
         }
         let reason = bounded(&reason, REASON_MAX_CHARS);
         match index_pattern {
@@ -516,25 +506,27 @@ fn authorization(
     client: &Client,
     url: &Url,
     auth: &EndpointAuth,
-) -> Result<(Option<HeaderValue>, Vec<Secret>), &'static str> {
+) -> Result<(Option<HeaderValue>, Vec<SecretString>), &'static str> {
     let (value, secret, key) = match auth {
         EndpointAuth::None => return Ok((None, Vec::new())),
         EndpointAuth::Basic { username, password } => {
             // reqwest knows the encoding; a request that is never sent lends it.
-            let request = client.get(url.clone()).basic_auth(username, Some(password.expose())).build();
+            let request = client.get(url.clone()).basic_auth(username, Some(password.expose_secret())).build();
             let value = request.ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
             (value, password, "password")
         }
-        EndpointAuth::ApiKey(key) => (HeaderValue::from_str(&format!("ApiKey {}", key.expose())).ok(), key, "api_key"),
+        EndpointAuth::ApiKey(key) => {
+            (HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret())).ok(), key, "api_key")
+        }
         EndpointAuth::Bearer(token) => {
-            (HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok(), token, "bearer_token")
+            (HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok(), token, "bearer_token")
         }
     };
     let mut value = value.ok_or(key)?;
     value.set_sensitive(true);
-    let encoded = value.to_str().ok().and_then(|value| value.split_once(' ')).map(|(_, rest)| Secret::new(rest));
+    let encoded = value.to_str().ok().and_then(|value| value.split_once(' ')).map(|(_, rest)| SecretString::from(rest));
     let secrets = encoded.into_iter().chain([secret.clone()]);
-    Ok((Some(value), secrets.filter(|secret| !secret.expose().is_empty()).collect()))
+    Ok((Some(value), secrets.filter(|secret| !secret.expose_secret().is_empty()).collect()))
 }
 
 /// Where a redirect leads, without what may be secret in it.

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// Most problems reported of one configuration; what lies beyond is left for the next try.
+pub(super) const MAX_PROBLEMS: usize = 100;
+
 /// Everything that was found wrong, at least one problem.
 ///
 /// `Display` gives one line for a single problem, else a heading and a line a problem.
@@ -40,6 +43,7 @@ impl ConfigError {
     /// `None` when there is no problem.
     pub(super) fn from_problems(mut problems: Vec<Problem>) -> Option<Self> {
         problems.dedup();
+        problems.truncate(MAX_PROBLEMS);
         (!problems.is_empty()).then_some(Self { problems })
     }
 

@@ -7,65 +7,58 @@
 mod endpoint;
 mod error;
 mod keys;
-mod leaf;
-mod masked;
-mod reader;
+mod kind;
+mod mapping;
+mod section;
 mod sections;
 mod server_url;
 mod source;
 mod spelling;
+mod table;
 #[cfg(test)]
 mod tests;
+mod toml;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use figment2::value::Value;
 
 use hostsync_mapping::Mapping;
 
-pub use endpoint::{DEFAULT_INDEX_PATTERN, ElasticsearchConfig, TIMEOUT_BOUNDS};
+pub use endpoint::{DEFAULT_INDEX_PATTERN, ElasticsearchConfig};
 pub use error::{ConfigError, Origin, Problem};
-pub use keys::{KEYS, Key, help_table};
 pub use sections::{
-    ApiAuth, ApiConfig, BATCH_HOSTS_BOUNDS, BATCH_LINGER_BOUNDS, CONCURRENCY_BOUNDS, DatabaseConfig,
-    EXECUTION_DEADLINE_BOUNDS, LogFormat, MAX_CONNECTIONS_BOUNDS, MIN_TOKEN_CHARS, RETENTION_BOUNDS, RabbitmqConfig,
-    SHUTDOWN_GRACE_BOUNDS, SchedulerConfig, TelemetryConfig, WorkerConfig,
+    ApiAuth, ApiConfig, DatabaseConfig, LogFormat, MIN_TOKEN_CHARS, RabbitmqConfig, SchedulerConfig, TelemetryConfig,
+    WorkerConfig,
 };
 pub use server_url::place_of;
 
-use endpoint::RawElasticsearch;
-use reader::Reader;
-use sections::{RawApi, RawDatabase, RawRabbitmq};
-use source::ConfigSources;
+use keys::Key;
+use section::{ConfigSection, section};
+use source::{ConfigSources, variable_of_key};
+use table::Table;
+use toml::Toml;
 
 /// The variable of the environment that names the configuration file when `--config` does not. Read by
 /// each `main`.
 pub const CONFIG_VARIABLE: &str = "HOSTSYNC_CONFIG";
 
-/// Everything that can be configured, checked.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The database.
-    pub database: DatabaseConfig,
-    /// The broker.
-    pub rabbitmq: RabbitmqConfig,
-    /// The API alone.
-    pub api: ApiConfig,
-    /// The endpoints and what a task uses that names nothing.
-    pub elasticsearch: ElasticsearchConfig,
-    /// The mappings by name, the built-in ones among them. `elasticsearch.default_mapping` is one of them.
-    pub mappings: BTreeMap<String, Mapping>,
-    /// The scheduler, and what the others must know of it.
-    pub scheduler: SchedulerConfig,
-    /// The worker alone.
-    pub worker: WorkerConfig,
-    /// Logs, traces, metrics.
-    pub telemetry: TelemetryConfig,
-    /// What somebody should know although nothing is refused, a sentence each: names of the environment that set nothing
-    /// and look as if they should.
-    pub warnings: Vec<String>,
+section! {
+    /// Everything that can be configured, checked.
+    pub struct Config {
+        ..database: DatabaseConfig, "The database.";
+        ..rabbitmq: RabbitmqConfig, "The broker.";
+        ..api: ApiConfig, "The API alone.";
+        ..elasticsearch: ElasticsearchConfig, "The endpoints and what a task uses that names nothing.";
+        ..mappings: BTreeMap<String, Mapping>, "By name, the built-in ones and `elasticsearch.default_mapping` among them.";
+        ..scheduler: SchedulerConfig, "The scheduler, and what the others must know of it.";
+        ..worker: WorkerConfig, "The worker alone.";
+        ..telemetry: TelemetryConfig, "Logs, traces, metrics.";
+        + warnings: Vec<String>,
+            "Names of the environment that set nothing and look as if they should, a sentence each.";
+    }
 }
 
 /// A process, by what it needs of the configuration.
@@ -96,18 +89,16 @@ impl CommonArgs {
     }
 }
 
-/// The sections as they are given.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawConfig {
-    database: RawDatabase,
-    rabbitmq: RawRabbitmq,
-    api: RawApi,
-    elasticsearch: RawElasticsearch,
-    mappings: BTreeMap<String, Mapping>,
-    scheduler: SchedulerConfig,
-    worker: WorkerConfig,
-    telemetry: TelemetryConfig,
+/// Every key, in the order of the documentation.
+fn keys() -> Vec<Key> {
+    let mut keys = Vec::new();
+    Config::list("", &mut keys);
+    keys
+}
+
+/// The text for `--help`: every key with its default and meaning, by section, and how to give it.
+pub fn help_table() -> String {
+    keys::help(&keys())
 }
 
 /// Whether a key is about the source.
@@ -130,8 +121,8 @@ impl Config {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let (config, problems) = Self::read(file, environment);
-        ConfigError::from_problems(problems).map_or(Ok(config), Err)
+        let (config, problems) = Self::read_sources(file, environment);
+        Self::unless(problems, config)
     }
 
     /// As [`Self::load`] and [`Self::check`] together, reporting the problems of both.
@@ -148,9 +139,11 @@ impl Config {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let (config, mut problems) = Self::read(file, environment);
+        let (config, mut problems) = Self::read_sources(file, environment);
         // Without the file everything would seem to be missing.
-        if !problems.iter().any(|problem| problem.key.is_empty()) {
+        if let Some(config) = &config
+            && !problems.iter().any(|problem| problem.key.is_empty())
+        {
             let missing = config.missing(service);
             // A key that is there but bad has been told of, and so has the default endpoint.
             let endpoint = format!("elasticsearch.endpoints.{}.", config.elasticsearch.default_endpoint);
@@ -161,7 +154,7 @@ impl Config {
             let missing: Vec<_> = missing.into_iter().filter(|problem| !is_known(&problem.key)).collect();
             problems.extend(missing);
         }
-        ConfigError::from_problems(problems).map_or(Ok(config), Err)
+        Self::unless(problems, config)
     }
 
     /// Checks that what a service needs is there.
@@ -173,48 +166,49 @@ impl Config {
         ConfigError::from_problems(self.missing(service)).map_or(Ok(()), Err)
     }
 
-    fn read<K, V>(file: Option<&Path>, environment: impl IntoIterator<Item = (K, V)>) -> (Self, Vec<Problem>)
+    /// The configuration unless there is a problem.
+    fn unless(problems: Vec<Problem>, config: Option<Self>) -> Result<Self, ConfigError> {
+        match ConfigError::from_problems(problems) {
+            Some(error) => Err(error),
+            None => Ok(config.expect("why there is none has been reported")),
+        }
+    }
+
+    fn read_sources<K, V>(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (K, V)>,
+    ) -> (Option<Self>, Vec<Problem>)
     where
         K: Into<OsString>,
         V: Into<OsString>,
     {
         let mut problems = Vec::new();
         let sources = ConfigSources::read(file, environment, &mut problems);
-        let raw: RawConfig = sources.extract(&mut problems);
-        let mut reader = Reader { sources: &sources, problems: &mut problems };
-        let mut mappings = raw.mappings;
-        for (name, mapping) in &mappings {
-            reader.check_name(&["mappings", name]);
-            // What was wrong there has been left out: a second report would be about its default.
-            if !reader.has_problem_below(&["mappings", name])
-                && let Err(error) = mapping.validate()
-            {
-                let key: Vec<&str> = ["mappings", name].into_iter().chain(error.key.split('.')).collect();
-                reader.report(&key, error.reason);
+        let mut table = Table::root(&sources, &mut problems);
+        let mut config = Self::read(&mut table);
+        if let Some(config) = &mut config {
+            config.warnings = spelling::warnings(sources.ignored(), &keys());
+            for (name, mapping) in Mapping::built_in() {
+                config.mappings.entry(name.to_owned()).or_insert(mapping);
+            }
+            let default_mapping = &config.elasticsearch.default_mapping;
+            // One that is given and bad has been told of.
+            let given = sources.values().get("mappings").and_then(Value::as_dict);
+            let is_given = given.is_some_and(|mappings| mappings.contains_key(default_mapping));
+            if !config.mappings.contains_key(default_mapping) && !is_given {
+                let known: Vec<_> = config.mappings.keys().map(String::as_str).collect();
+                let reason = format!("there is no mapping {default_mapping:?}; there is {}", known.join(", "));
+                table.report(["elasticsearch", "default_mapping"], reason);
             }
         }
-        for (name, mapping) in Mapping::built_in() {
-            mappings.entry(name.to_owned()).or_insert(mapping);
-        }
-        let config = Self {
-            database: raw.database.resolve(&mut reader),
-            rabbitmq: raw.rabbitmq.resolve(&mut reader),
-            api: raw.api.resolve(&mut reader),
-            elasticsearch: raw.elasticsearch.resolve(&mut reader),
-            mappings,
-            scheduler: raw.scheduler,
-            worker: raw.worker,
-            telemetry: raw.telemetry,
-            warnings: sources.warnings().to_vec(),
-        };
-        let default_mapping = &config.elasticsearch.default_mapping;
-        let is_given = sources.table("mappings").is_some_and(|mappings| mappings.contains_key(default_mapping));
-        if !config.mappings.contains_key(default_mapping) && !is_given {
-            let known: Vec<_> = config.mappings.keys().map(String::as_str).collect();
-            let reason = format!("there is no mapping {default_mapping:?}; there is {}", known.join(", "));
-            reader.report(&["elasticsearch", "default_mapping"], reason);
-        }
         (config, problems)
+    }
+
+    /// The configuration in force as TOML, secrets masked.
+    pub fn masked_toml(&self) -> String {
+        let mut text = Toml::default();
+        self.show("", &mut text);
+        text.0
     }
 
     /// What a service needs and is not there.
@@ -226,7 +220,7 @@ impl Config {
                 problems.push(Problem { key, reason, origin: Origin::NotGiven });
             }
         };
-        let variable = source::variable_of_key;
+        let variable = variable_of_key;
         demand(
             self.database.url.is_some(),
             "database.url".to_owned(),

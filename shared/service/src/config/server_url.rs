@@ -5,9 +5,10 @@
 //! up: such a URL is refused. Showing goes by the text alone and masks up to the last `@`, whatever was checked before.
 
 use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use hostsync_model::secret::{MASK, Secret};
+use hostsync_model::MASK;
 
 /// What is said of a user or a password that ends early.
 const HOW_TO_ENCODE: &str = "in the user and the password write @ as %40, / as %2F, # as %23, ? as %3F and % as %25";
@@ -117,8 +118,8 @@ fn parts(text: &str) -> Option<Parts<'_>> {
 }
 
 /// The URL with its password masked; the mask alone when it cannot be taken apart.
-pub(super) fn masked_url(secret: &Secret) -> String {
-    let Some(parts) = parts(secret.expose()) else { return MASK.to_owned() };
+pub(super) fn masked_url(secret: &SecretString) -> String {
+    let Some(parts) = parts(secret.expose_secret()) else { return MASK.to_owned() };
     let user_info = match (parts.user(), parts.user_info.contains(':')) {
         ("", false) => String::new(),
         (user, false) => format!("{user}@"),
@@ -140,8 +141,8 @@ fn shown_option(option: &str) -> String {
 }
 
 /// Where a URL leads and as whom, without its password and its options: `user@host:3306/db`.
-pub fn place_of(secret: &Secret) -> String {
-    let Some(parts) = parts(secret.expose()) else { return MASK.to_owned() };
+pub fn place_of(secret: &SecretString) -> String {
+    let Some(parts) = parts(secret.expose_secret()) else { return MASK.to_owned() };
     let place = parts.rest.split(['?', '#']).next().unwrap_or_default();
     match parts.user() {
         "" => place.to_owned(),
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn the_user_and_the_place_are_shown_and_the_password_never() {
         let shown = |text: &str| {
-            let secret = Secret::new(text);
+            let secret = SecretString::from(text);
             (masked_url(&secret), place_of(&secret))
         };
         for (text, masked, place) in [
@@ -206,7 +207,7 @@ mod tests {
         fn whatever_a_password_is_no_piece_of_it_is_shown(password in "[A-Z0-9@/#?:%&=+\\\\ \\[\\]~^!]{4,16}", place in "[a-z.]{1,8}(:33)?/[a-z]{1,6}") {
             for scheme in ["mysql", "amqp"] {
                 let text = format!("{scheme}://user:{password}@{place}");
-                let secret = Secret::new(&text);
+                let secret = SecretString::from(text.as_str());
                 let told = if scheme == "mysql" { database_url(&text) } else { rabbitmq_url(&text) };
                 for shown in [masked_url(&secret), place_of(&secret), told.err().unwrap_or_default()] {
                     prop_assert!(!shows(&shown, &password), "{shown}");

@@ -3,35 +3,52 @@
 //! Owns what such a name probably means. Names of other shapes stay ignored without a word: Kubernetes gives every pod
 //! `HOSTSYNC_API_PORT` and the like beside a service of that name.
 
-use super::keys::KEYS;
+use super::keys::Key;
 use super::source::variable_of_key;
 
 /// What a key's name holds where the user chooses a level.
 const CHOSEN: &str = "<name>";
 
+/// A sentence for each name that resembles a key; with a name stands what is behind our prefix, in lower case.
+pub(super) fn warnings(ignored: &[(String, String)], keys: &[Key]) -> Vec<String> {
+    let mut warnings: Vec<String> = ignored
+        .iter()
+        .map(|(name, path)| (name, meant_by(path, keys)))
+        .filter(|(_, meant)| !meant.is_empty())
+        .map(|(name, meant)| {
+            let meant = meant.join(" or ");
+            format!("the environment variable {name} sets nothing: two underscores stand between levels, as in {meant}")
+        })
+        .collect();
+    warnings.sort();
+    warnings
+}
+
 /// The right spellings of what `path` may mean, which is a name without its prefix and in lower case; none: it resembles
 /// no key.
-pub(super) fn meant_by(path: &str) -> Vec<String> {
+fn meant_by(path: &str, keys: &[Key]) -> Vec<String> {
     let squeezed = |text: &str| text.replace(['_', '.'], "");
-    let whole = KEYS.iter().filter(|key| squeezed(key.name) == squeezed(path)).map(|key| key.name.to_owned());
-    let chosen = KEYS.iter().filter_map(|key| {
+    let whole = keys.iter().filter(|key| squeezed(&key.name) == squeezed(path)).map(|key| key.name.clone());
+    let chosen = keys.iter().filter_map(|key| {
         let (before, after) = key.name.split_once(CHOSEN)?;
         let name = path.strip_prefix(&before.replace('.', "_"))?.strip_suffix(&after.replace('.', "_"))?;
         // What stands below the name of a mapping is not among the keys.
         let name = if after.is_empty() { name.split_once('_').map(|_| CHOSEN) } else { Some(name) };
         name.filter(|name| !name.is_empty()).map(|name| key.name.replace(CHOSEN, name))
     });
-    let mut keys: Vec<String> = whole.chain(chosen).collect();
-    if keys.is_empty() {
+    let mut meant: Vec<String> = whole.chain(chosen).collect();
+    if meant.is_empty() {
         let last = |key: &str| key.rsplit('.').next() == Some(path);
-        keys.extend(KEYS.iter().map(|key| key.name).filter(|key| last(key)).map(str::to_owned));
+        meant.extend(keys.iter().map(|key| key.name.clone()).filter(|key| last(key)));
     }
-    keys.iter().map(|key| variable_of_key(key)).collect()
+    meant.iter().map(|key| variable_of_key(key)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::meant_by;
+    fn meant_by(path: &str) -> Vec<String> {
+        super::meant_by(path, &crate::config::keys())
+    }
 
     #[test]
     fn a_name_that_lacks_an_underscore_or_its_section_is_told_as_it_should_be() {

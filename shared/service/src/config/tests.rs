@@ -1,14 +1,11 @@
 //! The configuration as users give it: what is taken, what is refused and how that is told.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::error::Kind;
-use figment::value::{Dict, Value};
+use secrecy::ExposeSecret;
 
 use super::*;
-use hostsync_model::secret::Secret;
 
 const NO_VARIABLES: [(&str, &str); 0] = [];
 
@@ -75,7 +72,7 @@ fn a_secret_of_the_environment_is_kept_to_the_letter() {
         ];
         let config = load("", &variables).expect("a configuration");
         let endpoint = &config.elasticsearch.endpoints["default"];
-        assert_eq!(endpoint.password.as_ref().map(Secret::expose), Some(password));
+        assert_eq!(endpoint.password.as_ref().map(ExposeSecret::expose_secret), Some(password));
         assert_eq!(endpoint.username.as_deref(), Some("12"));
         assert_eq!(endpoint.base_url(), "http://search:9200");
     }
@@ -214,7 +211,7 @@ fn a_secret_may_stand_in_a_file() {
     let (_directory, path) = file(&format!("{TOKEN}\r\n"));
     let path = path.to_str().expect("a path");
     let config = load("", &[("HOSTSYNC_API__OPERATOR_TOKEN_FILE", path)]).expect("a configuration");
-    assert_eq!(config.api.operator_token.as_ref().map(Secret::expose), Some(TOKEN));
+    assert_eq!(config.api.operator_token.as_ref().map(ExposeSecret::expose_secret), Some(TOKEN));
 
     let both = [("HOSTSYNC_API__OPERATOR_TOKEN_FILE", path), ("HOSTSYNC_API__OPERATOR_TOKEN", TOKEN)];
     assert_eq!(
@@ -235,7 +232,7 @@ fn a_secret_may_stand_in_a_file() {
 fn a_url_may_stand_in_a_file() {
     let (_directory, path) = file("mysql://user:p%40ss@db:3306/hostsync\n");
     let config = load(&format!("[database]\nurl_file = '{}'", path.display()), &[]).expect("a configuration");
-    assert_eq!(config.database.url().expect("given").expose(), "mysql://user:p%40ss@db:3306/hostsync");
+    assert_eq!(config.database.url().expect("given").expose_secret(), "mysql://user:p%40ss@db:3306/hostsync");
 }
 
 #[test]
@@ -558,57 +555,20 @@ fn concrete(name: &str) -> String {
     name.replace("<name>", "default")
 }
 
-/// The keys that the structs know, found by asking each table for a key it does not know.
-fn known_keys(path: &[&str], found: &mut BTreeSet<String>) {
-    const UNKNOWN: &str = "no-such-key";
-    let mut value = Value::from("x");
-    for level in path.iter().chain([&UNKNOWN]).rev() {
-        value = Value::from(Dict::from([((*level).to_owned(), value)]));
-    }
-    let error = RawConfig::deserialize(&value).expect_err("an unknown key");
-    match error.kind {
-        Kind::UnknownField(_, fields) if error.path.len() == path.len() + 1 => {
-            for field in fields {
-                known_keys(&[path, &[field]].concat(), found);
-            }
-        }
-        // A map: the name is the user's choice, a value of it is no table.
-        Kind::InvalidType(..) if error.path.last().is_some_and(|last| last == UNKNOWN) && path != ["mappings"] => {
-            known_keys(&[path, &["default"]].concat(), found);
-        }
-        _ => {
-            let name = if path == ["mappings"] { "mappings.default".to_owned() } else { path.join(".") };
-            found.insert(name);
-        }
-    }
-}
-
-#[test]
-fn the_list_of_keys_is_complete() {
-    let mut known = BTreeSet::new();
-    known_keys(&[], &mut known);
-    let listed: BTreeSet<String> = KEYS.iter().map(|key| concrete(key.name)).collect();
-    assert_eq!(listed, known);
-    assert_eq!(listed.len(), KEYS.len());
-}
-
 #[test]
 fn the_defaults_in_the_list_are_the_true_ones() {
     let endpoint = ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL".to_owned(), "http://h".to_owned());
     let shown = Config::load(None, [endpoint.clone()]).expect("defaults").masked_toml();
-    let written = KEYS
-        .iter()
-        .filter_map(|key| Some((super::source::variable_of_key(&concrete(key.name)), key.default?.to_owned())));
+    let written =
+        keys().into_iter().filter_map(|key| Some((variable_of_key(&concrete(&key.name)), key.default?.to_owned())));
     let config = Config::load(None, written.chain([endpoint])).expect("defaults written out");
     assert_eq!(config.masked_toml(), shown);
-    for key in KEYS {
+    assert_eq!(config.elasticsearch.endpoints["default"].timeout, hostsync_source::DEFAULT_TIMEOUT);
+    for key in keys() {
         let name = key.name.rsplit('.').next().expect("a name");
-        match key.default {
-            Some(default) => {
-                let as_text = format!("{name} = \"{default}\"");
-                assert!(shown.contains(&as_text) || shown.contains(&format!("{name} = {default}")), "{}", key.name);
-            }
-            None => assert!(!name.ends_with("_file") || name == "ca_file" || !shown.contains(name), "{}", key.name),
+        if let Some(default) = key.default {
+            let as_text = format!("{name} = \"{default}\"");
+            assert!(shown.contains(&as_text) || shown.contains(&format!("{name} = {default}")), "{}", key.name);
         }
     }
 }
@@ -616,11 +576,11 @@ fn the_defaults_in_the_list_are_the_true_ones() {
 #[test]
 fn help_lists_every_key_on_a_line_that_fits() {
     let help = help_table();
-    for key in KEYS {
+    for key in keys() {
         let (section, name) = key.name.rsplit_once('.').expect("a section");
         let (_, rest) = help.split_once(&format!("\n[{section}]\n")).expect(section);
         let (lines, _) = rest.split_once("\n\n").expect("an end");
-        let line = lines.lines().find(|line| line.starts_with(&format!("  {name} "))).expect(key.name);
+        let line = lines.lines().find(|line| line.starts_with(&format!("  {name} "))).expect(&key.name);
         assert!(line.contains(key.meaning), "{line}");
     }
     for line in help.lines() {
@@ -734,42 +694,12 @@ fn the_examples_of_the_documentation_are_taken() {
 
 #[test]
 fn the_documentation_has_every_key_with_its_default_and_bounds() {
-    for key in KEYS.iter().filter(|key| !key.name.ends_with("_file") || key.name.ends_with("ca_file")) {
+    for key in keys().iter().filter(|key| !key.name.ends_with("_file") || key.name.ends_with("ca_file")) {
         let default = key.default.map(|default| format!("`{default}`")).unwrap_or_default();
-        let row = format!("| `{}` | {default} |", key.name).replace("|  |", "| |");
+        let bounds =
+            key.bounds.as_ref().map(|bounds| format!(" {} |", bounds.replace(" to ", "–"))).unwrap_or_default();
+        let row = format!("| `{}` | {default} |{bounds}", key.name).replace("|  |", "| |");
         assert!(DOCUMENTATION.contains(&row), "{row}");
-    }
-    let between = |least: Duration, most: Duration| {
-        let day = |span| hostsync_model::time_span::format(span).replace("24h", "1d");
-        format!("| {}–{} |", day(least), day(most))
-    };
-    for bounds in
-        [BATCH_LINGER_BOUNDS, SHUTDOWN_GRACE_BOUNDS, RETENTION_BOUNDS, EXECUTION_DEADLINE_BOUNDS, TIMEOUT_BOUNDS]
-    {
-        let bounds = between(*bounds.start(), *bounds.end());
-        assert!(DOCUMENTATION.contains(&bounds), "{bounds}");
-    }
-    for (least, most) in [(2, 1_000), (1, 2_000), (1, 64)] {
-        assert!(DOCUMENTATION.contains(&format!("| {least}–{most} |")));
-    }
-    assert_eq!(MAX_CONNECTIONS_BOUNDS, 2..=1_000);
-    assert_eq!((BATCH_HOSTS_BOUNDS, CONCURRENCY_BOUNDS), (1..=2_000, 1..=64));
-}
-
-#[test]
-fn the_bounds_in_the_help_are_the_true_ones() {
-    let help = help_table();
-    for (name, bounds) in [
-        ("batch_linger", BATCH_LINGER_BOUNDS),
-        ("shutdown_grace", SHUTDOWN_GRACE_BOUNDS),
-        ("retention", RETENTION_BOUNDS),
-        ("execution_deadline", EXECUTION_DEADLINE_BOUNDS),
-        ("timeout", TIMEOUT_BOUNDS),
-    ] {
-        let line = help.lines().find(|line| line.starts_with(&format!("  {name} "))).expect(name);
-        let day = |span| hostsync_model::time_span::format(span).replace("24h", "1d");
-        let bounds = format!("{} to {}", day(*bounds.start()), day(*bounds.end()));
-        assert!(line.contains(&bounds), "{line}: {bounds}");
     }
 }
 
@@ -823,7 +753,7 @@ proptest::proptest! {
             ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__A__PASSWORD", password.as_str()),
         ];
         let config = Config::load(None, variables).expect("a configuration");
-        let kept = config.elasticsearch.endpoints["a"].password.as_ref().map(Secret::expose);
+        let kept = config.elasticsearch.endpoints["a"].password.as_ref().map(ExposeSecret::expose_secret);
         proptest::prop_assert_eq!(kept, Some(password.as_str()));
     }
 

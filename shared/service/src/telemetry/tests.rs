@@ -39,7 +39,7 @@ impl Lines {
 
 fn config(log_level: &str, otlp_endpoint: Option<&str>) -> TelemetryConfig {
     let otlp_endpoint = otlp_endpoint.map(|url| url.parse().expect("a URL"));
-    TelemetryConfig { log_level: log_level.to_owned(), otlp_endpoint, ..TelemetryConfig::default() }
+    TelemetryConfig { otlp_endpoint, log_format: None, log_level: log_level.to_owned() }
 }
 
 /// Runs `work` under a subscriber of its own, with the guard dropped at the end.
