@@ -39,7 +39,8 @@ const END_WITHIN: Duration = Duration::from_mins(15);
 const QUIET_WITHIN: Duration = Duration::from_mins(2);
 
 /// Tables that grow with runs.
-const TABLES: [&str; 5] = ["es_sync_execution_detail", "es_sync_search", "es_sync_evidence", "es_sync_newest_window", "server_resources"];
+const TABLES: [&str; 5] =
+    ["es_sync_execution_detail", "es_sync_search", "es_sync_evidence", "es_sync_newest_window", "server_resources"];
 
 /// `hostsync-sizes`; `make sizes` runs it.
 #[derive(Debug, Parser)]

@@ -98,7 +98,10 @@ async fn two_at_once_add_each_host_once() {
         let new: u64 = [&a, &b, &c].iter().map(|answer| answer["new_host_count"].as_u64().expect("a count")).sum();
         assert_eq!(new, 1_500, "{a} {b} {c}");
         assert_eq!(bed.count("SELECT COUNT(*) FROM hosts_pool").await.expect("a number"), 1_500);
-        assert_eq!(bed.count("SELECT COUNT(*) FROM es_sync_execution_log WHERE total_hosts = 1500").await.expect("a number"), 3);
+        assert_eq!(
+            bed.count("SELECT COUNT(*) FROM es_sync_execution_log WHERE total_hosts = 1500").await.expect("a number"),
+            3
+        );
         other.stop().await.expect("a quiet end");
         api.stop().await.expect("a quiet end");
     })

@@ -129,7 +129,10 @@ async fn what_explains_a_run_is_pruned_with_it() {
         let scheduler = service::scheduler(bed.config(&[]).expect("a configuration")).await.expect("a scheduler");
         wait_for("the old run to be gone", LIMIT, async || {
             let left = bed.count("SELECT COUNT(*) FROM es_sync_execution_log WHERE id = 1").await.expect("a number")
-                + bed.count("SELECT COUNT(*) FROM es_sync_stats_hour WHERE hour < '2021-01-01'").await.expect("a number");
+                + bed
+                    .count("SELECT COUNT(*) FROM es_sync_stats_hour WHERE hour < '2021-01-01'")
+                    .await
+                    .expect("a number");
             Ok((left == 0).then_some(()))
         })
         .await

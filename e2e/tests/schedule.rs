@@ -415,14 +415,20 @@ async fn runs_that_cannot_be_prepared_hold_up_no_run_behind_them() {
         let scheduler = scheduler(&bed).await;
         let published = "SELECT COUNT(*) FROM es_sync_execution_log WHERE published_watermark >= last_detail_id
                          AND prepared_at IS NOT NULL";
-        wait_for("the run behind them", LIMIT, async || Ok((bed.count(published).await.expect("a number") == 1).then_some(())))
-            .await
-            .expect("published");
+        wait_for("the run behind them", LIMIT, async || {
+            Ok((bed.count(published).await.expect("a number") == 1).then_some(()))
+        })
+        .await
+        .expect("published");
         // They go on as soon as they can.
         bed.execute("DROP TRIGGER refuse").await;
-        wait_for("all of them", LIMIT, async || Ok((bed.count(published).await.expect("a number") == 41).then_some(())))
-            .await
-            .expect("published");
+        wait_for(
+            "all of them",
+            LIMIT,
+            async || Ok((bed.count(published).await.expect("a number") == 41).then_some(())),
+        )
+        .await
+        .expect("published");
         stop([scheduler]).await;
     })
     .await;
@@ -442,9 +448,11 @@ async fn a_lock_on_the_details_holds_up_no_fire() {
         let scheduler = scheduler(&bed).await;
         let waiting = "SELECT COUNT(*) FROM information_schema.processlist
                        WHERE db = DATABASE() AND state LIKE 'Waiting for table%'";
-        wait_for("the sweeps to wait", LIMIT, async || Ok((bed.count(waiting).await.expect("a number") >= 2).then_some(())))
-            .await
-            .expect("waiting");
+        wait_for("the sweeps to wait", LIMIT, async || {
+            Ok((bed.count(waiting).await.expect("a number") >= 2).then_some(()))
+        })
+        .await
+        .expect("waiting");
         bed.execute(format!("UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP(3) WHERE id = {task}"))
             .await;
         wait_for_logs(&client, task, 1).await;
@@ -468,23 +476,33 @@ async fn a_fire_while_the_database_is_away_is_late_and_not_missed() {
         let at_work = "SELECT COUNT(*) FROM es_sync_scheduler_shift";
         // The second sign of life shows that it has heard of the first.
         let again = "SELECT COUNT(*) FROM es_sync_scheduler_shift WHERE seen_at > began_at";
-        wait_for("a scheduler at work", LIMIT, async || Ok((bed.count(again).await.expect("a number") == 1).then_some(())))
-            .await
-            .expect("at work");
+        wait_for("a scheduler at work", LIMIT, async || {
+            Ok((bed.count(again).await.expect("a number") == 1).then_some(()))
+        })
+        .await
+        .expect("at work");
         gate.shut();
         let set = "UPDATE es_sync_task_config SET next_execution_time = UTC_TIMESTAMP() + INTERVAL 2 SECOND WHERE id =";
         bed.execute(format!("{set} {task}")).await;
         let silence = "SELECT TIMESTAMPDIFF(SECOND, MAX(seen_at), UTC_TIMESTAMP(3)) FROM es_sync_scheduler_shift";
-        wait_for("a long silence", LIMIT, async || Ok((bed.count(silence).await.expect("a number") > 20).then_some(())))
-            .await
-            .expect("silent");
+        wait_for(
+            "a long silence",
+            LIMIT,
+            async || Ok((bed.count(silence).await.expect("a number") > 20).then_some(())),
+        )
+        .await
+        .expect("silent");
         assert!(logs(&client, task).await.is_empty());
         gate.open();
         let seen = wait_for_logs(&client, task, 1).await;
         assert_eq!(statuses(&seen), ["running"], "{seen:?}");
-        wait_for("a sign of life", LIMIT, async || Ok((bed.count(silence).await.expect("a number") < 10).then_some(())))
-            .await
-            .expect("alive");
+        wait_for(
+            "a sign of life",
+            LIMIT,
+            async || Ok((bed.count(silence).await.expect("a number") < 10).then_some(())),
+        )
+        .await
+        .expect("alive");
         assert_eq!(bed.count(at_work).await.expect("a number"), 1, "it is the same shift");
         stop([scheduler, api]).await;
     })
@@ -505,13 +523,17 @@ async fn after_weeks_without_a_scheduler_tasks_that_fire_each_second_are_planned
         let scheduler = scheduler(&bed).await;
         let recorded =
             "SELECT COUNT(*) FROM es_sync_execution_log WHERE error_message LIKE 'missed: at least 100000 fires %'";
-        wait_for("all that was missed", LIMIT, async || Ok((bed.count(recorded).await.expect("a number") == 3).then_some(())))
-            .await
-            .expect("recorded");
+        wait_for("all that was missed", LIMIT, async || {
+            Ok((bed.count(recorded).await.expect("a number") == 3).then_some(()))
+        })
+        .await
+        .expect("recorded");
         let fired = "SELECT COUNT(DISTINCT task_id) FROM es_sync_execution_log WHERE execution_status = 'running'";
-        wait_for("all of them to run", LIMIT, async || Ok((bed.count(fired).await.expect("a number") == 3).then_some(())))
-            .await
-            .expect("running");
+        wait_for("all of them to run", LIMIT, async || {
+            Ok((bed.count(fired).await.expect("a number") == 3).then_some(()))
+        })
+        .await
+        .expect("running");
         stop([scheduler, api]).await;
     })
     .await;
@@ -714,9 +736,11 @@ async fn a_disabled_or_deleted_task_fires_no_more() {
         for round in 0..4 {
             client.enable_task(task, true).await.expect("enabled");
             let before = bed.count(fires).await.expect("a number");
-            wait_for("it to fire", LIMIT, async || Ok((bed.count(fires).await.expect("a number") > before).then_some(())))
-                .await
-                .expect("a fire");
+            wait_for("it to fire", LIMIT, async || {
+                Ok((bed.count(fires).await.expect("a number") > before).then_some(()))
+            })
+            .await
+            .expect("a fire");
             // All at once with the fires, and then the end of it.
             storm(&client, task, round).await;
             if round < 3 {
@@ -806,7 +830,11 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
         let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
         let mut counts = Vec::new();
         wait_for("the old ones to be pruned", LIMIT, async || {
-            counts.push(bed.count("SELECT COUNT(*) FROM es_sync_execution_detail WHERE execution_id = 1").await.expect("a number"));
+            counts.push(
+                bed.count("SELECT COUNT(*) FROM es_sync_execution_detail WHERE execution_id = 1")
+                    .await
+                    .expect("a number"),
+            );
             let keys = bed.count("SELECT COUNT(*) FROM es_sync_idempotency_key").await.expect("a number");
             let windows = bed.count("SELECT COUNT(*) FROM es_sync_newest_window").await.expect("a number");
             Ok((counts.last() == Some(&0) && keys == 1 && windows == 1).then_some(()))
@@ -889,9 +917,11 @@ async fn executions_that_cannot_be_pruned_hold_up_no_others() {
         let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d")];
         let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
         let left = "SELECT COUNT(*) FROM es_sync_execution_log";
-        wait_for("those behind them", LIMIT, async || Ok((bed.count(left).await.expect("a number") == 100).then_some(())))
-            .await
-            .expect("pruned");
+        wait_for("those behind them", LIMIT, async || {
+            Ok((bed.count(left).await.expect("a number") == 100).then_some(()))
+        })
+        .await
+        .expect("pruned");
         stop([scheduler]).await;
     })
     .await;

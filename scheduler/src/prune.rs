@@ -12,8 +12,8 @@ use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    attempts, details, evidence, doubts, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts, searches,
-    statistics,
+    attempts, details, doubts, evidence, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
+    searches, statistics,
 };
 use sqlx::MySqlConnection;
 

@@ -312,12 +312,12 @@ mod tests {
     fn a_reading_is_a_success_with_a_row_of_the_cmdb() {
         let decision = decide_at(2, cpu(50.0));
         assert_eq!(summary(&decision), (SyncStatus::Success, ReasonClass::None, None));
-        let PlannedOutcome { row, resource, .. } = decision.outcome().expect("an outcome");
+        let PlannedOutcome { row, resource, explanation, .. } = decision.outcome().expect("an outcome");
         assert_eq!((row.host_name.as_deref(), row.attempts, row.search), (Some("web-1"), 3, Some(SEARCH)));
         assert_eq!((row.data_point_count, row.measured.max_cpu, row.inserted), (Some(288), Some(50.0), None));
         let resource = resource.as_ref().expect("a row");
         assert_eq!((resource.pool_id, resource.cpu.max), (3, Some(50.0)));
-        let explanation = row.explanation.expect("an explanation");
+        let explanation = explanation.expect("an explanation");
         assert_eq!((explanation.converted, explanation.written), (Some(resource.values()), false));
         assert!(decision.fields.is_some() && decision.failed_attempt().is_none());
     }
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!((status, class), (SyncStatus::Failed, ReasonClass::Value));
         let outcome = decision.outcome().expect("an outcome");
         assert!(outcome.resource.is_none());
-        assert_eq!(outcome.row.explanation.map(|explanation| explanation.converted), Some(None));
+        assert_eq!(outcome.explanation.map(|explanation| explanation.converted), Some(None));
         let attempt = decision.failed_attempt().expect("an attempt");
         assert_eq!((attempt.attempt, attempt.search, Some(attempt.error_message.as_str())), (1, Some(SEARCH), message));
     }
@@ -398,7 +398,7 @@ mod tests {
         let mut decisions = [decide_at(0, cpu(50.0)), decide_at(0, failed_attempt())];
         decisions.iter_mut().for_each(Decision::forget_explanation);
         let outcome = decisions[0].outcome().expect("an outcome");
-        assert!(outcome.row.search.is_none() && outcome.row.explanation.is_none() && outcome.resource.is_some());
+        assert!(outcome.row.search.is_none() && outcome.explanation.is_none() && outcome.resource.is_some());
         assert_eq!(decisions[1].failed_attempt().and_then(|attempt| attempt.search), None);
     }
 }

@@ -40,7 +40,10 @@ async fn main() -> anyhow::Result<()> {
 async fn measure(bed: &Bed, args: &Args) -> anyhow::Result<()> {
     let mut schedulers = Vec::new();
     for _ in 0..args.schedulers {
-        schedulers.push(Process::start("hostsync-scheduler", &bed.environment(&[("HOSTSYNC_TELEMETRY__LOG_LEVEL", "warn")]))?);
+        schedulers.push(Process::start(
+            "hostsync-scheduler",
+            &bed.environment(&[("HOSTSYNC_TELEMETRY__LOG_LEVEL", "warn")]),
+        )?);
     }
     wait_for("schedulers at work", LIMIT, async || {
         let at_work = bed.count("SELECT COUNT(*) FROM es_sync_scheduler_shift").await?;

@@ -17,7 +17,7 @@ use hostsync_model::execution::{DetailId, ExecutionId, JobQueue};
 use hostsync_queue::{Job, OutgoingJob, Publisher};
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
-use hostsync_testing::documents::SampleHost;
+use hostsync_testing::documents::{SampleHost, ips};
 use hostsync_testing::gate::Gate;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -29,15 +29,13 @@ pub async fn insert(
 ) -> Result<(), sqlx::Error> {
     let Some((first, _)) = hosts.first() else { return Ok(()) };
     // Prepared and kept: its shape never changes, and as text its bytes would be sent as digits.
-    sqlx::query(
-        "INSERT INTO es_sync_evidence (execution_id, search_id, first_detail, hosts) VALUES (?, ?, ?, ?)",
-    )
-    .bind(execution.0)
-    .bind(search.0)
-    .bind(first.0)
-    .bind(pack(hosts).map_err(|error| sqlx::Error::Encode(error.into()))?)
-    .execute(connection)
-    .await?;
+    sqlx::query("INSERT INTO es_sync_evidence (execution_id, search_id, first_detail, hosts) VALUES (?, ?, ?, ?)")
+        .bind(execution.0)
+        .bind(search.0)
+        .bind(first.0)
+        .bind(pack(hosts).map_err(|error| sqlx::Error::Encode(error.into()))?)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
