@@ -25,6 +25,9 @@ export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 # Addresses of the development servers that are chosen here, whichever another target that runs beside this one has chosen.
 WITH_SERVERS = servers=$$(DB=$(DB) BROKER=$(BROKER) ENGINE=$(ENGINE) deploy/dev/servers env) && eval "$$servers" &&
 
+# The programs that a demonstration or a measurement runs beside its own.
+SERVICES = --bin hostsync-scheduler --bin hostsync-worker --bin hostsync-api
+
 # A database with the schema, for checking .sqlx.
 SQLX_DATABASE = hostsync_sqlx
 
@@ -39,18 +42,18 @@ help: ## list the targets
 demo: ## show everything at work on real servers, and leave it up
 	@DB=$(DB) bench/demo.sh run
 
-bench: up ## measure hostsync against the program in use today; BENCH="--help" lists options
+bench: up .dev/chunked/ready ## measure hostsync against the program in use today; BENCH="--help" lists options
 	@bench/today/build .dev/bench/today
-	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
+	cargo build --release $(SERVICES) --bin hostsync-bench
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH)
 
 sizes: up ## measure what a run needs of memory, network and disk; SIZES="--help" lists options
-	cargo build --release -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench
+	cargo build --release $(SERVICES) --bin hostsync-sizes
 	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-sizes $(SIZES)
 
 # The chart is rendered as an installation would have it, and turned into JSON, which needs no crate.
 autoscale: up chart-tools ## play the autoscaler's loop, 0 to N to 0 workers; AUTOSCALE="--help" lists options
-	cargo build --profile $(PROFILE) -p hostsync-scheduler -p hostsync-worker -p hostsync-api -p hostsync-bench --bins
+	cargo build --profile $(PROFILE) $(SERVICES) --bin hostsync-autoscale
 	@mkdir -p .dev/autoscale
 	@$(CHART_TOOLS)/bin/helm template autoscale deploy/chart -f bench/autoscale.yaml > .dev/autoscale/rendered.yaml
 	@$(CHART_TOOLS)/venv/bin/python -c 'import json, sys, yaml; json.dump([one for one in yaml.safe_load_all(sys.stdin) if one], sys.stdout)' \
@@ -96,6 +99,11 @@ test-servers: ## run what depends on a server on every version of it, and go on 
 
 # What tests in Python need, from PyPI: an environment for each folder of tests.
 .dev/%/ready: tests/%/requirements.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.dev/chunked/ready: bench/chunked/requirements.txt
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

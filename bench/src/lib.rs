@@ -12,6 +12,7 @@ pub mod program;
 pub mod sizes;
 pub mod today;
 
+mod database_work;
 mod expected;
 mod fleet;
 mod processes;

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlPool};
 
+use crate::database_work::{self, DatabaseWork};
 use crate::expected;
 use crate::fleet::{ServiceFleet, Size};
 use crate::processes::{ProcessGroups, used};
@@ -30,7 +31,7 @@ use crate::prometheus::Histogram;
 use crate::runs::{Run, follow};
 use crate::sample::{self, Wanted};
 use crate::screen::{ProgressLine, Step, count, line, note, rate, table};
-use crate::today::{ComparedProgram, Setting};
+use crate::today::{Chunked, ComparedProgram, Setting};
 
 /// hostsync's database, queue prefix and index, and the database of the other side.
 const NAME: &str = "hostsync_bench";
@@ -80,7 +81,8 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Rows::New)]
     rows: Rows,
     /// What to compare with
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [ComparedProgram::Program, ComparedProgram::Best])]
+    #[arg(long, value_enum, value_delimiter = ',',
+          default_values_t = [ComparedProgram::Program, ComparedProgram::Best, ComparedProgram::Chunked])]
     today: Vec<ComparedProgram>,
     /// Measure hostsync alone
     #[arg(long)]
@@ -88,6 +90,9 @@ pub struct BenchArgs {
     /// The Go program, as bench/today/build makes it
     #[arg(long, default_value = ".dev/bench/today")]
     program: PathBuf,
+    /// The folder of an interpreter that has Celery (bench/chunked/requirements.txt)
+    #[arg(long, default_value = ".dev/chunked/bin")]
+    python: PathBuf,
     /// Also write everything to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -114,6 +119,8 @@ struct Measured {
     hosts_per_second: f64,
     /// Processor time by process.
     cpu_seconds: BTreeMap<String, f64>,
+    /// Of the database.
+    database: DatabaseWork,
     /// Of hostsync.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
@@ -158,6 +165,7 @@ struct Bench {
     bed: Bed,
     today_pool: MySqlPool,
     today: Setting,
+    chunked: Option<Chunked>,
     fleet: ServiceFleet,
     client: Client,
     hosts: Arc<Vec<String>>,
@@ -241,19 +249,29 @@ impl Bench {
         let mut fleet = ServiceFleet::start(size, &bed.environment(&[]), &args.folder)?;
         fleet.wait_until_ready().await?;
 
+        database_work::watch(&bed.pool).await?;
         let mut watched = ProcessGroups::servers(Path::new(".dev"));
         watched.add("benchmark", std::process::id());
         for service in &fleet.services {
             let name = if service.name.starts_with("worker") { "worker" } else { &service.name };
             watched.add(format!("hostsync {name}"), service.pid());
         }
+        let today = Setting {
+            database_url: format!("{}/{TODAY_NAME}", bed.servers.database_url),
+            elasticsearch_url: bed.servers.elasticsearch_url.clone(),
+            rabbitmq_url: bed.servers.rabbitmq_url.clone(),
+            index: bed.index.name.clone(),
+            program: args.program.clone(),
+            python: args.python.clone(),
+        };
+        let is_chunked = !args.alone && args.today.contains(&ComparedProgram::Chunked);
+        let chunked = is_chunked.then(|| Chunked::start(&today, &args.folder)).transpose()?;
+        for pid in chunked.iter().flat_map(Chunked::pids) {
+            watched.add("Celery", pid);
+        }
         Ok(Self {
-            today: Setting {
-                database_url: format!("{}/{TODAY_NAME}", bed.servers.database_url),
-                elasticsearch_url: bed.servers.elasticsearch_url.clone(),
-                index: bed.index.name.clone(),
-                program: args.program.clone(),
-            },
+            today,
+            chunked,
             client: Client::new(fleet.api_url()),
             bed,
             today_pool,
@@ -271,6 +289,7 @@ impl Bench {
         }
         put_back(&self.bed.pool, self.rows).await?;
         let metrics_before = self.metrics().await?;
+        let database_before = DatabaseWork::read(&self.bed.pool).await?;
         let cpu_before = self.watched.cpu_seconds();
 
         let started = Instant::now();
@@ -280,6 +299,7 @@ impl Bench {
         let wall = started.elapsed();
 
         let cpu_seconds = used(&cpu_before, &self.watched.cpu_seconds());
+        let database = DatabaseWork::read(&self.bed.pool).await?.since(database_before);
         let metrics: Vec<Histogram> =
             self.metrics().await?.iter().zip(&metrics_before).map(|(after, before)| after.since(before)).collect();
         anyhow::ensure!(
@@ -295,7 +315,7 @@ impl Bench {
         details.searches = Spread::of(searches);
         details.transactions = Spread::of(transactions);
         details.batch_hosts = batches.mean().unwrap_or_default();
-        Ok(measured(self.hosts.len(), wall, cpu_seconds, Some(details)))
+        Ok(Measured { details: Some(details), ..measured(self.hosts.len(), wall, cpu_seconds, database) })
     }
 
     /// When what happened, by the database's clock, which is this machine's.
@@ -338,6 +358,7 @@ impl Bench {
 
     async fn today(&self, shape: ComparedProgram, hosts: usize) -> anyhow::Result<Measured> {
         put_back(&self.today_pool, self.rows).await?;
+        let database_before = DatabaseWork::read(&self.today_pool).await?;
         let cpu_before = self.watched.cpu_seconds();
         let list = Arc::new(self.hosts[..hosts].to_vec());
         let done = Arc::new(AtomicUsize::new(0));
@@ -346,7 +367,7 @@ impl Bench {
         let started = Instant::now();
         let window_to = sample::now();
         let window = (window_to - sample::WINDOW, window_to);
-        let running = self.today.run(shape, window, list, Arc::clone(&done));
+        let running = self.today.run(shape, self.chunked.as_ref(), window, list, Arc::clone(&done));
         tokio::pin!(running);
         let ran = loop {
             tokio::select! {
@@ -359,6 +380,7 @@ impl Bench {
         let wall = started.elapsed();
 
         let mut cpu_seconds = used(&cpu_before, &self.watched.cpu_seconds());
+        let database = DatabaseWork::read(&self.today_pool).await?.since(database_before);
         if let Some(seconds) = ran.cpu_seconds {
             cpu_seconds.insert("the Go program".to_owned(), seconds);
         }
@@ -367,7 +389,7 @@ impl Bench {
         progress.finish();
         anyhow::ensure!(outcome.success == hosts, "{}: {outcome:?}, not a success of {hosts} hosts", shape.title());
         self.check(&self.today_pool, hosts, window).await.context(shape.title())?;
-        Ok(measured(hosts, wall, cpu_seconds, None))
+        Ok(measured(hosts, wall, cpu_seconds, database))
     }
 
     /// Every host has the row that its documents make, and there is no other row with values.
@@ -387,9 +409,9 @@ impl Bench {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
-fn measured(hosts: usize, wall: Duration, cpu_seconds: BTreeMap<String, f64>, details: Option<Details>) -> Measured {
+fn measured(hosts: usize, wall: Duration, cpu_seconds: BTreeMap<String, f64>, database: DatabaseWork) -> Measured {
     let seconds = wall.as_secs_f64();
-    Measured { seconds, hosts_per_second: hosts as f64 / seconds, cpu_seconds, details }
+    Measured { seconds, hosts_per_second: hosts as f64 / seconds, cpu_seconds, database, details: None }
 }
 
 /// The database of the other side, made anew with its tables as they are today.
@@ -481,6 +503,7 @@ impl Report<'_> {
         self.show_speed();
         self.show_stages();
         self.show_cpu();
+        self.show_database();
     }
 
     fn shapes(&self) -> Vec<ComparedProgram> {
@@ -560,23 +583,45 @@ impl Report<'_> {
             .filter(|(_, seconds)| **seconds >= SHOWN_CPU_SECONDS)
             .map(|(name, _)| name)
             .collect();
-        let all = |run: &Measured| run.cpu_seconds.values().sum();
+        let all = |run: &Measured| run.cpu_seconds.values().sum::<f64>();
         let cell = |values: &[f64]| range(values, |value| format!("{value:.2}"));
-        let mut rows: Vec<Vec<String>> = vec![vec!["processor time, s".to_owned()]];
-        rows[0].extend(self.shapes().into_iter().map(|shape| shape.title().to_owned()));
-        rows[0].push("hostsync".to_owned());
-        let mut row = |name: &str, of: &dyn Fn(&Measured) -> f64| {
-            let mut row = vec![name.to_owned()];
-            row.extend(self.shapes().into_iter().map(|shape| cell(&self.today(shape, of))));
-            row.push(cell(&self.hostsync(of)));
-            rows.push(row);
-        };
+        let mut rows = vec![self.head("processor time, s")];
         for name in names {
-            row(name, &|run| run.cpu_seconds.get(name).copied().unwrap_or_default());
+            rows.push(self.row(name, cell, |run| run.cpu_seconds.get(name).copied().unwrap_or_default()));
         }
-        row("all", &all);
+        rows.push(self.row("all", cell, all));
         line("");
         table(&rows);
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+    fn show_database(&self) {
+        let whole = |values: &[f64]| range(values, |value| format!("{value:.0}"));
+        let megabytes = |values: &[f64]| range(values, |value| format!("{:.1}", value / 1e6));
+        let rows = [
+            self.head("the database"),
+            self.row("redo, MB", megabytes, |run| run.database.redo_bytes as f64),
+            self.row("received, MB", megabytes, |run| run.database.received_bytes as f64),
+            self.row("page splits", whole, |run| run.database.page_splits as f64),
+            self.row("page reorganisations tried", whole, |run| run.database.page_reorganisations as f64),
+            self.row("page merges tried", whole, |run| run.database.page_merges as f64),
+        ];
+        line("");
+        table(&rows);
+    }
+
+    /// The first line of a table with a column a side.
+    fn head(&self, what: &str) -> Vec<String> {
+        let sides = self.shapes().into_iter().map(ComparedProgram::title).chain(["hostsync"]);
+        [what].into_iter().chain(sides).map(str::to_owned).collect()
+    }
+
+    /// Its further ones.
+    fn row(&self, what: &str, cell: impl Fn(&[f64]) -> String, of: impl Fn(&Measured) -> f64) -> Vec<String> {
+        let mut row = vec![what.to_owned()];
+        row.extend(self.shapes().into_iter().map(|shape| cell(&self.today(shape, &of))));
+        row.push(cell(&self.hostsync(of)));
+        row
     }
 
     fn json(&self) -> Value {

@@ -1,7 +1,7 @@
-//! What this process says of a source and the fleet does not believe yet, and what it knows better than others.
+//! Doubts about a source: this process puts what it found wrong to the fleet, and answers what others put.
 //!
-//! Owns the answers to `es_sync_doubt`: a name that is configured here is known, and credentials that work here are no
-//! matter of the endpoint. A name that nobody has known for long enough ends the runs that wait for it.
+//! Owns the answers to `es_sync_doubt`. A name that is configured here is known; credentials that work here are good, so the
+//! fault is the other process's. A name that no process has known for long enough ends the runs that wait for it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const REFRESH: Duration = Duration::from_secs(3);
 /// Longest wait for the database, which may hang.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(10);
 
-/// Pause between two looks of this process at credentials that are in doubt.
+/// Pause between two tries of credentials that are in doubt.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pause after which one process says again that nobody knows a name, and tells the runs that wait for it.
@@ -35,7 +35,7 @@ const SAY_AGAIN: TimeDelta = TimeDelta::seconds(10);
 const RUNS: u32 = 1_000;
 
 impl SourceRegistry {
-    /// Says what was found; returns whether the fleet believes it by now.
+    /// Puts what was found to the fleet; returns whether it is believed by now.
     pub(crate) async fn doubt(&self, subject: &Subject, reason: &str) -> Result<bool, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         doubts::raise(&mut connection, subject, &self.process, reason).await?;
@@ -72,8 +72,8 @@ impl SourceRegistry {
                     let answering = self.report_unknown_name(doubt);
                     database::within(LONGEST_STATEMENT, answering).await?;
                 }
-                // One that is believed is looked at once by each process: a new one may have better credentials. More would
-                // be too much, since an account may be locked by many refusals.
+                // Once believed, each process tries once: a new one may have better credentials. No more than that, since
+                // many refusals may lock the account.
                 DoubtKind::Credentials => {
                     let pause_is_over = |at: &Instant| !doubt.is_believed && at.elapsed() >= LOOK_PAUSE;
                     if looked.get(subject).is_none_or(pause_is_over) {
@@ -136,7 +136,7 @@ impl SourceRegistry {
     }
 }
 
-/// As it stands on a run.
+/// The `waiting_for` of a run.
 pub(crate) fn waiting_for(reason: &str) -> String {
     format!("a worker that knows better: {reason}")
 }

@@ -34,8 +34,8 @@ use crate::workbench::Workbench;
 /// First and longest pause before a consumer is built anew.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// Longest time from the begin of a batch in which another of its jobs begins alone; the rest is given back. The broker takes
-/// back what was not acked for 30 minutes, with the whole channel, and what has begun may still take more than ten.
+/// How long after the start of a batch one more of its jobs may start to run alone; those left are given back. The broker takes
+/// back what is not acked within 30 minutes, with the whole channel, and a job that has started may take more than ten.
 const LONGEST_WITH_THOSE_ALONE: Duration = Duration::from_mins(10);
 
 /// What differs between the two lanes.
@@ -200,7 +200,7 @@ impl Lane {
                 }
                 () = self.slot_freed.notified() => {}
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()).await }, if due.is_some() => {}
-                // Asked while nothing comes as well: an idle lane turns by it.
+                // The closure also runs while nothing comes, so that an idle lane does not look stuck.
                 received = consumer.next(|| { self.turns.turned(); self.held.load(Ordering::Relaxed) }) => {
                     self.take(received?, &mut gatherer).await;
                 }
@@ -225,7 +225,7 @@ impl Lane {
         let execution_id = job.execution_id;
         let executions = BTreeSet::from([execution_id]);
         let look_up = until_the_database_answers(&self.bench, &executions, || self.scopes.get(&job));
-        // A job that has not begun waits neither for the end of a long absence nor for that of the process.
+        // A job that has not begun is given back when the database stays away or the process stops.
         let found = tokio::select! {
             found = self.turns.waiting_for(look_up) => found,
             () = self.database.lost() => Err(BatchError::Stopped),
@@ -326,8 +326,8 @@ impl Lane {
         consumer.close().await
     }
 
-    /// Closes the connection with everything that was delivered by it. Batches that are being written go on: if they are
-    /// committed in the end, their jobs come again and are dropped.
+    /// Closes the connection; the broker delivers again what came by it and was not acked. Batches that are being written go
+    /// on: if they commit in the end, their jobs find no pending row when they come again, and are dropped.
     async fn give_back_everything(
         &self,
         consumer: JobConsumer,

@@ -1,19 +1,24 @@
 //! The program in use today, as the thing to compare with: for each host one search and three statements (pool look-up,
 //! upsert of `server_resources`, insert of the detail), ten hosts at once, in one process.
 //!
-//! It is measured twice: as such a program is written ([`ComparedProgram::Program`]), which is what hostsync replaces, and with every
-//! advantage that does not change the shape ([`ComparedProgram::Best`]), which is what the shape itself costs.
+//! It is measured three times: as such a program is written ([`ComparedProgram::Program`]), which is what hostsync replaces, with every
+//! advantage that does not change the shape ([`ComparedProgram::Best`]), which is what the shape itself costs, and in another shape,
+//! by chunks of hosts ([`ComparedProgram::Chunked`]), which is what one could script instead of taking hostsync.
 
 mod best;
+mod chunked;
 mod program;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use chunked::Chunked;
 
 /// The execution that its detail rows name; there is no other in its database.
 const EXECUTION_ID: u64 = 1;
@@ -26,6 +31,8 @@ pub enum ComparedProgram {
     Program,
     /// Rust within the benchmark, every connection kept, every statement prepared and committing by itself
     Best,
+    /// Celery, 500 hosts a message, one search and bulk statements for them, four processes (bench/chunked)
+    Chunked,
 }
 
 impl ComparedProgram {
@@ -34,12 +41,13 @@ impl ComparedProgram {
         match self {
             Self::Program => "today, a Go program",
             Self::Best => "today's shape at its best",
+            Self::Chunked => "Celery by chunks",
         }
     }
 }
 
 /// What it works with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Setting {
     /// `mysql://…/db`, a database of its own.
     pub database_url: String,
@@ -47,8 +55,12 @@ pub struct Setting {
     pub elasticsearch_url: String,
     /// Index.
     pub index: String,
+    /// `amqp://…`, for those that have a queue.
+    pub rabbitmq_url: String,
     /// The Go program, built.
     pub program: PathBuf,
+    /// The folder of an interpreter that has Celery.
+    pub python: PathBuf,
 }
 
 impl Setting {
@@ -61,17 +73,21 @@ impl Setting {
     /// # Errors
     ///
     /// The first of any host: a benchmark must not compare with failures.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         shape: ComparedProgram,
+        chunked: Option<&Chunked>,
         window: (DateTime<Utc>, DateTime<Utc>),
         hosts: Arc<Vec<String>>,
         done: Arc<AtomicUsize>,
     ) -> anyhow::Result<RunTiming> {
+        let in_watched = |outcome| RunTiming { outcome, cpu_seconds: None };
         match shape {
             ComparedProgram::Program => program::run(self, window, &hosts, &done).await,
-            ComparedProgram::Best => {
-                Ok(RunTiming { outcome: best::run(self, window, &hosts, &done).await?, cpu_seconds: None })
+            ComparedProgram::Best => Ok(in_watched(best::run(self, window, &hosts, &done).await?)),
+            ComparedProgram::Chunked => {
+                let chunked = chunked.context("Celery has not been started")?;
+                Ok(in_watched(chunked.run(window, &hosts, &done).await?))
             }
         }
     }
@@ -82,7 +98,7 @@ impl Setting {
 pub struct RunTiming {
     /// What became of the hosts.
     pub outcome: SyncCounts,
-    /// Processor time of its process; `None`: it was this one.
+    /// Processor time of its process; `None`: those are watched anyway.
     pub cpu_seconds: Option<f64>,
 }
 

@@ -126,7 +126,8 @@ pub async fn finish(
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
                  search_id = VALUES(search_id), worker = VALUES(worker),
-                 finished_at = VALUES(finished_at), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL",
+                 finished_at = VALUES(finished_at), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL,
+                 room = NULL",
         );
         statement.execute(connection).await?;
     }
@@ -177,7 +178,7 @@ pub async fn close(
             .value(status.as_str())
             .sql(", error_message = ")
             .value(reason)
-            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL WHERE id IN ");
+            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL, room = NULL WHERE id IN ");
         statement.list(chunk.iter().map(|id| id.0));
         statement.execute(connection).await?;
     }

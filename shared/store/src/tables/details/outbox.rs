@@ -1,4 +1,7 @@
 //! The rows as an outbox: how they come in, and whose jobs are to be published.
+//!
+//! A pending row fills `room` (a `BINARY` of 64 bytes, whatever is put in), which its outcome empties: about what the outcome
+//! needs, so that the row stays where it was laid.
 
 use std::collections::HashSet;
 
@@ -26,10 +29,10 @@ pub async fn insert_hosts(
 ) -> Result<(), sqlx::Error> {
     for chunk in hosts.chunks(ROWS_PER_STATEMENT) {
         let mut statement = TextStatement::new(
-            "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status, created_at) ",
+            "INSERT INTO es_sync_execution_detail (execution_id, host_ip, sync_status, created_at, room) ",
         );
         statement.rows(chunk, |row, host| {
-            row.value(execution.0).value(host.to_string()).sql("'pending'").sql("UTC_TIMESTAMP(3)");
+            row.value(execution.0).value(host.to_string()).sql("'pending'").sql("UTC_TIMESTAMP(3)").sql("''");
         });
         statement.execute(connection).await?;
     }
@@ -47,10 +50,11 @@ pub async fn insert_pending(
     rows: &[NewDetail],
 ) -> Result<(), sqlx::Error> {
     let mut statement = TextStatement::new(
-        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at) ",
+        "INSERT INTO es_sync_execution_detail (execution_id, host_ip, host_name, sync_status, created_at, room) ",
     );
     statement.rows(rows, |row, detail| {
         row.value(execution.0).value(&detail.host_ip).value(&detail.host_name).sql("'pending'").sql("UTC_TIMESTAMP(3)");
+        row.sql("''");
     });
     statement.execute(connection).await?;
     Ok(())
