@@ -42,11 +42,12 @@ impl DatabaseWork {
     pub(crate) async fn read(pool: &MySqlPool) -> anyhow::Result<Self> {
         let status: String = sqlx::raw_sql("SHOW ENGINE INNODB STATUS").fetch_one(pool).await?.try_get("Status")?;
         let redo = status.lines().find_map(|line| line.strip_prefix("Log sequence number")).context("the redo log")?;
-        let counters: Vec<(String, i64)> =
-            sqlx::query_as("SELECT NAME, CAST(COUNT AS SIGNED) FROM information_schema.INNODB_METRICS WHERE NAME LIKE ?")
-                .bind(MONITORS)
-                .fetch_all(pool)
-                .await?;
+        let counters: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT NAME, CAST(COUNT AS SIGNED) FROM information_schema.INNODB_METRICS WHERE NAME LIKE ?",
+        )
+        .bind(MONITORS)
+        .fetch_all(pool)
+        .await?;
         let counter = |wanted: &str| {
             let found = counters.iter().find(|(name, _)| name == wanted);
             found.and_then(|(_, count)| u64::try_from(*count).ok()).with_context(|| format!("no counter {wanted}"))

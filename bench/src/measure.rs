@@ -612,8 +612,10 @@ impl Report<'_> {
 
     /// The first line of a table with a column a side.
     fn head(&self, what: &str) -> Vec<String> {
-        let sides = self.shapes().into_iter().map(ComparedProgram::title).chain(["hostsync"]);
-        [what].into_iter().chain(sides).map(str::to_owned).collect()
+        let mut head = vec![what.to_owned()];
+        head.extend(self.shapes().into_iter().map(|shape| shape.title().to_owned()));
+        head.push("hostsync".to_owned());
+        head
     }
 
     /// Its further ones.

@@ -12,8 +12,8 @@ use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    attempts, details, doubts, evidence, executions, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
-    searches, statistics,
+    details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
+    statistics,
 };
 use sqlx::MySqlConnection;
 
@@ -30,9 +30,6 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Rows of one batch.
 const BATCH_ROWS: u32 = 1_000;
-
-/// Rows of evidence of one batch: each is of a few hundred hosts.
-const EVIDENCE_ROWS: u32 = 50;
 
 /// Executions of one round.
 const RUNS: u32 = 100;
@@ -107,13 +104,16 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<R
     }
     *after = next;
     let now = database::now(&mut connection).await?;
-    while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?).await {}
+    while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?, BATCH_ROWS).await {}
     let before = now - SHIFTS_KEPT;
-    while goes_on(scheduler, scheduler_shifts::prune(&mut connection, before, BATCH_ROWS).await?).await {}
+    while goes_on(scheduler, scheduler_shifts::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
     if let Some(before) = now.checked_sub_signed(retention) {
-        while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?).await {}
+        while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
         let day = (before - TimeDelta::days(NEWEST_WINDOW_MARGIN_DAYS)).date_naive();
-        while goes_on(scheduler, newest_window::prune(&mut connection, day, BATCH_ROWS).await?).await {}
+        while goes_on(scheduler, newest_window::prune(&mut connection, day, BATCH_ROWS).await?, BATCH_ROWS).await {}
+    }
+    for table @ (_, limit) in explaining::TABLES {
+        while goes_on(scheduler, explaining::prune_orphans(&mut connection, table).await?, limit).await {}
     }
     if pruned > 0 {
         tracing::info!(executions = pruned, "{pruned} old executions pruned");
@@ -131,10 +131,10 @@ async fn forget_sources(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
 
 /// Deletes an execution, what explains it and its details before it. `false`: the shutdown began first.
 async fn forget(scheduler: &Scheduler, connection: &mut MySqlConnection, id: ExecutionId) -> Result<bool, sqlx::Error> {
-    while goes_on(scheduler, details::ledger::prune(connection, id, BATCH_ROWS).await?).await {}
-    while goes_on(scheduler, attempts::prune(connection, id, BATCH_ROWS).await?).await {}
-    while goes_on(scheduler, searches::prune(connection, id, BATCH_ROWS).await?).await {}
-    while goes_on(scheduler, evidence::prune(connection, id, EVIDENCE_ROWS).await?).await {}
+    while goes_on(scheduler, details::ledger::prune(connection, id, BATCH_ROWS).await?, BATCH_ROWS).await {}
+    for table @ (_, limit) in explaining::TABLES {
+        while goes_on(scheduler, explaining::prune(connection, table, id).await?, limit).await {}
+    }
     if scheduler.shutdown.is_stopping() {
         return Ok(false);
     }
@@ -142,9 +142,9 @@ async fn forget(scheduler: &Scheduler, connection: &mut MySqlConnection, id: Exe
     Ok(true)
 }
 
-/// After a batch: whether there may be another one to delete, and no shutdown has begun.
-async fn goes_on(scheduler: &Scheduler, rows: u64) -> bool {
-    if rows < u64::from(BATCH_ROWS) || scheduler.shutdown.is_stopping() {
+/// After a batch of at most `limit` rows: whether there may be another one to delete, and no shutdown has begun.
+async fn goes_on(scheduler: &Scheduler, rows: u64, limit: u32) -> bool {
+    if rows < u64::from(limit) || scheduler.shutdown.is_stopping() {
         return false;
     }
     tokio::time::sleep(BREATH).await;

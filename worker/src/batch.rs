@@ -27,10 +27,10 @@ use tracing::Instrument;
 
 use crate::commit::{BatchError, commit, executions_of, leave_open, until_the_database_answers};
 use crate::crashes;
-use crate::evidence::Evidence;
 use crate::job_delivery::JobDelivery;
 use crate::job_result::{HostFinding, JobResult, Reason};
 use crate::search::{BatchSearch, SEARCHING_BUDGET, SourceRefusal, search};
+use crate::search_log::SearchLog;
 use crate::sources::UnknownSource;
 use crate::trouble;
 use crate::workbench::Workbench;
@@ -49,7 +49,7 @@ enum BatchExit {
     /// No job is left to search for.
     Empty,
     /// Each job has a result.
-    Searched { results: Vec<JobResult>, evidence: Evidence },
+    Searched { results: Vec<JobResult>, search_log: SearchLog },
     /// The index pattern or its endpoint is set aside for the fleet.
     PutOff { jobs: Vec<Job>, reason: String },
     /// This process does not know the endpoint or the mapping; another may, since a new configuration reaches the fleet process
@@ -131,13 +131,13 @@ async fn blame(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<()
     }
     let reason = Reason::new(ReasonClass::Crash, "a worker that had this host alone died while it worked on it");
     let results = JobResult::same_for_all(jobs, &HostFinding::AttemptFailed(reason));
-    commit(bench, scope, &Evidence::default(), &results).await
+    commit(bench, scope, &SearchLog::default(), &results).await
 }
 
 async fn work(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(), BatchError> {
     match exit_of(bench, scope, jobs).await? {
         BatchExit::Empty => Ok(()),
-        BatchExit::Searched { results, evidence } => commit(bench, scope, &evidence, &results).await,
+        BatchExit::Searched { results, search_log } => commit(bench, scope, &search_log, &results).await,
         BatchExit::PutOff { jobs, reason } => trouble::put_off(bench, scope, jobs, &reason).await,
         BatchExit::UnknownSource { jobs, unknown } => trouble::leave_unknown(bench, scope, jobs, &unknown).await,
         BatchExit::Refused { jobs, refusal } => trouble::give_up(bench, scope, jobs, &refusal).await,
@@ -164,7 +164,7 @@ async fn exit_of(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<
     let (jobs, without_address) = split_by_address(jobs);
     if !without_address.is_empty() {
         // At once: they have their outcome, whatever becomes of the search.
-        commit(bench, scope, &Evidence::default(), &without_address).await?;
+        commit(bench, scope, &SearchLog::default(), &without_address).await?;
     }
     if jobs.is_empty() {
         return Ok(BatchExit::Empty);
@@ -208,7 +208,7 @@ async fn search_source(
         });
         JobResult { job, finding, search: asked_by.get(&host).copied() }
     };
-    Ok(BatchExit::Searched { results: jobs.into_iter().map(result_of).collect(), evidence: Evidence { searches } })
+    Ok(BatchExit::Searched { results: jobs.into_iter().map(result_of).collect(), search_log: SearchLog { searches } })
 }
 
 /// Drops jobs whose run takes no more results, or is not the one that they were published for.

@@ -22,8 +22,8 @@ use hostsync_store::tables::executions::{self, creation::RunScope};
 use tracing::Instrument;
 
 use crate::attempt::MAX_ATTEMPTS;
-use crate::evidence::Evidence;
 use crate::job_result::{HostFinding, JobResult, Reason};
+use crate::search_log::SearchLog;
 use crate::workbench::Workbench;
 use crate::write::{WriteContext, WriteSummary, write_batch};
 
@@ -76,23 +76,23 @@ pub(crate) enum BatchError {
 pub(crate) async fn commit(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    search_log: &SearchLog,
     results: &[JobResult],
 ) -> Result<(), BatchError> {
-    let Err(error) = write_explained_or_bare(bench, scope, evidence, results, PATIENCE).await? else { return Ok(()) };
-    let left = write_one_by_one(bench, scope, evidence, results, &error).await?;
-    record(bench, scope, evidence, &left).await
+    let Err(error) = write_explained_or_bare(bench, scope, search_log, results, PATIENCE).await? else { return Ok(()) };
+    let left = write_one_by_one(bench, scope, search_log, results, &error).await?;
+    record(bench, scope, search_log, &left).await
 }
 
 /// Writes results; if the database refuses them, once more without what only explains them.
 async fn write_explained_or_bare(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    search_log: &SearchLog,
     results: &[JobResult],
     patience: Patience,
 ) -> Result<Result<(), sqlx::Error>, BatchError> {
-    let Err(error) = write(bench, scope, Some(evidence), results, patience).await? else { return Ok(Ok(())) };
+    let Err(error) = write(bench, scope, Some(search_log), results, patience).await? else { return Ok(Ok(())) };
     if Fault::of(&error) == Fault::Conflict {
         return Ok(Err(error));
     }
@@ -112,17 +112,17 @@ async fn write_explained_or_bare(
 async fn write_alone(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    search_log: &SearchLog,
     one: &JobResult,
 ) -> Result<Result<(), sqlx::Error>, BatchError> {
-    write_explained_or_bare(bench, scope, evidence, std::slice::from_ref(one), PATIENCE_ALONE).await
+    write_explained_or_bare(bench, scope, search_log, std::slice::from_ref(one), PATIENCE_ALONE).await
 }
 
 /// Writes the hosts of a refused batch one by one; returns what is to be recorded of those that were not written.
 async fn write_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    search_log: &SearchLog,
     results: &[JobResult],
     error: &sqlx::Error,
 ) -> Result<Vec<JobResult>, BatchError> {
@@ -140,7 +140,7 @@ async fn write_one_by_one(
             let reason =
                 format!("the database did not store its batch, and there was no time to write it alone: {said}");
             left.push(JobResult { finding: HostFinding::Unavailable(reason), ..one.clone() });
-        } else if let Err(error) = write_alone(bench, scope, evidence, one).await? {
+        } else if let Err(error) = write_alone(bench, scope, search_log, one).await? {
             left.push(refused(one, &error));
         }
     }
@@ -162,14 +162,14 @@ fn refused(one: &JobResult, error: &sqlx::Error) -> JobResult {
 async fn record(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    search_log: &SearchLog,
     left: &[JobResult],
 ) -> Result<(), BatchError> {
     if left.is_empty() {
         return Ok(());
     }
-    let Err(error) = write_explained_or_bare(bench, scope, evidence, left, PATIENCE).await? else { return Ok(()) };
-    let (open, error) = record_one_by_one(bench, scope, evidence, left, error).await?;
+    let Err(error) = write_explained_or_bare(bench, scope, search_log, left, PATIENCE).await? else { return Ok(()) };
+    let (open, error) = record_one_by_one(bench, scope, search_log, left, error).await?;
     leave_open(bench, &open, &error).await;
     Ok(())
 }
@@ -178,7 +178,7 @@ async fn record(
 async fn record_one_by_one(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: &Evidence,
+    search_log: &SearchLog,
     left: &[JobResult],
     mut error: sqlx::Error,
 ) -> Result<(Vec<Job>, sqlx::Error), BatchError> {
@@ -188,7 +188,7 @@ async fn record_one_by_one(
     while began.elapsed() < LONGEST_ONE_BY_ONE
         && let Some(one) = rest.next()
     {
-        let Err(refused) = write_alone(bench, scope, evidence, one).await? else { continue };
+        let Err(refused) = write_alone(bench, scope, search_log, one).await? else { continue };
         open.push(one.job.clone());
         error = refused;
         // What somebody locks for so long is most likely what they all need, as the row of their run: each of them would
@@ -205,12 +205,12 @@ async fn record_one_by_one(
 async fn write(
     bench: &Workbench,
     scope: &RunScope,
-    evidence: Option<&Evidence>,
+    search_log: Option<&SearchLog>,
     results: &[JobResult],
     patience: Patience,
 ) -> Result<Result<(), sqlx::Error>, BatchError> {
     let mapping = bench.sources.mapping(&scope.scope.mapping);
-    let context = WriteContext { scope, mapping, worker: &bench.name, evidence };
+    let context = WriteContext { scope, mapping, worker: &bench.name, search_log };
     let executions = executions_of_results(results);
     let transaction = || async {
         let started = Instant::now();

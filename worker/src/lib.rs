@@ -10,7 +10,6 @@ mod crashes;
 mod database_watch;
 mod decision;
 mod doubts;
-mod evidence;
 mod gather;
 mod job_delivery;
 mod job_result;
@@ -19,6 +18,7 @@ mod missing_indices;
 mod run_change;
 mod scopes;
 mod search;
+mod search_log;
 mod sources;
 mod trouble;
 mod workbench;
@@ -90,7 +90,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     }
 
     let bench = Arc::new(Workbench {
-        name: evidence::worker_name(),
+        name: search_log::worker_name(),
         pool: pool.clone(),
         sources,
         missing_indices: MissingIndices::new(pool.clone()),

@@ -16,8 +16,8 @@ use hostsync_source::{Endpoint, RefusalKind, SearchError, SearchReport};
 use hostsync_store::explanation::kept_body;
 use hostsync_store::tables::searches::SearchId;
 
-use crate::evidence::{SearchRecord, SearchSummary};
 use crate::job_result::{HostFinding, Reason};
+use crate::search_log::{SearchRecord, SearchSummary};
 
 /// Longest time for the searches of one batch. No search is begun after it; the last one may take its time-out more.
 ///

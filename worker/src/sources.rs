@@ -16,8 +16,8 @@ use hostsync_store::tables::doubts::{DoubtKind, Subject};
 use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::evidence::worker_name;
 use crate::search::Outage;
+use crate::search_log::worker_name;
 
 /// A name of a run that this process does not know.
 pub(crate) struct UnknownSource {

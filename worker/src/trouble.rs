@@ -14,9 +14,9 @@ use hostsync_store::tables::executions::{self, creation::RunScope};
 
 use crate::commit::{BatchError, commit, executions_of, until_the_database_answers};
 use crate::doubts::waiting_for;
-use crate::evidence::Evidence;
 use crate::job_result::{HostFinding, JobResult};
 use crate::search::SourceRefusal;
+use crate::search_log::SearchLog;
 use crate::sources::UnknownSource;
 use crate::workbench::Workbench;
 
@@ -28,7 +28,7 @@ pub(crate) async fn put_off(
     reason: &str,
 ) -> Result<(), BatchError> {
     let results = JobResult::same_for_all(jobs, &HostFinding::Unavailable(reason.to_owned()));
-    commit(bench, scope, &Evidence::default(), &results).await
+    commit(bench, scope, &SearchLog::default(), &results).await
 }
 
 /// Raises a doubt about a name that this process does not know; another may know it, so the jobs come again.
@@ -46,7 +46,7 @@ pub(crate) async fn leave_unknown(
 
 async fn leave_to_others(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>, reason: &str) -> Result<(), BatchError> {
     let results = JobResult::same_for_all(jobs, &HostFinding::Elsewhere(waiting_for(reason)));
-    commit(bench, scope, &Evidence::default(), &results).await
+    commit(bench, scope, &SearchLog::default(), &results).await
 }
 
 /// Whose credentials a run needs.

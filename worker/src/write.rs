@@ -30,9 +30,9 @@ use hostsync_store::tables::server_resources::{self, ServerResource};
 use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::decision::{Decision, PlannedOutcome, decide};
-use crate::evidence::Evidence;
 use crate::job_result::JobResult;
 use crate::run_change::{RunChange, clocks, detail_ids, run_changes};
+use crate::search_log::SearchLog;
 
 /// What a batch is written with.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ pub(crate) struct WriteContext<'a> {
     /// Name of this process, for those who read an explanation.
     pub(crate) worker: &'a str,
     /// `None`: nothing is stored that only explains, since the database refused it.
-    pub(crate) evidence: Option<&'a Evidence>,
+    pub(crate) search_log: Option<&'a SearchLog>,
 }
 
 /// What a committed transaction did.
@@ -110,13 +110,13 @@ async fn write(
         let host = pool.get(&address_key(&detail.host_ip));
         decisions.push(decide(detail, result, host, context.mapping));
     }
-    if context.evidence.is_none() {
+    if context.search_log.is_none() {
         decisions.iter_mut().for_each(Decision::forget_explanation);
     }
     write_resources(connection, &context.scope.scope, &mut decisions).await?;
     write_details(connection, context.worker, &decisions).await?;
-    if let Some(evidence) = context.evidence {
-        write_evidence(connection, context, evidence, &decisions).await?;
+    if let Some(search_log) = context.search_log {
+        write_evidence(connection, context, search_log, &decisions).await?;
     }
     summary.count(&decisions);
 
@@ -217,17 +217,14 @@ async fn write_details(
 async fn write_evidence(
     connection: &mut MySqlConnection,
     context: WriteContext<'_>,
-    searched: &Evidence,
+    search_log: &SearchLog,
     decisions: &[Decision],
 ) -> Result<(), sqlx::Error> {
     let failed: Vec<FailedAttempt> = decisions.iter().filter_map(Decision::failed_attempt).collect();
     attempts::insert(connection, context.worker, &failed).await?;
     let used: BTreeSet<(ExecutionId, SearchId)> = decisions.iter().filter_map(Decision::search_used).collect();
-    searches::insert(connection, &searched.rows(context.worker, &context.scope.scope, &used)).await?;
-    for ((execution, search), hosts) in explanations(decisions) {
-        evidence::insert(connection, execution, search, &hosts).await?;
-    }
-    Ok(())
+    searches::insert(connection, &search_log.rows(context.worker, &context.scope.scope, &used)).await?;
+    evidence::insert(connection, &explanations(decisions)).await
 }
 
 /// What explains the hosts that have their outcome, by execution and search, in order of detail id as the decisions are.

@@ -72,9 +72,11 @@ impl Fleet {
             api: start("hostsync-api"),
             scheduler: start("hostsync-scheduler"),
             wrote: format!(
-                "(worker LIKE '%/{}'{})",
+                "(EXISTS (SELECT 1 FROM es_sync_search AS search
+                          WHERE search.execution_id = es_sync_execution_detail.execution_id
+                            AND search.search_id = es_sync_execution_detail.search_id AND search.worker LIKE '%/{}'){})",
                 worker.id().expect("it runs"),
-                if release.is_last { " OR worker IS NULL" } else { "" }
+                if release.is_last { " OR search_id IS NULL" } else { "" }
             ),
             worker,
         };

@@ -1,6 +1,6 @@
 //! Why a host got its values: what the source said, what was made of it, what it replaced.
 //!
-//! Pure. Owns the JSON that stands on a detail row (`explanation`) and the form in which the body of a search is kept.
+//! Pure. Owns the JSON of a host that `tables::evidence` packs, and the form in which the body of a search is kept.
 //! Both are written millions of times, so they are short: arrays in a fixed order, one body for all hosts of a search.
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ fn both(Extremes { max, min }: Extremes) -> Option<[Slice; 2]> {
     [max, min].iter().all(|slice| slice.quotient.is_finite()).then(|| [max, min].map(slice))
 }
 
-/// What stands on a detail row beside its outcome.
+/// What explains the outcome of a host that has documents.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// What the source said.
@@ -87,12 +87,7 @@ impl Explanation {
         Self { raw: reading.into(), converted: None, previous: None, written: false }
     }
 
-    /// As it is stored.
-    pub fn to_json(&self) -> Option<String> {
-        serde_json::to_string(self).ok()
-    }
-
-    /// As it was stored; `None`: by no version that this one can read.
+    /// As an earlier version stored it on the detail; `None`: by no version that this one can read.
     pub fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -154,7 +149,7 @@ mod tests {
         let mut explanation = Explanation::unwritten(&reading());
         explanation.converted = Some([Some(50.5); 12]);
         explanation.written = true;
-        let text = explanation.to_json().expect("JSON");
+        let text = serde_json::to_string(&explanation).expect("JSON");
         assert!(text.len() < 300, "{text}");
         assert!(text.contains(r#""cpu":[50.5,20.25,null]"#), "{text}");
         assert_eq!(Explanation::from_json(&text), Some(explanation));

@@ -1,8 +1,9 @@
-//! `es_sync_evidence`: why hosts got their values, in one compressed row an execution, search and transaction.
+//! `es_sync_evidence`: why hosts got their values. One compressed row holds the hosts that one transaction wrote of one search and
+//! one execution.
 //!
-//! Appended within the transaction of the results, read for one host, pruned with its execution. Details of an older release
-//! hold their explanation themselves.
+//! Appended within that transaction, read for one host, pruned with its execution.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 
 use flate2::Compression;
@@ -11,7 +12,9 @@ use flate2::write::ZlibEncoder;
 use sqlx::MySqlConnection;
 
 use super::searches::SearchId;
+use super::text_statement::TextStatement;
 use crate::explanation::Explanation;
+use hostsync_model::causes::causes;
 use hostsync_model::execution::{DetailId, ExecutionId};
 
 /// Most bytes of a row after decompression: some 500 bytes a host, 2,000 hosts a search at most.
@@ -20,22 +23,40 @@ const MAX_BYTES: u64 = 16 << 20;
 /// A host of a row.
 pub type HostEvidence = (DetailId, Explanation);
 
-/// Appends the evidence of hosts of one execution and search, in order of detail id; of none there is no row.
+/// Rows in one statement; as text each byte is two digits, and a row of few hosts has a few hundred bytes.
+const ROWS_AS_TEXT: usize = 100;
+
+/// Appends what explains hosts, by execution and search, each with at least one host.
 pub async fn insert(
     connection: &mut MySqlConnection,
-    execution: ExecutionId,
-    search: SearchId,
-    hosts: &[HostEvidence],
+    hosts: &BTreeMap<(ExecutionId, SearchId), Vec<HostEvidence>>,
 ) -> Result<(), sqlx::Error> {
-    let Some((first, _)) = hosts.first() else { return Ok(()) };
-    // Prepared and kept: its shape never changes, and as text its bytes would be sent as digits.
-    sqlx::query("INSERT INTO es_sync_evidence (execution_id, search_id, first_detail, hosts) VALUES (?, ?, ?, ?)")
-        .bind(execution.0)
-        .bind(search.0)
-        .bind(first.0)
-        .bind(pack(hosts).map_err(|error| sqlx::Error::Encode(error.into()))?)
-        .execute(connection)
-        .await?;
+    let mut rows = Vec::with_capacity(hosts.len());
+    for ((execution, search), hosts) in hosts {
+        let first = hosts.iter().map(|(detail, _)| *detail).min();
+        let packed = pack(hosts).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        rows.extend(first.map(|first| (*execution, *search, first, packed)));
+    }
+    // A row of a whole batch has tens of kilobytes: as they are, by a statement that is prepared once and kept.
+    if let [(execution, search, first, packed)] = &rows[..] {
+        sqlx::query("INSERT INTO es_sync_evidence (execution_id, search_id, first_detail, hosts) VALUES (?, ?, ?, ?)")
+            .bind(execution.0)
+            .bind(search.0)
+            .bind(first.0)
+            .bind(packed)
+            .execute(connection)
+            .await?;
+        return Ok(());
+    }
+    // A batch of many runs has a short row for each.
+    for chunk in rows.chunks(ROWS_AS_TEXT) {
+        let mut statement =
+            TextStatement::new("INSERT INTO es_sync_evidence (execution_id, search_id, first_detail, hosts) ");
+        statement.rows(chunk, |row, (execution, search, first, packed)| {
+            row.value(execution.0).value(search.0).value(first.0).value(&packed[..]);
+        });
+        statement.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -46,7 +67,7 @@ pub async fn of_host(
     search: SearchId,
     detail: DetailId,
 ) -> Result<Option<Explanation>, sqlx::Error> {
-    // A search whose batch was halved has a few rows whose ids overlap.
+    // A search that was written by several transactions has a few rows, whose ids overlap.
     let rows: Vec<Vec<u8>> = sqlx::query_scalar(
         "SELECT hosts FROM es_sync_evidence WHERE execution_id = ? AND search_id = ? AND first_detail <= ?",
     )
@@ -55,18 +76,21 @@ pub async fn of_host(
     .bind(detail.0)
     .fetch_all(connection)
     .await?;
-    let hosts = rows.iter().filter_map(|row| unpack(row).ok()).flatten();
-    Ok(hosts.into_iter().find(|(id, _)| *id == detail).map(|(_, explanation)| explanation))
-}
-
-/// Deletes up to `limit` rows of an ended run; returns how many went.
-pub async fn prune(connection: &mut MySqlConnection, execution: ExecutionId, limit: u32) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query("DELETE FROM es_sync_evidence WHERE execution_id = ? LIMIT ?")
-        .bind(execution.0)
-        .bind(limit)
-        .execute(connection)
-        .await?;
-    Ok(result.rows_affected())
+    for row in rows {
+        match unpack(&row) {
+            Ok(hosts) => {
+                if let Some((_, explanation)) = hosts.into_iter().find(|(id, _)| *id == detail) {
+                    return Ok(Some(explanation));
+                }
+            }
+            Err(error) => tracing::warn!(
+                execution_id = %execution,
+                error = %causes(&error),
+                "the evidence of a search of execution {execution} cannot be read: {}", causes(&error)
+            ),
+        }
+    }
+    Ok(None)
 }
 
 /// The fastest level: a higher one saves little of what are mostly digits.

@@ -20,6 +20,7 @@ pub mod doubts;
 pub mod endpoint_state;
 pub mod evidence;
 pub mod executions;
+pub mod explaining;
 pub mod hosts_pool;
 pub mod idempotency_keys;
 pub mod left_alone;

@@ -144,13 +144,3 @@ pub async fn find(
     query.push(")");
     query.build_query_as().fetch_all(connection).await
 }
-
-/// Deletes up to `limit` searches of an ended run; returns how many went.
-pub async fn prune(connection: &mut MySqlConnection, execution: ExecutionId, limit: u32) -> Result<u64, sqlx::Error> {
-    let result = sqlx::query("DELETE FROM es_sync_search WHERE execution_id = ? LIMIT ?")
-        .bind(execution.0)
-        .bind(limit)
-        .execute(connection)
-        .await?;
-    Ok(result.rows_affected())
-}

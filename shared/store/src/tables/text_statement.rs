@@ -76,10 +76,21 @@ impl Literal for String {
     }
 }
 
-/// The bytes of a digest, as `BINARY(16)` holds them.
+/// As `BINARY(16)` holds it.
 impl Literal for [u8; 16] {
     fn write(&self, sql: &mut String) {
-        let _ = write!(sql, "X'{:032X}'", u128::from_be_bytes(*self));
+        self[..].write(sql);
+    }
+}
+
+/// Bytes as they are.
+impl Literal for [u8] {
+    fn write(&self, sql: &mut String) {
+        sql.push_str("X'");
+        for byte in self {
+            let _ = write!(sql, "{byte:02X}");
+        }
+        sql.push('\'');
     }
 }
 

@@ -33,11 +33,11 @@ pub(crate) struct SearchSummary {
 
 /// The searches of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Evidence {
+pub(crate) struct SearchLog {
     pub(crate) searches: Vec<SearchRecord>,
 }
 
-impl Evidence {
+impl SearchLog {
     /// The rows of the searches that `used` names, each once an execution, in order of their key.
     pub(crate) fn rows<'a>(
         &'a self,
