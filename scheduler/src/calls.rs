@@ -1,4 +1,4 @@
-//! By which the loops of a scheduler call one another: somebody has seen that there is something to do.
+//! How one loop of a scheduler wakes another when it has seen that there is something to do.
 
 use std::time::Duration;
 

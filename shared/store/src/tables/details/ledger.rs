@@ -86,8 +86,11 @@ pub struct DetailOutcome {
     pub search: Option<SearchId>,
 }
 
-/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker`, who found them, stands with
-/// the search; on a row only where there was none.
+/// What only a pending row has, as it is emptied.
+const NO_LONGER_PENDING: &str = "retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL, room = NULL";
+
+/// Writes outcomes into locked rows: one statement for up to [`ROWS_PER_STATEMENT`] of them. `worker` is who found them; it is
+/// written only where there was no search, whose row names it.
 pub async fn finish(
     connection: &mut MySqlConnection,
     worker: &str,
@@ -125,10 +128,9 @@ pub async fn finish(
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
-                 search_id = VALUES(search_id), worker = VALUES(worker),
-                 finished_at = VALUES(finished_at), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL,
-                 room = NULL",
+                 search_id = VALUES(search_id), worker = VALUES(worker), finished_at = VALUES(finished_at), ",
         );
+        statement.sql(NO_LONGER_PENDING);
         statement.execute(connection).await?;
     }
     Ok(())
@@ -178,7 +180,9 @@ pub async fn close(
             .value(status.as_str())
             .sql(", error_message = ")
             .value(reason)
-            .sql(", finished_at = UTC_TIMESTAMP(3), retry_at = NULL, begun = 0, begun_by = NULL, solo_since = NULL, room = NULL WHERE id IN ");
+            .sql(", finished_at = UTC_TIMESTAMP(3), ")
+            .sql(NO_LONGER_PENDING)
+            .sql(" WHERE id IN ");
         statement.list(chunk.iter().map(|id| id.0));
         statement.execute(connection).await?;
     }
