@@ -563,7 +563,7 @@ fn the_defaults_in_the_list_are_the_true_ones() {
         keys().into_iter().filter_map(|key| Some((variable_of_key(&concrete(&key.name)), key.default?.to_owned())));
     let config = Config::load(None, written.chain([endpoint])).expect("defaults written out");
     assert_eq!(config.masked_toml(), shown);
-    assert_eq!(config.elasticsearch.endpoints["default"].timeout, hostsync_source::DEFAULT_TIMEOUT);
+    assert_eq!(config.elasticsearch.endpoints["default"].timeout, Duration::from_secs(30));
     for key in keys() {
         let name = key.name.rsplit('.').next().expect("a name");
         if let Some(default) = key.default {
