@@ -8,8 +8,8 @@ use std::path::Path;
 use figment2::value::{Dict, Value};
 
 use super::error::Problem;
-use super::kind::{self, Kind};
 use super::source::ConfigSources;
+use super::value_kind::{self, ValueKind};
 
 /// Largest file of one secret, in bytes.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
@@ -79,7 +79,7 @@ impl Table<'_> {
     }
 
     /// The value of a key, else its default; a bad one is reported.
-    pub(super) fn key<T, S: Slot<T>>(&mut self, key: &str, kind: &Kind<T>, default: &[&str]) -> Option<S> {
+    pub(super) fn key<T, S: Slot<T>>(&mut self, key: &str, kind: &ValueKind<T>, default: &[&str]) -> Option<S> {
         let given = if kind.is_secret { self.secret(key) } else { self.value(key) };
         let given = given.filter(|(_, value)| !(kind.may_be_empty && value.as_str() == Some("")));
         let value = given
@@ -110,7 +110,7 @@ impl Table<'_> {
                 let origin = self.sources.origin(&key);
                 Err(format!("{} is given too ({origin}); keep one of the two", key.join(".")))
             }
-            None => (kind::path().read)(&file).and_then(|path| read_secret(&path)),
+            None => (value_kind::path().read)(&file).and_then(|path| read_secret(&path)),
         };
         match read {
             Ok(secret) => Some((file_key, secret)),
@@ -154,7 +154,8 @@ impl Table<'_> {
         let table = value.as_dict();
         if table.is_none() {
             // A text may be a secret.
-            let found = if value.as_str().is_some() { String::new() } else { format!(", not {}", kind::found(value)) };
+            let found =
+                if value.as_str().is_some() { String::new() } else { format!(", not {}", value_kind::found(value)) };
             self.report([key], format!("must be a table{found}"));
         }
         table
