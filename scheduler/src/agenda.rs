@@ -7,7 +7,7 @@ use std::time::Duration;
 use hostsync_metrics::loops::LIMIT;
 use hostsync_model::causes::causes;
 use hostsync_store::database;
-use hostsync_store::tables::agenda;
+use hostsync_store::tables::agenda::{self, FireRange};
 
 use crate::scheduler::Scheduler;
 
@@ -47,17 +47,17 @@ async fn repeat(
 
 /// Looks once when the next fire is due.
 pub(crate) async fn look_for_fires(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
-    let next =
-        database::within(LONGEST_LOOK, async { agenda::next_fire(&mut *scheduler.fires.acquire().await?).await });
-    scheduler.calls.fire_in(next.await?);
-    Ok(())
+    look_for(scheduler, FireRange::All).await
 }
 
 /// As [`look_for_fires`], but leaves out what is due already: somebody else is at it, or it was put off.
 pub(crate) async fn look_beyond_due_fires(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
-    let next =
-        database::within(LONGEST_LOOK, async { agenda::fire_to_come(&mut *scheduler.fires.acquire().await?).await });
-    scheduler.calls.fire_in(next.await?);
+    look_for(scheduler, FireRange::ToCome).await
+}
+
+async fn look_for(scheduler: &Scheduler, fires: FireRange) -> Result<(), sqlx::Error> {
+    let next = async { agenda::next_fire(&mut *scheduler.fires.acquire().await?, fires).await };
+    scheduler.calls.fire_in(database::within(LONGEST_LOOK, next).await?);
     Ok(())
 }
 

@@ -380,8 +380,12 @@ fn plan_rows<'a>(
         span,
     };
     let skipped = |(scheduled_for, reason)| row(scheduled_for, ExecutionStatus::Skipped, Some(reason), None);
-    rows.extend(reasons_of_missed(&missed, &catch_up).into_iter().map(skipped));
-    rows.extend(reasons_of_passed_over(&passed_over).into_iter().map(skipped));
+    let too_late = format!("missed: no scheduler ran it within {catch_up}");
+    let reasons = reasons_of(&missed, &too_late, |fires| format!("missed: {fires}, when no scheduler ran"));
+    rows.extend(reasons.into_iter().map(skipped));
+    let newer = "a newer fire of this task had come due before the schedulers came to";
+    let reasons = reasons_of(&passed_over, &format!("{newer} this one"), |fires| format!("{fires}: {newer} them"));
+    rows.extend(reasons.into_iter().map(skipped));
     if missed.len() > 0 {
         fires.missed.push((task.id, missed.len()));
     }
@@ -420,32 +424,14 @@ fn status_beside(
     }
 }
 
-fn reasons_of_missed(missed: &UnrunFires, catch_up: &CatchUpWindow) -> Vec<(DateTime<Utc>, String)> {
-    match missed.recorded() {
-        FireRecords::Each(fires) => {
-            let reason = format!("missed: no scheduler ran it within {catch_up}");
-            fires.iter().map(|fire| (*fire, reason.clone())).collect()
-        }
+/// The fires that are recorded, and why they did not run: the sentence of one, or of all together, which is given which
+/// they are.
+fn reasons_of(unrun: &UnrunFires, of_one: &str, of_all: impl Fn(&str) -> String) -> Vec<(DateTime<Utc>, String)> {
+    match unrun.recorded() {
+        FireRecords::Each(fires) => fires.iter().map(|fire| (*fire, of_one.to_owned())).collect(),
         FireRecords::Together { first, last, count, or_more } => {
             let at_least = if or_more { "at least " } else { "" };
-            vec![(last, format!("missed: {at_least}{count} fires from {first} to {last}, when no scheduler ran"))]
-        }
-    }
-}
-
-fn reasons_of_passed_over(passed_over: &UnrunFires) -> Vec<(DateTime<Utc>, String)> {
-    match passed_over.recorded() {
-        FireRecords::Each(fires) => {
-            let reason = "a newer fire of this task had come due before the schedulers came to this one";
-            fires.iter().map(|fire| (*fire, reason.to_owned())).collect()
-        }
-        FireRecords::Together { first, last, count, or_more } => {
-            let at_least = if or_more { "at least " } else { "" };
-            let reason = format!(
-                "{at_least}{count} fires from {first} to {last}: a newer fire of this task had come due before the \
-                 schedulers came to them"
-            );
-            vec![(last, reason)]
+            vec![(last, of_all(&format!("{at_least}{count} fires from {first} to {last}")))]
         }
     }
 }

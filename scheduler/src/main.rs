@@ -3,34 +3,15 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use hostsync_service::config::{CommonArgs, Service, help_table};
-use hostsync_service::healthcheck::healthcheck;
-use hostsync_service::process::{self, Surroundings};
+use hostsync_service::config::Service;
+use hostsync_service::plain_main::plain_main;
+use hostsync_service::process::Surroundings;
 
-/// Turns cron schedules into executions and publishes one job a host to RabbitMQ.
-#[derive(Debug, Parser)]
-#[command(name = "hostsync-scheduler", version = process::version(), after_long_help = help_table())]
-struct Args {
-    #[command(flatten)]
-    common: CommonArgs,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Ask the running service whether it is ready; exit code 0 if it is, 1 if not
-    Healthcheck,
-}
+/// What `--help` says first.
+const ABOUT: &str = "Turns cron schedules into executions and publishes one job a host to RabbitMQ";
 
 fn main() -> ExitCode {
-    let args = Args::parse();
     let surroundings =
         Surroundings { environment: std::env::vars_os().collect(), is_terminal: std::io::stderr().is_terminal() };
-    let (service, common) = (Service::Scheduler, &args.common);
-    match args.command {
-        None => process::run_service("hostsync-scheduler", service, common, &surroundings, hostsync_scheduler::run),
-        Some(Command::Healthcheck) => healthcheck(service, common, &surroundings),
-    }
+    plain_main("hostsync-scheduler", ABOUT, Service::Scheduler, &surroundings, hostsync_scheduler::run)
 }

@@ -130,15 +130,16 @@ async fn blame(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<()
         return Ok(());
     }
     let reason = Reason::new(ReasonClass::Crash, "a worker that had this host alone died while it worked on it");
-    let results = JobResult::same_for_all(jobs, &HostFinding::AttemptFailed(reason));
-    commit(bench, scope, &SearchLog::default(), &results).await
+    trouble::commit_for_all(bench, scope, jobs, &HostFinding::AttemptFailed(reason)).await
 }
 
 async fn work(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(), BatchError> {
     match exit_of(bench, scope, jobs).await? {
         BatchExit::Empty => Ok(()),
         BatchExit::Searched { results, search_log } => commit(bench, scope, &search_log, &results).await,
-        BatchExit::PutOff { jobs, reason } => trouble::put_off(bench, scope, jobs, &reason).await,
+        BatchExit::PutOff { jobs, reason } => {
+            trouble::commit_for_all(bench, scope, jobs, &HostFinding::Unavailable(reason)).await
+        }
         BatchExit::UnknownSource { jobs, unknown } => trouble::leave_unknown(bench, scope, jobs, &unknown).await,
         BatchExit::Refused { jobs, refusal } => trouble::give_up(bench, scope, jobs, &refusal).await,
     }

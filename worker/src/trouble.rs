@@ -20,15 +20,14 @@ use crate::search_log::SearchLog;
 use crate::sources::UnknownSource;
 use crate::workbench::Workbench;
 
-/// Jobs whose source is set aside come again without a spent attempt.
-pub(crate) async fn put_off(
+/// Commits one finding for all jobs; no search took it.
+pub(crate) async fn commit_for_all(
     bench: &Workbench,
     scope: &RunScope,
     jobs: Vec<Job>,
-    reason: &str,
+    finding: &HostFinding,
 ) -> Result<(), BatchError> {
-    let results = JobResult::same_for_all(jobs, &HostFinding::Unavailable(reason.to_owned()));
-    commit(bench, scope, &SearchLog::default(), &results).await
+    commit(bench, scope, &SearchLog::default(), &JobResult::same_for_all(jobs, finding)).await
 }
 
 /// Raises a doubt about a name that this process does not know; another may know it, so the jobs come again.
@@ -45,8 +44,7 @@ pub(crate) async fn leave_unknown(
 }
 
 async fn leave_to_others(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>, reason: &str) -> Result<(), BatchError> {
-    let results = JobResult::same_for_all(jobs, &HostFinding::Elsewhere(waiting_for(reason)));
-    commit(bench, scope, &SearchLog::default(), &results).await
+    commit_for_all(bench, scope, jobs, &HostFinding::Elsewhere(waiting_for(reason))).await
 }
 
 /// Whose credentials a run needs.

@@ -12,8 +12,7 @@ use super::extract::{NoQuery, Operator, OptionalEnqueueBody, PathId};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::runs::idempotency::SentKey;
-use crate::runs::retry;
-use crate::runs::task_run::{self, WaitFields};
+use crate::runs::{WaitFields, retry, task_run};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::default().routes(routes!(execute_task)).routes(routes!(retry_execution))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hostsync_metrics::spans;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus};
 use hostsync_service::shutdown::Shutdown;
@@ -24,7 +25,7 @@ use super::watch::{RunState, Watchers};
 use crate::access::Limits;
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
-use crate::request::Whole;
+use crate::request::{Submitted, Whole, request};
 use crate::sources::Sources;
 
 /// Longest wait for the end of a run, in seconds.
@@ -32,6 +33,14 @@ pub(crate) const MAX_WAIT_S: u64 = 60;
 
 /// How long to wait for the end of the run before answering, in seconds.
 pub(crate) type WaitSeconds = Whole<0, MAX_WAIT_S>;
+
+request! {
+    /// How long to wait for the run. The body may be left out.
+    pub(crate) struct WaitFields as "WaitForRun" {
+        /// How long to wait for the end of the run before answering, in seconds.
+        wait_seconds: Option<WaitSeconds>, default 0;
+    }
+}
 
 /// Who asked for a run, in its `created_by`.
 pub(super) const CREATED_BY: &str = "api";
@@ -87,8 +96,29 @@ pub(crate) async fn repeated(
     Ok(Some(Enqueued { accepted: answer, wait, key: Some(key.clone()), first_outcome: outcome }))
 }
 
-/// Stores a run by `store`, together with its idempotency key, and has it carried on in the background under the lease
-/// that it was stored with; where this process has taken on as many as it may, the run is stored without a lease and the
+/// [`accept`] for a request that says no more than how long to wait, unless it is [`repeated`].
+///
+/// # Errors
+///
+/// Bad fields, and those of both.
+pub(super) async fn accept_or_repeat<F>(
+    runs: &Runs,
+    submitted: Submitted<WaitFields>,
+    key: Option<IdempotencyKey>,
+    store: impl Fn(Transaction<'static, MySql>, LeaseToken, Option<String>) -> F,
+) -> Result<Enqueued, ApiError>
+where
+    F: Future<Output = Result<Stored, ApiError>>,
+{
+    let wait = wait_of(submitted.checked()?.wait_seconds);
+    if let Some(run) = repeated(runs, key.as_ref(), wait).await? {
+        return Ok(run);
+    }
+    accept(runs, key, wait, store).await
+}
+
+/// Stores a run by `store`, which gets its lease and the trace it belongs to, together with its idempotency key, and has
+/// it carried on in the background under that lease; where this process has taken on as many as it may, the run is stored without a lease and the
 /// schedulers carry it on within a second. Of simultaneous requests with the same key one stores; the others get its answer.
 ///
 /// # Errors
@@ -98,12 +128,14 @@ pub(crate) async fn accept<F>(
     runs: &Runs,
     key: Option<IdempotencyKey>,
     wait: Duration,
-    token: LeaseToken,
-    store: impl Fn(Transaction<'static, MySql>) -> F,
+    store: impl Fn(Transaction<'static, MySql>, LeaseToken, Option<String>) -> F,
 ) -> Result<Enqueued, ApiError>
 where
     F: Future<Output = Result<Stored, ApiError>>,
 {
+    let token = LeaseToken::new();
+    let trace_context = spans::current_trace_headers().remove("traceparent");
+    let store = |transaction| store(transaction, token, trace_context.clone());
     for _ in 0..KEY_ATTEMPTS {
         let (stored, taken_on) = within_bound(async {
             let _store = runs.limits.stores.acquire().await.context("the semaphore is never closed")?;

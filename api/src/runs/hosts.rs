@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_model::host::HostIp;
 use hostsync_model::window::{TimeRange, Window};
@@ -247,10 +246,8 @@ fn host_file(content: Option<&[u8]>, field: &'static str, problems: &mut Problem
 ///
 /// An idempotency key that came with another body, the database.
 pub(super) async fn enqueue(runs: &Runs, order: Order, key: Option<IdempotencyKey>) -> Result<Enqueued, ApiError> {
-    let token = LeaseToken::new();
-    let trace_context = spans::current_trace_headers().remove("traceparent");
-    let store = |transaction| store_hosts(transaction, runs, &order, token, trace_context.as_deref());
-    accept(runs, key, order.wait, token, store).await
+    let store = |transaction, token, trace_context| store_hosts(transaction, runs, &order, token, trace_context);
+    accept(runs, key, order.wait, store).await
 }
 
 async fn store_hosts(
@@ -258,7 +255,7 @@ async fn store_hosts(
     runs: &Runs,
     order: &Order,
     token: LeaseToken,
-    trace_context: Option<&str>,
+    trace_context: Option<String>,
 ) -> Result<Stored, ApiError> {
     let window_to = match order.window_to {
         Some(to) => to,
@@ -283,7 +280,7 @@ async fn store_hosts(
         created_by: CREATED_BY,
         error_message: None,
         lease: Some(token),
-        trace_context,
+        trace_context: trace_context.as_deref(),
     };
     let id = executions::creation::insert(&mut transaction, &new).await?;
     details::outbox::insert_hosts(&mut transaction, id, &order.hosts).await?;

@@ -14,5 +14,5 @@ pub(crate) mod stats;
 pub(crate) mod task_run;
 pub(crate) mod watch;
 
-pub(crate) use accept::{Enqueued, MAX_WAIT_S, Runs, wait_for_end};
+pub(crate) use accept::{Enqueued, MAX_WAIT_S, Runs, WaitFields, wait_for_end};
 pub(crate) use outcome::{Accepted, Outcome, message};

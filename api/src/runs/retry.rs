@@ -5,17 +5,15 @@
 //! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
 
 use chrono::TimeDelta;
-use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
 use hostsync_store::outbox::{ChunkEnd, PrepareError, prepare_chunk};
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::word::Word;
 use sqlx::{MySql, Transaction};
 
-use super::accept::{CREATED_BY, Enqueued, Runs, Stored, accept, repeated, wait_of};
+use super::accept::{CREATED_BY, Enqueued, Runs, Stored, WaitFields, accept_or_repeat};
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
-use super::task_run::WaitFields;
 use crate::error::ApiError;
 use crate::request::Submitted;
 
@@ -34,20 +32,15 @@ pub(crate) async fn retry_execution(
     submitted: Submitted<WaitFields>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
-    let wait = wait_of(submitted.checked()?.wait_seconds);
-    if let Some(run) = repeated(runs, key.as_ref(), wait).await? {
-        return Ok(run);
-    }
-    let token = LeaseToken::new();
-    let trace_context = spans::current_trace_headers().remove("traceparent");
-    accept(runs, key, wait, token, |transaction| store(transaction, id, token, trace_context.as_deref())).await
+    let store = |transaction, token, trace_context| store(transaction, id, token, trace_context);
+    accept_or_repeat(runs, submitted, key, store).await
 }
 
 async fn store(
     mut transaction: Transaction<'static, MySql>,
     of: ExecutionId,
     token: LeaseToken,
-    trace_context: Option<&str>,
+    trace_context: Option<String>,
 ) -> Result<Stored, ApiError> {
     let first = executions::views::find(&mut transaction, of).await?.ok_or(ApiError::ExecutionNotFound(of))?;
     if let Word::Known(status @ (ExecutionStatus::Running | ExecutionStatus::Waiting)) = first.execution_status {
@@ -83,7 +76,7 @@ async fn store(
         created_by: CREATED_BY,
         error_message: None,
         lease: Some(token),
-        trace_context,
+        trace_context: trace_context.as_deref(),
     };
     let id = executions::creation::insert(&mut transaction, &new).await?;
     executions::creation::set_retry_of(&mut transaction, id, of).await?;

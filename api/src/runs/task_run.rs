@@ -4,26 +4,17 @@
 //! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
 //! same. Its window ends now. This process holds the first lease, prepares and publishes. Knows no transport.
 
-use hostsync_metrics::spans;
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_store::database;
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::tables::tasks::{self, Task};
 use sqlx::{MySql, Transaction};
 
-use super::accept::{CREATED_BY, Enqueued, Runs, Stored, WaitSeconds, accept, repeated, wait_of};
+use super::accept::{CREATED_BY, Enqueued, Runs, Stored, WaitFields, accept_or_repeat};
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
 use crate::error::ApiError;
-use crate::request::{Submitted, request};
-
-request! {
-    /// How long to wait for the run. The body may be left out.
-    pub(crate) struct WaitFields as "WaitForRun" {
-        /// How long to wait for the end of the run before answering, in seconds.
-        wait_seconds: Option<WaitSeconds>, default 0;
-    }
-}
+use crate::request::Submitted;
 
 /// Runs a task now.
 ///
@@ -36,13 +27,8 @@ pub(crate) async fn execute_task(
     submitted: Submitted<WaitFields>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
-    let wait = wait_of(submitted.checked()?.wait_seconds);
-    if let Some(run) = repeated(runs, key.as_ref(), wait).await? {
-        return Ok(run);
-    }
-    let token = LeaseToken::new();
-    let trace_context = spans::current_trace_headers().remove("traceparent");
-    accept(runs, key, wait, token, |transaction| store(transaction, runs, id, token, trace_context.as_deref())).await
+    let store = |transaction, token, trace_context| store(transaction, runs, id, token, trace_context);
+    accept_or_repeat(runs, submitted, key, store).await
 }
 
 async fn store(
@@ -50,7 +36,7 @@ async fn store(
     runs: &Runs,
     id: TaskId,
     token: LeaseToken,
-    trace_context: Option<&str>,
+    trace_context: Option<String>,
 ) -> Result<Stored, ApiError> {
     let task = tasks::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
     let unended = executions::overlap::unended(&mut transaction, [id]).await?.remove(&id).unwrap_or_default();
@@ -70,7 +56,7 @@ async fn store(
         created_by: CREATED_BY,
         error_message: None,
         lease: (status == ExecutionStatus::Running).then_some(token),
-        trace_context,
+        trace_context: trace_context.as_deref(),
     };
     let execution_id = executions::creation::insert(&mut transaction, &new).await?;
     tasks::set_last_execution(&mut transaction, id, execution_id).await?;

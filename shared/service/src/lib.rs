@@ -8,6 +8,7 @@ pub mod defaults;
 pub mod endpoint_watch;
 pub mod healthcheck;
 pub mod operations;
+pub mod plain_main;
 pub mod process;
 pub mod shutdown;
 pub mod startup;

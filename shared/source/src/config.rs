@@ -6,9 +6,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-/// Default of an endpoint's `timeout`.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// One place to search.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
@@ -40,20 +37,6 @@ pub enum EndpointKind {
 }
 
 impl EndpointConfig {
-    /// An endpoint without credentials, with the default timeout.
-    pub fn new(url: Url) -> Self {
-        Self {
-            url,
-            kind: EndpointKind::Cluster,
-            username: None,
-            password: None,
-            api_key: None,
-            bearer_token: None,
-            ca_file: None,
-            timeout: DEFAULT_TIMEOUT,
-        }
-    }
-
     /// The URL without a slash at its end, to append `/{index}/_search` to.
     pub fn base_url(&self) -> &str {
         self.url.as_str().trim_end_matches('/')

@@ -317,12 +317,7 @@ impl Endpoint {
         body: &Value,
         max_bytes: usize,
     ) -> Result<Vec<u8>, SearchError> {
-        match self.ask_whatever(index_pattern, body, max_bytes).await? {
-            EngineReply::Answer(answer) => Ok(answer),
-            EngineReply::Error { status, location, body } => {
-                Err(SearchError::from_status(status, location.as_deref(), &body))
-            }
-        }
+        self.ask_whatever(index_pattern, body, max_bytes).await?.into_answer()
     }
 
     /// Sends a search and gives what comes back, a refusal too.
@@ -387,12 +382,7 @@ impl Endpoint {
 
     /// Sends a request and gives the body of a 2xx answer.
     async fn exchange(&self, request: RequestBuilder, max_bytes: usize) -> Result<Vec<u8>, SearchError> {
-        match self.exchange_whatever(request, max_bytes).await? {
-            EngineReply::Answer(answer) => Ok(answer),
-            EngineReply::Error { status, location, body } => {
-                Err(SearchError::from_status(status, location.as_deref(), &body))
-            }
-        }
+        self.exchange_whatever(request, max_bytes).await?.into_answer()
     }
 
     async fn exchange_whatever(&self, request: RequestBuilder, max_bytes: usize) -> Result<EngineReply, SearchError> {
@@ -457,6 +447,16 @@ pub(super) enum EngineReply {
         /// At most 1 MiB.
         body: Vec<u8>,
     },
+}
+
+impl EngineReply {
+    /// The body of a 2xx answer; another status is an error.
+    fn into_answer(self) -> Result<Vec<u8>, SearchError> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Error { status, location, body } => Err(SearchError::from_status(status, location.as_deref(), &body)),
+        }
+    }
 }
 
 /// A query proxy may pass on the engine's error with a 200 of its own: what has an `error` and says nothing of

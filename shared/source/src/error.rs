@@ -4,10 +4,13 @@
 //! a person can act on, with the endpoint and the index pattern in it, bounded, and without credentials.
 //! It decides no retry: the worker does.
 
+use std::error::Error as _;
+
 use serde::Deserialize;
 
 use super::index_pattern::IndexPatternError;
 use hostsync_mapping::{AnswerError, EngineError, FailureCause, REASON_MAX_CHARS, RefusalKind, bounded};
+use hostsync_model::causes::causes;
 
 /// Longest stretch shown of an answer that is not JSON, in characters.
 const TEXT_MAX_CHARS: usize = 200;
@@ -86,7 +89,7 @@ impl SearchError {
         let error = error.without_url();
         if error.is_connect() {
             return Self::Outage {
-                reason: format!("cannot connect to the search engine: {}", causes(&error)),
+                reason: format!("cannot connect to the search engine: {}", broken_by(&error)),
                 busy: false,
             };
         }
@@ -95,7 +98,7 @@ impl SearchError {
             return Self::TimedOut { reason: format!("the search engine did not answer within {limit}") };
         }
         if error.is_builder() {
-            let reason = format!("the request could not be made: {}", causes(&error));
+            let reason = format!("the request could not be made: {}", broken_by(&error));
             return Self::Refused { reason, kind: RefusalKind::Other };
         }
         let what = if error.is_decode() {
@@ -103,7 +106,7 @@ impl SearchError {
         } else {
             "the connection broke before the answer was complete"
         };
-        Self::Outage { reason: format!("{what}: {}", causes(&error)), busy: false }
+        Self::Outage { reason: format!("{what}: {}", broken_by(&error)), busy: false }
     }
 
     /// Whether a body is an engine's own error, and not that of something before it.
@@ -224,22 +227,11 @@ fn reason_in(body: &[u8]) -> ErrorVerdict {
     if text.starts_with(['<', '{', '[']) { none } else { ErrorVerdict { text, ..none } }
 }
 
-/// The causes of an error, outermost first, without the outermost: it only says that a request failed.
-fn causes(error: &reqwest::Error) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Hyper's own layer says nothing of what happened.
-        if texts.last() != Some(&text) && !text.starts_with("client error") {
-            texts.push(text);
-        }
-        source = cause.source();
-    }
-    if texts.is_empty() {
-        texts.push(error.to_string());
-    }
-    let text = bounded(&texts.join(": "), REASON_MAX_CHARS);
+/// What broke a request off. The outermost error only says that it failed, and Hyper's own layer not even that.
+fn broken_by(error: &reqwest::Error) -> String {
+    let mut below = std::iter::successors(error.source(), |&cause| cause.source());
+    let first = below.find(|cause| !cause.to_string().starts_with("client error"));
+    let text = bounded(&causes(first.unwrap_or(error)).to_string(), REASON_MAX_CHARS);
     // What the libraries say of the wrong protocol helps nobody.
     for (sign, hint) in [
         ("invalid peer certificate", "ca_file of the endpoint names an authority of one's own"),

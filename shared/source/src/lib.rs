@@ -19,7 +19,7 @@ mod probe;
 mod proxy_look_up;
 mod search;
 
-pub use config::{DEFAULT_TIMEOUT, EndpointConfig, EndpointKind};
+pub use config::{EndpointConfig, EndpointKind};
 pub use endpoint::{Endpoint, EndpointAuth, EndpointError, EndpointSettings};
 pub use error::SearchError;
 pub use group::GROUP_PAGE;

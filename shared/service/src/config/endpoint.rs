@@ -11,9 +11,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::kind;
 use super::section::section;
 use super::table::Table;
+use super::value_kind;
 use hostsync_source::{EndpointConfig, EndpointKind};
 
 /// The index pattern of who says none: that of the installations that hostsync was made for, so elsewhere it may match
@@ -27,25 +27,27 @@ section! {
     /// The endpoints by name, and what a task uses that names nothing. The default endpoint is known to be among them for
     /// the worker and the API ([`super::Config::check`]).
     pub struct ElasticsearchConfig {
-        default_endpoint: String = "default", kind::text(), "name of the endpoint of tasks that name none";
+        default_endpoint: String = "default", value_kind::text(), "name of the endpoint of tasks that name none";
         default_index_pattern: String = DEFAULT_INDEX_PATTERN, index_pattern(), "index pattern of tasks that name none";
-        default_mapping: String = "zabbix", kind::text(), "mapping of tasks that name none";
+        default_mapping: String = "zabbix", value_kind::text(), "mapping of tasks that name none";
         ..endpoints: BTreeMap<String, EndpointConfig>, "By name: 1–64 of `a-z 0-9 _ -`.";
     }
 }
 
 section! {
     for EndpointConfig, check one_way_to_authenticate {
-        url: Url, kind::url_that("a URL, such as https://search.example:9200", |_| Ok(())),
+        url: Url, value_kind::url_that("a URL, such as https://search.example:9200", |_| Ok(())),
             "http:// or https://, without user and password";
-        kind: EndpointKind = "cluster", kind::word(&[("cluster", EndpointKind::Cluster), ("proxy", EndpointKind::Proxy)]),
+        kind: EndpointKind = "cluster",
+            value_kind::word(&[("cluster", EndpointKind::Cluster), ("proxy", EndpointKind::Proxy)]),
             "cluster, or proxy: a query proxy";
-        username: Option<String>, kind::text_that(username), "with password: basic authentication";
-        password: Option<SecretString>, kind::secret(kind::any_secret), "with username";
-        api_key: Option<SecretString>, kind::secret(kind::header_secret), "an Elasticsearch API key in its encoded form";
-        bearer_token: Option<SecretString>, kind::secret(kind::header_secret), "a bearer token";
-        ca_file: Option<PathBuf>, kind::path(), "PEM file of the authority that signed its certificate";
-        timeout: Duration = "30s", kind::span("1s", "10m"), "of one search";
+        username: Option<String>, value_kind::text_that(username), "with password: basic authentication";
+        password: Option<SecretString>, value_kind::secret(value_kind::any_secret), "with username";
+        api_key: Option<SecretString>, value_kind::secret(value_kind::header_secret),
+            "an Elasticsearch API key in its encoded form";
+        bearer_token: Option<SecretString>, value_kind::secret(value_kind::header_secret), "a bearer token";
+        ca_file: Option<PathBuf>, value_kind::path(), "PEM file of the authority that signed its certificate";
+        timeout: Duration = "30s", value_kind::span("1s", "10m"), "of one search";
     }
 }
 
@@ -60,7 +62,7 @@ impl ElasticsearchConfig {
             return named(&self.default_endpoint);
         }
         named(name_or_url).or_else(|| {
-            let url = kind::http_url(name_or_url).ok()?;
+            let url = value_kind::http_url(name_or_url).ok()?;
             named(&self.default_endpoint)
                 .into_iter()
                 .chain(self.endpoints.iter().map(|(name, endpoint)| (name.as_str(), endpoint)))
@@ -95,8 +97,8 @@ fn username(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn index_pattern() -> kind::Kind<String> {
-    kind::text_of(format!("1 to {MAX_INDEX_PATTERN_CHARS} characters without blanks"), |text| {
+fn index_pattern() -> value_kind::ValueKind<String> {
+    value_kind::text_of(format!("1 to {MAX_INDEX_PATTERN_CHARS} characters without blanks"), |text| {
         (1..=MAX_INDEX_PATTERN_CHARS).contains(&text.chars().count())
             && !text.contains(|c: char| c.is_whitespace() || c.is_control())
     })

@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use super::error::MAX_PROBLEMS;
 use super::keys::Key;
-use super::kind;
 use super::section::ConfigSection;
 use super::table::Table;
-use super::toml::{Toml, value_text};
+use super::toml::{TomlText, value_text};
+use super::value_kind;
 use hostsync_mapping::Mapping;
 
 impl ConfigSection for Mapping {
@@ -47,7 +47,7 @@ impl ConfigSection for Mapping {
         None
     }
 
-    fn show(&self, path: &str, text: &mut Toml) {
+    fn show(&self, path: &str, text: &mut TomlText) {
         text.table(path);
         let values = Value::serialize(self).ok().and_then(Value::into_dict).unwrap_or_default();
         for (key, value) in &values {
@@ -61,7 +61,7 @@ fn reason(error: &Error) -> String {
     let found = |actual: &Actual| match actual {
         Actual::Map => "a table".to_owned(),
         Actual::Seq => "a list".to_owned(),
-        Actual::Str(text) => format!("the text {}", kind::shown(text)),
+        Actual::Str(text) => format!("the text {}", value_kind::shown(text)),
         Actual::Bool(value) => value.to_string(),
         Actual::Unsigned(number) => number.to_string(),
         Actual::Signed(number) => number.to_string(),

@@ -7,7 +7,6 @@
 mod endpoint;
 mod error;
 mod keys;
-mod kind;
 mod mapping;
 mod section;
 mod sections;
@@ -18,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod value_kind;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ use keys::Key;
 use section::{ConfigSection, section};
 use source::{ConfigSources, variable_of_key};
 use table::Table;
-use toml::Toml;
+use toml::TomlText;
 
 /// The variable of the environment that names the configuration file when `--config` does not. Read by
 /// each `main`.
@@ -206,7 +206,7 @@ impl Config {
 
     /// The configuration in force as TOML, secrets masked.
     pub fn masked_toml(&self) -> String {
-        let mut text = Toml::default();
+        let mut text = TomlText::default();
         self.show("", &mut text);
         text.0
     }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::keys::Key;
-use super::kind::Kind;
 use super::table::{Slot, Table};
-use super::toml::Toml;
+use super::toml::TomlText;
+use super::value_kind::ValueKind;
 
 /// What can stand at a level of the configuration.
 pub(super) trait ConfigSection: Sized {
@@ -19,7 +19,7 @@ pub(super) trait ConfigSection: Sized {
     fn read(table: &mut Table<'_>) -> Option<Self>;
 
     /// Writes it as it is in force, secrets masked.
-    fn show(&self, path: &str, text: &mut Toml);
+    fn show(&self, path: &str, text: &mut TomlText);
 }
 
 /// Sections by the names that the user chose for them.
@@ -36,7 +36,7 @@ impl<S: ConfigSection> ConfigSection for BTreeMap<String, S> {
         Some(sections)
     }
 
-    fn show(&self, path: &str, text: &mut Toml) {
+    fn show(&self, path: &str, text: &mut TomlText) {
         for (name, section) in self {
             section.show(&below(path, name), text);
         }
@@ -48,11 +48,12 @@ pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Adds a key, and the one of its file.
+/// Adds a key, and the one of its file. `default` is a slice of one or none: what [`section!`] finds behind a `=` can be left
+/// out of a list, but not be turned into an [`Option`].
 pub(super) fn list_key<T>(
     path: &str,
     key: &str,
-    kind: &Kind<T>,
+    kind: &ValueKind<T>,
     default: &[&'static str],
     meaning: &'static str,
     keys: &mut Vec<Key>,
@@ -64,14 +65,25 @@ pub(super) fn list_key<T>(
 }
 
 /// Writes a key as it is in force.
-pub(super) fn show_key<T, S: Slot<T>>(key: &str, kind: &Kind<T>, value: &S, text: &mut Toml) {
+pub(super) fn show_key<T, S: Slot<T>>(key: &str, kind: &ValueKind<T>, value: &S, text: &mut TomlText) {
     text.key(key, value.held().map(|value| (kind.show)(value)).as_deref());
 }
 
-/// Declares a section: `field: Type = "default", kind, "meaning";` a key, which without a default must be given or is an
-/// [`Option`]; `..field: Type, "doc";` a section below it; `+ field: Type, "doc";` what is no key. `check` looks at it as a
-/// whole, and at what was given where it could not be made. `for Type` has the entries of a struct that is declared
-/// elsewhere.
+/// Declares a section:
+///
+/// ```text
+/// pub struct BrokerConfig, check as_a_whole {
+///     url: SecretString, value_kind::secret(check), "a key that must be given";
+///     vhost: Option<String>, value_kind::text(), "a key that may be left out";
+///     prefix: String = "hostsync", value_kind::text(), "a key with its default, as the environment would give it";
+///     ..queues: QueuesConfig, "A section below it.";
+///     + warnings: Vec<String>, "What is no key.";
+/// }
+/// ```
+///
+/// The text of a key is a line of `--help`, and each documents its field. `check` is called with the section, or with `None`
+/// where it could not be made, and with what was given. `for Type` instead of `pub struct Type` is for a struct that is
+/// declared elsewhere.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
@@ -122,7 +134,7 @@ macro_rules! section {
                 section
             }
 
-            fn show(&self, path: &str, text: &mut $crate::config::toml::Toml) {
+            fn show(&self, path: &str, text: &mut $crate::config::toml::TomlText) {
                 text.table(path);
                 $($crate::config::section::show_key(stringify!($field), &$kind, &self.$field, text);)*
                 $(self.$part.show(&$crate::config::section::below(path, stringify!($part)), text);)*

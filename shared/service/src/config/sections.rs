@@ -11,10 +11,10 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::error::{ConfigError, Origin, Problem};
-use super::kind;
 use super::section::section;
 use super::server_url::{database_url, rabbitmq_url};
 use super::table::Table;
+use super::value_kind;
 use hostsync_queue::{QueueSettings, Topology};
 
 /// Fewest characters of a token of the API.
@@ -26,16 +26,17 @@ const MAX_PREFIX_CHARS: usize = 64;
 section! {
     /// The database.
     pub struct DatabaseConfig {
-        url: Option<SecretString>, kind::secret_url(database_url), "mysql://user:password@host:3306/db; TLS by ?ssl-mode=";
+        url: Option<SecretString>, value_kind::secret_url(database_url),
+            "mysql://user:password@host:3306/db; TLS by ?ssl-mode=";
         // With one alone a transaction that waits for a lock would starve everything else.
-        max_connections: u32 = "10", kind::whole(2..=1_000), "connections of one process";
+        max_connections: u32 = "10", value_kind::whole(2..=1_000), "connections of one process";
     }
 }
 
 section! {
     /// The broker.
     pub struct RabbitmqConfig {
-        url: Option<SecretString>, kind::secret_url(rabbitmq_url),
+        url: Option<SecretString>, value_kind::secret_url(rabbitmq_url),
             "amqp://user:password@host:5672/vhost or amqps://; no vhost: /";
         prefix: String = "hostsync", prefix(), "of every exchange and queue name; a-z 0-9 . _ -, at most 64";
     }
@@ -44,12 +45,13 @@ section! {
 section! {
     /// The API.
     pub struct ApiConfig, check two_tokens {
-        listen: SocketAddr = "127.0.0.1:8888", kind::address(), "address of the REST API";
-        rpc_listen: SocketAddr = "127.0.0.1:8080", kind::address(), "address of the gRPC API";
-        auth: ApiAuth = "token", kind::word(&[("token", ApiAuth::Token), ("none", ApiAuth::None)]),
+        listen: SocketAddr = "127.0.0.1:8888", value_kind::address(), "address of the REST API";
+        rpc_listen: SocketAddr = "127.0.0.1:8080", value_kind::address(), "address of the gRPC API";
+        auth: ApiAuth = "token", value_kind::word(&[("token", ApiAuth::Token), ("none", ApiAuth::None)]),
             "token, or none: everybody may do everything";
-        operator_token: Option<SecretString>, kind::secret(token), "may read and write; at least 16 characters";
-        viewer_token: Option<SecretString>, kind::secret(token), "may read; at least 16 characters, not the operator's";
+        operator_token: Option<SecretString>, value_kind::secret(token), "may read and write; at least 16 characters";
+        viewer_token: Option<SecretString>, value_kind::secret(token),
+            "may read; at least 16 characters, not the operator's";
     }
 }
 
@@ -66,10 +68,11 @@ section! {
     /// The scheduler, and what the others must know of it.
     #[derive(PartialEq, Eq)]
     pub struct SchedulerConfig {
-        listen: SocketAddr = "127.0.0.1:8891", kind::address(), "address of /healthz, /readyz and /metrics";
-        time_zone: Tz = "UTC", kind::zone(), "IANA name; zone of tasks that name none";
-        retention: Duration = "90d", kind::span("1d", "3650d"), "finished executions older than this are pruned";
-        execution_deadline: Duration = "24h", kind::span("1m", "30d"), "what is still pending then becomes failed";
+        listen: SocketAddr = "127.0.0.1:8891", value_kind::address(), "address of /healthz, /readyz and /metrics";
+        time_zone: Tz = "UTC", value_kind::zone(), "IANA name; zone of tasks that name none";
+        retention: Duration = "90d", value_kind::span("1d", "3650d"), "finished executions older than this are pruned";
+        execution_deadline: Duration = "24h", value_kind::span("1m", "30d"),
+            "what is still pending then becomes failed";
     }
 }
 
@@ -77,14 +80,14 @@ section! {
     /// The worker.
     #[derive(PartialEq, Eq)]
     pub struct WorkerConfig {
-        listen: SocketAddr = "127.0.0.1:8892", kind::address(), "address of /healthz, /readyz and /metrics";
+        listen: SocketAddr = "127.0.0.1:8892", value_kind::address(), "address of /healthz, /readyz and /metrics";
         // The most keeps one search far below Elasticsearch's 65,536 terms.
-        batch_hosts: usize = "500", kind::whole(1..=2_000), "most hosts in one search";
+        batch_hosts: usize = "500", value_kind::whole(1..=2_000), "most hosts in one search";
         // Zero: a batch is what has already arrived.
-        batch_linger: Duration = "20ms", kind::span("0s", "1s"), "longest wait for a batch to fill";
-        concurrency: usize = "2", kind::whole(1..=64), "searches and transactions at once";
+        batch_linger: Duration = "20ms", value_kind::span("0s", "1s"), "longest wait for a batch to fill";
+        concurrency: usize = "2", value_kind::whole(1..=64), "searches and transactions at once";
         // Searches are given up ten seconds before its end.
-        shutdown_grace: Duration = "45s", kind::span("11s", "1h"), "time to finish what has begun";
+        shutdown_grace: Duration = "45s", value_kind::span("11s", "1h"), "time to finish what has begun";
     }
 }
 
@@ -92,11 +95,11 @@ section! {
     /// Logs, traces, metrics.
     #[derive(PartialEq, Eq)]
     pub struct TelemetryConfig {
-        otlp_endpoint: Option<Url>, kind::url_that("a URL, such as http://127.0.0.1:4318", no_user).or_empty(),
+        otlp_endpoint: Option<Url>, value_kind::url_that("a URL, such as http://127.0.0.1:4318", no_user).or_empty(),
             "http://host:4318: traces and metrics by OTLP; off when not set";
-        log_format: Option<LogFormat>, kind::word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        log_format: Option<LogFormat>, value_kind::word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
             "text or json; text on a terminal, else json";
-        log_level: String = "info", kind::text_that(log_level),
+        log_level: String = "info", value_kind::text_that(log_level),
             "error, warn, info, debug, trace or directives (info,lapin=debug)";
     }
 }
@@ -151,15 +154,15 @@ fn required<'a>(secret: Option<&'a SecretString>, key: &str) -> Result<&'a Secre
     })
 }
 
-fn prefix() -> kind::Kind<String> {
-    kind::text_of(format!("1 to {MAX_PREFIX_CHARS} of a-z, 0-9, ., _ and -"), |text| {
+fn prefix() -> value_kind::ValueKind<String> {
+    value_kind::text_of(format!("1 to {MAX_PREFIX_CHARS} of a-z, 0-9, ., _ and -"), |text| {
         (1..=MAX_PREFIX_CHARS).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
     })
 }
 
 fn token(text: &str) -> Result<(), String> {
-    kind::header_secret(text)?;
+    value_kind::header_secret(text)?;
     if text.len() < MIN_TOKEN_CHARS {
         return Err(format!("must have at least {MIN_TOKEN_CHARS} characters"));
     }
@@ -190,5 +193,5 @@ fn log_level(text: &str) -> Result<(), String> {
         return Ok(());
     }
     let levels = LEVELS.join(", ");
-    Err(format!("must be one of {levels}, or directives such as info,lapin=debug; not {}", kind::shown(text)))
+    Err(format!("must be one of {levels}, or directives such as info,lapin=debug; not {}", value_kind::shown(text)))
 }

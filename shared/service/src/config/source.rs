@@ -22,8 +22,8 @@ const SEPARATOR: &str = "__";
 /// Largest configuration file read, in bytes. A larger one is refused: it is not a configuration.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The values of both sources, merged, each with its origin.
-#[derive(Debug, Default)]
+/// The values of both sources, merged, each with its origin. It holds secrets as they were given, so it has no `Debug`.
+#[derive(Default)]
 pub(super) struct ConfigSources {
     values: Dict,
     file: Option<PathBuf>,

@@ -3,13 +3,11 @@
 //! Owns what is said of a key that is not known, of one that is missing, of a name that the user chose, and the rule that a
 //! secret is given once, directly or by a file. Must never put a secret into a report.
 
-use std::path::Path;
-
 use figment2::value::{Dict, Value};
 
 use super::error::Problem;
-use super::kind::{self, Kind};
 use super::source::ConfigSources;
+use super::value_kind::{self, ValueKind};
 
 /// Largest file of one secret, in bytes.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
@@ -78,8 +76,8 @@ impl Table<'_> {
         self.problems.push(Problem { origin: self.sources.origin(&key), key: key.join("."), reason: reason.into() });
     }
 
-    /// The value of a key, else its default; a bad one is reported.
-    pub(super) fn key<T, S: Slot<T>>(&mut self, key: &str, kind: &Kind<T>, default: &[&str]) -> Option<S> {
+    /// The value of a key, else its default, of which `default` holds one or none; a bad value is reported.
+    pub(super) fn key<T, S: Slot<T>>(&mut self, key: &str, kind: &ValueKind<T>, default: &[&str]) -> Option<S> {
         let given = if kind.is_secret { self.secret(key) } else { self.value(key) };
         let given = given.filter(|(_, value)| !(kind.may_be_empty && value.as_str() == Some("")));
         let value = given
@@ -110,7 +108,7 @@ impl Table<'_> {
                 let origin = self.sources.origin(&key);
                 Err(format!("{} is given too ({origin}); keep one of the two", key.join(".")))
             }
-            None => (kind::path().read)(&file).and_then(|path| read_secret(&path)),
+            None => file.as_str().ok_or("must be a text in quotes".to_owned()).and_then(read_secret),
         };
         match read {
             Ok(secret) => Some((file_key, secret)),
@@ -154,7 +152,8 @@ impl Table<'_> {
         let table = value.as_dict();
         if table.is_none() {
             // A text may be a secret.
-            let found = if value.as_str().is_some() { String::new() } else { format!(", not {}", kind::found(value)) };
+            let found =
+                if value.as_str().is_some() { String::new() } else { format!(", not {}", value_kind::found(value)) };
             self.report([key], format!("must be a table{found}"));
         }
         table
@@ -174,11 +173,14 @@ impl Table<'_> {
     }
 }
 
-fn read_secret(path: &Path) -> Result<Value, String> {
-    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+/// Reads the file of a secret. The reason for a bad one names the file only by an absolute path: anything else may be the
+/// secret itself, put there by mistake.
+fn read_secret(path: &str) -> Result<Value, String> {
+    let file = if path.starts_with('/') { path } else { "the file" };
+    let cannot = |error: std::io::Error| format!("cannot read {file}: {error}");
     let size = std::fs::metadata(path).map_err(cannot)?.len();
     if size > MAX_SECRET_FILE_BYTES {
-        return Err(format!("{} has {size} bytes; a secret has at most {MAX_SECRET_FILE_BYTES}", path.display()));
+        return Err(format!("{file} has {size} bytes; a secret has at most {MAX_SECRET_FILE_BYTES}"));
     }
     let text = std::fs::read_to_string(path).map_err(cannot)?;
     Ok(text.trim_end_matches(['\r', '\n']).into())

@@ -229,6 +229,15 @@ fn a_secret_may_stand_in_a_file() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_its_file_is_not_repeated() {
+    let error = load("", &[("HOSTSYNC_API__OPERATOR_TOKEN_FILE", TOKEN)]).expect_err("a refusal").to_string();
+    assert!(error.starts_with("configuration: api.operator_token_file: cannot read the file: "), "{error}");
+    assert!(!error.contains(TOKEN), "{error}");
+    let number = load("[api]\noperator_token_file = 7777777777777777", &[]);
+    assert_eq!(problems(number), ["api.operator_token_file: must be a text in quotes (file)"]);
+}
+
+#[test]
 fn a_url_may_stand_in_a_file() {
     let (_directory, path) = file("mysql://user:p%40ss@db:3306/hostsync\n");
     let config = load(&format!("[database]\nurl_file = '{}'", path.display()), &[]).expect("a configuration");
@@ -563,7 +572,7 @@ fn the_defaults_in_the_list_are_the_true_ones() {
         keys().into_iter().filter_map(|key| Some((variable_of_key(&concrete(&key.name)), key.default?.to_owned())));
     let config = Config::load(None, written.chain([endpoint])).expect("defaults written out");
     assert_eq!(config.masked_toml(), shown);
-    assert_eq!(config.elasticsearch.endpoints["default"].timeout, hostsync_source::DEFAULT_TIMEOUT);
+    assert_eq!(config.elasticsearch.endpoints["default"].timeout, Duration::from_secs(30));
     for key in keys() {
         let name = key.name.rsplit('.').next().expect("a name");
         if let Some(default) = key.default {

@@ -9,10 +9,10 @@ use figment2::value::{Empty, Num, Value};
 
 /// A TOML text in the making.
 #[derive(Default)]
-pub(super) struct Toml(pub(super) String);
+pub(super) struct TomlText(pub(super) String);
 
 // Writing to a String cannot fail.
-impl Toml {
+impl TomlText {
     /// Begins a table; the outermost has no name.
     pub(super) fn table(&mut self, name: &str) {
         if !name.is_empty() {

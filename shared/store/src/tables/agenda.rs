@@ -11,33 +11,28 @@ use sqlx::{MySqlConnection, QueryBuilder};
 use super::executions;
 use hostsync_model::execution::JobQueue;
 
-/// Time until the next fire of a task, zero when one is due; `None`: no task is enabled.
-pub async fn next_fire(connection: &mut MySqlConnection) -> Result<Option<Duration>, sqlx::Error> {
-    let ms: Option<i64> = sqlx::query_scalar(
+/// Which fires are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FireRange {
+    /// All.
+    All,
+    /// Those that are not due yet.
+    ToCome,
+}
+
+/// Time until the next of the fires, zero when it is due; `None`: there is none.
+pub async fn next_fire(connection: &mut MySqlConnection, fires: FireRange) -> Result<Option<Duration>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
         "SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), COALESCE(next_execution_time, UTC_TIMESTAMP(3))) DIV 1000
          FROM es_sync_task_config FORCE INDEX (idx_task_due)
-         WHERE is_enabled = 1 AND deleted_at IS NULL ORDER BY next_execution_time LIMIT 1",
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(ms.map(duration))
-}
-
-/// As [`next_fire`], of those that are not due yet.
-pub async fn fire_to_come(connection: &mut MySqlConnection) -> Result<Option<Duration>, sqlx::Error> {
-    let ms: Option<i64> = sqlx::query_scalar(
-        "SELECT TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), next_execution_time) DIV 1000
-         FROM es_sync_task_config FORCE INDEX (idx_task_due)
-         WHERE is_enabled = 1 AND deleted_at IS NULL AND next_execution_time > UTC_TIMESTAMP(3)
-         ORDER BY next_execution_time LIMIT 1",
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(ms.map(duration))
-}
-
-fn duration(ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+         WHERE is_enabled = 1 AND deleted_at IS NULL",
+    );
+    if fires == FireRange::ToCome {
+        query.push(" AND next_execution_time > UTC_TIMESTAMP(3)");
+    }
+    query.push(" ORDER BY next_execution_time LIMIT 1");
+    let ms: Option<i64> = query.build_query_scalar().fetch_optional(connection).await?;
+    Ok(ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
 }
 
 /// What there is to do beside fires.

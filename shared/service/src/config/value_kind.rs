@@ -23,7 +23,7 @@ use hostsync_model::time_span;
 type Read<T> = Box<dyn Fn(&Value) -> Result<T, String>>;
 
 /// A kind of values.
-pub(super) struct Kind<T> {
+pub(super) struct ValueKind<T> {
     /// Reads what is given; else why not, as a sentence without subject.
     pub(super) read: Read<T>,
     /// Writes it as TOML.
@@ -36,7 +36,7 @@ pub(super) struct Kind<T> {
     pub(super) may_be_empty: bool,
 }
 
-impl<T: 'static> Kind<T> {
+impl<T: 'static> ValueKind<T> {
     fn new(read: impl Fn(&Value) -> Result<T, String> + 'static, show: impl Fn(&T) -> String + 'static) -> Self {
         Self { read: Box::new(read), show: Box::new(show), bounds: None, is_secret: false, may_be_empty: false }
     }
@@ -92,7 +92,7 @@ fn quoted_display(value: &impl Display) -> String {
 }
 
 /// A whole number within bounds: a TOML integer or a text of digits.
-pub(super) fn whole<N>(bounds: RangeInclusive<N>) -> Kind<N>
+pub(super) fn whole<N>(bounds: RangeInclusive<N>) -> ValueKind<N>
 where
     N: Copy + PartialOrd + Display + TryFrom<i128> + 'static,
 {
@@ -104,11 +104,11 @@ where
             .filter(|number| bounds.contains(number))
             .ok_or_else(|| must_be(&format!("a whole number from {least} to {most}"), value))
     };
-    Kind { bounds: Some(format!("{least} to {most}")), ..Kind::new(read, N::to_string) }
+    ValueKind { bounds: Some(format!("{least} to {most}")), ..ValueKind::new(read, N::to_string) }
 }
 
 /// A length of time within bounds. A number without a unit is refused.
-pub(super) fn span(least: &'static str, most: &'static str) -> Kind<Duration> {
+pub(super) fn span(least: &'static str, most: &'static str) -> ValueKind<Duration> {
     const FORM: &str = "a length of time with its unit, such as 20ms, 30s, 24h or 90d";
     let bound = |text| time_span::parse(text).expect("a bound is a span");
     let bounds = bound(least)..=bound(most);
@@ -121,13 +121,13 @@ pub(super) fn span(least: &'static str, most: &'static str) -> Kind<Duration> {
         Err(format!("must be from {least} to {most}, not {}", shown(text)))
     };
     let show = |span: &Duration| quoted(&time_span::format(*span));
-    Kind { bounds: Some(format!("{least} to {most}")), ..Kind::of_text(FORM, read, show) }
+    ValueKind { bounds: Some(format!("{least} to {most}")), ..ValueKind::of_text(FORM, read, show) }
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy + PartialEq>(words: &'static [(&'static str, T)]) -> Kind<T> {
+pub(super) fn word<T: Copy + PartialEq>(words: &'static [(&'static str, T)]) -> ValueKind<T> {
     let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ");
-    Kind::of_form(
+    ValueKind::of_form(
         known,
         |text| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value),
         |value| words.iter().find(|(_, known)| known == value).map(|(word, _)| quoted(word)).unwrap_or_default(),
@@ -135,55 +135,55 @@ pub(super) fn word<T: Copy + PartialEq>(words: &'static [(&'static str, T)]) -> 
 }
 
 /// An address to listen on. A host name is refused: it would be looked up at a moment nobody chose.
-pub(super) fn address() -> Kind<SocketAddr> {
+pub(super) fn address() -> ValueKind<SocketAddr> {
     let form = "an IP address and a port, such as 127.0.0.1:8888 or [::]:8888";
-    Kind::of_form(form, |text| text.parse().ok(), quoted_display)
+    ValueKind::of_form(form, |text| text.parse().ok(), quoted_display)
 }
 
 /// A time zone.
-pub(super) fn zone() -> Kind<Tz> {
-    Kind::of_form("an IANA time zone, such as Europe/Berlin or UTC", |text| text.parse().ok(), quoted_display)
+pub(super) fn zone() -> ValueKind<Tz> {
+    ValueKind::of_form("an IANA time zone, such as Europe/Berlin or UTC", |text| text.parse().ok(), quoted_display)
 }
 
 /// A file.
-pub(super) fn path() -> Kind<PathBuf> {
-    Kind::of_text("a text in quotes", |text| Ok(text.into()), |path: &PathBuf| quoted_display(&path.display()))
+pub(super) fn path() -> ValueKind<PathBuf> {
+    ValueKind::of_text("a text in quotes", |text| Ok(text.into()), |path: &PathBuf| quoted_display(&path.display()))
 }
 
 /// Any text.
-pub(super) fn text() -> Kind<String> {
+pub(super) fn text() -> ValueKind<String> {
     text_that(|_| Ok(()))
 }
 
 /// A text that `check` takes.
-pub(super) fn text_that(check: fn(&str) -> Result<(), String>) -> Kind<String> {
-    Kind::of_text("a text in quotes", move |text| check(text).map(|()| text.to_owned()), |text| quoted(text))
+pub(super) fn text_that(check: fn(&str) -> Result<(), String>) -> ValueKind<String> {
+    ValueKind::of_text("a text in quotes", move |text| check(text).map(|()| text.to_owned()), |text| quoted(text))
 }
 
 /// A text of a form that says all of it.
-pub(super) fn text_of(form: impl Into<String>, is_good: fn(&str) -> bool) -> Kind<String> {
-    Kind::of_form(form, move |text| is_good(text).then(|| text.to_owned()), |text| quoted(text))
+pub(super) fn text_of(form: impl Into<String>, is_good: fn(&str) -> bool) -> ValueKind<String> {
+    ValueKind::of_form(form, move |text| is_good(text).then(|| text.to_owned()), |text| quoted(text))
 }
 
 /// A secret that `check` takes: a text, kept to the letter. Anything else is refused without being repeated; a number has
 /// lost its letters (`0x1F`, `1e5`, `007`) before it gets here.
-pub(super) fn secret(check: fn(&str) -> Result<(), String>) -> Kind<SecretString> {
+pub(super) fn secret(check: fn(&str) -> Result<(), String>) -> ValueKind<SecretString> {
     let read = move |value: &Value| {
         let text = value.as_str().ok_or("must be a text in quotes")?;
         check(text).map(|()| text.into())
     };
-    Kind { is_secret: true, ..Kind::new(read, |_| quoted(MASK)) }
+    ValueKind { is_secret: true, ..ValueKind::new(read, |_| quoted(MASK)) }
 }
 
 /// A URL that holds a password; of all else in it is shown.
-pub(super) fn secret_url(check: fn(&str) -> Result<(), String>) -> Kind<SecretString> {
-    Kind { show: Box::new(|url| quoted(&masked_url(url))), ..secret(check) }
+pub(super) fn secret_url(check: fn(&str) -> Result<(), String>) -> ValueKind<SecretString> {
+    ValueKind { show: Box::new(|url| quoted(&masked_url(url))), ..secret(check) }
 }
 
 /// An `http` or `https` URL that `check` takes.
-pub(super) fn url_that(form: &'static str, check: fn(&str) -> Result<(), String>) -> Kind<Url> {
+pub(super) fn url_that(form: &'static str, check: fn(&str) -> Result<(), String>) -> ValueKind<Url> {
     let show = |url: &Url| quoted(url.as_str().trim_end_matches('/'));
-    Kind::of_text(form, move |text| check(text).and_then(|()| http_url(text)), show)
+    ValueKind::of_text(form, move |text| check(text).and_then(|()| http_url(text)), show)
 }
 
 /// An `http` or `https` URL without user, query and fragment; a slash at its end is dropped. Any `@` is refused: with a
