@@ -197,6 +197,9 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<()> {
     for shape in shapes {
         bench.today(*shape, TODAY_WARM_UP_HOSTS.min(bench.hosts.len())).await?;
     }
+    for pid in bench.chunked.iter().flat_map(Chunked::pids) {
+        bench.watched.add("Celery", pid);
+    }
     step.done("all sides wrote what the documents say");
 
     let mut rounds = Vec::new();
@@ -266,9 +269,6 @@ impl Bench {
         };
         let is_chunked = !args.alone && args.today.contains(&ComparedProgram::Chunked);
         let chunked = is_chunked.then(|| Chunked::start(&today, &args.folder)).transpose()?;
-        for pid in chunked.iter().flat_map(Chunked::pids) {
-            watched.add("Celery", pid);
-        }
         Ok(Self {
             today,
             chunked,

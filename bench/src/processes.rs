@@ -1,6 +1,6 @@
 //! Processor time of processes, by `/proc` (proc(5)).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -39,18 +39,17 @@ impl ProcessGroups {
         self.0.entry(name.into()).or_default().push(pid);
     }
 
-    /// Seconds of processor time that each and its living children have used until now, with the kernel part.
+    /// Seconds of processor time that each has used until now, with its kernel part.
     pub(crate) fn cpu_seconds(&self) -> BTreeMap<String, f64> {
-        let seconds = |pids: &[u32]| {
-            let all: BTreeSet<u32> = pids.iter().flat_map(|pid| with_children(*pid)).collect();
-            all.into_iter().filter_map(cpu_seconds).sum()
-        };
-        self.0.iter().map(|(name, pids)| (name.clone(), seconds(pids))).collect()
+        self.0
+            .iter()
+            .map(|(name, pids)| (name.clone(), pids.iter().filter_map(|pid| cpu_seconds(*pid)).sum()))
+            .collect()
     }
 }
 
 /// A process and its children.
-fn with_children(pid: u32) -> Vec<u32> {
+pub(crate) fn with_children(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
 }

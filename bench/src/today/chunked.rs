@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use super::{EXECUTION_ID, Setting, SyncCounts};
+use crate::processes::with_children;
 
 /// The folder of its program, from the checkout's.
 const FOLDER: &str = "bench/chunked";
@@ -76,9 +77,9 @@ impl Chunked {
         })
     }
 
-    /// The processes that it started itself; the worker has children.
+    /// Its processes, once it has done something: the worker has children then.
     pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
-        [&self.worker, &self.enqueuer].into_iter().filter_map(Child::id)
+        [&self.worker, &self.enqueuer].into_iter().filter_map(Child::id).flat_map(with_children)
     }
 
     /// As [`Setting::run`].
