@@ -101,9 +101,9 @@ pub async fn with_due_clocks(
 pub(in crate::tables) fn push_with_due_clocks(query: &mut QueryBuilder<sqlx::MySql>) {
     query.push("execution_status = 'running' AND closing_status IS NULL AND prepared_at IS NOT NULL");
     push_unless_held_back(query);
-    // Left to itself the server may walk all pending rows of a run by the key on their status.
+    // Left to itself the server may walk all rows of a run by another key.
     query.push(
-        " AND EXISTS (SELECT 1 FROM es_sync_execution_detail AS detail IGNORE INDEX (idx_execution_status)
+        " AND EXISTS (SELECT 1 FROM es_sync_execution_detail AS detail FORCE INDEX (idx_execution_retry)
                       WHERE detail.execution_id = es_sync_execution_log.id
                         AND detail.retry_at <= UTC_TIMESTAMP(3) AND detail.sync_status = 'pending')",
     );
