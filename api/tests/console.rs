@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "what the tests of REST alone need")]
 mod harness;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
@@ -72,8 +73,8 @@ async fn make_history(server: &Server) {
     let sql = "UPDATE es_sync_execution_detail SET search_id = ? WHERE id = ?";
     let searched = sqlx::query(sql).bind(search.id.0).bind(detail).execute(&mut *connection).await;
     assert_eq!(searched.expect("a search").rows_affected(), 1);
-    let hosts = [(DetailId(detail), explanation)];
-    evidence::insert(&mut connection, ExecutionId(id), search.id, &hosts).await.expect("explained");
+    let hosts = BTreeMap::from([((ExecutionId(id), search.id), vec![(DetailId(detail), explanation)])]);
+    evidence::insert(&mut connection, &hosts).await.expect("explained");
 }
 
 /// In place of a worker: every pending host is written, one after the other so that progress can be seen.

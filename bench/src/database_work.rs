@@ -1,4 +1,4 @@
-//! What a run costs InnoDB, by the server's own counters; needs the rights of an administrator.
+//! What a run costs the database, by the counters of its storage engine; needs the rights of an administrator.
 
 use anyhow::Context;
 use serde::Serialize;
