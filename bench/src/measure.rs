@@ -31,7 +31,7 @@ use crate::prometheus::Histogram;
 use crate::runs::{Run, follow};
 use crate::sample::{self, Wanted};
 use crate::screen::{ProgressLine, Step, count, line, note, rate, table};
-use crate::today::{Chunked, ComparedProgram, Setting};
+use crate::today::{Chunked, ComparedProgram, Floor, KeptSides, Setting};
 
 /// hostsync's database, queue prefix and index, and the database of the other side.
 const NAME: &str = "hostsync_bench";
@@ -82,7 +82,8 @@ pub struct BenchArgs {
     rows: Rows,
     /// What to compare with
     #[arg(long, value_enum, value_delimiter = ',',
-          default_values_t = [ComparedProgram::Program, ComparedProgram::Best, ComparedProgram::Chunked])]
+          default_values_t = [ComparedProgram::Program, ComparedProgram::Best, ComparedProgram::Chunked,
+                             ComparedProgram::Floor])]
     today: Vec<ComparedProgram>,
     /// Measure hostsync alone
     #[arg(long)]
@@ -99,6 +100,12 @@ pub struct BenchArgs {
     /// Where logs and pids go
     #[arg(long, default_value = ".dev/bench")]
     pub folder: PathBuf,
+}
+
+impl BenchArgs {
+    fn compared(&self) -> &[ComparedProgram] {
+        if self.alone { &[] } else { &self.today }
+    }
 }
 
 /// What a run meets in `server_resources`.
@@ -165,7 +172,7 @@ struct Bench {
     bed: Bed,
     today_pool: MySqlPool,
     today: Setting,
-    chunked: Option<Chunked>,
+    kept: KeptSides,
     fleet: ServiceFleet,
     client: Client,
     hosts: Arc<Vec<String>>,
@@ -193,11 +200,11 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<()> {
 
     let step = Step::begin("Warm-up");
     bench.hostsync().await?;
-    let shapes = if args.alone { &[] } else { args.today.as_slice() };
+    let shapes = args.compared();
     for shape in shapes {
         bench.today(*shape, TODAY_WARM_UP_HOSTS.min(bench.hosts.len())).await?;
     }
-    for pid in bench.chunked.iter().flat_map(Chunked::pids) {
+    for pid in bench.kept.chunked.iter().flat_map(Chunked::pids) {
         bench.watched.add("Celery", pid);
     }
     step.done("all sides wrote what the documents say");
@@ -267,11 +274,17 @@ impl Bench {
             program: args.program.clone(),
             python: args.python.clone(),
         };
-        let is_chunked = !args.alone && args.today.contains(&ComparedProgram::Chunked);
-        let chunked = is_chunked.then(|| Chunked::start(&today, &args.folder)).transpose()?;
+        let mut kept = KeptSides::default();
+        for side in args.compared() {
+            match side {
+                ComparedProgram::Chunked => kept.chunked = Some(Chunked::start(&today, &args.folder)?),
+                ComparedProgram::Floor => kept.floor = Some(Floor::start(&today).await?),
+                ComparedProgram::Program | ComparedProgram::Best => {}
+            }
+        }
         Ok(Self {
             today,
-            chunked,
+            kept,
             client: Client::new(fleet.api_url()),
             bed,
             today_pool,
@@ -367,7 +380,7 @@ impl Bench {
         let started = Instant::now();
         let window_to = sample::now();
         let window = (window_to - sample::WINDOW, window_to);
-        let running = self.today.run(shape, self.chunked.as_ref(), window, list, Arc::clone(&done));
+        let running = self.today.run(shape, &self.kept, window, list, Arc::clone(&done));
         tokio::pin!(running);
         let ran = loop {
             tokio::select! {

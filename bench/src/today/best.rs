@@ -37,22 +37,22 @@ struct Total {
 }
 
 #[derive(Deserialize)]
-struct Aggregations {
-    cpu: Stats,
-    memory: Stats,
-    disk: Stats,
+pub(super) struct Aggregations {
+    pub(super) cpu: Stats,
+    pub(super) memory: Stats,
+    pub(super) disk: Stats,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(default)]
-struct Stats {
-    max: Option<f64>,
-    avg: Option<f64>,
-    min: Option<f64>,
+pub(super) struct Stats {
+    pub(super) max: Option<f64>,
+    pub(super) avg: Option<f64>,
+    pub(super) min: Option<f64>,
 }
 
 impl Stats {
-    fn percent_of(self, capacity_gb: Option<u32>) -> Self {
+    pub(super) fn percent_of(self, capacity_gb: Option<u32>) -> Self {
         let Some(capacity_gb) = capacity_gb.filter(|gb| *gb > 0) else { return Self::default() };
         let percent = |value: Option<f64>| value.map(|value| value / f64::from(capacity_gb) * 100.0);
         Self { max: percent(self.max), avg: percent(self.avg), min: percent(self.min) }
@@ -60,11 +60,11 @@ impl Stats {
 }
 
 #[derive(sqlx::FromRow)]
-struct PoolRow {
-    id: u32,
-    host_name: String,
-    ram: Option<u32>,
-    disk_size: Option<u32>,
+pub(super) struct PoolRow {
+    pub(super) id: u32,
+    pub(super) host_name: String,
+    pub(super) ram: Option<u32>,
+    pub(super) disk_size: Option<u32>,
 }
 
 /// Syncs `hosts` and returns when the last one is written. `done` counts hosts as they are finished.

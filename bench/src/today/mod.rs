@@ -3,10 +3,11 @@
 //!
 //! It is measured three times: as such a program is written ([`ComparedProgram::Program`]), which is what hostsync replaces, with every
 //! advantage that does not change the shape ([`ComparedProgram::Best`]), which is what the shape itself costs, and in another shape,
-//! by chunks of hosts ([`ComparedProgram::Chunked`]), which is what one could script instead of taking hostsync.
+//! by chunks of hosts ([`ComparedProgram::Chunked`]), which is what one could script instead of taking hostsync. [`ComparedProgram::Floor`] is no program that anybody has: it is the bound.
 
 mod best;
 mod chunked;
+mod floor;
 mod program;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use chunked::Chunked;
+pub(crate) use floor::Floor;
 
 /// The execution that its detail rows name; there is no other in its database.
 const EXECUTION_ID: u64 = 1;
@@ -33,6 +35,15 @@ pub enum ComparedProgram {
     Best,
     /// Celery, 500 hosts a message, one search and bulk statements for them, four processes (bench/chunked)
     Chunked,
+    /// The least that a job a host can cost: messages, searches, upserts, details, nothing else; within the benchmark
+    Floor,
+}
+
+/// The sides whose processes or connections are kept from run to run.
+#[derive(Default)]
+pub(crate) struct KeptSides {
+    pub(crate) chunked: Option<Chunked>,
+    pub(crate) floor: Option<Floor>,
 }
 
 impl ComparedProgram {
@@ -42,6 +53,7 @@ impl ComparedProgram {
             Self::Program => "today, a Go program",
             Self::Best => "today's shape at its best",
             Self::Chunked => "Celery by chunks",
+            Self::Floor => "floor",
         }
     }
 }
@@ -76,7 +88,7 @@ impl Setting {
     pub(crate) async fn run(
         &self,
         shape: ComparedProgram,
-        chunked: Option<&Chunked>,
+        kept: &KeptSides,
         window: (DateTime<Utc>, DateTime<Utc>),
         hosts: Arc<Vec<String>>,
         done: Arc<AtomicUsize>,
@@ -86,8 +98,12 @@ impl Setting {
             ComparedProgram::Program => program::run(self, window, &hosts, &done).await,
             ComparedProgram::Best => Ok(in_watched(best::run(self, window, &hosts, &done).await?)),
             ComparedProgram::Chunked => {
-                let chunked = chunked.context("Celery has not been started")?;
+                let chunked = kept.chunked.as_ref().context("Celery has not been started")?;
                 Ok(in_watched(chunked.run(window, &hosts, &done).await?))
+            }
+            ComparedProgram::Floor => {
+                let floor = kept.floor.as_ref().context("the floor has not been started")?;
+                Ok(in_watched(floor.run(window, &hosts, &done).await?))
             }
         }
     }
