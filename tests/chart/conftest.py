@@ -1,7 +1,9 @@
 """Renders the chart by helm, once for each way of installing it."""
 
 import functools
+import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -19,6 +21,20 @@ FULLNAME = "sync-hostsync"
 
 # The oldest that the chart allows, the newest that the checker knows, and two between.
 KUBERNETES = ["1.30.0", "1.32.0", "1.34.1", "1.37.0"]
+
+
+@functools.cache
+def keys():
+    """The default of each key of the configuration, None without one, as `hostsync-api --help` lists them."""
+    text = subprocess.run([os.environ["HOSTSYNC_API"], "--help"], capture_output=True, text=True, check=True).stdout
+    listed, section = {}, None
+    for line in text.partition("\nConfiguration: ")[2].splitlines():
+        if heading := re.fullmatch(r"\[(.+)\]", line):
+            section = heading[1]
+        elif section and (key := re.fullmatch(r"  (\S+) +.*?(?: \[(\S+)\])?", line)):
+            listed[f"{section}.{key[1]}"] = key[2]
+    return listed
+
 
 # What an installation says, and whether its cluster has KEDA.
 INSTALLATIONS = {

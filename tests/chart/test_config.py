@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from conftest import FULLNAME, ROOT, render
+from conftest import FULLNAME, ROOT, keys, render
 
 SECRETS = {
     "database-url": "mysql://hostsync:secret-of-database@db.example/cmdb",
@@ -55,8 +55,9 @@ def test_the_api_gets_its_endpoints_whole(tmp_path):
 
 
 def test_every_key_but_secrets_can_be_said(full):
-    """What keys.rs lists stands in the file, or comes by a variable of the pod."""
-    listed = set(re.findall(r'(?:key|unset)\(\s*"([^"]+)"', (ROOT / "shared/service/src/config/keys.rs").read_text()))
+    """What the program lists stands in the file, or comes by a variable of the pod."""
+    listed = set(keys())
+    assert {"database.url", "worker.batch_linger", "mappings.<name>"} <= listed
     toml = tomllib.loads(full.one("ConfigMap", FULLNAME)["data"]["hostsync.toml"])
     given = {f"{section}.{key}" for section, keys in toml.items() for key in keys}
     given |= {f"elasticsearch.endpoints.<name>.{key}" for endpoint in toml["elasticsearch"]["endpoints"].values() for key in endpoint}

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from conftest import ROOT
+from conftest import ROOT, keys
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
@@ -55,8 +55,8 @@ def test_nothing_starts_before_what_it_needs():
 
 
 def test_the_worker_may_finish_what_it_has_begun():
-    [grace] = re.findall(r'key\("worker.shutdown_grace", "(\d+)s"', (ROOT / "shared/service/src/config/keys.rs").read_text())
-    assert int(COMPOSE["worker"]["stop_grace_period"].removesuffix("s")) >= int(grace) + 10
+    grace = int(keys()["worker.shutdown_grace"].removesuffix("s"))
+    assert int(COMPOSE["worker"]["stop_grace_period"].removesuffix("s")) >= grace + 10
 
 
 def test_every_port_is_bound_to_this_machine():

@@ -42,17 +42,18 @@ impl Rows {
     ///
     /// The database or the management API does not answer.
     pub(crate) async fn of(bed: &Bed, run: &Run) -> anyhow::Result<Self> {
-        let (details, hosts, successes, fewest, most, workers): (i64, i64, i64, u32, u32, i64) = sqlx::query_as(
+        let (details, hosts, successes, fewest, most): (i64, i64, i64, u32, u32) = sqlx::query_as(
             "SELECT COUNT(*), COUNT(DISTINCT host_ip), COUNT(CASE WHEN sync_status = 'success' THEN 1 END),
-                    MIN(attempts), MAX(attempts), COUNT(DISTINCT worker)
+                    MIN(attempts), MAX(attempts)
              FROM es_sync_execution_detail WHERE execution_id = ?",
         )
         .bind(run.id)
         .fetch_one(&bed.pool)
         .await
         .context("the details")?;
-        let (searches, searched): (i64, i64) = sqlx::query_as(
-            "SELECT COUNT(*), CAST(COALESCE(SUM(hosts_asked), 0) AS SIGNED) FROM es_sync_search WHERE execution_id = ?",
+        let (searches, searched, workers): (i64, i64, i64) = sqlx::query_as(
+            "SELECT COUNT(*), CAST(COALESCE(SUM(hosts_asked), 0) AS SIGNED), COUNT(DISTINCT worker)
+             FROM es_sync_search WHERE execution_id = ?",
         )
         .bind(run.id)
         .fetch_one(&bed.pool)
