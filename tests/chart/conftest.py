@@ -26,9 +26,10 @@ KUBERNETES = ["1.30.0", "1.32.0", "1.34.1", "1.37.0"]
 @functools.cache
 def keys():
     """The default of each key of the configuration, None without one, as `hostsync-api --help` lists them."""
-    text = subprocess.run([os.environ["HOSTSYNC_API"], "--help"], capture_output=True, text=True, check=True).stdout
+    wide = {**os.environ, "COLUMNS": "200"}
+    helped = subprocess.run([os.environ["HOSTSYNC_API"], "--help"], env=wide, capture_output=True, text=True, check=True)
     listed, section = {}, None
-    for line in text.partition("\nConfiguration: ")[2].splitlines():
+    for line in helped.stdout.partition("\nConfiguration: ")[2].splitlines():
         if heading := re.fullmatch(r"\[(.+)\]", line):
             section = heading[1]
         elif section and (key := re.fullmatch(r"  (\S+) +.*?(?: \[(\S+)\])?", line)):
