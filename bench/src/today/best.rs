@@ -23,7 +23,7 @@ const AT_ONCE: usize = 10;
 #[derive(Deserialize)]
 struct Answer {
     hits: Hits,
-    aggregations: Aggregations,
+    aggregations: HostLoad,
 }
 
 #[derive(Deserialize)]
@@ -37,21 +37,21 @@ struct Total {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Aggregations {
-    pub(super) cpu: Stats,
-    pub(super) memory: Stats,
-    pub(super) disk: Stats,
+pub(super) struct HostLoad {
+    pub(super) cpu: LoadStats,
+    pub(super) memory: LoadStats,
+    pub(super) disk: LoadStats,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(default)]
-pub(super) struct Stats {
+pub(super) struct LoadStats {
     pub(super) max: Option<f64>,
     pub(super) avg: Option<f64>,
     pub(super) min: Option<f64>,
 }
 
-impl Stats {
+impl LoadStats {
     pub(super) fn percent_of(self, capacity_gb: Option<u32>) -> Self {
         let Some(capacity_gb) = capacity_gb.filter(|gb| *gb > 0) else { return Self::default() };
         let percent = |value: Option<f64>| value.map(|value| value / f64::from(capacity_gb) * 100.0);
@@ -60,7 +60,7 @@ impl Stats {
 }
 
 #[derive(sqlx::FromRow)]
-pub(super) struct PoolRow {
+pub(super) struct PoolCapacity {
     pub(super) id: u32,
     pub(super) host_name: String,
     pub(super) ram: Option<u32>,
@@ -156,7 +156,7 @@ impl Slot {
         Ok(serde_json::from_slice(&response.bytes().await?)?)
     }
 
-    async fn look_up(&mut self, host: &str) -> anyhow::Result<Option<PoolRow>> {
+    async fn look_up(&mut self, host: &str) -> anyhow::Result<Option<PoolCapacity>> {
         let row = sqlx::query_as(
             "SELECT id, host_name, ram, disk_size FROM hosts_pool WHERE host_ip = ? AND is_deleted = 0 LIMIT 1",
         )
@@ -166,7 +166,7 @@ impl Slot {
         Ok(row)
     }
 
-    async fn upsert(&mut self, host: &str, pool: &PoolRow, found: &Aggregations) -> sqlx::Result<()> {
+    async fn upsert(&mut self, host: &str, pool: &PoolCapacity, found: &HostLoad) -> sqlx::Result<()> {
         let (memory, disk) = (found.memory.percent_of(pool.ram), found.disk.percent_of(pool.disk_size));
         let query = sqlx::query(
             "INSERT INTO server_resources
@@ -203,7 +203,7 @@ impl Slot {
     async fn insert_detail(
         &mut self,
         host: &str,
-        pool: Option<&PoolRow>,
+        pool: Option<&PoolCapacity>,
         status: &str,
         answer: Option<&Answer>,
     ) -> anyhow::Result<()> {

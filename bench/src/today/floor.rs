@@ -22,7 +22,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
-use super::best::{Aggregations, PoolRow};
+use super::best::{HostLoad, PoolCapacity};
 use super::{EXECUTION_ID, Setting, SyncCounts};
 
 /// As hostsync's defaults: hosts in a batch, the wait for them, batches at once, jobs that are prefetched and published at once.
@@ -39,11 +39,11 @@ const NAME: &str = "hostsync_bench_floor";
 pub(crate) struct Floor {
     publisher: Publisher,
     consumer: Mutex<JobConsumer>,
-    worker: Arc<Worker>,
+    worker: Arc<FloorWorker>,
     next_execution: AtomicU64,
 }
 
-struct Worker {
+struct FloorWorker {
     database: MySqlPool,
     client: reqwest::Client,
     search_url: String,
@@ -74,7 +74,7 @@ impl Floor {
         Ok(Self {
             consumer: Mutex::new(JobConsumer::connect(&queue, JobQueue::Bulk, PREFETCH).await?),
             publisher: Publisher::new(queue),
-            worker: Arc::new(Worker {
+            worker: Arc::new(FloorWorker {
                 database,
                 client: reqwest::Client::builder().no_proxy().build()?,
                 search_url: setting.search_url(),
@@ -147,7 +147,7 @@ impl Floor {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct BatchAnswer {
     aggregations: Hosts,
 }
 
@@ -166,10 +166,10 @@ struct Bucket {
     key: String,
     doc_count: u32,
     #[serde(flatten)]
-    aggregations: Aggregations,
+    aggregations: HostLoad,
 }
 
-impl Worker {
+impl FloorWorker {
     async fn sync(
         &self,
         batch: Vec<QueueDelivery>,
@@ -219,7 +219,7 @@ impl Worker {
             }},
         });
         let answer = self.client.post(&self.search_url).json(&body).send().await?.error_for_status()?;
-        let answer: Answer = serde_json::from_slice(&answer.bytes().await?)?;
+        let answer: BatchAnswer = serde_json::from_slice(&answer.bytes().await?)?;
         Ok(answer.aggregations.hosts.buckets.into_iter().map(|bucket| (bucket.key.clone(), bucket)).collect())
     }
 
@@ -237,10 +237,10 @@ impl Worker {
             quoted.join(",")
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(look_up)).fetch_all(&mut *transaction).await?;
-        let pool: HashMap<String, PoolRow> = rows
+        let pool: HashMap<String, PoolCapacity> = rows
             .iter()
             .map(|row| {
-                let found = PoolRow {
+                let found = PoolCapacity {
                     id: row.try_get("id")?,
                     host_name: row.try_get("host_name")?,
                     ram: row.try_get("ram")?,
@@ -257,7 +257,7 @@ impl Worker {
             let row = pool.get(host);
             let bucket = found.get(host).filter(|_| row.is_some());
             let status = match (row, bucket) {
-                (Some(row), Some(Bucket { aggregations: Aggregations { cpu, memory, disk }, .. })) => {
+                (Some(row), Some(Bucket { aggregations: HostLoad { cpu, memory, disk }, .. })) => {
                     counts.success += 1;
                     let [mem_percent, disk_percent] =
                         [memory.percent_of(row.ram), disk.percent_of(row.disk_size)].map(|of| [of.max, of.avg, of.min]);
@@ -280,7 +280,7 @@ impl Worker {
             };
             let name = row.map_or_else(|| "NULL".to_owned(), |row| format!("'{}'", row.host_name));
             let _ = write!(details, ",({execution},'{host}',{name},'{status}'");
-            let of = |value: fn(&Aggregations) -> Option<f64>| bucket.and_then(|bucket| value(&bucket.aggregations));
+            let of = |value: fn(&HostLoad) -> Option<f64>| bucket.and_then(|bucket| value(&bucket.aggregations));
             for value in [
                 of(|of| of.cpu.max),
                 of(|of| of.cpu.avg),
