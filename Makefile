@@ -98,15 +98,17 @@ test-servers: ## run what depends on a server on every version of it, and go on 
 	@deploy/dev/test-servers
 
 # What tests in Python need, from PyPI: an environment for each folder of tests.
+define PYTHON_ENVIRONMENT
+python3 -m venv $(@D)
+$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+@touch $@
+endef
+
 .dev/%/ready: tests/%/requirements.txt
-	python3 -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	$(PYTHON_ENVIRONMENT)
 
 .dev/chunked/ready: bench/chunked/requirements.txt
-	python3 -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	$(PYTHON_ENVIRONMENT)
 
 test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client in Python
 	$(call run,--test rpc_client,HOSTSYNC_RPC_CLIENT_PYTHON=$(CURDIR)/.dev/rpc-client/bin/python)

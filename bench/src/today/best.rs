@@ -97,10 +97,7 @@ pub(super) async fn run(
     }
     let mut outcome = SyncCounts::default();
     while let Some(slot) = slots.join_next().await {
-        let slot = slot??;
-        outcome.success += slot.success;
-        outcome.no_data += slot.no_data;
-        outcome.not_in_pool += slot.not_in_pool;
+        outcome += slot??;
     }
     Ok(outcome)
 }
@@ -168,20 +165,11 @@ impl Slot {
 
     async fn upsert(&mut self, host: &str, pool: &PoolCapacity, found: &HostLoad) -> sqlx::Result<()> {
         let (memory, disk) = (found.memory.percent_of(pool.ram), found.disk.percent_of(pool.disk_size));
-        let query = sqlx::query(
-            "INSERT INTO server_resources
-                 (pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg,
-                  cpu_percent_min, mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max,
-                  disk_percent_avg, disk_percent_min, create_time, update_time)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(), UTC_TIMESTAMP())
-             ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), used_memory = VALUES(used_memory),
-                 used_disk = VALUES(used_disk), cpu_load = VALUES(cpu_load),
-                 cpu_percent_max = VALUES(cpu_percent_max), cpu_percent_avg = VALUES(cpu_percent_avg),
-                 cpu_percent_min = VALUES(cpu_percent_min), mem_percent_max = VALUES(mem_percent_max),
-                 mem_percent_avg = VALUES(mem_percent_avg), mem_percent_min = VALUES(mem_percent_min),
-                 disk_percent_max = VALUES(disk_percent_max), disk_percent_avg = VALUES(disk_percent_avg),
-                 disk_percent_min = VALUES(disk_percent_min), update_time = VALUES(update_time)",
-        )
+        let query = sqlx::query(concat!(
+            insert_resources!(),
+            "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(), UTC_TIMESTAMP())",
+            or_write_over!()
+        ))
         .bind(pool.id)
         .bind(host)
         .bind(self.window.1.date_naive())
@@ -208,23 +196,18 @@ impl Slot {
         answer: Option<&Answer>,
     ) -> anyhow::Result<()> {
         let found = answer.map(|answer| &answer.aggregations);
-        let query = sqlx::query(
-            "INSERT INTO es_sync_execution_detail
-                 (execution_id, host_ip, host_name, sync_status, max_cpu, avg_cpu, max_memory, avg_memory, max_disk,
-                  avg_disk, data_point_count, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(3))",
-        )
-        .bind(EXECUTION_ID)
-        .bind(host)
-        .bind(pool.map(|pool| pool.host_name.as_str()))
-        .bind(status)
-        .bind(found.and_then(|found| found.cpu.max))
-        .bind(found.and_then(|found| found.cpu.avg))
-        .bind(found.and_then(|found| found.memory.max))
-        .bind(found.and_then(|found| found.memory.avg))
-        .bind(found.and_then(|found| found.disk.max))
-        .bind(found.and_then(|found| found.disk.avg))
-        .bind(answer.map(|answer| answer.hits.total.value));
+        let query = sqlx::query(concat!(insert_details!(), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(3))"))
+            .bind(EXECUTION_ID)
+            .bind(host)
+            .bind(pool.map(|pool| pool.host_name.as_str()))
+            .bind(status)
+            .bind(found.and_then(|found| found.cpu.max))
+            .bind(found.and_then(|found| found.cpu.avg))
+            .bind(found.and_then(|found| found.memory.max))
+            .bind(found.and_then(|found| found.memory.avg))
+            .bind(found.and_then(|found| found.disk.max))
+            .bind(found.and_then(|found| found.disk.avg))
+            .bind(answer.map(|answer| answer.hits.total.value));
         query.execute(&mut self.connection).await?;
         Ok(())
     }

@@ -136,10 +136,7 @@ impl Floor {
         }
         let mut counts = SyncCounts::default();
         while let Some(batch) = batches.join_next().await {
-            let batch = batch??;
-            counts.success += batch.success;
-            counts.no_data += batch.no_data;
-            counts.not_in_pool += batch.not_in_pool;
+            counts += batch??;
         }
         publishing.await??;
         Ok(counts)
@@ -295,30 +292,10 @@ impl FloorWorker {
             let _ = write!(details, ",{count},UTC_TIMESTAMP(3))");
         }
         if !resources.is_empty() {
-            let upsert = format!(
-                "INSERT INTO server_resources
-                     (pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg,
-                      cpu_percent_min, mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max,
-                      disk_percent_avg, disk_percent_min, create_time, update_time)
-                 VALUES {}
-                 ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), used_memory = VALUES(used_memory),
-                     used_disk = VALUES(used_disk), cpu_load = VALUES(cpu_load),
-                     cpu_percent_max = VALUES(cpu_percent_max), cpu_percent_avg = VALUES(cpu_percent_avg),
-                     cpu_percent_min = VALUES(cpu_percent_min), mem_percent_max = VALUES(mem_percent_max),
-                     mem_percent_avg = VALUES(mem_percent_avg), mem_percent_min = VALUES(mem_percent_min),
-                     disk_percent_max = VALUES(disk_percent_max), disk_percent_avg = VALUES(disk_percent_avg),
-                     disk_percent_min = VALUES(disk_percent_min), update_time = VALUES(update_time)",
-                &resources[1..]
-            );
+            let upsert = format!(concat!(insert_resources!(), "{}", or_write_over!()), &resources[1..]);
             sqlx::raw_sql(AssertSqlSafe(upsert)).execute(&mut *transaction).await?;
         }
-        let insert = format!(
-            "INSERT INTO es_sync_execution_detail
-                 (execution_id, host_ip, host_name, sync_status, max_cpu, avg_cpu, max_memory, avg_memory, max_disk,
-                  avg_disk, data_point_count, created_at)
-             VALUES {}",
-            &details[1..]
-        );
+        let insert = format!(concat!(insert_details!(), "{}"), &details[1..]);
         sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(counts)

@@ -5,11 +5,46 @@
 //! advantage that does not change the shape ([`ComparedProgram::Best`]), which is what the shape itself costs, and in another shape,
 //! by chunks of hosts ([`ComparedProgram::Chunked`]), which is what one could script instead of taking hostsync. [`ComparedProgram::Floor`] is no program that anybody has: it is the bound.
 
+/// Inserts rows of `server_resources`, which follow.
+macro_rules! insert_resources {
+    () => {
+        "INSERT INTO server_resources
+             (pool_id, ip, mon_date, used_memory, used_disk, cpu_load, cpu_percent_max, cpu_percent_avg,
+              cpu_percent_min, mem_percent_max, mem_percent_avg, mem_percent_min, disk_percent_max,
+              disk_percent_avg, disk_percent_min, create_time, update_time)
+         VALUES "
+    };
+}
+
+/// Its end: a row that exists is written over.
+macro_rules! or_write_over {
+    () => {
+        " ON DUPLICATE KEY UPDATE pool_id = VALUES(pool_id), used_memory = VALUES(used_memory),
+             used_disk = VALUES(used_disk), cpu_load = VALUES(cpu_load),
+             cpu_percent_max = VALUES(cpu_percent_max), cpu_percent_avg = VALUES(cpu_percent_avg),
+             cpu_percent_min = VALUES(cpu_percent_min), mem_percent_max = VALUES(mem_percent_max),
+             mem_percent_avg = VALUES(mem_percent_avg), mem_percent_min = VALUES(mem_percent_min),
+             disk_percent_max = VALUES(disk_percent_max), disk_percent_avg = VALUES(disk_percent_avg),
+             disk_percent_min = VALUES(disk_percent_min), update_time = VALUES(update_time)"
+    };
+}
+
+/// Inserts details, which follow.
+macro_rules! insert_details {
+    () => {
+        "INSERT INTO es_sync_execution_detail
+             (execution_id, host_ip, host_name, sync_status, max_cpu, avg_cpu, max_memory, avg_memory, max_disk,
+              avg_disk, data_point_count, created_at)
+         VALUES "
+    };
+}
+
 mod best;
 mod chunked;
 mod floor;
 mod program;
 
+use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -127,4 +162,12 @@ pub struct SyncCounts {
     pub no_data: usize,
     /// Hosts outside the pool.
     pub not_in_pool: usize,
+}
+
+impl AddAssign for SyncCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.success += more.success;
+        self.no_data += more.no_data;
+        self.not_in_pool += more.not_in_pool;
+    }
 }
