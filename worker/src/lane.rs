@@ -15,8 +15,8 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
 use hostsync_model::window::Window;
 use hostsync_queue::{
-    Acker, JobConsumer, Publisher, QueueDelivery, QueueError, QueueSettings, UnreadableJob, ack_all, give_back, refuse,
-    reject,
+    Acker, Job, JobConsumer, Publisher, QueueDelivery, QueueError, QueueSettings, UnreadableJob, ack_all, give_back,
+    refuse, reject,
 };
 use hostsync_service::operations::Readiness;
 use hostsync_service::shutdown::Shutdown;
@@ -222,36 +222,45 @@ impl Lane {
         if let Some(on_its_way) = received.on_its_way {
             Metrics::global().job_queue_duration(self.settings.queue, on_its_way);
         }
-        let execution_id = job.execution_id;
-        let executions = BTreeSet::from([execution_id]);
-        let look_up = until_the_database_answers(&self.bench, &executions, || self.scopes.get(&job));
-        // A job that has not begun is given back when the database stays away or the process stops.
-        let found = tokio::select! {
-            found = self.turns.waiting_for(look_up) => found,
-            () = self.database.lost() => Err(BatchError::Stopped),
-            () = self.shutdown.stopping() => Err(BatchError::Stopped),
-        };
-        let scope = match found {
-            Ok(Some(scope)) => scope,
-            Ok(None) => {
-                tracing::debug!(execution_id = %execution_id, "dropping a job of execution {execution_id}, which is gone or another one under this id");
-                Metrics::global().deliveries_dropped(1);
-                ack_all(vec![received.acker]).await;
-                return;
-            }
-            Err(BatchError::Refused(error)) => {
-                leave_open(&self.bench, std::slice::from_ref(&job), &error).await;
-                ack_all(vec![received.acker]).await;
-                return;
-            }
-            Err(BatchError::Stopped) => {
-                give_back(vec![received.acker]).await;
-                return;
-            }
+        let scope = match self.scopes.remembered(&job) {
+            Some(scope) => scope,
+            None => match self.look_up(&job).await {
+                Ok(Some(scope)) => scope,
+                ended => return self.end_without_scope(ended.map(drop), &job, received.acker).await,
+            },
         };
         let (headers, redelivered) = (received.headers, received.redelivered);
         let delivery = JobDelivery { job, headers, redelivered, acker: received.acker };
         gatherer.push(BatchKey::of(&scope), PendingDelivery { scope, delivery, guard }, Instant::now());
+    }
+
+    /// The scope of a run of which no job came before. Gives up when the database stays away or the process stops: a job that
+    /// has not begun is given back then.
+    async fn look_up(&self, job: &Job) -> Result<Option<Arc<RunScope>>, BatchError> {
+        let executions = BTreeSet::from([job.execution_id]);
+        let look_up = Box::pin(until_the_database_answers(&self.bench, &executions, || self.scopes.look_up(job)));
+        tokio::select! {
+            found = self.turns.waiting_for(look_up) => found,
+            () = self.database.lost() => Err(BatchError::Stopped),
+            () = self.shutdown.stopping() => Err(BatchError::Stopped),
+        }
+    }
+
+    /// Ends the delivery of a job whose run was not found, or could not be looked up.
+    async fn end_without_scope(&self, looked_up: Result<(), BatchError>, job: &Job, acker: Acker) {
+        match looked_up {
+            Ok(()) => {
+                let execution_id = job.execution_id;
+                tracing::debug!(execution_id = %execution_id, "dropping a job of execution {execution_id}, which is gone or another one under this id");
+                Metrics::global().deliveries_dropped(1);
+                ack_all(vec![acker]).await;
+            }
+            Err(BatchError::Refused(error)) => {
+                leave_open(&self.bench, std::slice::from_ref(job), &error).await;
+                ack_all(vec![acker]).await;
+            }
+            Err(BatchError::Stopped) => give_back(vec![acker]).await,
+        }
     }
 
     /// Starts ready batches while slots are free.

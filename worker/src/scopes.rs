@@ -26,21 +26,22 @@ impl Scopes {
         Self { pool, remembered: Mutex::new(LruCache::new(REMEMBERED)) }
     }
 
-    /// The scope of a job's run; `None`: there is no such run, or it is not this job's.
-    pub(crate) async fn get(&self, job: &Job) -> Result<Option<Arc<RunScope>>, sqlx::Error> {
-        let id = job.execution_id;
-        let fits = |scope: &RunScope| job.is_of_window(scope.scope.window.to);
+    /// The scope of a job's run, if it was looked up before.
+    pub(crate) fn remembered(&self, job: &Job) -> Option<Arc<RunScope>> {
         // A poisoned lock means a panic between two cache calls, which leaves the cache whole.
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone);
-        if let Some(scope) = remembered.filter(|scope| fits(scope)) {
-            return Ok(Some(scope));
-        }
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&job.execution_id).filter(|scope| job.is_of_window(scope.scope.window.to)).map(Arc::clone)
+    }
+
+    /// The scope of a job's run, looked up; `None`: there is no such run, or it is not this job's.
+    pub(crate) async fn look_up(&self, job: &Job) -> Result<Option<Arc<RunScope>>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let Some(scope) = executions::creation::run_scope(&mut connection, id).await? else {
+        let Some(scope) = executions::creation::run_scope(&mut connection, job.execution_id).await? else {
             return Ok(None);
         };
-        let scope = Arc::new(scope);
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(id, Arc::clone(&scope));
-        Ok(fits(&scope).then_some(scope))
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.put(job.execution_id, Arc::new(scope));
+        drop(remembered);
+        Ok(self.remembered(job))
     }
 }

@@ -91,11 +91,18 @@ impl Job {
             return Err(UnreadableJob::TooLong { bytes: bytes.len() });
         }
         let malformed = |error: serde_json::Error| UnreadableJob::Malformed(error.to_string());
-        let version: JobVersion = serde_json::from_slice(bytes).map_err(malformed)?;
-        if version.v != VERSION {
-            return Err(UnreadableJob::JobVersion(version.v));
-        }
-        let wire: JobMessage = serde_json::from_slice(bytes).map_err(malformed)?;
+        let wire = match serde_json::from_slice::<JobMessage>(bytes) {
+            Ok(wire) if wire.v == VERSION => wire,
+            // Another version may have other fields, so it is asked for alone.
+            read => {
+                let version: JobVersion = serde_json::from_slice(bytes).map_err(malformed)?;
+                return Err(if version.v == VERSION {
+                    read.map_or_else(malformed, |_| UnreadableJob::JobVersion(version.v))
+                } else {
+                    UnreadableJob::JobVersion(version.v)
+                });
+            }
+        };
         if wire.attempt == 0 {
             return Err(UnreadableJob::Malformed("attempt must be 1 or more".to_owned()));
         }

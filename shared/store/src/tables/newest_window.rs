@@ -23,9 +23,10 @@ pub async fn raise(
         raising.rows(chunk, |row, ip| {
             row.value(ip).value(mon_date).value(window_to);
         });
-        raising.sql(" ON DUPLICATE KEY UPDATE window_to = GREATEST(window_to, VALUES(window_to))");
-        raising.execute(connection).await?;
-
+        raising.sql(" ON DUPLICATE KEY UPDATE window_to = ").sql(RAISED_OR_LATER);
+        if raising.execute(connection).await?.last_insert_id() == 0 {
+            continue;
+        }
         // Left to itself the server reads all rows of the day by the key that pruning uses.
         let mut refused =
             TextStatement::new("SELECT ip FROM es_sync_newest_window FORCE INDEX (PRIMARY) WHERE mon_date = ");
@@ -34,6 +35,12 @@ pub async fn raise(
     }
     Ok(later)
 }
+
+/// Leaves a later window as it is, and says that there was one: `LAST_INSERT_ID(1)` becomes the id that the server returns
+/// for the statement, which is 0 where it was not evaluated (the table has no generated ids). So the second look is made only
+/// where it finds something.
+const RAISED_OR_LATER: &str =
+    "IF(window_to > VALUES(window_to), IF(LAST_INSERT_ID(1) = 1, window_to, NULL), VALUES(window_to))";
 
 /// Deletes up to `limit` entries of days before `day`; returns how many went. A window that old is never written again.
 pub async fn prune(connection: &mut MySqlConnection, day: NaiveDate, limit: u32) -> Result<u64, sqlx::Error> {

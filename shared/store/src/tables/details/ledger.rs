@@ -6,7 +6,7 @@ use sqlx::MySqlConnection;
 
 use crate::tables::ROWS_PER_STATEMENT;
 use crate::tables::searches::SearchId;
-use crate::tables::text_statement::TextStatement;
+use crate::tables::text_statement::{TextStatement, TwoDecimals};
 use hostsync_model::execution::{DetailId, ExecutionId, SyncStatus};
 
 /// What a worker finds in a row it has locked.
@@ -100,7 +100,7 @@ pub async fn finish(
         let mut statement = TextStatement::new(
             "INSERT INTO es_sync_execution_detail
                  (id, execution_id, host_ip, host_name, sync_status, error_message, max_cpu, avg_cpu, max_memory,
-                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker, finished_at) ",
+                  avg_memory, max_disk, avg_disk, inserted, data_point_count, attempts, search_id, worker) ",
         );
         statement.rows(chunk.iter().map(Borrow::borrow), |row, detail: &DetailOutcome| {
             row.value(detail.id.0)
@@ -109,18 +109,17 @@ pub async fn finish(
                 .value(&detail.host_name)
                 .value(detail.status.as_str())
                 .value(&detail.error_message)
-                .value(detail.measured.max_cpu)
-                .value(detail.measured.avg_cpu)
-                .value(detail.measured.max_memory)
-                .value(detail.measured.avg_memory)
-                .value(detail.measured.max_disk)
-                .value(detail.measured.avg_disk)
+                .value(detail.measured.max_cpu.map(TwoDecimals))
+                .value(detail.measured.avg_cpu.map(TwoDecimals))
+                .value(detail.measured.max_memory.map(TwoDecimals))
+                .value(detail.measured.avg_memory.map(TwoDecimals))
+                .value(detail.measured.max_disk.map(TwoDecimals))
+                .value(detail.measured.avg_disk.map(TwoDecimals))
                 .value(detail.inserted)
                 .value(detail.data_point_count.map(|count| i32::try_from(count).unwrap_or(i32::MAX)))
                 .value(detail.attempts)
                 .value(detail.search.map(|search| search.0))
-                .value(detail.search.is_none().then_some(worker))
-                .sql("UTC_TIMESTAMP(3)");
+                .value(detail.search.is_none().then_some(worker));
         });
         statement.sql(
             " ON DUPLICATE KEY UPDATE host_name = COALESCE(VALUES(host_name), host_name),
@@ -128,7 +127,7 @@ pub async fn finish(
                  max_cpu = VALUES(max_cpu), avg_cpu = VALUES(avg_cpu), max_memory = VALUES(max_memory),
                  avg_memory = VALUES(avg_memory), max_disk = VALUES(max_disk), avg_disk = VALUES(avg_disk),
                  inserted = VALUES(inserted), data_point_count = VALUES(data_point_count), attempts = VALUES(attempts),
-                 search_id = VALUES(search_id), worker = VALUES(worker), finished_at = VALUES(finished_at), ",
+                 search_id = VALUES(search_id), worker = VALUES(worker), finished_at = UTC_TIMESTAMP(3), ",
         );
         statement.sql(NO_LONGER_PENDING);
         statement.execute(connection).await?;
