@@ -111,14 +111,41 @@ pub struct LogFilter {
     pub before: Option<ExecutionId>,
 }
 
-/// Executions, newest first by id, at most `limit`.
+impl LogFilter {
+    fn has_time(&self) -> bool {
+        self.from.is_some() || self.to.is_some()
+    }
+
+    /// The key in whose order the rows come, so that a page reads what it shows: left to itself the server may sort all runs of
+    /// a task, or walk those of others. The keys on `task_id` and `execution_time` alone have names that are another's to choose
+    /// in an adopted table, so there the others are named.
+    fn key(&self) -> &'static str {
+        match (self.task_id.is_some(), self.status.is_some(), self.trigger.is_some()) {
+            (true, _, _) if self.has_time() => " FORCE INDEX (idx_task_time)",
+            (false, false, false) if self.has_time() => " IGNORE INDEX (PRIMARY)",
+            _ if self.has_time() => "",
+            (true, false, false) => {
+                " IGNORE INDEX (PRIMARY, uk_task_scheduled_for, idx_task_status, idx_task_trigger, idx_task_time)"
+            }
+            (true, true, false) => " FORCE INDEX (idx_task_status)",
+            (true, false, true) => " FORCE INDEX (idx_task_trigger)",
+            (true, true, true) => " FORCE INDEX (idx_task_status, idx_task_trigger)",
+            (false, true, false) => " FORCE INDEX (idx_status)",
+            (false, false, true) => " FORCE INDEX (idx_trigger)",
+            (false, true, true) => " FORCE INDEX (idx_status, idx_trigger)",
+            (false, false, false) => "",
+        }
+    }
+}
+
+/// Executions, newest first, at most `limit`: by id, and within a range of time by when they were started.
 pub async fn list(
     connection: &mut MySqlConnection,
     filter: &LogFilter,
     limit: u32,
 ) -> Result<Vec<ExecutionLog>, sqlx::Error> {
     let mut query = QueryBuilder::new(LOG_COLUMNS);
-    query.push(" WHERE 1 = 1");
+    query.push(filter.key()).push(" WHERE 1 = 1");
     if let Some(task) = filter.task_id {
         query.push(" AND task_id = ").push_bind(task.0);
     }
@@ -135,9 +162,32 @@ pub async fn list(
         query.push(" AND execution_time < ").push_bind(to);
     }
     if let Some(before) = filter.before {
-        query.push(" AND id < ").push_bind(before.0);
+        let started = if filter.has_time() { started_at(connection, before).await? } else { None };
+        match started {
+            Some(started) => {
+                query.push(" AND execution_time <= ").push_bind(started);
+                query
+                    .push(" AND (execution_time < ")
+                    .push_bind(started)
+                    .push(" OR id < ")
+                    .push_bind(before.0)
+                    .push(")");
+            }
+            None => {
+                query.push(" AND id < ").push_bind(before.0);
+            }
+        }
     }
     // Of the table: sorted by the cast of the same name, every row would be read.
-    query.push(" ORDER BY es_sync_execution_log.id DESC LIMIT ").push_bind(limit);
+    let time_first = if filter.has_time() { "execution_time DESC, " } else { "" };
+    query.push(" ORDER BY ").push(time_first).push("es_sync_execution_log.id DESC LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
+}
+
+/// When a run was started; `None`: it is gone.
+async fn started_at(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar("SELECT execution_time FROM es_sync_execution_log WHERE id = ?")
+        .bind(id.0)
+        .fetch_optional(connection)
+        .await
 }
