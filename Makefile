@@ -9,6 +9,9 @@ export SQLX_OFFLINE ?= true
 # Arguments of hostsync-bench, as in: make bench BENCH="--rounds 5 --json result.json"
 BENCH ?=
 
+# How many times the floor's processor time a host costs, in the profile of the tests; `make bench-guard` prints it.
+BENCH_GUARD ?= 3.0
+
 # Arguments of hostsync-sizes.
 SIZES ?=
 
@@ -33,7 +36,7 @@ SQLX_DATABASE = hostsync_sqlx
 
 include deploy/dev.mk deploy/chart.mk
 
-.PHONY: proto help demo bench sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-long test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check build-tests fetch-servers ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
+.PHONY: proto help demo bench bench-more bench-programs bench-guard sizes autoscale history test test-database test-broker test-engine test-servers test-newest test-runs test-redelivery test-long test-rpc-client test-openapi test-traces test-alerts test-upgrade test-console check build-tests fetch-servers ci ci-full fmt clippy doc deny tools sqlx-check openapi-check stop-demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
@@ -42,10 +45,21 @@ help: ## list the targets
 demo: ## show everything at work on real servers, and leave it up
 	@DB=$(DB) bench/demo.sh run
 
-bench: up .dev/chunked/ready ## measure hostsync against the program in use today; BENCH="--help" lists options
+# With BENCH, one measurement by those options, which the document does not tell.
+bench: up bench-programs ## measure hostsync against others, and write docs/benchmark.md; BENCH="--help" lists options of one measurement
+	@$(if $(BENCH),$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH),bench/bench.sh all)
+
+bench-more: bench-programs ## the same with other sizes, documents, workers and distances, which takes an hour
+	@bench/bench.sh more
+
+bench-programs: .dev/chunked/ready .dev/report/ready
 	@bench/today/build .dev/bench/today
 	cargo build --release $(SERVICES) --bin hostsync-bench
-	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/release/hostsync-bench $(BENCH)
+
+# Two cores compile nothing beside it that would count: it compares processor time, and in the profile that tests have anyway.
+bench-guard: up ## fail if a host costs a quarter more processor time, against the bound, than it did (BENCH_GUARD)
+	cargo build --workspace --bins
+	@$(WITH_SERVERS) $${CARGO_TARGET_DIR:-target}/debug/hostsync-bench --hosts 2000 --today floor --guard $(BENCH_GUARD)
 
 sizes: up ## measure what a run needs of memory, network and disk; SIZES="--help" lists options
 	cargo build --release $(SERVICES) --bin hostsync-sizes
@@ -108,6 +122,9 @@ endef
 	$(PYTHON_ENVIRONMENT)
 
 .dev/chunked/ready: bench/chunked/requirements.txt
+	$(PYTHON_ENVIRONMENT)
+
+.dev/report/ready: bench/report/requirements.txt
 	$(PYTHON_ENVIRONMENT)
 
 test-rpc-client: up .dev/rpc-client/ready ## call every gRPC method by a client in Python

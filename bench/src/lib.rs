@@ -20,3 +20,4 @@ mod prometheus;
 mod runs;
 mod sample;
 mod screen;
+mod statements;

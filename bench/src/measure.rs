@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use clap::{Parser, ValueEnum};
 use hostsync_store::database::MIGRATOR;
 use hostsync_testing::bed::Bed;
 use hostsync_testing::client::Client;
 use hostsync_testing::documents::{Family, SampleHost};
+use hostsync_testing::gate::Gate;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::mysql::MySqlPoolOptions;
@@ -31,6 +32,7 @@ use crate::prometheus::Histogram;
 use crate::runs::{Run, follow};
 use crate::sample::{self, Wanted};
 use crate::screen::{ProgressLine, Step, count, line, note, rate, table};
+use crate::statements::{self, StatementBytes};
 use crate::today::{Chunked, ComparedProgram, Floor, KeptSides, Setting};
 
 /// hostsync's database, queue prefix and index, and the database of the other side.
@@ -49,8 +51,8 @@ const TODAY_WARM_UP_HOSTS: usize = 1_000;
 /// Pause before each run, in which the servers finish what the one before has left to do.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Pause between two looks at a run of hostsync; its wall-clock time is too long by half of it.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Pause between two looks at a run of hostsync. Its time does not depend on it: the database says when it ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Processes that use less in every run are not shown.
 const SHOWN_CPU_SECONDS: f64 = 0.05;
@@ -66,7 +68,7 @@ const END_WITHIN: Duration = Duration::from_mins(10);
 )]
 pub struct BenchArgs {
     /// Hosts in the pool and in each run
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     hosts: u32,
     /// Documents of each host in the 24 hours that are read
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8_640))]
@@ -74,6 +76,12 @@ pub struct BenchArgs {
     /// Worker processes of hostsync
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    /// Milliseconds that a door adds to each of hostsync's searches
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    search_delay: u64,
+    /// Searches and transactions at once in a worker (worker.concurrency)
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    concurrency: u16,
     /// Measured rounds, after a warm-up
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
@@ -88,6 +96,9 @@ pub struct BenchArgs {
     /// Measure hostsync alone
     #[arg(long)]
     alone: bool,
+    /// Fail if hostsync takes more than a quarter more than so many times the floor's processor time a host
+    #[arg(long, value_name = "TIMES")]
+    guard: Option<f64>,
     /// The Go program, as bench/today/build makes it
     #[arg(long, default_value = ".dev/bench/today")]
     program: PathBuf,
@@ -131,6 +142,13 @@ struct Measured {
     /// Of hostsync.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
+}
+
+impl Measured {
+    /// Seconds of processor time of all processes.
+    fn all_cpu(&self) -> f64 {
+        self.cpu_seconds.values().sum()
+    }
 }
 
 /// What hostsync says of a run.
@@ -179,6 +197,8 @@ struct Bench {
     step: TimeDelta,
     rows: Rows,
     watched: ProcessGroups,
+    /// Before the search engine, for hostsync's searches.
+    _door: Gate,
 }
 
 /// Runs the benchmark.
@@ -228,13 +248,19 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<()> {
         step.done(measured.in_short());
         rounds.push(measured);
     }
-    let result = Report { machine: machine(), servers: servers(&bench.bed).await?, args, rounds };
+    let step = Step::begin("One more run, to see its statements");
+    statements::begin(&bench.bed.pool).await?;
+    let ran = bench.hostsync().await;
+    let statements = statements::end(&bench.bed.pool).await?;
+    ran?;
+    step.done("counted");
+    let result = Report { machine: machine(), servers: servers(&bench.bed).await?, args, rounds, statements };
     result.show();
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&result.json())? + "\n";
         fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    Ok(())
+    args.guard.map_or(Ok(()), |times| result.guard(times))
 }
 
 impl Bench {
@@ -256,7 +282,14 @@ impl Bench {
 
         fs::create_dir_all(&args.folder).with_context(|| format!("{} cannot be made", args.folder.display()))?;
         let size = Size { workers: usize::from(args.workers) };
-        let mut fleet = ServiceFleet::start(size, &bed.environment(&[]), &args.folder)?;
+        let (door, search_url) = Gate::before(&bed.servers.elasticsearch_url).await?;
+        door.delay(Duration::from_millis(args.search_delay));
+        let source_url = if args.search_delay == 0 { &bed.servers.elasticsearch_url } else { &search_url };
+        let environment = bed.environment(&[
+            ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__URL", source_url),
+            ("HOSTSYNC_WORKER__CONCURRENCY", &args.concurrency.to_string()),
+        ]);
+        let mut fleet = ServiceFleet::start(size, &environment, &args.folder)?;
         fleet.wait_until_ready().await?;
 
         database_work::watch(&bed.pool).await?;
@@ -293,6 +326,7 @@ impl Bench {
             step,
             rows: args.rows,
             watched,
+            _door: door,
         })
     }
 
@@ -305,11 +339,19 @@ impl Bench {
         let database_before = DatabaseWork::read(&self.bed.pool).await?;
         let cpu_before = self.watched.cpu_seconds();
 
+        let began: NaiveDateTime = sqlx::query_scalar("SELECT UTC_TIMESTAMP(6)").fetch_one(&self.bed.pool).await?;
         let started = Instant::now();
         let id = self.client.execute("benchmark", &self.hosts, "24h").await?;
         let answered = started.elapsed();
         let run = follow(&self.client, &mut self.fleet, id, "hostsync", LOOK_EVERY, END_WITHIN).await?;
-        let wall = started.elapsed();
+        let took_us: i64 = sqlx::query_scalar(
+            "SELECT TIMESTAMPDIFF(MICROSECOND, ?, finished_at) FROM es_sync_execution_log WHERE id = ?",
+        )
+        .bind(began)
+        .bind(run.id)
+        .fetch_one(&self.bed.pool)
+        .await?;
+        let wall = Duration::from_micros(u64::try_from(took_us).context("the end of a run before its beginning")?);
 
         let cpu_seconds = used(&cpu_before, &self.watched.cpu_seconds());
         let database = DatabaseWork::read(&self.bed.pool).await?.since(database_before);
@@ -496,7 +538,15 @@ struct Report<'a> {
     servers: BTreeMap<&'static str, String>,
     args: &'a BenchArgs,
     rounds: Vec<Round>,
+    /// Of one run of hostsync.
+    statements: BTreeMap<String, StatementBytes>,
 }
+
+/// How much worse the guarded ratio may become.
+const GUARD_ROOM: f64 = 1.25;
+
+/// Kinds of statements that are shown.
+const SHOWN_STATEMENTS: usize = 12;
 
 impl Report<'_> {
     fn show(&self) {
@@ -517,6 +567,45 @@ impl Report<'_> {
         self.show_stages();
         self.show_cpu();
         self.show_database();
+        self.show_statements();
+    }
+
+    /// How many times the floor's processor time a host hostsync takes.
+    fn cpu_ratios(&self) -> Vec<f64> {
+        let floor =
+            |round: &Round| Some(round.hostsync.all_cpu() / round.today.get(&ComparedProgram::Floor)?.all_cpu());
+        self.rounds.iter().filter_map(floor).collect()
+    }
+
+    /// # Errors
+    ///
+    /// hostsync takes more than [`GUARD_ROOM`] of `times` the floor's processor time, or the floor was not measured.
+    fn guard(&self, times: f64) -> anyhow::Result<()> {
+        let measured = median(&self.cpu_ratios()).context("the guard needs the floor: --today floor")?;
+        let most = times * GUARD_ROOM;
+        line(format_args!("\nhostsync takes {measured:.2} times the floor's processor time a host; at most {most:.2}"));
+        anyhow::ensure!(
+            measured <= most,
+            "a host costs {measured:.2} times the floor's processor time, more than {most:.2}: see what each process and statement takes, above; \
+             if the cost is wanted, raise the guard's figure"
+        );
+        Ok(())
+    }
+
+    fn show_statements(&self) {
+        let mut kinds: Vec<(&String, &StatementBytes)> = self.statements.iter().collect();
+        kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.bytes));
+        let mut rows =
+            vec![["statements of one run of hostsync", "number", "bytes a host"].map(str::to_owned).to_vec()];
+        for (name, kind) in kinds.into_iter().take(SHOWN_STATEMENTS) {
+            rows.push(vec![
+                name.clone(),
+                count(usize::try_from(kind.count).unwrap_or(usize::MAX)),
+                (kind.bytes / u64::from(self.args.hosts)).to_string(),
+            ]);
+        }
+        line("");
+        table(&rows);
     }
 
     fn shapes(&self) -> Vec<ComparedProgram> {
@@ -596,13 +685,12 @@ impl Report<'_> {
             .filter(|(_, seconds)| **seconds >= SHOWN_CPU_SECONDS)
             .map(|(name, _)| name)
             .collect();
-        let all = |run: &Measured| run.cpu_seconds.values().sum::<f64>();
         let cell = |values: &[f64]| range(values, |value| format!("{value:.2}"));
         let mut rows = vec![self.head("processor time, s")];
         for name in names {
             rows.push(self.row(name, cell, |run| run.cpu_seconds.get(name).copied().unwrap_or_default()));
         }
-        rows.push(self.row("all", cell, all));
+        rows.push(self.row("all", cell, Measured::all_cpu));
         line("");
         table(&rows);
     }
@@ -652,6 +740,10 @@ impl Report<'_> {
             "documents_a_host": args.documents,
             "rows_in_server_resources": args.rows,
             "workers": args.workers,
+            "concurrency": args.concurrency,
+            "search_delay_ms": args.search_delay,
+            "statements": self.statements,
+            "cpu_ratio_to_floor": median(&self.cpu_ratios()),
             "rounds": self.rounds,
             "today_hosts_per_second": medians(&|shape| self.today(shape, |run| run.hosts_per_second)),
             "hostsync_hosts_per_second": median(&self.hostsync(|run| run.hosts_per_second)),

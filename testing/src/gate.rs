@@ -190,10 +190,19 @@ async fn pass(mut client: TcpStream, state: &State) -> std::io::Result<()> {
             while state.is_mute.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(state.delay_ms.load(Ordering::Relaxed))).await;
+            let delay = Duration::from_millis(state.delay_ms.load(Ordering::Relaxed));
+            tokio::time::sleep(delay).await;
             let is_lost = state.loses_answer_to(&buffer[..n]);
             to_server.write_all(&buffer[..n]).await?;
             state.sent.fetch_add(n as u64, Ordering::Relaxed);
+            // What came meanwhile is the rest of a long request, which is not delayed twice.
+            while !delay.is_zero()
+                && let Ok(more) = from_client.try_read(&mut buffer)
+                && more > 0
+            {
+                to_server.write_all(&buffer[..more]).await?;
+                state.sent.fetch_add(more as u64, Ordering::Relaxed);
+            }
             if is_lost {
                 to_server.flush().await?;
                 // The server reads what was sent before the end, and does it.

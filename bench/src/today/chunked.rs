@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use super::{EXECUTION_ID, Setting, SyncCounts};
+use super::{FIRST_OF_CHUNKED, Setting, SyncCounts};
 use crate::processes::with_children;
 
 /// The folder of its program, from the checkout's.
@@ -73,7 +73,7 @@ impl Chunked {
             worker,
             enqueuer,
             orders: Mutex::new((orders, BufReader::new(answers).lines())),
-            next_execution: AtomicU64::new(EXECUTION_ID + 1),
+            next_execution: AtomicU64::new(FIRST_OF_CHUNKED),
         })
     }
 

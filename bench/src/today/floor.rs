@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use super::best::{HostLoad, PoolCapacity};
-use super::{EXECUTION_ID, Setting, SyncCounts};
+use super::{FIRST_OF_FLOOR, Setting, SyncCounts};
 
 /// As hostsync's defaults: hosts in a batch, the wait for them, batches at once, jobs that are prefetched and published at once.
 const BATCH_HOSTS: usize = 500;
@@ -79,7 +79,7 @@ impl Floor {
                 client: reqwest::Client::builder().no_proxy().build()?,
                 search_url: setting.search_url(),
             }),
-            next_execution: AtomicU64::new(EXECUTION_ID + 1),
+            next_execution: AtomicU64::new(FIRST_OF_FLOOR),
         })
     }
 
@@ -286,7 +286,11 @@ impl FloorWorker {
                 of(|of| of.disk.max),
                 of(|of| of.disk.avg),
             ] {
-                push_number(&mut details, value);
+                // As the columns round: no more digits than they keep.
+                let _ = match value.filter(|value| value.is_finite()) {
+                    Some(value) => write!(details, ",{value:.2}"),
+                    None => write!(details, ",NULL"),
+                };
             }
             let count = bucket.map_or_else(|| "NULL".to_owned(), |bucket| bucket.doc_count.to_string());
             let _ = write!(details, ",{count},UTC_TIMESTAMP(3))");

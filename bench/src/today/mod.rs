@@ -57,8 +57,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) use chunked::Chunked;
 pub(crate) use floor::Floor;
 
-/// The execution that its detail rows name; there is no other in its database.
+/// The execution that its detail rows name.
 const EXECUTION_ID: u64 = 1;
+
+/// The first executions of sides that have one a run. They share a table, and Celery's counts the rows of its own.
+const FIRST_OF_CHUNKED: u64 = 1_000;
+const FIRST_OF_FLOOR: u64 = 1_000_000;
 
 /// Who has the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
