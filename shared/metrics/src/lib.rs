@@ -202,6 +202,8 @@ struct Inner {
     write_duration: Histogram<f64>,
     executions_ended: Counter<u64>,
     endpoint_closed: Gauge<u64>,
+    searches_allowed: Gauge<u64>,
+    search_hosts_allowed: Gauge<u64>,
     http_duration: Histogram<f64>,
     rpc_duration: Histogram<f64>,
     source_refusals: Counter<u64>,
@@ -343,6 +345,13 @@ impl Metrics {
         self.0.endpoint_closed.record(u64::from(is_closed), &[KeyValue::new("endpoint", endpoint.to_owned())]);
     }
 
+    /// How many searches the fleet may have at once against an endpoint, by its name, and how many hosts may stand in one.
+    pub fn searches_allowed(&self, endpoint: &str, searches: u32, hosts: u32) {
+        let labels = [KeyValue::new("endpoint", endpoint.to_owned())];
+        self.0.searches_allowed.record(u64::from(searches), &labels);
+        self.0.search_hosts_allowed.record(u64::from(hosts), &labels);
+    }
+
     /// One request answered. `route` is the route's template, never the path; a method that is none of
     /// HTTP's usual ones is counted as `_OTHER`.
     pub fn http_request(&self, method: &str, route: &str, status: u16, duration: Duration) {
@@ -481,6 +490,14 @@ impl Inner {
                 .u64_gauge("hostsync.endpoint.closed")
                 .with_description("1 while an endpoint is closed for the fleet, else 0.")
                 .build(),
+            searches_allowed: meter
+                .u64_gauge("hostsync.searches.allowed")
+                .with_description("Searches that the fleet may have at once against an endpoint.")
+                .build(),
+            search_hosts_allowed: meter
+                .u64_gauge("hostsync.search.hosts.allowed")
+                .with_description("Hosts that may stand in one search of an endpoint.")
+                .build(),
             http_duration: seconds("hostsync.http.request.duration", "Requests by method, route and status.", &SECONDS),
             rpc_duration: seconds("hostsync.rpc.request.duration", "gRPC calls by method and code.", &SECONDS),
             source_refusals: counter("hostsync.source.refusals", "Searches that an endpoint will never answer."),
@@ -599,6 +616,7 @@ mod tests {
         metrics.write(WriteOutcome::Committed, second);
         metrics.execution_ended(ExecutionStatus::Partial);
         metrics.endpoint_closed("default", true);
+        metrics.searches_allowed("default", 4, 250);
         metrics.http_request("GET", "/api/cmdb/v1/es-sync-tasks/{task_id}", 200, second);
         metrics.http_request("BREW", "/", 405, second);
         metrics.rpc_request("cmpool.cmpool/get_es_sync_tasks", "OK", second);
@@ -662,6 +680,8 @@ mod tests {
     hostsync_rpc_request_duration_seconds_count{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
     hostsync_search_duration_seconds_sum{endpoint="default",outcome="complete"} 1
     hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
+    hostsync_search_hosts_allowed{endpoint="default"} 250
+    hostsync_searches_allowed{endpoint="default"} 4
     hostsync_source_refusals_total{endpoint="default",reason="index_pattern"} 1
     hostsync_write_duration_seconds_sum{outcome="committed"} 1
     hostsync_write_duration_seconds_count{outcome="committed"} 1
