@@ -109,8 +109,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let sharing = Arc::clone(&bench);
     let turns = loops.begin("search limit", LIMIT);
     let end = Stopping { begins: shutdown.token(), searches_end: bench.stop_searches.clone() };
-    shutdown
-        .spawn_essential("search limit", async move { keep_up(&sharing.gates, &sharing.pool, turns, end).await });
+    shutdown.spawn_essential("search limit", async move { keep_up(&sharing.gates, &sharing.pool, turns, end).await });
     let database = DatabaseWatch::start(pool.clone(), readiness.clone(), loops.clone(), &shutdown);
 
     let scopes = Arc::new(Scopes::new(pool));

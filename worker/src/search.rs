@@ -122,7 +122,7 @@ pub(crate) async fn search(
         drop(turn);
         if sign == SearchSign::Refused {
             refusals += 1;
-            if let Some(pause) = turns.pause_after(refusals) {
+            if let Some(pause) = turns.pause_after(refusals, rand::random()) {
                 parts.push_front(part);
                 let waits_since = Instant::now();
                 turns.pause(pause).await;

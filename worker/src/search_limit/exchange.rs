@@ -23,8 +23,8 @@ use super::shares::{OwnShare, own_share, wanted, with_own};
 /// How often a process that searches tells and asks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The same while others still have what it may have.
-const EVERY_OWED: Duration = Duration::from_millis(250);
+/// The same while searches pass from one worker to another.
+const EVERY_WHILE_CHANGING: Duration = Duration::from_millis(250);
 
 /// Longest wait for the database, which may hang.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
@@ -99,7 +99,7 @@ impl Stopping {
 }
 
 /// When to tell and ask next; `None`: when it searches again.
-fn next_of(gate: &EndpointGate) -> Option<Instant> {
+pub(super) fn next_of(gate: &EndpointGate) -> Option<Instant> {
     let state = gate.lock();
     (state.is_known || state.is_busy()).then(|| state.due.unwrap_or_else(Instant::now))
 }
@@ -110,26 +110,18 @@ fn is_due(gate: &EndpointGate) -> bool {
 
 /// Tells and asks once.
 async fn tell(gate: &Arc<EndpointGate>, pool: &MySqlPool, worker: SearcherId) {
-    let (demand, report) = {
-        let mut state = gate.lock();
-        let (wanted, report) = state.take_period();
-        state.due = Some(Instant::now() + EVERY);
-        (OwnDemand { worker, wanted, in_flight: state.in_flight }, report)
-    };
+    let (demand, report) = begin_period(gate, worker);
     if demand.wanted == 0 && report.is_empty() {
         return leave(gate, pool, worker).await;
     }
     match database::within(LONGEST_STATEMENT, exchange(pool, &gate.endpoint, demand, &report)).await {
         Ok((own, limit)) => {
-            let (searches, hosts) = (whole(limit.searches.allowed), whole(limit.hosts.allowed));
-            gate.update(|state| {
-                state.allow(own.permits, searches, hosts);
-                state.is_known = true;
-                if own.is_owed && state.due.is_some() {
-                    state.due = Some(Instant::now() + EVERY_OWED);
-                }
-            });
-            Metrics::global().searches_allowed(&gate.endpoint, searches, hosts);
+            take(gate, own, &limit);
+            Metrics::global().searches_allowed(
+                &gate.endpoint,
+                whole(limit.searches.allowed),
+                whole(limit.hosts.allowed),
+            );
         }
         Err(error) => {
             tracing::debug!(endpoint = gate.endpoint, error = %causes(&error), "the searches of the fleet could not be shared");
@@ -140,6 +132,25 @@ async fn tell(gate: &Arc<EndpointGate>, pool: &MySqlPool, worker: SearcherId) {
             });
         }
     }
+}
+
+/// What is to be told; the next time is a period later.
+pub(super) fn begin_period(gate: &EndpointGate, worker: SearcherId) -> (OwnDemand, PeriodReport) {
+    let mut state = gate.lock();
+    let (wanted, report) = state.take_period();
+    state.due = Some(Instant::now() + EVERY);
+    (OwnDemand { worker, wanted, in_flight: state.in_flight }, report)
+}
+
+/// Lets as many search as the share says.
+pub(super) fn take(gate: &EndpointGate, own: OwnShare, limit: &SearchLimit) {
+    gate.update(|state| {
+        state.allow(own.permits, whole(limit.searches.allowed), whole(limit.hosts.allowed));
+        state.is_known = true;
+        if own.is_changing && state.due.is_some() {
+            state.due = Some(Instant::now() + EVERY_WHILE_CHANGING);
+        }
+    });
 }
 
 /// Does not search for now.
@@ -185,4 +196,38 @@ async fn exchange(
     search_limit::put_share(&mut transaction, endpoint, row, locked.now).await?;
     transaction.commit().await?;
     Ok((own, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use hostsync_metrics::loops::{LIMIT, Loops};
+    use hostsync_model::execution::JobQueue;
+
+    use super::super::baselines::SearchKind;
+    use super::super::report::SearchSign;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_cannot_reach_the_database_searches_one_by_one_and_stops_in_time() {
+        let pool = database::connect_lazy("mysql://nobody@127.0.0.1:1/nowhere", 2).expect("a pool");
+        let gates = Arc::new(SearchGates::new(500));
+        let gate = gates.of("default");
+        let (begins, searches_end) = (CancellationToken::new(), CancellationToken::new());
+        let stopping = Stopping { begins: begins.clone(), searches_end };
+        let (shared, turns) = (Arc::clone(&gates), Loops::default().begin("search limit", LIMIT));
+        let sharing = tokio::spawn(async move { keep_up(&shared, &pool, turns, stopping).await });
+        let turn = gate.turn(JobQueue::Bulk).await;
+        let second = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.turn(JobQueue::Bulk).await }
+        });
+        gate.remember(SearchKind::numbered(1), SearchSign::Refused, 500, true, Duration::from_millis(5));
+        tokio::time::sleep(EVERY).await;
+        assert!(!second.is_finished(), "one at once");
+        drop(turn);
+        begins.cancel();
+        assert!(!sharing.is_finished(), "one is still under way");
+        drop(second.await.expect("a turn"));
+        sharing.await.expect("a quiet end");
+    }
 }

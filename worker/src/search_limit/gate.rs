@@ -287,7 +287,10 @@ impl<'a> SearchTurns<'a> {
             }
             if Instant::now() >= deadline {
                 let minutes = LONGEST_WAIT.as_secs() / 60;
-                return Err(NoTurn::Closed(format!("no turn to search came within {minutes} minutes: {}", self.in_words())));
+                return Err(NoTurn::Closed(format!(
+                    "no turn to search came within {minutes} minutes: {}",
+                    self.in_words()
+                )));
             }
         }
     }
@@ -319,14 +322,14 @@ impl<'a> SearchTurns<'a> {
     }
 
     /// After so many refusals in a row: how long to wait before the next turn. `None`: the fleet is not what crowds the
-    /// source, so it has to be left alone.
-    pub(crate) fn pause_after(&self, refusals: u32) -> Option<Duration> {
+    /// source, so it has to be left alone. `jitter`, from 0 to 1, keeps those apart who were refused together.
+    pub(crate) fn pause_after(&self, refusals: u32, jitter: f64) -> Option<Duration> {
         let is_crowded = self.gate.lock().crowded_until.is_some_and(|until| Instant::now() < until);
         if !is_crowded || refusals >= MOST_REFUSALS {
             return None;
         }
         let longest = (REFUSAL_PAUSE.0 * 2_u32.saturating_pow(refusals.saturating_sub(1))).min(REFUSAL_PAUSE.1);
-        Some(longest.mul_f64(rand::random_range(0.5..1.0)))
+        Some(longest.mul_f64(0.5 + jitter / 2.0))
     }
 
     /// Pauses, unless the process stops.
@@ -386,11 +389,11 @@ mod tests {
     async fn a_refusal_is_a_matter_of_the_crowd_while_there_is_one() {
         let (gate, stopping) = (gate(4), CancellationToken::new());
         let turns = SearchTurns::new(Arc::clone(&gate), source(&stopping));
-        assert!(turns.pause_after(1).is_some_and(|pause| pause <= Duration::from_millis(500)));
-        assert!(turns.pause_after(7).is_some_and(|pause| pause >= Duration::from_secs(4)));
-        assert_eq!(turns.pause_after(8), None);
+        assert!(turns.pause_after(1, 1.0).is_some_and(|pause| pause <= Duration::from_millis(500)));
+        assert!(turns.pause_after(7, 0.0).is_some_and(|pause| pause >= Duration::from_secs(4)));
+        assert_eq!(turns.pause_after(8, 0.0), None);
         gate.update(|state| state.allow(1, 1, 500));
         tokio::time::sleep(CROWD_LASTS).await;
-        assert_eq!(turns.pause_after(1), None);
+        assert_eq!(turns.pause_after(1, 0.0), None);
     }
 }

@@ -19,6 +19,8 @@ mod exchange;
 mod gate;
 mod report;
 mod shares;
+#[cfg(test)]
+mod simulation;
 
 pub(crate) use self::baselines::SearchKind;
 pub(crate) use self::exchange::{Stopping, keep_up};

@@ -15,8 +15,8 @@ pub(super) struct OwnShare {
     pub(super) permits: u32,
     /// To be told to the others: what it may have, or still has.
     pub(super) granted: u32,
-    /// It would have more, and shall when others have let go.
-    pub(super) is_owed: bool,
+    /// It shall have more when others have let go, or has to let go of more.
+    pub(super) is_changing: bool,
 }
 
 /// Puts `own` among the rows of the others.
@@ -46,7 +46,7 @@ pub(super) fn own_share(
     let of_others = shares.iter().filter(|share| share.worker != own);
     let taken = of_others.fold(0_u32, |sum, share| sum.saturating_add(share.granted));
     let permits = fair.min(allowed.saturating_sub(taken));
-    OwnShare { permits, granted: permits.max(in_flight), is_owed: permits < fair }
+    OwnShare { permits, granted: permits.max(in_flight), is_changing: permits < fair || permits < in_flight }
 }
 
 /// One by one to each in turn who wants more. Where there are fewer searches than workers, those who come first change with
@@ -76,7 +76,10 @@ mod tests {
     use super::*;
 
     fn shares(wanted: &[u32]) -> Vec<SearchShare> {
-        (0..).zip(wanted).map(|(id, wanted)| SearchShare { worker: SearcherId::new(id), wanted: *wanted, granted: 0 }).collect()
+        (0..)
+            .zip(wanted)
+            .map(|(id, wanted)| SearchShare { worker: SearcherId::new(id), wanted: *wanted, granted: 0 })
+            .collect()
     }
 
     #[test]
@@ -92,9 +95,9 @@ mod tests {
         two[0].granted = 3;
         let now = DateTime::from_timestamp(0, 0).expect("a time");
         let own = own_share(&two, SearcherId::new(1), 0, 4, now);
-        assert_eq!(own, OwnShare { permits: 1, granted: 1, is_owed: true });
+        assert_eq!(own, OwnShare { permits: 1, granted: 1, is_changing: true });
         let own = own_share(&two, SearcherId::new(0), 3, 4, now);
-        assert_eq!(own, OwnShare { permits: 2, granted: 3, is_owed: false }, "three are still under way");
+        assert_eq!(own, OwnShare { permits: 2, granted: 3, is_changing: true }, "three are still under way");
     }
 
     proptest! {
