@@ -91,7 +91,6 @@ pub(crate) async fn search(
     turns: &SearchTurns<'_>,
 ) -> BatchSearch {
     let began = Instant::now();
-    let mut waited = Duration::ZERO;
     let mut batch = BatchSearch::default();
     let (mut in_vain, mut refusals) = (0, 0);
     // A metric that is read slice by slice leaves room for fewer hosts than a batch has, and so may the source.
@@ -100,12 +99,11 @@ pub(crate) async fn search(
     let mut unsplit = parts.len();
     // In turn, so that the hosts beside a heavy one are answered before it is found.
     while let Some(part) = parts.pop_front() {
-        let searching = began.elapsed().saturating_sub(waited);
+        let searching = began.elapsed().saturating_sub(turns.waited());
         if searching >= budget && !batch.searches.is_empty() || in_vain >= MOST_IN_VAIN {
             parts.push_front(part);
             return batch.out_of_time(parts, searching);
         }
-        let waits_since = Instant::now();
         let turn = match turns.next().await {
             Ok(turn) => turn,
             Err(no_turn) => {
@@ -113,7 +111,6 @@ pub(crate) async fn search(
                 return batch.without_turn(parts, no_turn);
             }
         };
-        waited += waits_since.elapsed();
         let asked_at = Instant::now();
         let asked = ask(endpoint, index_pattern, mapping, window, &part, &mut batch).await;
         let sign = sign_of(asked.as_ref().err().map(|(_, error)| error));
@@ -124,9 +121,7 @@ pub(crate) async fn search(
             refusals += 1;
             if let Some(pause) = turns.pause_after(refusals, rand::random()) {
                 parts.push_front(part);
-                let waits_since = Instant::now();
                 turns.pause(pause).await;
-                waited += waits_since.elapsed();
                 continue;
             }
         }

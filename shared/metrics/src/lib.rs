@@ -202,8 +202,6 @@ struct Inner {
     write_duration: Histogram<f64>,
     executions_ended: Counter<u64>,
     endpoint_closed: Gauge<u64>,
-    searches_allowed: Gauge<u64>,
-    search_hosts_allowed: Gauge<u64>,
     http_duration: Histogram<f64>,
     rpc_duration: Histogram<f64>,
     source_refusals: Counter<u64>,
@@ -216,6 +214,8 @@ struct Inner {
     queue_oldest_job_age: Series,
     outbox_depth: Series,
     hosts_stale: Series,
+    searches_allowed: Series,
+    search_hosts_allowed: Series,
     patterns_set_aside: Series,
     indices_missing: Series,
     doubts: Series,
@@ -345,11 +345,15 @@ impl Metrics {
         self.0.endpoint_closed.record(u64::from(is_closed), &[KeyValue::new("endpoint", endpoint.to_owned())]);
     }
 
-    /// How many searches the fleet may have at once against an endpoint, by its name, and how many hosts may stand in one.
-    pub fn searches_allowed(&self, endpoint: &str, searches: u32, hosts: u32) {
-        let labels = [KeyValue::new("endpoint", endpoint.to_owned())];
-        self.0.searches_allowed.record(u64::from(searches), &labels);
-        self.0.search_hosts_allowed.record(u64::from(hosts), &labels);
+    /// What the fleet allows, by the name of each endpoint that this process searches now: searches at once against it, and
+    /// hosts in one search.
+    pub fn searches_allowed(&self, allowed: impl IntoIterator<Item = (String, u32, u32)>) {
+        let (searches, hosts): (Vec<_>, Vec<_>) = allowed
+            .into_iter()
+            .map(|(endpoint, searches, hosts)| ((endpoint.clone(), f64::from(searches)), (endpoint, f64::from(hosts))))
+            .unzip();
+        self.0.searches_allowed.say(searches);
+        self.0.search_hosts_allowed.say(hosts);
     }
 
     /// One request answered. `route` is the route's template, never the path; a method that is none of
@@ -490,14 +494,6 @@ impl Inner {
                 .u64_gauge("hostsync.endpoint.closed")
                 .with_description("1 while an endpoint is closed for the fleet, else 0.")
                 .build(),
-            searches_allowed: meter
-                .u64_gauge("hostsync.searches.allowed")
-                .with_description("Searches that the fleet may have at once against an endpoint.")
-                .build(),
-            search_hosts_allowed: meter
-                .u64_gauge("hostsync.search.hosts.allowed")
-                .with_description("Hosts that may stand in one search of an endpoint.")
-                .build(),
             http_duration: seconds("hostsync.http.request.duration", "Requests by method, route and status.", &SECONDS),
             rpc_duration: seconds("hostsync.rpc.request.duration", "gRPC calls by method and code.", &SECONDS),
             source_refusals: counter("hostsync.source.refusals", "Searches that an endpoint will never answer."),
@@ -550,6 +546,20 @@ impl Inner {
                 "",
                 "Hosts that the last ended run of a task left without new data.",
                 "task_id",
+            ),
+            searches_allowed: Series::new(
+                &meter,
+                "hostsync.searches.allowed",
+                "",
+                "Searches that the fleet may have at once against an endpoint that this process searches.",
+                "endpoint",
+            ),
+            search_hosts_allowed: Series::new(
+                &meter,
+                "hostsync.search.hosts.allowed",
+                "",
+                "Hosts that may stand in one search of an endpoint that this process searches.",
+                "endpoint",
             ),
             patterns_set_aside: Series::new(
                 &meter,
@@ -616,7 +626,7 @@ mod tests {
         metrics.write(WriteOutcome::Committed, second);
         metrics.execution_ended(ExecutionStatus::Partial);
         metrics.endpoint_closed("default", true);
-        metrics.searches_allowed("default", 4, 250);
+        metrics.searches_allowed([("default".to_owned(), 4, 250)]);
         metrics.http_request("GET", "/api/cmdb/v1/es-sync-tasks/{task_id}", 200, second);
         metrics.http_request("BREW", "/", 405, second);
         metrics.rpc_request("cmpool.cmpool/get_es_sync_tasks", "OK", second);

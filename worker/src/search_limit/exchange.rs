@@ -62,6 +62,7 @@ pub(crate) async fn keep_up(gates: &SearchGates, pool: &MySqlPool, turns: Turns,
                 tell(&gate, pool, worker).await;
             }
         }
+        say(gates);
         let next = gates.all().iter().filter_map(|gate| next_of(gate)).min();
         let pause = async {
             match next {
@@ -98,6 +99,14 @@ impl Stopping {
     }
 }
 
+fn say(gates: &SearchGates) {
+    let allowed = gates.all().into_iter().filter_map(|gate| {
+        let (searches, hosts) = gate.lock().allowed()?;
+        Some((gate.endpoint.clone(), searches, hosts))
+    });
+    Metrics::global().searches_allowed(allowed);
+}
+
 /// When to tell and ask next; `None`: when it searches again.
 pub(super) fn next_of(gate: &EndpointGate) -> Option<Instant> {
     let state = gate.lock();
@@ -117,11 +126,6 @@ async fn tell(gate: &Arc<EndpointGate>, pool: &MySqlPool, worker: SearcherId) {
     match database::within(LONGEST_STATEMENT, exchange(pool, &gate.endpoint, demand, &report)).await {
         Ok((own, limit)) => {
             take(gate, own, &limit);
-            Metrics::global().searches_allowed(
-                &gate.endpoint,
-                whole(limit.searches.allowed),
-                whole(limit.hosts.allowed),
-            );
         }
         Err(error) => {
             tracing::debug!(endpoint = gate.endpoint, error = %causes(&error), "the searches of the fleet could not be shared");

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::baselines::SearchKind;
 use super::report::{PeriodReport, SearchSign};
 
-/// Longest wait for one turn. With the longest time for the searches of a batch it stays far below the 30 minutes after
+/// Longest wait of a batch for all its turns. With the longest time for the searches of a batch it stays far below the 30 minutes after
 /// which the broker takes back what is not acked.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
@@ -115,6 +115,11 @@ impl GateState {
     /// Whether the others have to hear of this process.
     pub(super) fn is_busy(&self) -> bool {
         self.wanted > 0 || !self.report.is_empty()
+    }
+
+    /// What the fleet allowed last, searches at once and hosts in one, while this process is known to search.
+    pub(super) fn allowed(&self) -> Option<(u32, u32)> {
+        self.allowed_hosts.filter(|_| self.is_known).map(|hosts| (self.allowed, hosts))
     }
 
     /// What the fleet allows now.
@@ -255,24 +260,42 @@ pub(crate) struct TurnSource<'a> {
 pub(crate) struct SearchTurns<'a> {
     gate: Arc<EndpointGate>,
     source: TurnSource<'a>,
-    waits_since: Mutex<Option<Instant>>,
+    waits: Mutex<Waits>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Waits {
+    since: Option<Instant>,
+    /// Those that are over.
+    over: Duration,
 }
 
 impl<'a> SearchTurns<'a> {
     pub(crate) fn new(gate: Arc<EndpointGate>, source: TurnSource<'a>) -> Self {
-        Self { gate, source, waits_since: Mutex::default() }
+        Self { gate, source, waits: Mutex::default() }
     }
 
     /// Waits for a turn to search.
     pub(crate) async fn next(&self) -> Result<SearchTurn, NoTurn> {
-        *self.waits_since() = Some(Instant::now());
-        let turn = self.next_or_closed().await;
-        *self.waits_since() = None;
-        turn
+        self.waiting_for(self.next_or_closed()).await
+    }
+
+    /// Pauses, unless the process stops.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        self.waiting_for(self.source.stopping.run_until_cancelled(tokio::time::sleep(pause))).await;
+    }
+
+    async fn waiting_for<T>(&self, wait: impl Future<Output = T>) -> T {
+        self.waits().since = Some(Instant::now());
+        let result = wait.await;
+        let mut waits = self.waits();
+        let waited = waits.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        waits.over += waited;
+        result
     }
 
     async fn next_or_closed(&self) -> Result<SearchTurn, NoTurn> {
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + LONGEST_WAIT.saturating_sub(self.waits().over);
         let turn = self.gate.turn(self.source.queue);
         let mut turn = std::pin::pin!(turn);
         loop {
@@ -295,13 +318,18 @@ impl<'a> SearchTurns<'a> {
         }
     }
 
-    /// Since when it waits for a turn.
+    /// How long it has waited for the turn that it waits for now.
     pub(crate) fn waiting(&self) -> Option<Duration> {
-        self.waits_since().map(|since| since.elapsed())
+        self.waits().since.map(|since| since.elapsed())
     }
 
-    fn waits_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.waits_since.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long it has waited for the turns that it had.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waits().over
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it waits for.
@@ -330,11 +358,6 @@ impl<'a> SearchTurns<'a> {
         }
         let longest = (REFUSAL_PAUSE.0 * 2_u32.saturating_pow(refusals.saturating_sub(1))).min(REFUSAL_PAUSE.1);
         Some(longest.mul_f64(0.5 + jitter / 2.0))
-    }
-
-    /// Pauses, unless the process stops.
-    pub(crate) async fn pause(&self, pause: Duration) {
-        self.source.stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 }
 
@@ -379,7 +402,8 @@ mod tests {
         let turns = SearchTurns::new(Arc::clone(&gate), source(&stopping));
         let began = Instant::now();
         assert!(matches!(turns.next().await, Err(NoTurn::Closed(reason)) if reason.contains("one search at once")));
-        assert_eq!(began.elapsed().as_secs() / 60, 5);
+        assert_eq!((began.elapsed().as_secs() / 60, turns.waited().as_secs() / 60), (5, 5));
+        assert!(matches!(turns.next().await, Err(NoTurn::Closed(_))), "no second wait");
         stopping.cancel();
         assert_eq!(turns.next().await.err(), Some(NoTurn::Stopping));
         assert_eq!((turns.waiting(), gate.lock().waiting), (None, 0));

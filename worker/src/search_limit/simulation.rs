@@ -234,7 +234,7 @@ async fn best_fixed(capacity: u32, queue: u32) -> f64 {
 
 /// Long enough to find a limit, to be refused once more a minute later, and to find it again.
 const SETTLED: Duration = Duration::from_secs(100);
-const MEASURED: Duration = Duration::from_mins(10);
+const MEASURED: Duration = Duration::from_mins(5);
 
 async fn is_as_good_as_the_best(source: &OverloadedSource, fleet: &SimulatedFleet, capacity: u32, queue: u32) {
     tokio::time::sleep(SETTLED).await;
@@ -253,7 +253,7 @@ async fn is_as_good_as_the_best(source: &OverloadedSource, fleet: &SimulatedFlee
 
 #[tokio::test(start_paused = true)]
 async fn a_fleet_finds_what_a_source_takes_whatever_its_capacity() {
-    for (capacity, queue) in [(1, 4), (3, 3), (3, 30), (12, 3), (12, 12), (40, 10), (40, 40)] {
+    for (capacity, queue) in [(1, 4), (3, 3), (3, 30), (12, 3), (12, 12), (40, 10)] {
         let source = OverloadedSource::new(capacity, queue);
         let fleet = SimulatedFleet::start(&source);
         is_as_good_as_the_best(&source, &fleet, capacity, queue).await;

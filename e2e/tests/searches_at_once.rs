@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use chrono::TimeDelta;
 use hostsync_e2e::fleet::Fleet;
+use hostsync_e2e::service;
 use hostsync_testing::bed::on_bed;
 use hostsync_testing::client::wait_for;
-use hostsync_testing::documents::SampleHost;
+use hostsync_testing::documents::{SampleHost, ips};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -129,6 +131,77 @@ async fn two_workers_find_together_how_many_searches_a_source_takes() {
         })
         .await
         .expect("given back");
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_that_gets_no_turn_says_so_and_holds_up_neither_a_stop_nor_a_closed_endpoint() {
+    on_bed("no_turn", async |bed| {
+        bed.add_to_pool((0..20).map(SampleHost)).await.expect("a pool");
+        bed.index_last_day((0..20).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        // Another worker has the one search that is allowed, and does not let go of it.
+        bed.execute(
+            "INSERT INTO es_sync_search_limit (endpoint, searches, hosts, strain, changed_at)
+                     VALUES ('default', 1, 500, 1, UTC_TIMESTAMP(3))",
+        )
+        .await;
+        bed.execute(
+            "INSERT INTO es_sync_search_share (endpoint, worker_id, wanted, granted, seen_at)
+                     VALUES ('default', X'00000000000000000000000000000001', 1, 1, UTC_TIMESTAMP(3) + INTERVAL 1 DAY)",
+        )
+        .await;
+        let mut fleet = Fleet::with_workers(&bed, &[], &[&[]]).await;
+        let body = json!({"task_name": "no turn", "host_ip_list": ips(0..20), "query_time_range": "6h"});
+        let answer = fleet.client.ok(Method::POST, "/es-sync-execute", Some(&body)).await.expect("accepted");
+        let id = answer["execution_id"].as_u64().expect("an id");
+        let waits_for = async |words: &str| {
+            wait_for(&format!("the run to wait for {words}"), LIMIT, async || {
+                let log = fleet.client.execution(id).await?;
+                Ok(log["waiting_for"].as_str().is_some_and(|told| told.contains(words)).then_some(()))
+            })
+            .await
+            .expect("told");
+        };
+        waits_for("its turn to search endpoint \"default\", which takes one search at once").await;
+        let worker = fleet.services.pop().expect("the worker");
+        let began = Instant::now();
+        worker.stop().await.expect("a quiet end");
+        assert!(began.elapsed() < Duration::from_secs(10), "searches are given up after so long");
+        let touched = "SELECT COUNT(*) FROM es_sync_execution_detail WHERE retry_at IS NOT NULL OR attempts > 0";
+        assert_eq!(bed.count(touched).await.expect("a count"), 0, "the jobs went back to the queue");
+
+        fleet.services.push(service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker"));
+        wait_for("the worker to wait for its turn", LIMIT, async || {
+            Ok((bed.count("SELECT COUNT(*) FROM es_sync_search_share").await? == 2).then_some(()))
+        })
+        .await
+        .expect("waits");
+        bed.execute(
+            "INSERT INTO es_sync_endpoint_state (endpoint, closed_since, reason, probe_after)
+                     VALUES ('default', UTC_TIMESTAMP(3), 'for a test', UTC_TIMESTAMP(3) + INTERVAL 1 DAY)",
+        )
+        .await;
+        let put_off = "SELECT COUNT(*) FROM es_sync_execution_detail WHERE retry_at IS NOT NULL";
+        wait_for("the jobs to be put off", LIMIT, async || Ok((bed.count(put_off).await? == 20).then_some(())))
+            .await
+            .expect("put off");
+        bed.execute("UPDATE es_sync_search_limit SET searches = 9").await;
+        bed.execute("UPDATE es_sync_endpoint_state SET probe_after = UTC_TIMESTAMP(3)").await;
+        wait_for("the endpoint to begin with one search again", LIMIT, async || {
+            Ok((bed.count("SELECT COUNT(*) FROM es_sync_search_limit WHERE searches = 1").await? == 1).then_some(()))
+        })
+        .await
+        .expect("begun");
+        bed.execute(
+            "DELETE FROM es_sync_search_share WHERE granted = 1 AND seen_at > UTC_TIMESTAMP(3) + INTERVAL 1 HOUR",
+        )
+        .await;
+        let log = fleet.client.wait_for_end(id, LIMIT).await.expect("an end");
+        assert_eq!((&log["success_count"], &log["waiting_for"]), (&json!(20), &json!("")), "{log}");
+        let spent = bed.count("SELECT COUNT(*) FROM es_sync_execution_detail WHERE attempts > 1").await;
+        assert_eq!(spent.expect("a count"), 0);
         fleet.stop().await;
     })
     .await;
