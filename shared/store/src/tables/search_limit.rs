@@ -100,7 +100,7 @@ struct LimitRow {
     strain: f64,
     baselines: Option<String>,
     changed_at: DateTime<Utc>,
-    now: DateTime<Utc>,
+    read_at: DateTime<Utc>,
 }
 
 impl LimitRow {
@@ -118,7 +118,7 @@ impl LimitRow {
             raised_at: self.hosts_raised_at,
         };
         let (strain, baselines, changed_at) = (self.strain, self.baselines, self.changed_at);
-        (SearchLimit { searches, hosts, strain, baselines, changed_at }, self.now)
+        (SearchLimit { searches, hosts, strain, baselines, changed_at }, self.read_at)
     }
 }
 
@@ -149,7 +149,7 @@ pub async fn lock(connection: &mut MySqlConnection, endpoint: &str, hosts: f64) 
 async fn select(connection: &mut MySqlConnection, endpoint: &str) -> Result<Option<LimitRow>, sqlx::Error> {
     sqlx::query_as(
         "SELECT searches, searches_too_many, searches_lowered_at, searches_raised_at, hosts, hosts_too_many,
-                hosts_lowered_at, hosts_raised_at, strain, baselines, changed_at, UTC_TIMESTAMP(3) AS now
+                hosts_lowered_at, hosts_raised_at, strain, baselines, changed_at, UTC_TIMESTAMP(3) AS read_at
          FROM es_sync_search_limit WHERE endpoint = ? FOR UPDATE",
     )
     .bind(endpoint)
