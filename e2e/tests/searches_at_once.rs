@@ -1,5 +1,7 @@
 //! Workers that find together how many searches a source takes at once.
 
+#![allow(clippy::cast_precision_loss, reason = "it counts in small numbers")]
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -174,6 +174,7 @@ impl Steps for Allowance {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use std::time::Duration;
 

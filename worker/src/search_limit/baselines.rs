@@ -95,6 +95,7 @@ impl Baselines {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use chrono::TimeDelta;
 

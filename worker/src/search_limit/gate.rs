@@ -201,12 +201,17 @@ pub(crate) struct SearchTurn(Arc<EndpointGate>);
 
 impl Drop for SearchTurn {
     fn drop(&mut self) {
-        let is_idle = self.0.update(|state| {
+        let is_news = self.0.update(|state| {
+            let has_let_go = state.in_flight > state.permits;
+            if has_let_go {
+                // Another waits for it.
+                state.due = None;
+            }
             state.in_flight = state.in_flight.saturating_sub(1);
-            state.is_idle()
+            // A process that stops waits until it is idle.
+            has_let_go || state.is_idle()
         });
-        if is_idle {
-            // A process that stops waits for this.
+        if is_news {
             self.0.wake.notify_one();
         }
     }

@@ -1,5 +1,7 @@
 //! Fleets before sources that are overloaded beyond a capacity, in virtual time: everything but the database is real.
 
+#![allow(clippy::cast_precision_loss, reason = "it counts in small numbers")]
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -129,6 +131,8 @@ async fn tell_and_ask(gates: Arc<SearchGates>, rows: Arc<Mutex<FleetRows>>, work
         match next_of(&gate) {
             Some(next) if next > Instant::now() => {
                 tokio::select! {
+                    // The same in every play.
+                    biased;
                     () = gates.wake.notified() => {}
                     () = tokio::time::sleep_until(next) => {}
                 }
@@ -227,7 +231,7 @@ async fn best_fixed(capacity: u32, queue: u32) -> f64 {
             });
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
-        best = best.max(source.measure(Duration::from_secs(60)).await.0);
+        best = best.max(source.measure(Duration::from_mins(1)).await.0);
     }
     best
 }
