@@ -13,7 +13,7 @@ use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
     details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
-    statistics,
+    search_limit, statistics,
 };
 use sqlx::MySqlConnection;
 
@@ -47,6 +47,9 @@ const SOURCES_EVERY: Duration = Duration::from_hours(1);
 
 /// How long a doubt is kept that nobody shares any more.
 const DOUBTS_KEPT: TimeDelta = TimeDelta::days(1);
+
+/// How long it is known how much an endpoint takes that nobody searches.
+const LIMITS_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// Prunes until the shutdown begins.
 pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
@@ -121,10 +124,11 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<R
     Ok(())
 }
 
-/// Deletes what is known of sources that nobody names, and doubts that stand no more.
+/// Deletes what is known of sources that nobody names or searches, and doubts that stand no more.
 async fn forget_sources(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
     let mut connection = scheduler.pool.acquire().await?;
     doubts::prune(&mut connection, DOUBTS_KEPT).await?;
+    search_limit::prune(&mut connection, LIMITS_KEPT).await?;
     pattern_state::prune(&mut connection).await?;
     Ok(())
 }

@@ -13,11 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hostsync_mapping::Mapping;
 use hostsync_metrics::spans;
 use hostsync_metrics::{Metrics, ReasonClass};
-use hostsync_model::execution::DetailId;
+use hostsync_model::execution::{DetailId, ExecutionId, JobQueue};
 use hostsync_model::host::{HostIp, address_key};
 use hostsync_queue::{Job, ack_all, give_back};
 use hostsync_source::Endpoint;
@@ -25,20 +26,26 @@ use hostsync_store::tables::details::crashes::BatchToken;
 use hostsync_store::tables::executions::{self, creation::RunScope};
 use tracing::Instrument;
 
-use crate::commit::{BatchError, commit, executions_of, leave_open, until_the_database_answers};
+use crate::commit::{BatchError, commit, executions_of, leave_open, note_waiting, until_the_database_answers};
 use crate::crashes;
 use crate::job_delivery::JobDelivery;
 use crate::job_result::{HostFinding, JobResult, Reason};
 use crate::search::{BatchSearch, SEARCHING_BUDGET, SourceRefusal, search};
+use crate::search_limit::{SearchTurns, TurnSource};
 use crate::search_log::SearchLog;
 use crate::sources::UnknownSource;
 use crate::trouble;
 use crate::workbench::Workbench;
 
+/// A batch that waits for a turn to search for longer says so on its runs, and again each time that this has passed.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+
 /// Jobs that one search can answer.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) scope: Arc<RunScope>,
+    /// Where its jobs came from.
+    pub(crate) queue: JobQueue,
     pub(crate) deliveries: Vec<JobDelivery>,
     /// Whether it holds one job that runs alone, since workers died on it.
     pub(crate) solo: bool,
@@ -64,7 +71,7 @@ enum BatchExit {
 pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<JobDelivery> {
     let span = span_of(&batch);
     async {
-        let Batch { scope, deliveries, solo } = batch;
+        let Batch { scope, queue, deliveries, solo } = batch;
         let token = BatchToken::random();
         let crashes = match crashes::begin(bench, &deliveries, solo, token).await {
             Ok(crashes) => crashes,
@@ -78,7 +85,7 @@ pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<JobDelivery>
         let triage = crashes::triage(deliveries, solo, &crashes);
         let blamed = blame(bench, &scope, jobs_of(&triage.to_blame)).await;
         settle(bench, triage.to_blame, blamed).await;
-        let worked = work(bench, &scope, jobs_of(&triage.together)).await;
+        let worked = work(bench, &scope, queue, jobs_of(&triage.together)).await;
         crashes::end(bench, &redelivered(&triage.together), token).await;
         settle(bench, triage.together, worked).await;
         triage.alone
@@ -87,7 +94,7 @@ pub(crate) async fn process(bench: &Workbench, batch: Batch) -> Vec<JobDelivery>
     .await
 }
 
-fn span_of(Batch { scope, deliveries, solo }: &Batch) -> tracing::Span {
+fn span_of(Batch { scope, deliveries, solo, .. }: &Batch) -> tracing::Span {
     let executions = executions_of(deliveries.iter().map(|delivery| &delivery.job));
     let executions: Vec<String> = executions.iter().map(ToString::to_string).collect();
     let span = tracing::info_span!(
@@ -133,8 +140,8 @@ async fn blame(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<()
     trouble::commit_for_all(bench, scope, jobs, &HostFinding::AttemptFailed(reason)).await
 }
 
-async fn work(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(), BatchError> {
-    match exit_of(bench, scope, jobs).await? {
+async fn work(bench: &Workbench, scope: &RunScope, queue: JobQueue, jobs: Vec<Job>) -> Result<(), BatchError> {
+    match exit_of(bench, scope, queue, jobs).await? {
         BatchExit::Empty => Ok(()),
         BatchExit::Searched { results, search_log } => commit(bench, scope, &search_log, &results).await,
         BatchExit::PutOff { jobs, reason } => {
@@ -146,7 +153,12 @@ async fn work(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<(),
 }
 
 /// Searches what can be searched, and says how the batch leaves.
-async fn exit_of(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<BatchExit, BatchError> {
+async fn exit_of(
+    bench: &Workbench,
+    scope: &RunScope,
+    queue: JobQueue,
+    jobs: Vec<Job>,
+) -> Result<BatchExit, BatchError> {
     if jobs.is_empty() {
         return Ok(BatchExit::Empty);
     }
@@ -173,13 +185,14 @@ async fn exit_of(bench: &Workbench, scope: &RunScope, jobs: Vec<Job>) -> Result<
     if let Some(refusal) = trouble::refused_lately(bench, scope) {
         return Ok(BatchExit::Refused { jobs, refusal });
     }
-    search_source(bench, scope, (&endpoint, mapping), jobs).await
+    search_source(bench, scope, queue, (&endpoint, mapping), jobs).await
 }
 
 /// Searches for the hosts of these jobs, each once: a host that stands in two runs of the same window is written for both.
 async fn search_source(
     bench: &Workbench,
     scope: &RunScope,
+    queue: JobQueue,
     (endpoint, mapping): (&Endpoint, &Mapping),
     jobs: Vec<Job>,
 ) -> Result<BatchExit, BatchError> {
@@ -187,15 +200,26 @@ async fn search_source(
     let hosts: BTreeSet<String> = jobs.iter().map(|job| address_key(&job.host_ip)).collect();
     let hosts: Vec<String> = hosts.into_iter().collect();
     Metrics::global().batch(hosts.len());
+    let executions = executions_of(&jobs);
+    let closed = Box::new(|| bench.sources.closed(endpoint.name(), index_pattern));
+    let source = TurnSource { queue, closed, stopping: bench.stopping.clone() };
+    let turns = SearchTurns::new(bench.gates.of(endpoint.name()), source);
     // On the heap: a batch lives in a task whose own future stays small.
-    let searching = Box::pin(search(endpoint, index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET));
-    let BatchSearch { findings, asked_by, searches, outage, refusal, .. } =
-        bench.stop_searches.run_until_cancelled(searching).await.ok_or(BatchError::Stopped)?;
+    let searching =
+        Box::pin(search(endpoint, index_pattern, mapping, scope.scope.window, hosts, SEARCHING_BUDGET, &turns));
+    let searched = tokio::select! {
+        searched = bench.stop_searches.run_until_cancelled(searching) => searched,
+        () = tell_of_long_waits(bench, &executions, &turns) => None,
+    };
+    let BatchSearch { findings, asked_by, searches, outage, refusal, is_stopped, .. } =
+        searched.ok_or(BatchError::Stopped)?;
+    if is_stopped && searches.is_empty() {
+        return Err(BatchError::Stopped);
+    }
     if let Some(refusal) = refusal {
         trouble::remember(bench, scope, &refusal);
         return Ok(BatchExit::Refused { jobs, refusal });
     }
-    let executions = executions_of(&jobs);
     if let Some(outage) = &outage {
         let set_aside = || bench.sources.leave_alone(endpoint, index_pattern, outage);
         until_the_database_answers(bench, &executions, set_aside).await?;
@@ -210,6 +234,16 @@ async fn search_source(
         JobResult { job, finding, search: asked_by.get(&host).copied() }
     };
     Ok(BatchExit::Searched { results: jobs.into_iter().map(result_of).collect(), search_log: SearchLog { searches } })
+}
+
+/// Says on the runs what a batch waits for that has had no turn to search for long. Does not end.
+async fn tell_of_long_waits(bench: &Workbench, executions: &BTreeSet<ExecutionId>, turns: &SearchTurns<'_>) {
+    loop {
+        tokio::time::sleep(LONG_WAIT).await;
+        if turns.waiting().is_some_and(|waiting| waiting >= LONG_WAIT) {
+            note_waiting(bench, executions, &turns.in_words()).await;
+        }
+    }
 }
 
 /// Drops jobs whose run takes no more results, or is not the one that they were published for.

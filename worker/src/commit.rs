@@ -311,7 +311,7 @@ async fn stoppable<T>(bench: &Workbench, work: impl Future<Output = T>) -> Resul
 }
 
 /// Notes on running executions what they wait for; if that fails too, the log says it.
-async fn note_waiting(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
+pub(crate) async fn note_waiting(bench: &Workbench, executions: &BTreeSet<ExecutionId>, waiting_for: &str) {
     let noting = async {
         let mut connection = bench.pool.acquire().await?;
         executions::remarks::set_waiting_for(&mut connection, executions.iter().copied(), waiting_for).await

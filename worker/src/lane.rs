@@ -277,15 +277,16 @@ impl Lane {
             pending.into_iter().map(|pending| (pending.guard, pending.delivery)).unzip();
         let bench = Arc::clone(&self.bench);
         let slot_freed = Arc::clone(&self.slot_freed);
-        let stopping = self.shutdown.token();
+        let (stopping, queue) = (self.shutdown.token(), self.settings.queue);
         self.shutdown.spawn("batch", async move {
-            let batch = Batch { scope: Arc::clone(&scope), deliveries, solo: false };
+            let batch = Batch { scope: Arc::clone(&scope), queue, deliveries, solo: false };
             let began = Instant::now();
             for one in contained(&bench, batch).await {
                 if stopping.is_cancelled() || began.elapsed() >= LONGEST_WITH_THOSE_ALONE {
                     give_back(vec![one.acker]).await;
                 } else {
-                    contained(&bench, Batch { scope: Arc::clone(&scope), deliveries: vec![one], solo: true }).await;
+                    let alone = Batch { scope: Arc::clone(&scope), queue, deliveries: vec![one], solo: true };
+                    contained(&bench, alone).await;
                 }
             }
             drop(guards);

@@ -18,6 +18,7 @@ mod missing_indices;
 mod run_change;
 mod scopes;
 mod search;
+mod search_limit;
 mod search_log;
 mod sources;
 mod trouble;
@@ -45,6 +46,7 @@ use crate::database_watch::DatabaseWatch;
 use crate::lane::{Lane, LaneSettings};
 use crate::missing_indices::MissingIndices;
 use crate::scopes::Scopes;
+use crate::search_limit::{SearchGates, Stopping, keep_up};
 use crate::sources::SourceRegistry;
 use crate::workbench::Workbench;
 
@@ -94,6 +96,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         pool: pool.clone(),
         sources,
         missing_indices: MissingIndices::new(pool.clone()),
+        gates: SearchGates::new(config.worker.batch_hosts),
+        stopping: shutdown.token(),
         stop_searches: CancellationToken::new(),
         stop_hard: CancellationToken::new(),
     });
@@ -102,6 +106,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let stopping = shutdown.token();
     let turns = loops.begin("endpoint watch", LIMIT);
     shutdown.spawn_essential("endpoint watch", async move { watched.sources.watch(turns, stopping).await });
+    let sharing = Arc::clone(&bench);
+    let turns = loops.begin("search limit", LIMIT);
+    let end = Stopping { begins: shutdown.token(), searches_end: bench.stop_searches.clone() };
+    shutdown.spawn_essential("search limit", async move { keep_up(&sharing.gates, &sharing.pool, turns, end).await });
     let database = DatabaseWatch::start(pool.clone(), readiness.clone(), loops.clone(), &shutdown);
 
     let scopes = Arc::new(Scopes::new(pool));

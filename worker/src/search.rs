@@ -17,6 +17,7 @@ use hostsync_store::explanation::kept_body;
 use hostsync_store::tables::searches::SearchId;
 
 use crate::job_result::{HostFinding, Reason};
+use crate::search_limit::{NoTurn, SearchKind, SearchSign, SearchTurns};
 use crate::search_log::{SearchRecord, SearchSummary};
 
 /// Longest time for the searches of one batch. No search is begun after it; the last one may take its time-out more.
@@ -58,6 +59,8 @@ pub(crate) struct BatchSearch {
     pub(crate) outage: Option<Outage>,
     /// The source will never answer: the execution fails once.
     pub(crate) refusal: Option<SourceRefusal>,
+    /// The process stops, and no turn came for the hosts that are left.
+    pub(crate) is_stopped: bool,
     /// The fields of the last search and the body by them: nearly always those of all.
     body: Option<(FieldTypes, Option<Arc<str>>)>,
 }
@@ -76,7 +79,7 @@ impl BatchSearch {
     }
 }
 
-/// Searches `hosts`, each once. An outage ends the search, and so does the end of `budget` or of [`MOST_IN_VAIN`]; what was
+/// Searches `hosts`, each once, when it has a turn. An outage ends the search, and so does the end of `budget` or of [`MOST_IN_VAIN`]; what was
 /// answered before stands.
 pub(crate) async fn search(
     endpoint: &Endpoint,
@@ -85,21 +88,47 @@ pub(crate) async fn search(
     window: Window,
     hosts: Vec<String>,
     budget: Duration,
+    turns: &SearchTurns<'_>,
 ) -> BatchSearch {
     let began = Instant::now();
     let mut batch = BatchSearch::default();
-    let mut in_vain = 0;
-    // A metric that is read slice by slice leaves room for fewer hosts than a batch has.
-    let mut parts: HostParts = hosts.chunks(max_hosts(mapping, window)).map(<[String]>::to_vec).collect();
+    let (mut in_vain, mut refusals) = (0, 0);
+    // A metric that is read slice by slice leaves room for fewer hosts than a batch has, and so may the source.
+    let most_hosts = max_hosts(mapping, window).min(turns.most_hosts()).max(1);
+    let mut parts: HostParts = hosts.chunks(most_hosts).map(<[String]>::to_vec).collect();
+    let mut unsplit = parts.len();
     // In turn, so that the hosts beside a heavy one are answered before it is found.
     while let Some(part) = parts.pop_front() {
-        if began.elapsed() >= budget && !batch.searches.is_empty() || in_vain >= MOST_IN_VAIN {
+        let searching = began.elapsed().saturating_sub(turns.waited());
+        if searching >= budget && !batch.searches.is_empty() || in_vain >= MOST_IN_VAIN {
             parts.push_front(part);
-            return batch.out_of_time(parts, began.elapsed());
+            return batch.out_of_time(parts, searching);
         }
-        let (types, error) = match ask(endpoint, index_pattern, mapping, window, &part, &mut batch).await {
+        let turn = match turns.next().await {
+            Ok(turn) => turn,
+            Err(no_turn) => {
+                parts.push_front(part);
+                return batch.without_turn(parts, no_turn);
+            }
+        };
+        let asked_at = Instant::now();
+        let asked = ask(endpoint, index_pattern, mapping, window, &part, &mut batch).await;
+        let sign = sign_of(asked.as_ref().err().map(|(_, error)| error));
+        let kind = SearchKind::of(index_pattern, window, part.len());
+        turns.remember(kind, sign, part.len(), unsplit > 0, asked_at.elapsed());
+        drop(turn);
+        if sign == SearchSign::Refused {
+            refusals += 1;
+            if let Some(pause) = turns.pause_after(refusals, rand::random()) {
+                parts.push_front(part);
+                turns.pause(pause).await;
+                continue;
+            }
+        }
+        unsplit = unsplit.saturating_sub(1);
+        let (types, error) = match asked {
             Ok(()) => {
-                in_vain = 0;
+                (in_vain, refusals) = (0, 0);
                 continue;
             }
             Err(failed) => failed,
@@ -169,6 +198,19 @@ async fn ask(
         batch.findings.insert(host.clone(), finding);
     }
     Ok(())
+}
+
+/// What an answer says of how much the source takes.
+fn sign_of(error: Option<&SearchError>) -> SearchSign {
+    match error {
+        None => SearchSign::Answered,
+        Some(SearchError::Outage { busy: true, .. }) => SearchSign::Refused,
+        Some(SearchError::TimedOut { .. }) => SearchSign::TimedOut,
+        Some(SearchError::TooLarge { .. }) => SearchSign::TooLarge,
+        Some(SearchError::Outage { .. } | SearchError::Incomplete { .. } | SearchError::Refused { .. }) => {
+            SearchSign::None
+        }
+    }
 }
 
 fn outcome(error: Option<&SearchError>) -> SearchOutcome {
@@ -241,6 +283,19 @@ impl BatchSearch {
         self
     }
 
+    /// Ends a search that got no turn: what is left comes again.
+    fn without_turn(mut self, left: HostParts, no_turn: NoTurn) -> Self {
+        let reason = match no_turn {
+            NoTurn::Closed(reason) => reason,
+            NoTurn::Stopping => {
+                self.is_stopped = true;
+                "its worker stopped before its turn to search".to_owned()
+            }
+        };
+        self.leave(left, &reason);
+        self
+    }
+
     fn give_way(mut self, left: HostParts, outage: Outage) -> Self {
         self.leave(left, &outage.reason);
         self.outage = Some(outage);
@@ -251,13 +306,16 @@ impl BatchSearch {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, TimeDelta};
+    use hostsync_model::execution::JobQueue;
     use hostsync_source::EndpointKind;
     use hostsync_source::{EndpointAuth, EndpointSettings};
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
     use wiremock::matchers::{method, path_regex};
     use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
     use super::*;
+    use crate::search_limit::{SearchGates, TurnSource};
 
     /// Of one search, as the endpoint has it.
     const TIMEOUT: Duration = Duration::from_millis(500);
@@ -302,7 +360,15 @@ mod tests {
     async fn search_within(budget: Duration, server: &MockServer, hosts: Vec<String>) -> BatchSearch {
         let to = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
         let window = Window { from: to - TimeDelta::days(1), to };
-        search(&endpoint(&server.uri()), "data", &Mapping::zabbix(), window, hosts, budget).await
+        let turns = turns_of(1, 500);
+        search(&endpoint(&server.uri()), "data", &Mapping::zabbix(), window, hosts, budget, &turns).await
+    }
+
+    /// The turns of a source that takes so much.
+    fn turns_of(searches: u32, hosts: u32) -> SearchTurns<'static> {
+        let source =
+            TurnSource { queue: JobQueue::Bulk, closed: Box::new(|| None), stopping: CancellationToken::new() };
+        SearchTurns::new(SearchGates::open("test", searches, hosts), source)
     }
 
     #[tokio::test]
@@ -386,6 +452,31 @@ mod tests {
             let asked = probe.pointer("/aggs/hosts/terms/include").and_then(Value::as_array).expect("hosts");
             assert!(hosts(count).iter().all(|host| asked.contains(&json!(host))), "{probe}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_takes_fewer_hosts_is_asked_for_fewer() {
+        let server = source(&[]).await;
+        let to = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let window = Window { from: to - TimeDelta::days(1), to };
+        let (endpoint, turns) = (endpoint(&server.uri()), turns_of(1, 3));
+        let searched = search(&endpoint, "data", &Mapping::zabbix(), window, hosts(8), SEARCHING_BUDGET, &turns).await;
+        let asked: Vec<usize> = searched.searches.iter().map(|record| record.hosts_asked).collect();
+        assert_eq!((asked, searched.findings.len()), (vec![3, 3, 2], 8));
+    }
+
+    #[tokio::test]
+    async fn a_search_that_is_one_too_many_is_made_again_when_it_has_another_turn() {
+        let server = source(&[]).await;
+        let busy = ResponseTemplate::new(429).set_body_json(json!({}));
+        let refused = Mock::given(path_regex("/_search$")).respond_with(busy).with_priority(1).up_to_n_times(2);
+        refused.mount(&server).await;
+        let to = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let window = Window { from: to - TimeDelta::days(1), to };
+        let (endpoint, turns) = (endpoint(&server.uri()), turns_of(4, 500));
+        let searched = search(&endpoint, "data", &Mapping::zabbix(), window, hosts(8), SEARCHING_BUDGET, &turns).await;
+        assert_eq!((searched.searches.len(), searched.outage), (3, None));
+        assert!(hosts(8).iter().all(|host| searched.findings[host] == HostFinding::NoData));
     }
 
     #[tokio::test]

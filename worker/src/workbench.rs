@@ -4,6 +4,7 @@ use sqlx::MySqlPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::missing_indices::MissingIndices;
+use crate::search_limit::SearchGates;
 use crate::sources::SourceRegistry;
 
 /// What a batch is worked on with.
@@ -13,6 +14,9 @@ pub(crate) struct Workbench {
     pub(crate) pool: MySqlPool,
     pub(crate) sources: SourceRegistry,
     pub(crate) missing_indices: MissingIndices,
+    pub(crate) gates: SearchGates,
+    /// Nothing new is begun when this has fired.
+    pub(crate) stopping: CancellationToken,
     /// Searches are given up when this fires.
     pub(crate) stop_searches: CancellationToken,
     /// Everything is given up when this fires.

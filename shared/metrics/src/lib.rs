@@ -214,6 +214,8 @@ struct Inner {
     queue_oldest_job_age: Series,
     outbox_depth: Series,
     hosts_stale: Series,
+    searches_allowed: Series,
+    search_hosts_allowed: Series,
     patterns_set_aside: Series,
     indices_missing: Series,
     doubts: Series,
@@ -341,6 +343,17 @@ impl Metrics {
     /// Whether an endpoint is closed for the fleet, by its name.
     pub fn endpoint_closed(&self, endpoint: &str, is_closed: bool) {
         self.0.endpoint_closed.record(u64::from(is_closed), &[KeyValue::new("endpoint", endpoint.to_owned())]);
+    }
+
+    /// What the fleet allows, by the name of each endpoint that this process searches now: searches at once against it, and
+    /// hosts in one search.
+    pub fn searches_allowed(&self, allowed: impl IntoIterator<Item = (String, u32, u32)>) {
+        let (searches, hosts): (Vec<_>, Vec<_>) = allowed
+            .into_iter()
+            .map(|(endpoint, searches, hosts)| ((endpoint.clone(), f64::from(searches)), (endpoint, f64::from(hosts))))
+            .unzip();
+        self.0.searches_allowed.say(searches);
+        self.0.search_hosts_allowed.say(hosts);
     }
 
     /// One request answered. `route` is the route's template, never the path; a method that is none of
@@ -534,6 +547,20 @@ impl Inner {
                 "Hosts that the last ended run of a task left without new data.",
                 "task_id",
             ),
+            searches_allowed: Series::new(
+                &meter,
+                "hostsync.searches.allowed",
+                "",
+                "Searches that the fleet may have at once against an endpoint that this process searches.",
+                "endpoint",
+            ),
+            search_hosts_allowed: Series::new(
+                &meter,
+                "hostsync.search.hosts.allowed",
+                "",
+                "Hosts that may stand in one search of an endpoint that this process searches.",
+                "endpoint",
+            ),
             patterns_set_aside: Series::new(
                 &meter,
                 "hostsync.patterns.set_aside",
@@ -599,6 +626,7 @@ mod tests {
         metrics.write(WriteOutcome::Committed, second);
         metrics.execution_ended(ExecutionStatus::Partial);
         metrics.endpoint_closed("default", true);
+        metrics.searches_allowed([("default".to_owned(), 4, 250)]);
         metrics.http_request("GET", "/api/cmdb/v1/es-sync-tasks/{task_id}", 200, second);
         metrics.http_request("BREW", "/", 405, second);
         metrics.rpc_request("cmpool.cmpool/get_es_sync_tasks", "OK", second);
@@ -662,6 +690,8 @@ mod tests {
     hostsync_rpc_request_duration_seconds_count{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
     hostsync_search_duration_seconds_sum{endpoint="default",outcome="complete"} 1
     hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
+    hostsync_search_hosts_allowed{endpoint="default"} 250
+    hostsync_searches_allowed{endpoint="default"} 4
     hostsync_source_refusals_total{endpoint="default",reason="index_pattern"} 1
     hostsync_write_duration_seconds_sum{outcome="committed"} 1
     hostsync_write_duration_seconds_count{outcome="committed"} 1

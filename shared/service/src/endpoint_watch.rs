@@ -24,6 +24,7 @@ use hostsync_store::tables::endpoint_state;
 use hostsync_store::tables::executions::{self, going::SourceName};
 use hostsync_store::tables::left_alone;
 use hostsync_store::tables::pattern_state::{self, SetAsidePattern};
+use hostsync_store::tables::search_limit;
 
 /// How often a process that searches reads the fleet's knowledge.
 pub const OFTEN: Duration = Duration::from_secs(1);
@@ -181,6 +182,7 @@ impl EndpointWatch {
                 let opened = database::within(LONGEST_STATEMENT, async {
                     let mut connection = self.pool.acquire().await?;
                     pattern_state::probe_at_once(&mut connection, name).await?;
+                    search_limit::begin_again(&mut connection, name).await?;
                     endpoint_state::open(&mut connection, name).await
                 });
                 if opened.await? {

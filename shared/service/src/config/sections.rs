@@ -85,7 +85,7 @@ section! {
         batch_hosts: usize = "500", value_kind::whole(1..=2_000), "most hosts in one search";
         // Zero: a batch is what has already arrived.
         batch_linger: Duration = "20ms", value_kind::span("0s", "1s"), "longest wait for a batch to fill";
-        concurrency: usize = "2", value_kind::whole(1..=64), "searches and transactions at once";
+        concurrency: usize = "2", value_kind::whole(1..=64), "most searches and transactions at once";
         // Searches are given up ten seconds before its end.
         shutdown_grace: Duration = "45s", value_kind::span("11s", "1h"), "time to finish what has begun";
     }

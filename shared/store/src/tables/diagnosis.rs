@@ -94,6 +94,8 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_endpoint_state", rights: READ_WRITE },
     Use { table: "es_sync_pattern_state", rights: ALL },
     Use { table: "es_sync_doubt", rights: ALL },
+    Use { table: "es_sync_search_limit", rights: ALL },
+    Use { table: "es_sync_search_share", rights: ALL },
     Use { table: "es_sync_scheduler_shift", rights: ALL },
     Use { table: "es_sync_idempotency_key", rights: ALL },
     Use { table: "es_sync_stats_hour", rights: ALL },

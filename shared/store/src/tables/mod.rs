@@ -28,6 +28,7 @@ pub mod newest_window;
 pub mod pattern_state;
 pub mod scheduler_shifts;
 pub mod schema;
+pub mod search_limit;
 pub mod searches;
 pub mod server_resources;
 pub mod statistics;
