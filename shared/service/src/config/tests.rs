@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hostsync_model::secret::Secret;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -10,6 +11,11 @@ use super::*;
 const NO_VARIABLES: [(&str, &str); 0] = [];
 
 const TOKEN: &str = "0123456789abcdef";
+
+/// The value of a secret.
+fn exposed(secret: Option<&Secret>) -> Option<String> {
+    secret.map(|secret| secret.get().expose_secret().to_owned())
+}
 
 /// A configuration from a TOML text and variables.
 fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -72,7 +78,7 @@ fn a_secret_of_the_environment_is_kept_to_the_letter() {
         ];
         let config = load("", &variables).expect("a configuration");
         let endpoint = &config.elasticsearch.endpoints["default"];
-        assert_eq!(endpoint.password.as_ref().map(ExposeSecret::expose_secret), Some(password));
+        assert_eq!(exposed(endpoint.password.as_ref()).as_deref(), Some(password));
         assert_eq!(endpoint.username.as_deref(), Some("12"));
         assert_eq!(endpoint.base_url(), "http://search:9200");
     }
@@ -211,7 +217,7 @@ fn a_secret_may_stand_in_a_file() {
     let (_directory, path) = file(&format!("{TOKEN}\r\n"));
     let path = path.to_str().expect("a path");
     let config = load("", &[("HOSTSYNC_API__OPERATOR_TOKEN_FILE", path)]).expect("a configuration");
-    assert_eq!(config.api.operator_token.as_ref().map(ExposeSecret::expose_secret), Some(TOKEN));
+    assert_eq!(exposed(config.api.operator_token.as_ref()).as_deref(), Some(TOKEN));
 
     let both = [("HOSTSYNC_API__OPERATOR_TOKEN_FILE", path), ("HOSTSYNC_API__OPERATOR_TOKEN", TOKEN)];
     assert_eq!(
@@ -762,8 +768,8 @@ proptest::proptest! {
             ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__A__PASSWORD", password.as_str()),
         ];
         let config = Config::load(None, variables).expect("a configuration");
-        let kept = config.elasticsearch.endpoints["a"].password.as_ref().map(ExposeSecret::expose_secret);
-        proptest::prop_assert_eq!(kept, Some(password.as_str()));
+        let kept = exposed(config.elasticsearch.endpoints["a"].password.as_ref());
+        proptest::prop_assert_eq!(kept.as_deref(), Some(password.as_str()));
     }
 
     #[test]
