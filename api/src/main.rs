@@ -104,15 +104,21 @@ fn main() -> ExitCode {
             Ok(config) => doctor(&config, surroundings.config_path(&args.common).as_deref(), json),
             Err(code) => code,
         },
-        Some(Command::DeadLetters(command)) => operate(&args.common, &surroundings, async |config, actor| match command {
-            DeadLetters::List(Limit { limit }) => dead_letters::list(config, limit, say).await,
-            DeadLetters::Requeue(Limit { limit }) => dead_letters::requeue(config, actor, limit, say).await,
-            DeadLetters::Drop { limit: Limit { limit }, yes: _ } => dead_letters::drop(config, actor, limit, say).await,
-        }),
-        Some(Command::Executions(command)) => operate(&args.common, &surroundings, async |config, actor| match command {
-            Executions::Stuck { minutes } => executions::stuck(config, i64::from(minutes) * 60, say).await,
-            Executions::Republish { id } => executions::republish(config, actor, ExecutionId(id), say).await,
-        }),
+        Some(Command::DeadLetters(command)) => {
+            operate(&args.common, &surroundings, async |config, actor| match command {
+                DeadLetters::List(Limit { limit }) => dead_letters::list(config, limit, say).await,
+                DeadLetters::Requeue(Limit { limit }) => dead_letters::requeue(config, actor, limit, say).await,
+                DeadLetters::Drop { limit: Limit { limit }, yes: _ } => {
+                    dead_letters::drop(config, actor, limit, say).await
+                }
+            })
+        }
+        Some(Command::Executions(command)) => {
+            operate(&args.common, &surroundings, async |config, actor| match command {
+                Executions::Stuck { minutes } => executions::stuck(config, i64::from(minutes) * 60, say).await,
+                Executions::Republish { id } => executions::republish(config, actor, ExecutionId(id), say).await,
+            })
+        }
     }
 }
 

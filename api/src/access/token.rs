@@ -35,8 +35,11 @@ pub(crate) struct Guard {
 impl Guard {
     /// With `api.auth = "none"` everybody is an operator.
     pub(crate) fn new(config: &ApiConfig) -> Self {
-        let known =
-            |(name, role, secret): (&str, Role, &Secret)| KnownToken { name: name.to_owned(), role, secret: secret.clone() };
+        let known = |(name, role, secret): (&str, Role, &Secret)| KnownToken {
+            name: name.to_owned(),
+            role,
+            secret: secret.clone(),
+        };
         Self { is_open: config.auth == ApiAuth::None, tokens: config.tokens().map(known).collect() }
     }
 

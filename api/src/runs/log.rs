@@ -206,7 +206,8 @@ async fn cancel_within(connection: &mut MySqlConnection, id: ExecutionId) -> Res
             return Ok(Cancelled::Closing);
         }
     }
-    let status = executions::views::find(connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?.execution_status;
+    let status =
+        executions::views::find(connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?.execution_status;
     if status == ExecutionStatus::Running {
         return Ok(Cancelled::AlreadyClosing);
     }

@@ -95,7 +95,9 @@ pub(crate) async fn create(tasks: &Tasks, actor: &Actor, submitted: Submitted<Ne
     };
     settings.apply(&mut task);
     let entry = AuditEntry { actor: actor.clone(), action: AuditAction::CreateTask, what: said.json() };
-    let id = transact(|| create_once(tasks, &entry, task.clone())).await.map_err(|error| name_taken(error, &task.task_name))?;
+    let id = transact(|| create_once(tasks, &entry, task.clone()))
+        .await
+        .map_err(|error| name_taken(error, &task.task_name))?;
     tracing::info!(task_id = %id, is_enabled = task.is_enabled, "task {id} was created");
     Ok(id)
 }

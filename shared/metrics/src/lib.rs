@@ -677,6 +677,7 @@ mod tests {
     hostsync_rpc_request_duration_seconds_count{code="OK",method="cmpool.cmpool/get_es_sync_tasks"} 1
     hostsync_search_duration_seconds_sum{endpoint="default",outcome="complete"} 1
     hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
+    hostsync_secret_files_failing{key="api.viewer_token_file"} 1
     hostsync_source_refusals_total{endpoint="default",reason="index_pattern"} 1
     hostsync_write_duration_seconds_sum{outcome="committed"} 1
     hostsync_write_duration_seconds_count{outcome="committed"} 1

@@ -117,10 +117,7 @@ mod tests {
 
     #[test]
     fn an_object_is_told_by_kind_and_id() {
-        assert_eq!(
-            AuditObject::from(TaskId(7)),
-            AuditObject { kind: AuditObjectKind::Task, id: "7".to_owned() }
-        );
+        assert_eq!(AuditObject::from(TaskId(7)), AuditObject { kind: AuditObjectKind::Task, id: "7".to_owned() });
         assert_eq!(AuditObject::only(AuditObjectKind::HostsPool).id, "");
     }
 }

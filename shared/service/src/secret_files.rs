@@ -88,12 +88,7 @@ impl Followed {
 
 /// Follows the files in the background until the shutdown begins; `changed` is called after each look that found another
 /// secret.
-pub(crate) fn follow(
-    files: Vec<SecretFile>,
-    changed: impl Fn() + Send + 'static,
-    loops: &Loops,
-    shutdown: &Shutdown,
-) {
+pub(crate) fn follow(files: Vec<SecretFile>, changed: impl Fn() + Send + 'static, loops: &Loops, shutdown: &Shutdown) {
     // One that is no file proper, such as a pipe, can be read but once.
     let is_proper = |file: &SecretFile| file.path.metadata().is_ok_and(|about| about.is_file());
     let mut followed: Vec<Followed> =

@@ -31,8 +31,8 @@ use hostsync_model::audit::Role;
 pub use endpoint::{DEFAULT_INDEX_PATTERN, ElasticsearchConfig};
 pub use error::{ConfigError, Origin, Problem};
 pub use sections::{
-    ApiAuth, ApiConfig, ApiTokenConfig, DatabaseConfig, LogFormat, MIN_TOKEN_CHARS, RabbitmqConfig, SchedulerConfig, TelemetryConfig,
-    WorkerConfig,
+    ApiAuth, ApiConfig, ApiTokenConfig, DatabaseConfig, LogFormat, MIN_TOKEN_CHARS, RabbitmqConfig, SchedulerConfig,
+    TelemetryConfig, WorkerConfig,
 };
 pub use server_url::place_of;
 

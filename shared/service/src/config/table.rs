@@ -188,7 +188,14 @@ impl Table<'_> {
 
     fn below<'s>(&'s mut self, key: &str, values: &'s Dict) -> Table<'s> {
         let path = self.path.iter().map(String::as_str).chain([key]).map(str::to_owned).collect();
-        Table { sources: self.sources, problems: self.problems, secret_files: self.secret_files, path, values, known: Vec::new() }
+        Table {
+            sources: self.sources,
+            problems: self.problems,
+            secret_files: self.secret_files,
+            path,
+            values,
+            known: Vec::new(),
+        }
     }
 
     /// Reports what nobody has asked for.

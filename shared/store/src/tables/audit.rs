@@ -125,11 +125,12 @@ pub async fn list(
     if let Some(id) = &filter.object_id {
         query.push(" AND object_id = ").push_bind(id);
     }
+    // As DATETIME: a TIMESTAMP ends in 2038.
     if let Some(from) = filter.from {
-        query.push(" AND at >= ").push_bind(from);
+        query.push(" AND at >= ").push_bind(from.naive_utc());
     }
     if let Some(to) = filter.to {
-        query.push(" AND at < ").push_bind(to);
+        query.push(" AND at < ").push_bind(to.naive_utc());
     }
     if let Some(before) = filter.before {
         query.push(" AND id < ").push_bind(before);
@@ -141,5 +142,5 @@ pub async fn list(
 /// Deletes at most `limit` rows from before a time; returns how many.
 pub async fn prune(connection: &mut MySqlConnection, before: DateTime<Utc>, limit: u32) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query("DELETE FROM es_sync_audit WHERE at < ? ORDER BY at LIMIT ?");
-    Ok(deleted.bind(before).bind(limit).execute(connection).await?.rows_affected())
+    Ok(deleted.bind(before.naive_utc()).bind(limit).execute(connection).await?.rows_affected())
 }
