@@ -1,19 +1,23 @@
 //! The way to the database: its connections, transactions that are run again, and how long a request may wait.
 //!
-//! Nothing passes before the schema has been checked. Knows no table and no transport.
+//! Nothing passes before the schema has been checked, and nothing is written for a caller without its entry in the audit.
+//! Knows no other table and no transport.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use hostsync_model::audit::AuditObject;
 use hostsync_service::operations::Readiness;
 use hostsync_store::database::{self, SchemaError};
 use hostsync_store::denied::Denied;
+use hostsync_store::tables::audit::{self, AuditEntry};
 use rand::RngExt as _;
 use sqlx::mysql::MySql;
 use sqlx::pool::PoolConnection;
-use sqlx::{MySqlPool, Transaction};
+use sqlx::{MySqlConnection, MySqlPool, Transaction};
 
 use crate::error::ApiError;
 
@@ -72,9 +76,9 @@ impl Database {
         Ok(self.checked().await?.acquire().await?)
     }
 
-    /// A transaction.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, MySql>, ApiError> {
-        Ok(self.checked().await?.begin().await?)
+    /// A transaction that writes what `entry` tells of.
+    pub(crate) async fn begin(&self, entry: &AuditEntry) -> Result<WriteTransaction, ApiError> {
+        Ok(WriteTransaction { transaction: self.checked().await?.begin().await?, entry: entry.clone() })
     }
 
     /// The time by the database's clock, within [`within_bound`].
@@ -84,6 +88,40 @@ impl Database {
             Ok(database::now(&mut connection).await?)
         })
         .await
+    }
+}
+
+/// A transaction that can be committed only with its entry in the audit.
+#[derive(Debug)]
+pub(crate) struct WriteTransaction {
+    transaction: Transaction<'static, MySql>,
+    entry: AuditEntry,
+}
+
+impl WriteTransaction {
+    /// Name of who writes.
+    pub(crate) fn who(&self) -> String {
+        self.entry.actor.who.clone()
+    }
+
+    /// Commits the write with its entry: what was written to, and what came of it in a sentence.
+    pub(crate) async fn commit(mut self, object: impl Into<AuditObject>, result: &str) -> Result<(), ApiError> {
+        audit::insert(&mut self.transaction, &self.entry, &object.into(), result).await?;
+        Ok(self.transaction.commit().await?)
+    }
+}
+
+impl Deref for WriteTransaction {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for WriteTransaction {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        &mut self.transaction
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod database;
 pub mod doctor;
 mod error;
@@ -82,6 +83,7 @@ pub async fn serve_on(
     let address = listener.local_addr()?;
     let rpc_address = rpc_listener.local_addr()?;
     let api = Api::new(&config, shutdown.clone())?;
+    startup::follow_secrets(&config, [api.database.pool()], &api.loops, &shutdown);
     let broker =
         startup::watch_broker(api.publisher.clone(), api.readiness.clone(), api.loops.clone(), shutdown.clone());
     let broker = shutdown.spawn("broker watch", broker);
@@ -120,7 +122,8 @@ pub async fn serve_on(
 ///
 /// The database is away or too old, a migration fails, or the user lacks a right: then with the line that gives it.
 pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
-    let url = config.database.url()?.expose_secret();
+    let url = config.database.url()?;
+    let url = url.expose_secret();
     match apply_migrations(url).await {
         Ok(applied) => Ok(applied),
         Err(error) => {

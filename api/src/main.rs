@@ -1,12 +1,14 @@
 //! `hostsync-api`: reads the configuration and serves, migrates, shows what is in force, or does what an operator asks.
 
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hostsync_api::operate::dead_letters::{self, MAX_LETTERS};
-use hostsync_api::operate::executions;
+use hostsync_api::operate::{self as operating, executions};
+use hostsync_model::audit::Actor;
 use hostsync_model::execution::ExecutionId;
 use hostsync_service::config::{CommonArgs, Config, Service, help_table};
 use hostsync_service::healthcheck::healthcheck;
@@ -102,15 +104,21 @@ fn main() -> ExitCode {
             Ok(config) => doctor(&config, surroundings.config_path(&args.common).as_deref(), json),
             Err(code) => code,
         },
-        Some(Command::DeadLetters(command)) => operate(&args.common, &surroundings, async |config| match command {
-            DeadLetters::List(Limit { limit }) => dead_letters::list(config, limit, say).await,
-            DeadLetters::Requeue(Limit { limit }) => dead_letters::requeue(config, limit, say).await,
-            DeadLetters::Drop { limit: Limit { limit }, yes: _ } => dead_letters::drop(config, limit, say).await,
-        }),
-        Some(Command::Executions(command)) => operate(&args.common, &surroundings, async |config| match command {
-            Executions::Stuck { minutes } => executions::stuck(config, i64::from(minutes) * 60, say).await,
-            Executions::Republish { id } => executions::republish(config, ExecutionId(id), say).await,
-        }),
+        Some(Command::DeadLetters(command)) => {
+            operate(&args.common, &surroundings, async |config, actor| match command {
+                DeadLetters::List(Limit { limit }) => dead_letters::list(config, limit, say).await,
+                DeadLetters::Requeue(Limit { limit }) => dead_letters::requeue(config, actor, limit, say).await,
+                DeadLetters::Drop { limit: Limit { limit }, yes: _ } => {
+                    dead_letters::drop(config, actor, limit, say).await
+                }
+            })
+        }
+        Some(Command::Executions(command)) => {
+            operate(&args.common, &surroundings, async |config, actor| match command {
+                Executions::Stuck { minutes } => executions::stuck(config, i64::from(minutes) * 60, say).await,
+                Executions::Republish { id } => executions::republish(config, actor, ExecutionId(id), say).await,
+            })
+        }
     }
 }
 
@@ -138,7 +146,7 @@ fn warn(config: &Config) {
 fn operate(
     args: &CommonArgs,
     surroundings: &Surroundings,
-    command: impl AsyncFnOnce(&Config) -> anyhow::Result<()>,
+    command: impl AsyncFnOnce(&Config, Actor) -> anyhow::Result<()>,
 ) -> ExitCode {
     let config = match configuration(Service::Scheduler, args, surroundings) {
         Ok(config) => config,
@@ -149,7 +157,7 @@ fn operate(
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(command(&config)));
+        .and_then(|runtime| runtime.block_on(command(&config, operating::actor(&user(surroundings)))));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -157,6 +165,16 @@ fn operate(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who gives the command: as the environment says it, else the number of the user.
+fn user(surroundings: &Surroundings) -> String {
+    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| {
+        let (_, user) = surroundings.environment.iter().find(|(known, _)| known == name)?;
+        user.to_str().filter(|user| !user.is_empty()).map(str::to_owned)
+    });
+    let number = || std::fs::metadata("/proc/self").map(|own| own.uid().to_string()).unwrap_or_default();
+    named.unwrap_or_else(number)
 }
 
 /// Shows what is in force, whatever of it a service would lack.

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 fn queue(bed: &Bed) -> QueueSettings {
     QueueSettings {
-        url: bed.servers.rabbitmq_url.clone(),
+        url: bed.servers.rabbitmq_url.as_str().into(),
         topology: Topology::new(&bed.name),
         connection_name: "test".to_owned(),
     }

@@ -900,6 +900,39 @@ async fn what_is_known_of_sources_is_pruned_when_nobody_names_them() {
 }
 
 #[tokio::test]
+async fn old_entries_of_the_audit_are_pruned_in_small_batches() {
+    on_bed("audit", async |bed| {
+        for (days, entries) in [(3, 1_500), (1, 2)] {
+            sqlx::query(
+                "INSERT INTO es_sync_audit (at, who, role, from_where, action, object_kind, object_id, what, result)
+                 SELECT UTC_TIMESTAMP(3) - INTERVAL ? DAY, 'operator', 'operator', '', 'cancel', 'execution', n, '{}', ''
+                 FROM (WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < 100)
+                       SELECT tens.n FROM numbers AS tens JOIN numbers AS ones LIMIT ?) AS numbered",
+            )
+            .bind(days)
+            .bind(entries)
+            .execute(&bed.pool)
+            .await
+            .expect("entries");
+        }
+        let more = [("HOSTSYNC_SCHEDULER__AUDIT_RETENTION", "2d")];
+        let scheduler = service::scheduler(bed.config(&more).expect("a configuration")).await.expect("a scheduler");
+        let mut counts = std::collections::BTreeSet::new();
+        wait_for("the old entries to be pruned", LIMIT, async || {
+            let left = bed.count("SELECT COUNT(*) FROM es_sync_audit").await?;
+            counts.insert(left);
+            Ok((left == 2).then_some(()))
+        })
+        .await
+        .expect("pruned");
+        // A thousand at a time.
+        assert!(counts.iter().all(|count| [1_502, 502, 2].contains(count)), "{counts:?}");
+        stop([scheduler]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn executions_that_cannot_be_pruned_hold_up_no_others() {
     on_bed("unprunable", async |bed| {
         // A page of them, older than those behind it.

@@ -310,3 +310,47 @@ async fn a_pattern_that_no_run_goes_by_any_more_is_taken_back_in_its_trouble() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn workers_and_schedulers_ask_an_endpoint_with_what_the_file_of_its_secret_says_now() {
+    on_bed("rotated", async |bed| {
+        let engine = MockServer::start().await;
+        let answer = ResponseTemplate::new(200).set_body_json(json!({"version": {"number": "8.19.0"}}));
+        Mock::given(method("GET")).respond_with(answer).mount(&engine).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        let (url, path) = (engine.uri(), file.to_str().expect("a path").to_owned());
+        let more = [(DEFAULT_URL, url.as_str()), ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__DEFAULT__API_KEY_FILE", &path)];
+        for name in ["scheduler", "worker"] {
+            let key = |number: u32| format!("key-{number}-of-the-{name}");
+            std::fs::write(&file, key(1)).expect("written");
+            let config = bed.config(&more).expect("a configuration");
+            let running = match name {
+                "scheduler" => service::scheduler(config).await,
+                _ => service::worker(config).await,
+            };
+            let running = running.expect("a service");
+            for number in [1, 2] {
+                std::fs::write(&file, key(number)).expect("written");
+                let wanted = format!("ApiKey {}", key(number));
+                wait_for(&format!("the {name} to ask with {wanted}"), LIMIT, async || {
+                    // A closed endpoint is probed.
+                    bed.execute(
+                        "REPLACE INTO es_sync_endpoint_state (endpoint, closed_since, reason)
+                         VALUES ('default', UTC_TIMESTAMP(3), 'for a test')",
+                    )
+                    .await;
+                    let asked = engine.received_requests().await.unwrap_or_default();
+                    let sent = |request: &wiremock::Request| {
+                        request.headers.get("authorization").is_some_and(|value| value.as_bytes() == wanted.as_bytes())
+                    };
+                    Ok(asked.iter().any(sent).then_some(()))
+                })
+                .await
+                .expect("asked");
+            }
+            running.stop().await.expect("stopped");
+        }
+    })
+    .await;
+}

@@ -75,6 +75,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     shutdown.spawn("operations server", operations::serve(listener, router, shutdown.clone()));
 
     let [pool, fires] = pools(&config)?;
+    startup::follow_secrets(&config, [&pool, &fires], &loops, &shutdown);
     let publisher = Publisher::new(config.rabbitmq.settings("hostsync-scheduler")?);
     let endpoints = EndpointWatch::new(pool.clone(), &config.elasticsearch).context("an endpoint cannot be used")?;
     shutdown.spawn_essential(
@@ -110,7 +111,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     shutdown.spawn_essential("agenda", agenda::run(Arc::clone(&scheduler)));
     shutdown.spawn_essential("fire", fire::run(Arc::clone(&scheduler)));
     sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);
-    shutdown.spawn_essential("prune", prune::run(Arc::clone(&scheduler), config.scheduler.retention));
+    shutdown.spawn_essential("prune", prune::run(Arc::clone(&scheduler), config.scheduler.clone()));
     gauges::spawn_all(&scheduler);
     tracing::info!("hostsync-scheduler is running");
     Ok(shutdown.wait_for_service("hostsync-scheduler").await?)

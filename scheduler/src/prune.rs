@@ -1,5 +1,5 @@
-//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync; and
-//! idempotency keys, newest windows and what is known of sources that nothing needs any more.
+//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync; entries
+//! of the audit older than `scheduler.audit_retention`; and idempotency keys, newest windows and what is known of sources that nothing needs any more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,11 +8,12 @@ use chrono::TimeDelta;
 use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
+use hostsync_service::config::SchedulerConfig;
 use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
+    audit, details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
     search_limit, statistics,
 };
 use sqlx::MySqlConnection;
@@ -52,8 +53,9 @@ const DOUBTS_KEPT: TimeDelta = TimeDelta::days(1);
 const LIMITS_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// Prunes until the shutdown begins.
-pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
-    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+pub(crate) async fn run(scheduler: Arc<Scheduler>, config: SchedulerConfig) {
+    let delta = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
+    let (retention, audit_retention) = (delta(config.retention), delta(config.audit_retention));
     let turns = scheduler.loops.begin("prune", LIMIT_OF_SWEEPS);
     let mut sources_at: Option<Instant> = None;
     // Beyond those that could not be pruned, until all others have been.
@@ -65,6 +67,9 @@ pub(crate) async fn run(scheduler: Arc<Scheduler>, retention: Duration) {
             if let Err(error) = database::within(ROUND, forget_sources(&scheduler)).await {
                 tracing::warn!(error = %causes(&error), "what is known of sources that nobody names is pruned later");
             }
+        }
+        if let Err(error) = database::within(ROUND, forget_audit(&scheduler, audit_retention)).await {
+            tracing::warn!(error = %causes(&error), "the audit is pruned later");
         }
         match tokio::time::timeout(ROUND, round(&scheduler, retention, &mut after)).await {
             // There is more: a busy fleet makes executions faster than a page a minute.
@@ -130,6 +135,14 @@ async fn forget_sources(scheduler: &Scheduler) -> Result<(), sqlx::Error> {
     doubts::prune(&mut connection, DOUBTS_KEPT).await?;
     search_limit::prune(&mut connection, LIMITS_KEPT).await?;
     pattern_state::prune(&mut connection).await?;
+    Ok(())
+}
+
+/// Deletes what the audit has kept for long enough.
+async fn forget_audit(scheduler: &Scheduler, retention: TimeDelta) -> Result<(), sqlx::Error> {
+    let mut connection = scheduler.pool.acquire().await?;
+    let Some(before) = database::now(&mut connection).await?.checked_sub_signed(retention) else { return Ok(()) };
+    while goes_on(scheduler, audit::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
     Ok(())
 }
 

@@ -63,7 +63,7 @@ def test_every_key_but_secrets_can_be_said(full):
     given |= {f"elasticsearch.endpoints.<name>.{key}" for endpoint in toml["elasticsearch"]["endpoints"].values() for key in endpoint}
     for variable in full.deployment("api")["spec"]["template"]["spec"]["containers"][0]["env"]:
         name = variable["name"].removeprefix("HOSTSYNC_").lower().replace("__", ".")
-        given.add(re.sub(r"(elasticsearch\.endpoints)\.[^.]+", r"\1.<name>", name))
+        given.add(re.sub(r"(elasticsearch\.endpoints|api\.tokens)\.[^.]+", r"\1.<name>", name))
     secret = {key.removesuffix("_file") for key in listed if key.endswith("_file")}
     missing = listed - given - secret - {"mappings.<name>", "elasticsearch.endpoints.<name>.api_key_file"}
     assert missing == set()

@@ -85,6 +85,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
 
     let pool = database::connect_lazy(config.database.url()?.expose_secret(), config.database.max_connections)
         .context("database.url cannot be used")?;
+    startup::follow_secrets(&config, [&pool], &loops, &shutdown);
     let sources = SourceRegistry::new(pool.clone(), &config)?;
     let queue = config.rabbitmq.settings("hostsync-worker")?;
     if !startup::wait_for_database(&pool, &readiness, &loops, &shutdown).await? {

@@ -10,4 +10,4 @@ mod token;
 pub(crate) use bodies::{EnqueuePermit, MAX_SMALL_BYTES, declared_length, in_time, read_body};
 pub(crate) use limits::Limits;
 pub(crate) use request_id::{REQUEST_ID, request_id, trace_headers};
-pub(crate) use token::{Guard, Role};
+pub(crate) use token::Guard;

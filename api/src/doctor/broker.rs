@@ -18,7 +18,7 @@ pub(super) struct BrokerExamination {
 pub(super) async fn examine(config: &Config) -> BrokerExamination {
     let mut examined = BrokerExamination { checks: Vec::new(), depths: BTreeMap::new() };
     let settings = config.rabbitmq.settings("hostsync-api doctor");
-    let (place, settings) = match config.rabbitmq.url().and_then(|url| Ok((place_of(url), settings?))) {
+    let (place, settings) = match config.rabbitmq.url().and_then(|url| Ok((place_of(&url.get()), settings?))) {
         Ok(known) => known,
         Err(error) => {
             examined.checks.push(Check::fail("broker", error.to_string(), "set rabbitmq.url"));

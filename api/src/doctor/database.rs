@@ -29,7 +29,7 @@ pub(super) async fn examine(config: &Config, clock: fn() -> DateTime<Utc>) -> Da
         Ok(url) => url,
         Err(error) => return none(Check::fail("database", error.to_string(), "set database.url")),
     };
-    let place = place_of(url);
+    let place = place_of(&url);
     let mut connection = match within(database::connect_once(url.expose_secret())).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {

@@ -112,7 +112,7 @@ pub(crate) struct HostPreview {
 ///
 /// Bad fields, too many probes at once, the database. Never the source's: what is wrong with it stands in the answer.
 pub(crate) async fn probe(probes: &Probes, submitted: Submitted<ProbeQuery>) -> Result<Probed, ApiError> {
-    let Submitted { value: ProbeQuery { host_ip, source }, mut problems } = submitted;
+    let Submitted { value: ProbeQuery { host_ip, source }, mut problems, said: _ } = submitted;
     let (source, time_range) = probes.sources.source(source, &mut problems);
     problems.check()?;
     let Some((endpoint, mapping)) = probes.sources.client(&source) else {

@@ -1,9 +1,13 @@
 //! `hostsync-api dead-letters`: looks at them, puts jobs back, drops what nobody needs.
 
+use hostsync_model::audit::{Actor, AuditAction, AuditObject, AuditObjectKind};
 use hostsync_queue::{DeadLetter, DeadLetters};
 use hostsync_service::config::Config;
+use hostsync_store::tables::audit::{self, AuditEntry};
+use serde_json::json;
+use sqlx::MySqlConnection;
 
-use super::CONNECTION_NAME;
+use super::{CONNECTION_NAME, connect};
 
 /// Most letters in one command: as many are in hand, and so in memory, at once.
 pub const MAX_LETTERS: u32 = 10_000;
@@ -41,9 +45,10 @@ pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
 ///
 /// # Errors
 ///
-/// The broker's; what was said to be done is done, the rest is still there.
-pub async fn requeue(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
+/// The broker's, the database's; what was said to be done is done, the rest is still there.
+pub async fn requeue(config: &Config, actor: Actor, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
     let letters = open(config).await?;
+    let mut told = AuditedCommand::begin(config, actor, AuditAction::RequeueDeadLetters, limit).await?;
     let (mut taken, mut put_back) = (0, 0);
     let mut kept = Vec::new();
     while taken < limit
@@ -61,17 +66,19 @@ pub async fn requeue(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow:
     }
     let left = kept.len();
     keep(letters, &kept).await?;
-    say(&format!("{put_back} put back, {left} kept"));
-    Ok(())
+    let result = format!("{put_back} put back, {left} kept");
+    say(&result);
+    told.end(&result).await
 }
 
 /// Removes `limit` letters for good.
 ///
 /// # Errors
 ///
-/// The broker's; what was said to be dropped is, the rest is still there.
-pub async fn drop(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
+/// The broker's, the database's; what was said to be dropped is, the rest is still there.
+pub async fn drop(config: &Config, actor: Actor, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
     let letters = open(config).await?;
+    let mut told = AuditedCommand::begin(config, actor, AuditAction::DropDeadLetters, limit).await?;
     let mut dropped = 0;
     while dropped < limit
         && let Some(letter) = letters.take().await?
@@ -81,8 +88,30 @@ pub async fn drop(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
         say(&format!("dropped: {}", line(&letter)));
     }
     letters.close().await?;
-    say(&format!("{dropped} dropped"));
-    Ok(())
+    let result = format!("{dropped} dropped");
+    say(&result);
+    told.end(&result).await
+}
+
+/// A command at the broker, which knows no transaction: its entry in the audit is committed before it begins, and says at its
+/// end what came of it.
+struct AuditedCommand {
+    connection: MySqlConnection,
+    id: u64,
+}
+
+impl AuditedCommand {
+    async fn begin(config: &Config, actor: Actor, action: AuditAction, limit: u32) -> anyhow::Result<Self> {
+        let mut connection = connect(config).await?;
+        let entry = AuditEntry { actor, action, what: json!({"limit": limit}).to_string() };
+        let object = AuditObject::only(AuditObjectKind::DeadLetters);
+        let id = audit::insert(&mut connection, &entry, &object, "begun").await?;
+        Ok(Self { connection, id })
+    }
+
+    async fn end(&mut self, result: &str) -> anyhow::Result<()> {
+        Ok(audit::set_result(&mut self.connection, self.id, result).await?)
+    }
 }
 
 async fn open(config: &Config) -> anyhow::Result<DeadLetters> {

@@ -1,27 +1,23 @@
 //! `hostsync-api executions`: runs that stand still, and publishing one anew by hand.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionId, JobQueue};
 use hostsync_queue::{Broker, DeclarationState, Depth, QueueError};
 use hostsync_service::config::Config;
-use hostsync_store::database;
+use hostsync_store::tables::audit::{self, AuditEntry};
 use hostsync_store::tables::diagnosis;
 use hostsync_store::tables::endpoint_state;
 use hostsync_store::tables::executions::{self, lease::LeaseToken};
-use secrecy::ExposeSecret as _;
-use sqlx::{Connection as _, MySqlConnection};
+use sqlx::Connection as _;
 
-use super::CONNECTION_NAME;
 use super::stuck;
+use super::{CONNECTION_NAME, LONGEST_ANSWER, connect};
 
 /// Most runs shown.
 const MAX_RUNS: u32 = 100;
-
-/// Longest wait for the database or the broker.
-const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 
 /// Shows the runs without progress for `silent_s` seconds, each with what holds it and what to do.
 ///
@@ -55,7 +51,7 @@ pub async fn stuck(config: &Config, silent_s: i64, say: impl Fn(&str)) -> anyhow
 /// # Errors
 ///
 /// There is no such run, it does not go, another process holds it just now; the database's.
-pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> anyhow::Result<()> {
+pub async fn republish(config: &Config, actor: Actor, id: ExecutionId, say: impl Fn(&str)) -> anyhow::Result<()> {
     let mut connection = connect(config).await?;
     let Some(run) = executions::views::find(&mut connection, id).await? else { bail!("there is no execution {id}") };
     let Some(repair_count) = diagnosis::repair_count(&mut connection, id).await? else {
@@ -74,6 +70,9 @@ pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> 
         bail!("execution {id} was repaired or ended meanwhile: look again");
     }
     executions::lease::release(&mut transaction, id, token).await?;
+    let entry = AuditEntry { actor, action: AuditAction::Republish, what: "{}".to_owned() };
+    let result = format!("{} pending hosts are published anew", run.pending_count);
+    audit::insert(&mut transaction, &entry, &id.into(), &result).await?;
     transaction.commit().await?;
     let closed = endpoint_state::closed(&mut connection).await?;
     say(&match closed.iter().find(|closed| closed.endpoint == run.es_endpoint) {
@@ -87,12 +86,6 @@ pub async fn republish(config: &Config, id: ExecutionId, say: impl Fn(&str)) -> 
         ),
     });
     Ok(())
-}
-
-async fn connect(config: &Config) -> anyhow::Result<MySqlConnection> {
-    let connecting = database::connect_once(config.database.url()?.expose_secret());
-    let connected = tokio::time::timeout(LONGEST_ANSWER, connecting).await.context("the database does not answer")?;
-    connected.context("cannot connect to the database; `hostsync-api doctor` says why")
 }
 
 /// How full the queues are; those that cannot be looked at are left out.

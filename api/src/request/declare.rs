@@ -125,7 +125,7 @@ impl Fields {
     /// Reads a request; what is left over is unknown.
     pub(crate) fn read<T: Request>(mut self) -> Submitted<T> {
         let value = T::take(&mut self);
-        Submitted { value, problems: self.finish() }
+        Submitted { value, said: self.said(), problems: self.finish() }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 use serde_json::{Map, Number, Value};
 
 use super::problems::Problems;
+use super::said::Said;
 use super::text::{cut, quoted};
 
 /// Most fields of a request, known or not. The largest has a dozen.
@@ -32,12 +33,14 @@ pub(crate) struct Submitted<T> {
     pub(crate) value: T,
     /// What is wrong so far.
     pub(crate) problems: Problems,
+    /// What was sent, for the audit.
+    pub(crate) said: Said,
 }
 
 impl<T> Submitted<T> {
     /// The same with the value made into another.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Submitted<U> {
-        Submitted { value: change(self.value), problems: self.problems }
+        Submitted { value: change(self.value), problems: self.problems, said: self.said }
     }
 
     /// The value, when nothing is wrong with it.
@@ -61,6 +64,7 @@ enum Carrier {
 #[derive(Debug)]
 pub(crate) struct Fields {
     values: Map<String, Value>,
+    said: Said,
     carrier: Carrier,
     /// Fields of the wrong type, unknown ones.
     misfits: Problems,
@@ -90,7 +94,12 @@ impl Fields {
     }
 
     fn new(values: Map<String, Value>, carrier: Carrier, misfits: Problems) -> Self {
-        Self { values, carrier, misfits, problems: Problems::default() }
+        Self { said: Said::of(&values), values, carrier, misfits, problems: Problems::default() }
+    }
+
+    /// What was sent, for the audit.
+    pub(super) fn said(&self) -> Said {
+        self.said.clone()
     }
 
     /// What was wrong with the fields, and that those which nobody has taken are unknown.

@@ -44,6 +44,16 @@ impl List for ExecutionList {
     const DEFAULT_LIMIT: u32 = 50;
 }
 
+/// Entries of the audit, by falling id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AuditList;
+
+impl List for AuditList {
+    const PREFIX: char = 'a';
+    const CURSOR: &str = "audit-cursor";
+    const DEFAULT_LIMIT: u32 = 50;
+}
+
 /// Details of one execution, by rising id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DetailList;

@@ -1,5 +1,6 @@
 //! The closed sets that requests and answers speak of.
 
+use hostsync_model::audit::{AuditAction, AuditObjectKind, Role};
 use hostsync_model::execution::{ExecutionStatus, OverlapPolicy, SyncStatus, Trigger};
 use utoipa::openapi::Schema;
 
@@ -26,6 +27,9 @@ words! {
     SyncStatus = "`pending`, then `success`, `failed`, `no_data` (the search was complete and found nothing), `not_in_pool` \
         or `cancelled`.";
     Trigger = "What made the execution.";
+    Role = "What the token may do: `viewer` reads, `operator` also writes.";
+    AuditAction = "What was done.";
+    AuditObjectKind = "To what kind of thing it was done.";
     OverlapPolicy = "What a fire does while the task's last run is going: `skip` is recorded as skipped, `allow` runs \
         beside it, `queue` waits (one at most).";
 }

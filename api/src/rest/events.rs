@@ -3,15 +3,13 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::Stream;
 use futures_util::stream;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus};
-use hostsync_service::connections::Ends;
 use hostsync_store::word::Word;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,11 +17,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ErrorBody;
-use super::extract::{NoQuery, PathId};
+use super::extract::{NoQuery, PathId, Viewer};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::request::schema_of;
-use crate::runs::watch::{Caller, RunState, Watch, Watcher};
+use crate::runs::watch::{RunState, Watch, Watcher};
 
 /// Pause after which a comment shows that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -113,17 +111,6 @@ impl ExecutionState {
     }
 }
 
-/// Whoever may read.
-impl FromRequestParts<Api> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let role = api.guard.role(&parts.headers)?;
-        let ends = parts.extensions.get::<Ends>().ok_or_else(|| anyhow::anyhow!("a request came by no connection"))?;
-        Ok(Self { role, address: ends.remote.ip().to_canonical() })
-    }
-}
-
 /// Watch an execution
 ///
 /// Server-sent events. `progress` tells the state that is there and then each change, at most two a second; `end` tells
@@ -147,7 +134,7 @@ impl FromRequestParts<Api> for Caller {
     ),
 )]
 async fn watch_execution(
-    caller: Caller,
+    Viewer(caller): Viewer,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,

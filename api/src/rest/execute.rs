@@ -189,13 +189,14 @@ impl RunAccepted {
     ),
 )]
 async fn execute(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     permit: EnqueuePermit,
     EnqueueBody { submitted, key }: EnqueueBody<HostListRun, MAX_HOST_LIST_BYTES>,
 ) -> Result<Json<RunAccepted>, ApiError> {
-    let run = hosts::execute_host_list(&api.runs, submitted, key.map(|key| key.at("/es-sync-execute"))).await?;
+    let key = key.map(|key| key.at("/es-sync-execute"));
+    let run = hosts::execute_host_list(&api.runs, &actor, submitted, key).await?;
     drop(permit);
     Ok(RunAccepted::answer(&api, run).await)
 }
@@ -225,14 +226,14 @@ async fn execute(
     ),
 )]
 async fn execute_file(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     permit: EnqueuePermit,
     FileEnqueue { body, key }: FileEnqueue,
 ) -> Result<Json<RunAccepted>, ApiError> {
     let key = key.map(|key| key.at("/es-sync-execute-file"));
-    let run = hosts::execute_host_file(&api.runs, body.submitted(), key).await?;
+    let run = hosts::execute_host_file(&api.runs, &actor, body.submitted(), key).await?;
     drop(permit);
     Ok(RunAccepted::answer(&api, run).await)
 }

@@ -17,7 +17,7 @@ use super::extract::{NoQuery, Operator, PathId, QueryFields, Viewer};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::request::{Timestamp, counted, schema_of};
-use crate::runs::log::{self, Cancelled, DetailQuery, LogQuery};
+use crate::runs::log::{self, DetailQuery, LogQuery};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
@@ -334,14 +334,11 @@ async fn get_execution_detail(
     ),
 )]
 async fn cancel_execution(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
 ) -> Result<Json<Done>, ApiError> {
-    Ok(Done::new(match log::cancel(&api.database, ExecutionId(id)).await? {
-        Cancelled::Closing => format!("execution {id} is being cancelled"),
-        Cancelled::AlreadyClosing => format!("execution {id} was being ended already"),
-        Cancelled::Skipped => format!("execution {id} had not begun and is skipped"),
-    }))
+    let id = ExecutionId(id);
+    Ok(Done::new(log::cancel(&api.database, &actor, id).await?.message(id)))
 }

@@ -6,12 +6,13 @@ use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use hostsync_model::audit::{Actor, Role};
 use utoipa::IntoParams;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-use crate::access::{EnqueuePermit, MAX_SMALL_BYTES, Role, declared_length, in_time, read_body};
+use crate::access::{EnqueuePermit, MAX_SMALL_BYTES, declared_length, in_time, read_body};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::request::{self, Described, Fields, JsonObject, MAX_FIELDS, Problems, Submitted, read_id};
@@ -296,7 +297,7 @@ impl FromRequestParts<Api> for NoQuery {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let QueryFields(Submitted { value, problems }) = QueryFields::from_request_parts(parts, api).await?;
+        let QueryFields(Submitted { value, problems, said: _ }) = QueryFields::from_request_parts(parts, api).await?;
         problems.check()?;
         Ok(value)
     }
@@ -341,16 +342,16 @@ impl FromRequestParts<Api> for PathHost {
 }
 
 /// Serves whoever may read.
-pub(crate) struct Viewer;
+pub(crate) struct Viewer(pub(crate) Actor);
 
 /// Serves whoever may write.
-pub(crate) struct Operator;
+pub(crate) struct Operator(pub(crate) Actor);
 
 impl FromRequestParts<Api> for Viewer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        api.guard.demand(&parts.headers, Role::Viewer).map(|()| Self)
+        api.guard.demand(&parts.headers, &parts.extensions, Role::Viewer).map(Self)
     }
 }
 
@@ -358,6 +359,6 @@ impl FromRequestParts<Api> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        api.guard.demand(&parts.headers, Role::Operator).map(|()| Self)
+        api.guard.demand(&parts.headers, &parts.extensions, Role::Operator).map(Self)
     }
 }

@@ -37,11 +37,12 @@ pub(super) fn router() -> OpenApiRouter<Api> {
     ),
 )]
 async fn full_sync(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     EnqueueBody { submitted, key }: EnqueueBody<FullSyncRun>,
 ) -> Result<Json<RunAccepted>, ApiError> {
-    let sync = full_sync::full_sync(&api.runs, submitted, key.map(|key| key.at("/es-sync-full-sync"))).await?;
+    let key = key.map(|key| key.at("/es-sync-full-sync"));
+    let sync = full_sync::full_sync(&api.runs, &actor, submitted, key).await?;
     Ok(RunAccepted::answer(&api, sync.run).await)
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod asset;
+mod audit;
 mod browser;
 mod console;
 mod docs;
@@ -51,6 +52,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(events::router())
         .merge(hosts::router())
         .merge(stats::router())
+        .merge(audit::router())
 }
 
 /// The OpenAPI document as it is served.

@@ -38,7 +38,7 @@ const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its h
     `foreign_request`.\n\nTexts with a form of their \
     own name it by `format`: `cron` (see `cron_expression` of a task), `time-zone` (an IANA name), `time-range` (`30m`, \
     `24h`, `7d`, `4w`), `catch-up-window` (`30s`, `1m`, `2h`, `7d`), `endpoint` and `mapping` (a configured one), \
-    `index-pattern`, `group` (one that the source knows), `ip` (IPv4 or IPv6), `host-file` (addresses line by line), and \
+    `index-pattern`, `group` (one that the source knows), `audit-object` (a kind, or one of it by its id: `task:7`), `ip` (IPv4 or IPv6), `host-file` (addresses line by line), and \
     the cursors of the lists.";
 
 const TAGS: [(&str, &str); 4] = [
@@ -52,7 +52,7 @@ const TAGS: [(&str, &str); 4] = [
 pub(crate) fn base() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("`api.operator_token` or `api.viewer_token` of the configuration"))
+        .description(Some("`api.operator_token`, `api.viewer_token` or one of `api.tokens` of the configuration"))
         .build();
     let info = InfoBuilder::new()
         .title("hostsync")

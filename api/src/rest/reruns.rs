@@ -35,14 +35,14 @@ pub(super) fn router() -> OpenApiRouter<Api> {
     ),
 )]
 async fn execute_task(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
     OptionalEnqueueBody { submitted, key }: OptionalEnqueueBody<WaitFields>,
 ) -> Result<Json<RunAccepted>, ApiError> {
     let key = key.map(|key| key.at(format!("/es-sync-tasks/{id}/execute")));
-    let run = task_run::execute_task(&api.runs, TaskId(id), submitted, key).await?;
+    let run = task_run::execute_task(&api.runs, &actor, TaskId(id), submitted, key).await?;
     Ok(RunAccepted::answer(&api, run).await)
 }
 
@@ -62,13 +62,13 @@ async fn execute_task(
     ),
 )]
 async fn retry_execution(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
     OptionalEnqueueBody { submitted, key }: OptionalEnqueueBody<WaitFields>,
 ) -> Result<Json<RunAccepted>, ApiError> {
     let key = key.map(|key| key.at(format!("/es-sync-executions/{id}/retry")));
-    let run = retry::retry_execution(&api.runs, ExecutionId(id), submitted, key).await?;
+    let run = retry::retry_execution(&api.runs, &actor, ExecutionId(id), submitted, key).await?;
     Ok(RunAccepted::answer(&api, run).await)
 }

@@ -56,12 +56,12 @@ pub(crate) struct TaskCreated {
     ),
 )]
 async fn create_task(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     JsonBody(submitted): JsonBody<NewTask>,
 ) -> Result<Json<TaskCreated>, ApiError> {
-    let id = tasks::create(&api.tasks, submitted).await?;
+    let id = tasks::create(&api.tasks, &actor, submitted).await?;
     Ok(Json(TaskCreated { success: true, message: format!("task {id} was created"), task_id: id.0 }))
 }
 
@@ -80,13 +80,13 @@ async fn create_task(
     ),
 )]
 async fn update_task(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
     JsonBody(submitted): JsonBody<TaskChange>,
 ) -> Result<Json<Done>, ApiError> {
-    tasks::update(&api.tasks, TaskId(id), submitted).await?;
+    tasks::update(&api.tasks, &actor, TaskId(id), submitted).await?;
     Ok(Done::new(format!("task {id} was changed")))
 }
 
@@ -102,12 +102,12 @@ async fn update_task(
     ),
 )]
 async fn delete_task(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
 ) -> Result<Json<Done>, ApiError> {
-    tasks::delete(&api.tasks, TaskId(id)).await?;
+    tasks::delete(&api.tasks, &actor, TaskId(id)).await?;
     Ok(Done::new(format!("task {id} was deleted")))
 }
 
@@ -124,14 +124,12 @@ async fn delete_task(
     ),
 )]
 async fn enable_task(
-    _: Operator,
+    Operator(actor): Operator,
     _: NoQuery,
     State(api): State<Api>,
     JsonBody(submitted): JsonBody<EnableTask>,
 ) -> Result<Json<Done>, ApiError> {
-    let EnableTask { id: Whole(id), is_enabled } = submitted.checked()?;
-    tasks::set_enabled(&api.tasks, TaskId(id), is_enabled).await?;
-    Ok(Done::new(format!("task {id} is {}", if is_enabled { "enabled" } else { "disabled" })))
+    Ok(Done::new(tasks::set_enabled(&api.tasks, &actor, submitted).await?))
 }
 
 /// A task.

@@ -12,11 +12,12 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
+use hostsync_model::audit::{Actor, Role};
 use tokio::time::Instant;
 
 use super::frame::{self, FRAME_HEADER_BYTES};
 use super::{MAX_REQUEST_BYTES, answer};
-use crate::access::{EnqueuePermit, MAX_SMALL_BYTES, Role, read_body};
+use crate::access::{EnqueuePermit, MAX_SMALL_BYTES, read_body};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::runs::MAX_WAIT_S;
@@ -78,6 +79,8 @@ const MAX_MARGIN: Duration = Duration::from_secs(2);
 /// What a call was admitted with.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
+    /// Who calls.
+    pub(super) actor: Actor,
     /// Until when it may wait for the end of its run.
     pub(super) wait_until: Instant,
     /// When the hosts of the answer must have been read.
@@ -89,7 +92,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    fn new(headers: &HeaderMap, now: Instant) -> Self {
+    fn new(actor: Actor, headers: &HeaderMap, now: Instant) -> Self {
         let (wait, margin) = match headers.get("grpc-timeout").and_then(|text| deadline(text.to_str().ok()?)) {
             Some(deadline) => {
                 let margin = (deadline / 10).clamp(MIN_MARGIN, MAX_MARGIN);
@@ -97,7 +100,7 @@ impl Admission {
             }
             None => (DEFAULT_WAIT, 5 * MAX_MARGIN),
         };
-        Self { wait_until: now + wait, answer_by: now + wait + margin * 3 / 4, permit: None, refusal: None }
+        Self { actor, wait_until: now + wait, answer_by: now + wait + margin * 3 / 4, permit: None, refusal: None }
     }
 
     /// Hands over what is held for the request until it is stored; what was wrong with it is an error.
@@ -119,10 +122,11 @@ pub(super) async fn admit(State(api): State<Api>, request: Request, next: Next) 
     let Some(call) = call_at(request.uri().path()) else {
         return next.run(request).await;
     };
-    if let Err(error) = api.guard.demand(request.headers(), call.role) {
-        return answer::turned_away(error);
-    }
-    let mut admission = Admission::new(request.headers(), Instant::now());
+    let actor = match api.guard.demand(request.headers(), request.extensions(), call.role) {
+        Ok(actor) => actor,
+        Err(error) => return answer::turned_away(error),
+    };
+    let mut admission = Admission::new(actor, request.headers(), Instant::now());
     let (mut parts, body) = request.into_parts();
     let limit_bytes = call.limit_bytes();
     let read = async {
@@ -204,7 +208,8 @@ mod tests {
         let now = Instant::now();
         let waits = |timeout: Option<&str>| {
             let headers = timeout.map(|text| ("grpc-timeout".parse().expect("a name"), text.parse().expect("a value")));
-            let admission = Admission::new(&HeaderMap::from_iter(headers), now);
+            let actor = Actor { who: "viewer".to_owned(), role: Role::Viewer, from: "10.0.0.1".to_owned() };
+            let admission = Admission::new(actor, &HeaderMap::from_iter(headers), now);
             (admission.wait_until - now, admission.answer_by - now)
         };
         let ms = Duration::from_millis;

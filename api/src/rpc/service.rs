@@ -18,7 +18,7 @@ use super::proto::{
 use super::run::{full_sync_answer, run_answer};
 use crate::app::Api;
 use crate::error::ApiError;
-use crate::request::{Page, Problems, Submitted, Whole, counted, read_id};
+use crate::request::{Page, Problems, Said, Submitted, counted, read_id};
 use crate::runs::full_sync::{self, FullSyncRun};
 use crate::runs::hosts::{self, HostFileRun, HostList, HostListRun, RunFields};
 use crate::runs::log::{self, DetailQuery, LogQuery};
@@ -52,9 +52,10 @@ macro_rules! admitted {
 
 /// Runs a call whose answer says itself whether it was done.
 macro_rules! answered {
-    (|$request:ident| $body:expr) => {{
+    (|$request:ident $(, $actor:ident)?| $body:expr) => {{
         let outcome = async {
-            let (_, _, $request) = admitted!($request)?;
+            let (_admission, _, $request) = admitted!($request)?;
+            $(let $actor = &_admission.actor;)?
             $body
         };
         answer(outcome.await)
@@ -67,7 +68,7 @@ impl Cmpool for CmpoolService {
         &self,
         request: Request<CreateEsSyncTaskReq>,
     ) -> Result<Response<CreateEsSyncTaskResp>, Status> {
-        answered!(|request| {
+        answered!(|request, actor| {
             let fields = fields([
                 ("task_name", request.task_name.into()),
                 ("description", request.description.into()),
@@ -77,7 +78,7 @@ impl Cmpool for CmpoolService {
                 ("query_time_range", request.query_time_range.into()),
                 ("created_by", request.created_by.into()),
             ]);
-            let id = tasks::create(&self.api.tasks, fields.read::<NewTask>()).await?;
+            let id = tasks::create(&self.api.tasks, actor, fields.read::<NewTask>()).await?;
             Ok(CreateEsSyncTaskResp { success: true, message: format!("task {id} was created"), task_id: int64(id.0) })
         })
     }
@@ -86,7 +87,7 @@ impl Cmpool for CmpoolService {
         &self,
         request: Request<UpdateEsSyncTaskReq>,
     ) -> Result<Response<UpdateEsSyncTaskResp>, Status> {
-        answered!(|request| {
+        answered!(|request, actor| {
             let id = id("task_id", request.id)?;
             let fields = fields([
                 ("task_name", request.task_name.into()),
@@ -96,7 +97,7 @@ impl Cmpool for CmpoolService {
                 ("cron_expression", request.cron_expression.into()),
                 ("query_time_range", request.query_time_range.into()),
             ]);
-            tasks::update(&self.api.tasks, TaskId(id), fields.read::<TaskChange>()).await?;
+            tasks::update(&self.api.tasks, actor, TaskId(id), fields.read::<TaskChange>()).await?;
             Ok(UpdateEsSyncTaskResp { success: true, message: format!("task {id} was changed") })
         })
     }
@@ -105,9 +106,9 @@ impl Cmpool for CmpoolService {
         &self,
         request: Request<DeleteEsSyncTaskReq>,
     ) -> Result<Response<DeleteEsSyncTaskResp>, Status> {
-        answered!(|request| {
+        answered!(|request, actor| {
             let id = id("task_id", request.id)?;
-            tasks::delete(&self.api.tasks, TaskId(id)).await?;
+            tasks::delete(&self.api.tasks, actor, TaskId(id)).await?;
             Ok(DeleteEsSyncTaskResp { success: true, message: format!("task {id} was deleted") })
         })
     }
@@ -116,11 +117,9 @@ impl Cmpool for CmpoolService {
         &self,
         request: Request<EnableEsSyncTaskReq>,
     ) -> Result<Response<EnableEsSyncTaskResp>, Status> {
-        answered!(|request| {
+        answered!(|request, actor| {
             let fields = fields([("id", request.id.into()), ("is_enabled", request.is_enabled.into())]);
-            let EnableTask { id: Whole(id), is_enabled } = fields.read::<EnableTask>().checked()?;
-            tasks::set_enabled(&self.api.tasks, TaskId(id), is_enabled).await?;
-            let message = format!("task {id} is {}", if is_enabled { "enabled" } else { "disabled" });
+            let message = tasks::set_enabled(&self.api.tasks, actor, fields.read::<EnableTask>()).await?;
             Ok(EnableEsSyncTaskResp { success: true, message })
         })
     }
@@ -166,7 +165,8 @@ impl Cmpool for CmpoolService {
         let outcome = async {
             let (admission, permit, request) = admitted!(request)?;
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
-            let Submitted { value: run, problems: others } = fields;
+            let Submitted { value: run, problems: others, mut said } = fields;
+            said.add_list(HOSTS_FIELD, &request.host_ip_list);
             let mut problems = Problems::default();
             let host_ip_list = if request.host_ip_list.is_empty() {
                 problems.add(HOSTS_FIELD, "must be given");
@@ -175,8 +175,8 @@ impl Cmpool for CmpoolService {
                 HostList::of(request.host_ip_list.iter().map(|text| Some(text.as_str())), HOSTS_FIELD, &mut problems)
             };
             problems.append(others);
-            let submitted = Submitted { value: HostListRun { host_ip_list, run }, problems };
-            let run = hosts::execute_host_list(&self.api.runs, submitted, None).await?;
+            let submitted = Submitted { value: HostListRun { host_ip_list, run }, problems, said };
+            let run = hosts::execute_host_list(&self.api.runs, &admission.actor, submitted, None).await?;
             drop(permit);
             Ok(run_answer(&self.api.runs, run, &admission).await)
         };
@@ -192,7 +192,7 @@ impl Cmpool for CmpoolService {
             let fields = run_fields(request.task_name, request.query_time_range, request.es_endpoint);
             let content = (!request.file_content.is_empty()).then_some(request.file_content);
             let submitted = fields.map(|run| HostFileRun { content, content_field: FILE_FIELD, run });
-            let run = hosts::execute_host_file(&self.api.runs, submitted, None).await?;
+            let run = hosts::execute_host_file(&self.api.runs, &admission.actor, submitted, None).await?;
             drop(permit);
             Ok(run_answer(&self.api.runs, run, &admission).await)
         };
@@ -212,7 +212,7 @@ impl Cmpool for CmpoolService {
                 ("es_endpoint", request.es_endpoint.into()),
             ])
             .read::<FullSyncRun>();
-            let sync = full_sync::full_sync(&self.api.runs, submitted, None).await?;
+            let sync = full_sync::full_sync(&self.api.runs, &admission.actor, submitted, None).await?;
             drop(permit);
             Ok(full_sync_answer(&self.api.runs, sync, &admission).await)
         };
@@ -274,7 +274,7 @@ fn id(name: &str, id: i64) -> Result<u64, ApiError> {
 
 /// What is known to be well.
 fn submitted<T>(value: T) -> Submitted<T> {
-    Submitted { value, problems: Problems::default() }
+    Submitted { value, problems: Problems::default(), said: Said::default() }
 }
 
 fn run_fields(task_name: String, query_time_range: String, es_endpoint: String) -> Submitted<RunFields> {

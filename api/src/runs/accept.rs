@@ -9,23 +9,24 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hostsync_metrics::spans;
+use hostsync_model::audit::{Actor, AuditAction, AuditObject};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_store::outbox::{Outbox, TurnEnd};
+use hostsync_store::tables::audit::AuditEntry;
 use hostsync_store::tables::executions::{self, lease::LeaseToken};
 use hostsync_store::word::Word;
-use sqlx::{MySql, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::idempotency::{FirstAnswer, IdempotencyKey};
-use super::outcome::{Accepted, Outcome};
+use super::outcome::{Accepted, Outcome, message};
 use super::watch::{RunState, Watchers};
 use crate::access::Limits;
-use crate::database::{Database, transact, within_bound};
+use crate::database::{Database, WriteTransaction, transact, within_bound};
 use crate::error::ApiError;
-use crate::request::{Submitted, Whole, request};
+use crate::request::{Said, Whole, request};
 use crate::sources::Sources;
 
 /// Longest wait for the end of a run, in seconds.
@@ -41,9 +42,6 @@ request! {
         wait_seconds: Option<WaitSeconds>, default 0;
     }
 }
-
-/// Who asked for a run, in its `created_by`.
-pub(super) const CREATED_BY: &str = "api";
 
 /// How often a request tries to be the first with its idempotency key before the caller is told to come back.
 const KEY_ATTEMPTS: u32 = 3;
@@ -76,7 +74,32 @@ pub(super) fn wait_of(seconds: Option<WaitSeconds>) -> Duration {
 }
 
 /// A transaction that is still open, and what it accepts.
-pub(crate) type Stored = (Transaction<'static, MySql>, Accepted);
+pub(crate) type Stored = (WriteTransaction, Accepted);
+
+/// A run that somebody makes, for the audit.
+#[derive(Debug)]
+pub(crate) struct RunWrite {
+    entry: AuditEntry,
+    /// What it is made of; `None`: the run itself stands for it.
+    object: Option<AuditObject>,
+}
+
+impl RunWrite {
+    /// Made by `actor`, who said so much.
+    pub(super) fn new(actor: &Actor, action: AuditAction, said: &Said) -> Self {
+        Self { entry: AuditEntry { actor: actor.clone(), action, what: said.json() }, object: None }
+    }
+
+    /// Made of a task or of another run.
+    pub(super) fn of(self, object: impl Into<AuditObject>) -> Self {
+        Self { object: Some(object.into()), ..self }
+    }
+
+    /// The same as another action on something else.
+    pub(super) fn entry_for(&self, action: AuditAction) -> AuditEntry {
+        AuditEntry { action, ..self.entry.clone() }
+    }
+}
 
 /// The answer to a request whose idempotency key was sent before with the same body; `None`: it is new, or has no key.
 ///
@@ -100,21 +123,22 @@ pub(crate) async fn repeated(
 ///
 /// # Errors
 ///
-/// Bad fields, and those of both.
+/// Those of both.
 pub(super) async fn accept_or_repeat<F>(
     runs: &Runs,
-    submitted: Submitted<WaitFields>,
+    write: &RunWrite,
+    wait: WaitFields,
     key: Option<IdempotencyKey>,
-    store: impl Fn(Transaction<'static, MySql>, LeaseToken, Option<String>) -> F,
+    store: impl Fn(WriteTransaction, LeaseToken, Option<String>) -> F,
 ) -> Result<Enqueued, ApiError>
 where
     F: Future<Output = Result<Stored, ApiError>>,
 {
-    let wait = wait_of(submitted.checked()?.wait_seconds);
+    let wait = wait_of(wait.wait_seconds);
     if let Some(run) = repeated(runs, key.as_ref(), wait).await? {
         return Ok(run);
     }
-    accept(runs, key, wait, store).await
+    accept(runs, write, key, wait, store).await
 }
 
 /// Stores a run by `store`, which gets its lease and the trace it belongs to, together with its idempotency key, and has
@@ -126,9 +150,10 @@ where
 /// Those of `store`, an idempotency key that came with another body, the database.
 pub(crate) async fn accept<F>(
     runs: &Runs,
+    write: &RunWrite,
     key: Option<IdempotencyKey>,
     wait: Duration,
-    store: impl Fn(Transaction<'static, MySql>, LeaseToken, Option<String>) -> F,
+    store: impl Fn(WriteTransaction, LeaseToken, Option<String>) -> F,
 ) -> Result<Enqueued, ApiError>
 where
     F: Future<Output = Result<Stored, ApiError>>,
@@ -141,7 +166,7 @@ where
             let _store = runs.limits.stores.acquire().await.context("the semaphore is never closed")?;
             let taken_on = Arc::clone(&runs.limits.taken_on).try_acquire_owned().ok();
             let lease = if taken_on.is_some() { Lease::Kept } else { Lease::GivenBack(token) };
-            Ok((transact(|| store_once(runs, key.as_ref(), lease, &store)).await?, taken_on))
+            Ok((transact(|| store_once(runs, write, key.as_ref(), lease, &store)).await?, taken_on))
         })
         .await?;
         if let Some(accepted) = stored {
@@ -176,14 +201,15 @@ enum Lease {
 /// One transaction; `None`: the key stands already.
 async fn store_once<F>(
     runs: &Runs,
+    write: &RunWrite,
     key: Option<&IdempotencyKey>,
     lease: Lease,
-    store: impl Fn(Transaction<'static, MySql>) -> F,
+    store: impl Fn(WriteTransaction) -> F,
 ) -> Result<Option<Accepted>, ApiError>
 where
     F: Future<Output = Result<Stored, ApiError>>,
 {
-    let mut transaction = runs.database.begin().await?;
+    let mut transaction = runs.database.begin(&write.entry).await?;
     if let Some(key) = key
         && !key.reserve(&mut transaction).await?
     {
@@ -196,7 +222,8 @@ where
     if let Some(key) = key {
         key.remember(&mut transaction, &accepted).await?;
     }
-    transaction.commit().await?;
+    let object = write.object.clone().unwrap_or_else(|| accepted.execution_id.into());
+    transaction.commit(object, &message(&accepted, None)).await?;
     Ok(Some(accepted))
 }
 

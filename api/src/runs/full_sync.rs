@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use hostsync_mapping::GroupHost;
+use hostsync_model::audit::{Actor, AuditAction, AuditObject, AuditObjectKind};
 use hostsync_model::execution::Trigger;
 use hostsync_model::host::HostIp;
 use hostsync_model::window::Window;
@@ -14,18 +15,18 @@ use hostsync_source::{GROUP_PAGE, RefusalKind, SearchError};
 use hostsync_store::denied::Denied;
 use hostsync_store::fault::{self, Fault, StatementRefusal};
 use hostsync_store::tables::ROWS_PER_STATEMENT;
+use hostsync_store::tables::audit::AuditEntry;
 use hostsync_store::tables::hosts_pool::{self, NewPoolHost};
-use sqlx::MySqlConnection;
 use utoipa::openapi::Schema;
 use utoipa::openapi::schema::SchemaFormat;
 
-use super::accept::{Enqueued, Runs, WaitSeconds, repeated, wait_of};
+use super::accept::{Enqueued, RunWrite, Runs, WaitSeconds, repeated, wait_of};
 use super::host_file::MAX_HOSTS;
 use super::hosts::{Order, RunFields, enqueue};
 use super::idempotency::IdempotencyKey;
-use crate::database::within_bound;
+use crate::database::{Database, within_bound};
 use crate::error::ApiError;
-use crate::request::{Field, Fields, Name, Problems, Submitted, quoted, request};
+use crate::request::{Field, Fields, Name, Problems, Submitted, counted, quoted, request};
 use crate::sources::SourceFields;
 
 /// How often a batch of new hosts is tried that others add to as well.
@@ -94,12 +95,14 @@ pub(crate) struct FullSync {
 /// the new hosts, the database.
 pub(crate) async fn full_sync(
     runs: &Runs,
+    actor: &Actor,
     submitted: Submitted<FullSyncRun>,
     key: Option<IdempotencyKey>,
 ) -> Result<FullSync, ApiError> {
     let Submitted {
         value: FullSyncRun { group_name: GroupName(group), task_name, wait_seconds, source },
         mut problems,
+        said,
     } = submitted;
     if let Some(run) = repeated(runs, key.as_ref(), wait_of(wait_seconds)).await? {
         return Ok(FullSync { run, new_hosts: Vec::new() });
@@ -123,12 +126,14 @@ pub(crate) async fn full_sync(
         };
         return Err(Problems::of("group_name", problem).into());
     }
-    let Added { hosts, new_hosts, renamed, refused } = add_missing(runs, members).await?;
+    let write = RunWrite::new(actor, AuditAction::FullSync, &said);
+    let adding = PoolAddition { database: &runs.database, entry: write.entry_for(AuditAction::AddHosts) };
+    let Added { hosts, new_hosts, renamed, refused } = add_missing(&adding, members).await?;
     order.hosts = hosts;
     order.window_to = Some(now);
     order.new_host_count = Some(new_hosts.len());
     order.warnings = warnings(&renamed, &refused);
-    let run = enqueue(runs, order, key).await?;
+    let run = enqueue(runs, &write, order, key).await?;
     Ok(FullSync { run, new_hosts })
 }
 
@@ -166,12 +171,40 @@ struct Added {
     refused: Vec<String>,
 }
 
+/// How hosts are added to the pool: each statement in a transaction of its own, with its entry in the audit.
+struct PoolAddition<'a> {
+    database: &'a Database,
+    entry: AuditEntry,
+}
+
+impl PoolAddition<'_> {
+    /// Adds hosts; what the pool says against them is the inner error.
+    async fn add(&self, hosts: &[NewPoolHost]) -> Result<Result<(), sqlx::Error>, ApiError> {
+        if hosts.is_empty() {
+            return Ok(Ok(()));
+        }
+        let mut transaction = self.database.begin(&self.entry).await?;
+        if let Err(error) = hosts_pool::add(&mut transaction, hosts).await {
+            return Ok(Err(error));
+        }
+        let added = format!("{} added to hosts_pool", counted(hosts.len(), "host"));
+        transaction.commit(AuditObject::only(AuditObjectKind::HostsPool), &added).await?;
+        Ok(Ok(()))
+    }
+
+    /// Those of the addresses that the pool knows, deleted or not.
+    async fn known(&self, asked: &[&str]) -> Result<HashSet<String>, ApiError> {
+        let mut connection = self.database.connection().await?;
+        Ok(hosts_pool::known(&mut connection, asked).await?)
+    }
+}
+
 /// Adds the members that have no row in the pool, deleted or not. What is added stays, also if the run is not stored then:
 /// the next full sync finds it. A member that the pool refuses is synced like the others and ends as `not_in_pool`.
-async fn add_missing(runs: &Runs, members: Vec<GroupHost>) -> Result<Added, ApiError> {
+async fn add_missing(adding: &PoolAddition<'_>, members: Vec<GroupHost>) -> Result<Added, ApiError> {
     let mut all = Added::default();
     for batch in members.chunks(ROWS_PER_STATEMENT) {
-        within_bound(add_batch(runs, batch, &mut all)).await?;
+        within_bound(add_batch(adding, batch, &mut all)).await?;
     }
     if all.refused.len() == members.len() {
         return Err(ApiError::HostPoolRefused(all.refused.swap_remove(0)));
@@ -182,22 +215,21 @@ async fn add_missing(runs: &Runs, members: Vec<GroupHost>) -> Result<Added, ApiE
 }
 
 /// A batch is one statement, so it is added by one of those who try it at once; the others look again.
-async fn add_batch(runs: &Runs, batch: &[GroupHost], all: &mut Added) -> Result<(), ApiError> {
-    let mut connection = runs.database.connection().await?;
+async fn add_batch(adding: &PoolAddition<'_>, batch: &[GroupHost], all: &mut Added) -> Result<(), ApiError> {
     let asked: Vec<String> = batch.iter().flat_map(addresses).map(|ip| ip.to_string()).collect();
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let mut attempt = 1;
     let (hosts, missing) = loop {
-        let known = hosts_pool::known(&mut connection, &asked).await?;
+        let known = adding.known(&asked).await?;
         let (hosts, missing) = sort_out(batch, &known);
-        match hosts_pool::add(&mut connection, &missing).await {
+        match adding.add(&missing).await? {
             Ok(()) => break (hosts, missing),
             // A right, not the rows.
             Err(error) if Denied::of(&error).is_some() => return Err(error.into()),
             Err(error) => match Fault::of(&error) {
                 Fault::Refused(StatementRefusal::Duplicate) | Fault::Conflict if attempt < ADD_ATTEMPTS => attempt += 1,
                 Fault::Refused(StatementRefusal::Duplicate | StatementRefusal::Statement) => {
-                    break (hosts, add_by_halves(&mut connection, missing, all).await?);
+                    break (hosts, add_by_halves(adding, missing, all).await?);
                 }
                 Fault::Refused(StatementRefusal::Right | StatementRefusal::Login)
                 | Fault::ConnectionLost
@@ -219,21 +251,21 @@ async fn add_batch(runs: &Runs, batch: &[GroupHost], all: &mut Added) -> Result<
 ///
 /// More than [`MOST_REFUSED`] hosts are refused: it is no matter of a host.
 async fn add_by_halves(
-    connection: &mut MySqlConnection,
+    adding: &PoolAddition<'_>,
     missing: Vec<NewPoolHost>,
     all: &mut Added,
 ) -> Result<Vec<NewPoolHost>, ApiError> {
     let mut added = Vec::with_capacity(missing.len());
     let mut parts = vec![missing];
     while let Some(mut part) = parts.pop() {
-        let Some(error) = refused(hosts_pool::add(connection, &part).await)? else {
+        let Some(error) = refused(adding.add(&part).await?)? else {
             added.append(&mut part);
             continue;
         };
         // Most names that are not held have a character beyond utf8mb3; one alone is tried in ASCII, too.
-        let mut tried = add_under_other_names(connection, &part, |letter| letter.len_utf8() <= 3, all).await?;
+        let mut tried = add_under_other_names(adding, &part, |letter| letter.len_utf8() <= 3, all).await?;
         if !tried && part.len() == 1 {
-            tried = add_under_other_names(connection, &part, |letter| letter.is_ascii(), all).await?;
+            tried = add_under_other_names(adding, &part, |letter| letter.is_ascii(), all).await?;
         }
         if tried {
             added.append(&mut part);
@@ -254,7 +286,7 @@ async fn add_by_halves(
 /// Adds hosts under what is left of their names, with `?` for what is not held. `false`: nothing was added, since no name
 /// has such a character, or that is not what is refused.
 async fn add_under_other_names(
-    connection: &mut MySqlConnection,
+    adding: &PoolAddition<'_>,
     hosts: &[NewPoolHost],
     is_held: fn(char) -> bool,
     all: &mut Added,
@@ -264,7 +296,7 @@ async fn add_under_other_names(
         .iter()
         .map(|host| NewPoolHost { host_ip: host.host_ip.clone(), host_name: held(&host.host_name) })
         .collect();
-    if others == hosts || refused(hosts_pool::add(connection, &others).await)?.is_some() {
+    if others == hosts || refused(adding.add(&others).await?)?.is_some() {
         return Ok(false);
     }
     let renamed = others.iter().zip(hosts).filter(|(other, host)| other != host);

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_model::host::HostIp;
 use hostsync_model::window::{TimeRange, Window};
@@ -20,14 +21,15 @@ use hostsync_store::tables::executions::{
 };
 use hostsync_store::word::Word;
 use serde_json::json;
-use sqlx::{MySql, MySqlConnection, Transaction};
+use sqlx::MySqlConnection;
 use utoipa::openapi::Schema;
 use utoipa::openapi::schema::ArrayBuilder;
 
-use super::accept::{CREATED_BY, Enqueued, Runs, Stored, WaitSeconds, accept, repeated, wait_of};
+use super::accept::{Enqueued, RunWrite, Runs, Stored, WaitSeconds, accept, repeated, wait_of};
 use super::host_file::{HostFile, HostFileError, MAX_FILE_BYTES, MAX_HOSTS, parse_host_file};
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
+use crate::database::WriteTransaction;
 use crate::error::ApiError;
 use crate::request::{Field, Fields, InvalidLine, Name, Problems, Submitted, request, text_field, text_schema};
 use crate::sources::SourceFields;
@@ -181,16 +183,17 @@ pub(crate) struct HostFileRun {
 /// Bad fields, the database.
 pub(crate) async fn execute_host_list(
     runs: &Runs,
+    actor: &Actor,
     submitted: Submitted<HostListRun>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
-    let Submitted { value, mut problems } = submitted;
+    let Submitted { value, mut problems, said } = submitted;
     if let Some(run) = repeated(runs, key.as_ref(), wait_of(value.run.wait_seconds)).await? {
         return Ok(run);
     }
     let order = Order::new(runs, value.run, Trigger::Manual, value.host_ip_list.0, &mut problems);
     problems.check()?;
-    enqueue(runs, order, key).await
+    enqueue(runs, &RunWrite::new(actor, AuditAction::ExecuteHosts, &said), order, key).await
 }
 
 /// Runs over a host file: a person's, so bad lines are told and the rest runs. They stand in what was accepted.
@@ -200,10 +203,11 @@ pub(crate) async fn execute_host_list(
 /// Bad fields, a file without a host or too large, the database.
 pub(crate) async fn execute_host_file(
     runs: &Runs,
+    actor: &Actor,
     submitted: Submitted<HostFileRun>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
-    let Submitted { value, mut problems } = submitted;
+    let Submitted { value, mut problems, said } = submitted;
     if let Some(run) = repeated(runs, key.as_ref(), wait_of(value.run.wait_seconds)).await? {
         return Ok(run);
     }
@@ -214,7 +218,7 @@ pub(crate) async fn execute_host_file(
     }
     problems.check()?;
     order.invalid_lines = Some((file.invalid_lines, file.invalid_line_count));
-    enqueue(runs, order, key).await
+    enqueue(runs, &RunWrite::new(actor, AuditAction::ExecuteFile, &said), order, key).await
 }
 
 fn host_file(content: Option<&[u8]>, field: &'static str, problems: &mut Problems) -> Result<HostFile, ApiError> {
@@ -245,13 +249,18 @@ fn host_file(content: Option<&[u8]>, field: &'static str, problems: &mut Problem
 /// # Errors
 ///
 /// An idempotency key that came with another body, the database.
-pub(super) async fn enqueue(runs: &Runs, order: Order, key: Option<IdempotencyKey>) -> Result<Enqueued, ApiError> {
+pub(super) async fn enqueue(
+    runs: &Runs,
+    write: &RunWrite,
+    order: Order,
+    key: Option<IdempotencyKey>,
+) -> Result<Enqueued, ApiError> {
     let store = |transaction, token, trace_context| store_hosts(transaction, runs, &order, token, trace_context);
-    accept(runs, key, order.wait, store).await
+    accept(runs, write, key, order.wait, store).await
 }
 
 async fn store_hosts(
-    mut transaction: Transaction<'static, MySql>,
+    mut transaction: WriteTransaction,
     runs: &Runs,
     order: &Order,
     token: LeaseToken,
@@ -277,7 +286,7 @@ async fn store_hosts(
         status: ExecutionStatus::Running,
         scope: &scope,
         queue: JobQueue::for_manual_work(order.hosts.len()),
-        created_by: CREATED_BY,
+        created_by: &transaction.who(),
         error_message: None,
         lease: Some(token),
         trace_context: trace_context.as_deref(),

@@ -4,8 +4,11 @@
 //! counters stand on the execution's row. Knows no transport.
 
 use chrono::{DateTime, Utc};
+use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ClosingCause, ExecutionId, ExecutionStatus, SyncStatus, TaskId, Trigger};
 use hostsync_store::closing;
+use hostsync_store::tables::IfLocked;
+use hostsync_store::tables::audit::AuditEntry;
 use hostsync_store::tables::details::{
     self,
     views::{DetailFilter, ExecutionDetail, HostOutcome},
@@ -14,11 +17,12 @@ use hostsync_store::tables::executions::{
     self,
     views::{ExecutionLog, LogFilter},
 };
+use sqlx::MySqlConnection;
 
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
 use crate::hosts::spellings;
-use crate::request::{DetailList, ExecutionList, MAX_ID, Page, Submitted, Whole, request};
+use crate::request::{DetailList, ExecutionList, MAX_ID, Page, Said, Submitted, Whole, request};
 
 /// Why the hosts of a cancelled run have no result.
 const CANCELLED: &str = "the execution was cancelled";
@@ -49,7 +53,7 @@ pub(crate) async fn list(
     database: &Database,
     submitted: Submitted<LogQuery>,
 ) -> Result<(Vec<ExecutionLog>, Option<String>), ApiError> {
-    let Submitted { value: query, mut problems } = submitted;
+    let Submitted { value: query, mut problems, said: _ } = submitted;
     if let (Some(from), Some(to)) = (query.from, query.to)
         && from >= to
     {
@@ -152,36 +156,58 @@ pub(crate) enum Cancelled {
     Skipped,
 }
 
+impl Cancelled {
+    /// What became of the execution, in a sentence.
+    pub(crate) fn message(self, id: ExecutionId) -> String {
+        match self {
+            Self::Closing => format!("execution {id} is being cancelled"),
+            Self::AlreadyClosing => format!("execution {id} was being ended already"),
+            Self::Skipped => format!("execution {id} had not begun and is skipped"),
+        }
+    }
+}
+
 /// Stops what has not started.
 ///
 /// # Errors
 ///
 /// No such execution, one that has ended, the database.
-pub(crate) async fn cancel(database: &Database, id: ExecutionId) -> Result<Cancelled, ApiError> {
-    let done = transact(|| cancel_once(database, id)).await?;
+pub(crate) async fn cancel(database: &Database, actor: &Actor, id: ExecutionId) -> Result<Cancelled, ApiError> {
+    let what = Said::default().json();
+    let entry = AuditEntry { actor: actor.clone(), action: AuditAction::Cancel, what };
+    let done = transact(|| cancel_once(database, &entry, id)).await?;
     if done != Cancelled::AlreadyClosing {
         tracing::info!(execution_id = %id, "execution {id} was cancelled");
     }
     Ok(done)
 }
 
-async fn cancel_once(database: &Database, id: ExecutionId) -> Result<Cancelled, ApiError> {
-    let status = get(database, id).await?.execution_status;
-    if closing::close_execution(database.pool(), id, ClosingCause::Cancel, CANCELLED).await? {
+async fn cancel_once(database: &Database, entry: &AuditEntry, id: ExecutionId) -> Result<Cancelled, ApiError> {
+    let mut transaction = database.begin(entry).await?;
+    let done = cancel_within(&mut transaction, id).await?;
+    transaction.commit(id, &done.message(id)).await?;
+    Ok(done)
+}
+
+async fn cancel_within(connection: &mut MySqlConnection, id: ExecutionId) -> Result<Cancelled, ApiError> {
+    let close = async |connection: &mut MySqlConnection| {
+        closing::close_within(connection, id, ClosingCause::Cancel, CANCELLED, IfLocked::Wait).await
+    };
+    let found = executions::views::find(connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?;
+    if close(connection).await? {
         return Ok(Cancelled::Closing);
     }
-    if status == ExecutionStatus::Waiting {
-        let mut connection = database.connection().await?;
-        if executions::overlap::skip_waiting_execution(&mut connection, id, "cancelled while it waited").await? {
+    if found.execution_status == ExecutionStatus::Waiting {
+        if executions::overlap::skip_waiting_execution(connection, id, "cancelled while it waited").await? {
             return Ok(Cancelled::Skipped);
         }
-        drop(connection);
         // It has started meanwhile.
-        if closing::close_execution(database.pool(), id, ClosingCause::Cancel, CANCELLED).await? {
+        if close(connection).await? {
             return Ok(Cancelled::Closing);
         }
     }
-    let status = get(database, id).await?.execution_status;
+    let status =
+        executions::views::find(connection, id).await?.ok_or(ApiError::ExecutionNotFound(id))?.execution_status;
     if status == ExecutionStatus::Running {
         return Ok(Cancelled::AlreadyClosing);
     }

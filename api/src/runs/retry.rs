@@ -5,15 +5,16 @@
 //! its own. It belongs to the first one's task, but is no run of it as far as overlap goes. Knows no transport.
 
 use chrono::TimeDelta;
+use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
 use hostsync_store::outbox::{ChunkEnd, PrepareError, prepare_chunk};
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::word::Word;
-use sqlx::{MySql, Transaction};
 
-use super::accept::{CREATED_BY, Enqueued, Runs, Stored, WaitFields, accept_or_repeat};
+use super::accept::{Enqueued, RunWrite, Runs, Stored, WaitFields, accept_or_repeat};
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
+use crate::database::WriteTransaction;
 use crate::error::ApiError;
 use crate::request::Submitted;
 
@@ -28,16 +29,20 @@ const RETRIED_AGAIN_WITHIN: TimeDelta = TimeDelta::days(40);
 /// Bad fields, no such execution, one that is going or has nothing to retry, the database.
 pub(crate) async fn retry_execution(
     runs: &Runs,
+    actor: &Actor,
     id: ExecutionId,
     submitted: Submitted<WaitFields>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
     let store = |transaction, token, trace_context| store(transaction, id, token, trace_context);
-    accept_or_repeat(runs, submitted, key, store).await
+    let Submitted { value: wait, problems, said } = submitted;
+    problems.check()?;
+    let write = RunWrite::new(actor, AuditAction::Retry, &said).of(id);
+    accept_or_repeat(runs, &write, wait, key, store).await
 }
 
 async fn store(
-    mut transaction: Transaction<'static, MySql>,
+    mut transaction: WriteTransaction,
     of: ExecutionId,
     token: LeaseToken,
     trace_context: Option<String>,
@@ -73,7 +78,7 @@ async fn store(
         status: ExecutionStatus::Running,
         scope: &run.scope,
         queue: JobQueue::for_manual_work(usize::try_from(hosts).unwrap_or(usize::MAX)),
-        created_by: CREATED_BY,
+        created_by: &transaction.who(),
         error_message: None,
         lease: Some(token),
         trace_context: trace_context.as_deref(),

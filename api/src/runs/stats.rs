@@ -196,7 +196,7 @@ pub(crate) struct RunStats {
 ///
 /// Bad fields, the database.
 pub(crate) async fn stats(database: &Database, submitted: Submitted<StatsQuery>) -> Result<RunStats, ApiError> {
-    let Submitted { value: query, mut problems } = submitted;
+    let Submitted { value: query, mut problems, said: _ } = submitted;
     let bucket = query.bucket.unwrap_or(Bucket::Day);
     // What is wrong with the fields is told without the database.
     if let (Some(from), Some(to)) = (query.from, query.to) {

@@ -4,15 +4,16 @@
 //! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
 //! same. Its window ends now. This process holds the first lease, prepares and publishes. Knows no transport.
 
+use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
 use hostsync_store::database;
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::tables::tasks::{self, Task};
-use sqlx::{MySql, Transaction};
 
-use super::accept::{CREATED_BY, Enqueued, Runs, Stored, WaitFields, accept_or_repeat};
+use super::accept::{Enqueued, RunWrite, Runs, Stored, WaitFields, accept_or_repeat};
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
+use crate::database::WriteTransaction;
 use crate::error::ApiError;
 use crate::request::Submitted;
 
@@ -23,16 +24,20 @@ use crate::request::Submitted;
 /// Bad fields, no such task, a run that its overlap policy lets no other overlap, the database.
 pub(crate) async fn execute_task(
     runs: &Runs,
+    actor: &Actor,
     id: TaskId,
     submitted: Submitted<WaitFields>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
     let store = |transaction, token, trace_context| store(transaction, runs, id, token, trace_context);
-    accept_or_repeat(runs, submitted, key, store).await
+    let Submitted { value: wait, problems, said } = submitted;
+    problems.check()?;
+    let write = RunWrite::new(actor, AuditAction::ExecuteTask, &said).of(id);
+    accept_or_repeat(runs, &write, wait, key, store).await
 }
 
 async fn store(
-    mut transaction: Transaction<'static, MySql>,
+    mut transaction: WriteTransaction,
     runs: &Runs,
     id: TaskId,
     token: LeaseToken,
@@ -53,7 +58,7 @@ async fn store(
         scope: &scope,
         // How many hosts it has is not known yet.
         queue: JobQueue::Bulk,
-        created_by: CREATED_BY,
+        created_by: &transaction.who(),
         error_message: None,
         lease: (status == ExecutionStatus::Running).then_some(token),
         trace_context: trace_context.as_deref(),

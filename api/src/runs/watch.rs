@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hostsync_model::audit::{Actor, Role};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
 use hostsync_service::shutdown::Shutdown;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::log::get;
 use super::outcome::Outcome;
-use crate::access::{Limits, Role};
+use crate::access::Limits;
 use crate::database::{Database, within_bound};
 use crate::error::ApiError;
 
@@ -78,31 +78,24 @@ impl RunState {
     }
 }
 
-/// Who watches, as far as shares are concerned. Behind a proxy all who use the same token are one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Caller {
-    pub(crate) role: Role,
-    pub(crate) address: IpAddr,
-}
-
-/// Who has how many seats. Clones are the same.
+/// Who has how many seats. Behind a proxy all who use the same token are one. Clones are the same.
 #[derive(Debug, Clone, Default)]
-struct Seats(Arc<Mutex<HashMap<Caller, usize>>>);
+struct Seats(Arc<Mutex<HashMap<Actor, usize>>>);
 
 /// The right to watch, given back when it is dropped.
 #[derive(Debug)]
 struct Seat {
     seats: Seats,
-    caller: Caller,
+    caller: Actor,
 }
 
 impl Seats {
-    fn taken(&self) -> MutexGuard<'_, HashMap<Caller, usize>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<Actor, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None`: the caller has its share.
-    fn take(&self, caller: Caller) -> Option<Seat> {
+    fn take(&self, caller: Actor) -> Option<Seat> {
         let mut taken = self.taken();
         let free = MAX_WATCHERS.saturating_sub(taken.values().sum());
         let free = if caller.role == Role::Viewer { free.saturating_sub(KEPT_FOR_OPERATORS) } else { free };
@@ -110,7 +103,7 @@ impl Seats {
         if own >= free {
             return None;
         }
-        taken.insert(caller, own + 1);
+        taken.insert(caller.clone(), own + 1);
         Some(Seat { seats: self.clone(), caller })
     }
 }
@@ -173,7 +166,7 @@ impl Watchers {
     /// No such execution, too many watchers, the database.
     pub(crate) async fn watch(
         &self,
-        caller: Caller,
+        caller: Actor,
         id: ExecutionId,
         last_id: Option<String>,
     ) -> Result<Watch, ApiError> {
@@ -304,13 +297,13 @@ mod tests {
         (sender, Watcher { states, last_id: last_id.map(str::to_owned), is_over: false, _seat: seat })
     }
 
-    fn caller(role: Role, host: u8) -> Caller {
-        Caller { role, address: [10, 0, 0, host].into() }
+    fn caller(role: Role, host: u8) -> Actor {
+        Actor { who: "somebody".to_owned(), role, from: format!("10.0.0.{host}") }
     }
 
     /// Takes what a caller gets.
-    fn greedy(seats: &Seats, caller: Caller) -> Vec<Seat> {
-        std::iter::from_fn(|| seats.take(caller)).collect()
+    fn greedy(seats: &Seats, caller: Actor) -> Vec<Seat> {
+        std::iter::from_fn(|| seats.take(caller.clone())).collect()
     }
 
     #[test]

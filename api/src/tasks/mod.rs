@@ -9,11 +9,13 @@ mod request;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{OverlapPolicy, TaskId};
 use hostsync_model::window::TimeRange;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
+use hostsync_store::tables::audit::AuditEntry;
 use hostsync_store::tables::executions;
 use hostsync_store::tables::tasks::{self as table, Task, TaskFilter, TaskView};
 use hostsync_store::word::Word;
@@ -22,7 +24,7 @@ use self::request::{CronExpression, TaskSettings, ZoneName};
 pub(crate) use self::request::{EnableTask, NewTask, TaskChange, TaskQuery};
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
-use crate::request::{Problems, Submitted};
+use crate::request::{Problems, Said, Submitted, Whole};
 use crate::sources::{EndpointName, MappingName, Sources};
 
 /// What tasks are managed with.
@@ -69,8 +71,9 @@ impl Tasks {
 /// # Errors
 ///
 /// Bad fields, a name that is taken, the database.
-pub(crate) async fn create(tasks: &Tasks, submitted: Submitted<NewTask>) -> Result<TaskId, ApiError> {
-    let Submitted { value: NewTask { task_name, cron_expression, created_by, mut settings }, mut problems } = submitted;
+pub(crate) async fn create(tasks: &Tasks, actor: &Actor, submitted: Submitted<NewTask>) -> Result<TaskId, ApiError> {
+    let Submitted { value: NewTask { task_name, cron_expression, created_by, mut settings }, mut problems, said } =
+        submitted;
     tasks.check(&mut settings, Some(&cron_expression), &mut problems);
     problems.check()?;
     let mut task = Task {
@@ -86,23 +89,26 @@ pub(crate) async fn create(tasks: &Tasks, submitted: Submitted<NewTask>) -> Resu
         catch_up_window: Word::Known(CatchUpWindow::default()),
         query_time_range: Word::Known(TimeRange::default_range()),
         is_enabled: false,
-        created_by: created_by.unwrap_or_default().0,
+        created_by: created_by.map(String::from).filter(|name| !name.is_empty()).unwrap_or_else(|| actor.who.clone()),
         schedule_anchor: None,
         next_execution_time: None,
     };
     settings.apply(&mut task);
-    let id = transact(|| create_once(tasks, task.clone())).await.map_err(|error| name_taken(error, &task.task_name))?;
+    let entry = AuditEntry { actor: actor.clone(), action: AuditAction::CreateTask, what: said.json() };
+    let id = transact(|| create_once(tasks, &entry, task.clone()))
+        .await
+        .map_err(|error| name_taken(error, &task.task_name))?;
     tracing::info!(task_id = %id, is_enabled = task.is_enabled, "task {id} was created");
     Ok(id)
 }
 
-async fn create_once(tasks: &Tasks, mut task: Task) -> Result<TaskId, ApiError> {
-    let mut transaction = tasks.database.begin().await?;
+async fn create_once(tasks: &Tasks, entry: &AuditEntry, mut task: Task) -> Result<TaskId, ApiError> {
+    let mut transaction = tasks.database.begin(entry).await?;
     let now = database::now(&mut transaction).await?;
     task.schedule_anchor = Some(now);
     reschedule(tasks, &mut task, now)?;
     let id = table::insert(&mut transaction, &task).await?;
-    transaction.commit().await?;
+    transaction.commit(id, &format!("task {id} was created")).await?;
     Ok(id)
 }
 
@@ -138,31 +144,56 @@ fn reschedule(tasks: &Tasks, task: &mut Task, now: DateTime<Utc>) -> Result<(), 
 /// # Errors
 ///
 /// Bad fields, no such task, a name that is taken, the database.
-pub(crate) async fn update(tasks: &Tasks, id: TaskId, submitted: Submitted<TaskChange>) -> Result<(), ApiError> {
-    let Submitted { value: mut change, mut problems } = submitted;
+pub(crate) async fn update(
+    tasks: &Tasks,
+    actor: &Actor,
+    id: TaskId,
+    submitted: Submitted<TaskChange>,
+) -> Result<(), ApiError> {
+    let Submitted { value: mut change, mut problems, said } = submitted;
     tasks.check(&mut change.settings, change.cron_expression.as_ref(), &mut problems);
     problems.check()?;
     let name = change.task_name.clone().unwrap_or_default().0;
-    transact(|| change_once(tasks, id, change.clone())).await.map_err(|error| name_taken(error, &name))?;
+    let entry = AuditEntry { actor: actor.clone(), action: AuditAction::UpdateTask, what: said.json() };
+    let result = format!("task {id} was changed");
+    let changed = transact(|| change_once(tasks, &entry, id, change.clone(), &result)).await;
+    changed.map_err(|error| name_taken(error, &name))?;
     tracing::info!(task_id = %id, "task {id} was changed");
     Ok(())
 }
 
-/// Enables or disables a task. To what it is already it changes nothing.
+/// Enables or disables a task, and says so. To what it is already it changes nothing.
 ///
 /// # Errors
 ///
-/// No such task, a stored schedule that cannot be enabled, the database.
-pub(crate) async fn set_enabled(tasks: &Tasks, id: TaskId, is_enabled: bool) -> Result<(), ApiError> {
+/// Bad fields, no such task, a stored schedule that cannot be enabled, the database.
+pub(crate) async fn set_enabled(
+    tasks: &Tasks,
+    actor: &Actor,
+    submitted: Submitted<EnableTask>,
+) -> Result<String, ApiError> {
+    let Submitted { value: EnableTask { id: Whole(id), is_enabled }, problems, said } = submitted;
+    problems.check()?;
+    let id = TaskId(id);
+    let (action, word) =
+        if is_enabled { (AuditAction::EnableTask, "enabled") } else { (AuditAction::DisableTask, "disabled") };
+    let entry = AuditEntry { actor: actor.clone(), action, what: said.json() };
+    let result = format!("task {id} is {word}");
     let settings = TaskSettings { is_enabled: Some(is_enabled), ..TaskSettings::default() };
     let change = TaskChange { settings, ..TaskChange::default() };
-    transact(|| change_once(tasks, id, change.clone())).await?;
-    tracing::info!(task_id = %id, is_enabled, "task {id} was {}", if is_enabled { "enabled" } else { "disabled" });
-    Ok(())
+    transact(|| change_once(tasks, &entry, id, change.clone(), &result)).await?;
+    tracing::info!(task_id = %id, is_enabled, "task {id} was {word}");
+    Ok(result)
 }
 
-async fn change_once(tasks: &Tasks, id: TaskId, change: TaskChange) -> Result<(), ApiError> {
-    let mut transaction = tasks.database.begin().await?;
+async fn change_once(
+    tasks: &Tasks,
+    entry: &AuditEntry,
+    id: TaskId,
+    change: TaskChange,
+    result: &str,
+) -> Result<(), ApiError> {
+    let mut transaction = tasks.database.begin(entry).await?;
     let before = table::lock(&mut transaction, id).await?.ok_or(ApiError::TaskNotFound(id))?;
     let mut task = before.clone();
     task.task_name = change.task_name.map_or(task.task_name, |name| name.0);
@@ -184,8 +215,7 @@ async fn change_once(tasks: &Tasks, id: TaskId, change: TaskChange) -> Result<()
     if task != before {
         table::update(&mut transaction, &task).await?;
     }
-    transaction.commit().await?;
-    Ok(())
+    transaction.commit(id, result).await
 }
 
 /// Deletes a task: its name is free again, its history stays, its waiting run ends.
@@ -193,21 +223,22 @@ async fn change_once(tasks: &Tasks, id: TaskId, change: TaskChange) -> Result<()
 /// # Errors
 ///
 /// No such task, the database.
-pub(crate) async fn delete(tasks: &Tasks, id: TaskId) -> Result<(), ApiError> {
-    transact(|| delete_once(tasks, id)).await?;
+pub(crate) async fn delete(tasks: &Tasks, actor: &Actor, id: TaskId) -> Result<(), ApiError> {
+    let what = Said::default().json();
+    let entry = AuditEntry { actor: actor.clone(), action: AuditAction::DeleteTask, what };
+    transact(|| delete_once(tasks, &entry, id)).await?;
     tracing::info!(task_id = %id, "task {id} was deleted");
     Ok(())
 }
 
-async fn delete_once(tasks: &Tasks, id: TaskId) -> Result<(), ApiError> {
-    let mut transaction = tasks.database.begin().await?;
+async fn delete_once(tasks: &Tasks, entry: &AuditEntry, id: TaskId) -> Result<(), ApiError> {
+    let mut transaction = tasks.database.begin(entry).await?;
     if table::lock(&mut transaction, id).await?.is_none() {
         return Err(ApiError::TaskNotFound(id));
     }
     executions::overlap::skip_waiting(&mut transaction, id, "the task was deleted while this run waited").await?;
     table::delete(&mut transaction, id).await?;
-    transaction.commit().await?;
-    Ok(())
+    transaction.commit(id, &format!("task {id} was deleted")).await
 }
 
 /// A page of live tasks in order of id, and the cursor of the next one.
@@ -219,7 +250,7 @@ pub(crate) async fn list(
     tasks: &Tasks,
     submitted: Submitted<TaskQuery>,
 ) -> Result<(Vec<TaskView>, Option<String>), ApiError> {
-    let Submitted { value: query, problems } = submitted;
+    let Submitted { value: query, problems, said: _ } = submitted;
     problems.check()?;
     let filter = TaskFilter {
         enabled_only: query.enabled_only.unwrap_or(false),

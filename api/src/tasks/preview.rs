@@ -48,7 +48,7 @@ pub(crate) struct Preview {
 ///
 /// Bad fields; the database, whose clock says when now is if the caller does not.
 pub(crate) async fn preview(tasks: &Tasks, submitted: Submitted<PreviewQuery>) -> Result<Preview, ApiError> {
-    let Submitted { value: query, mut problems } = submitted;
+    let Submitted { value: query, mut problems, said: _ } = submitted;
     let schedule = tasks.schedule(query.time_zone.as_ref(), Some(&query.cron_expression), &mut problems);
     problems.check()?;
     let schedule = schedule.context("a schedule without a problem was not read")?;

@@ -140,7 +140,7 @@ impl Ground {
 
     pub(crate) fn queue_settings(&self) -> QueueSettings {
         QueueSettings {
-            url: self.servers.rabbitmq.clone(),
+            url: self.servers.rabbitmq.as_str().into(),
             topology: Topology::new(&self.name),
             connection_name: "test".to_owned(),
         }

@@ -9,6 +9,7 @@ mod harness;
 
 mod access;
 mod answers;
+mod audit;
 mod bad_input;
 mod binary;
 mod callers;
@@ -30,5 +31,6 @@ mod preview;
 mod probe;
 mod reruns;
 mod rights;
+mod secrets;
 mod stats;
 mod tasks;

@@ -67,7 +67,7 @@ async fn a_new_task_has_the_defaults_and_does_not_fire() {
             json!({
                 "id": id, "task_name": "nightly", "description": "", "es_endpoint": "", "es_index_pattern": "",
                 "mapping": "", "cron_expression": "0 30 2 * * *", "time_zone": "", "overlap_policy": "skip",
-                "catch_up_window": "1m", "query_time_range": "30d", "is_enabled": false, "created_by": "",
+                "catch_up_window": "1m", "query_time_range": "30d", "is_enabled": false, "created_by": "operator",
                 "last_execution_time": null, "last_execution_status": null, "next_execution_time": null,
             })
         );

@@ -302,6 +302,16 @@ async fn a_full_sync_tells_the_hosts_that_the_pool_got_and_those_that_were_writt
         };
         assert_eq!(answer.expect("an answer").into_inner(), expected);
         assert_eq!(server.number("SELECT COUNT(*) FROM hosts_pool").await, 4);
+        let told: Vec<(String, String, String, String)> =
+            sqlx::query_as("SELECT action, object_kind, object_id, result FROM es_sync_audit ORDER BY id")
+                .fetch_all(&server.ground.pool)
+                .await
+                .expect("rows");
+        let expected = [
+            ["add_hosts", "hosts_pool", "", "2 hosts added to hosts_pool"],
+            ["full_sync", "execution", "1", "execution 1 was enqueued over 4 hosts; 2 hosts added to the pool"],
+        ];
+        assert_eq!(told, expected.map(|row| row.map(str::to_owned).into()));
     })
     .await;
 }

@@ -9,6 +9,7 @@ mod harness;
 mod client;
 
 mod access;
+mod audit;
 mod execute;
 mod looking;
 mod operating;

@@ -57,7 +57,7 @@ impl Floor {
     /// A server does not answer.
     pub(crate) async fn start(setting: &Setting) -> anyhow::Result<Self> {
         let queue = QueueSettings {
-            url: setting.rabbitmq_url.clone(),
+            url: setting.rabbitmq_url.as_str().into(),
             topology: Topology::new(NAME),
             connection_name: NAME.to_owned(),
         };

@@ -20,6 +20,7 @@ auth = {{ toJson $c.api.auth }}
 listen = "0.0.0.0:8891"
 time_zone = {{ toJson $c.scheduler.time_zone }}
 retention = {{ toJson $c.scheduler.retention }}
+audit_retention = {{ toJson $c.scheduler.audit_retention }}
 execution_deadline = {{ toJson $c.scheduler.execution_deadline }}
 
 [worker]

@@ -26,6 +26,10 @@ the variable names it to the program. Only what the component needs.
 {{- if $s.viewerToken.key -}}
 {{- $items = append $items (include "hostsync.secret" (dict "root" $root "file" "viewer-token" "variable" "HOSTSYNC_API__VIEWER_TOKEN_FILE" "ref" $s.viewerToken) | fromJson) -}}
 {{- end -}}
+{{- range $name, $token := $root.Values.config.api.tokens -}}
+{{- $variable := printf "HOSTSYNC_API__TOKENS__%s__TOKEN_FILE" (upper $name) -}}
+{{- $items = append $items (include "hostsync.secret" (dict "root" $root "file" (printf "token-%s" $name) "variable" $variable "ref" $token.token) | fromJson) -}}
+{{- end -}}
 {{- end -}}
 {{- if has .component (list "api" "scheduler" "worker") -}}
 {{- range $name, $endpoint := $root.Values.config.elasticsearch.endpoints -}}
@@ -41,11 +45,18 @@ the variable names it to the program. Only what the component needs.
 {{- dict "items" $items | toJson -}}
 {{- end -}}
 
-{{/* The variables that name the files, and the users of passwords: one without the other is refused, so they go together. */}}
+{{/* The variables that name the files, the users of passwords and the roles of tokens: one without the other is refused, so they go
+together. */}}
 {{- define "hostsync.secretEnv" -}}
 {{- range (include "hostsync.secrets" . | fromJson).items }}
 - name: {{ .variable }}
   value: /run/hostsync/secrets/{{ .file }}
+{{- end }}
+{{- if and (eq .component "api") (eq .root.Values.config.api.auth "token") }}
+{{- range $name, $token := .root.Values.config.api.tokens }}
+- name: HOSTSYNC_API__TOKENS__{{ upper $name }}__ROLE
+  value: {{ $token.role }}
+{{- end }}
 {{- end }}
 {{- if has .component (list "api" "scheduler" "worker") }}
 {{- range $name, $endpoint := .root.Values.config.elasticsearch.endpoints }}

@@ -219,6 +219,8 @@ struct Inner {
     patterns_set_aside: Series,
     indices_missing: Series,
     doubts: Series,
+    /// By the key that names the file.
+    secret_files_failing: Series,
     executions_waiting: Series,
     loop_ages: LoopAges,
 }
@@ -442,6 +444,11 @@ impl Metrics {
         self.0.doubts.say(kinds.into_iter().map(|(kind, doubts)| (kind, number(doubts))));
     }
 
+    /// Which files of secrets cannot be used as they are now, by the key that names each.
+    pub fn secret_files_failing(&self, files: impl IntoIterator<Item = (String, bool)>) {
+        self.0.secret_files_failing.say(files.into_iter().map(|(key, fails)| (key, f64::from(u8::from(fails)))));
+    }
+
     /// Running executions that wait, by what kind of thing they wait for.
     pub fn executions_waiting(&self, kinds: impl IntoIterator<Item = (WaitKind, u64)>) {
         self.0.executions_waiting.say(kinds.into_iter().map(|(kind, runs)| (kind.as_str().to_owned(), number(runs))));
@@ -582,6 +589,13 @@ impl Inner {
                 "What workers say of sources and nobody has refuted: refused credentials, names that no worker knows.",
                 "kind",
             ),
+            secret_files_failing: Series::new(
+                &meter,
+                "hostsync.secret_files.failing",
+                "",
+                "1: the file of a secret cannot be used as it is now, and its last value is in force.",
+                "key",
+            ),
             executions_waiting: Series::new(
                 &meter,
                 "hostsync.executions.waiting",
@@ -642,6 +656,7 @@ mod tests {
         metrics.patterns_set_aside([("default".to_owned(), 1)]);
         metrics.indices_missing([("default".to_owned(), 2)]);
         metrics.doubts([("credentials".to_owned(), 1)]);
+        metrics.secret_files_failing([("api.viewer_token_file".to_owned(), true)]);
         metrics.executions_waiting([(WaitKind::NoConsumer, 2)]);
     }
 
@@ -692,6 +707,7 @@ mod tests {
     hostsync_search_duration_seconds_count{endpoint="default",outcome="complete"} 1
     hostsync_search_hosts_allowed{endpoint="default"} 250
     hostsync_searches_allowed{endpoint="default"} 4
+    hostsync_secret_files_failing{key="api.viewer_token_file"} 1
     hostsync_source_refusals_total{endpoint="default",reason="index_pattern"} 1
     hostsync_write_duration_seconds_sum{outcome="committed"} 1
     hostsync_write_duration_seconds_count{outcome="committed"} 1

@@ -1,9 +1,11 @@
 //! The words of hostsync as types. No input or output, nothing asynchronous, no clock.
 
+pub mod audit;
 pub mod catch_up;
 pub mod causes;
 pub mod execution;
 pub mod host;
+pub mod secret;
 pub mod time_span;
 pub mod window;
 

@@ -16,6 +16,8 @@ use super::topology::{QueueDeclaration, declare_exchange};
 use super::version::version;
 use super::{QueueError, QueueSettings, Topology, bounded, connect_to_look, look_at};
 use hostsync_model::execution::JobQueue;
+use hostsync_model::secret::Secret;
+use secrecy::ExposeSecret as _;
 
 /// What is in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl Permission {
 /// A connection to look through.
 pub struct Broker {
     connection: Connection,
-    url: String,
+    url: Secret,
     topology: Topology,
 }
 
@@ -86,7 +88,7 @@ impl Broker {
     ///
     /// The connection's.
     pub async fn version(&self) -> Result<Option<String>, QueueError> {
-        version(&self.url).await
+        version(self.url.get().expose_secret()).await
     }
 
     /// As whom and where we are: the user and the vhost.

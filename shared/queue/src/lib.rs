@@ -30,6 +30,8 @@ pub use publisher::{Depths, OutgoingJob, PublishReport, Publisher};
 pub use refusal::BrokerRefusal;
 pub use topology::{MAX_JOBS, Topology};
 
+use hostsync_model::secret::Secret;
+use secrecy::ExposeSecret as _;
 use url::{Host, Url};
 
 /// Longest wait for one answer of the broker (connecting, declaring, confirming).
@@ -39,7 +41,7 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct QueueSettings {
     /// `amqp://` or `amqps://`, with credentials: never logged.
-    pub url: String,
+    pub url: Secret,
     /// Exchange and queue names.
     pub topology: Topology,
     /// Shown by the broker's management page.
@@ -86,8 +88,8 @@ async fn bounded<T>(doing: &'static str, call: impl Future<Output = Result<T, la
 }
 
 /// Connects, and says of a failure that it was while connecting.
-async fn connect_to(url: &str, properties: ConnectionProperties) -> Result<Connection, QueueError> {
-    bounded("connecting", async { Connection::connect_uri(uri(url)?, properties).await }).await
+async fn connect_to(url: &Secret, properties: ConnectionProperties) -> Result<Connection, QueueError> {
+    bounded("connecting", async { Connection::connect_uri(uri(url.get().expose_secret())?, properties).await }).await
 }
 
 /// The URL as lapin takes it, but for two things. A slash behind which no vhost follows is no vhost either: both mean `/`,

@@ -10,6 +10,7 @@ pub mod healthcheck;
 pub mod operations;
 pub mod plain_main;
 pub mod process;
+pub mod secret_files;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;

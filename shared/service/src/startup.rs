@@ -5,14 +5,18 @@
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use sqlx::MySqlPool;
 
+use crate::config::Config;
 use crate::operations::Readiness;
+use crate::secret_files;
 use crate::shutdown::Shutdown;
 use hostsync_metrics::Metrics;
 use hostsync_metrics::loops::{LIMIT, Loops};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::JobQueue;
+use hostsync_model::secret::Secret;
 use hostsync_queue::Publisher;
 use hostsync_store::database::{self, SchemaError};
 use hostsync_store::fault::{self, Fault, StatementRefusal};
@@ -69,6 +73,27 @@ pub async fn wait_for_database(
         }
         pause = (pause * 2).min(PAUSE.1);
     }
+}
+
+/// Has the secrets that stand in files read again when these change, until the shutdown begins. What the process holds of
+/// its configuration has the new values at once; `pools` make their new connections by the URL of the database as it is then.
+pub fn follow_secrets<const POOLS: usize>(
+    config: &Config,
+    pools: [&MySqlPool; POOLS],
+    loops: &Loops,
+    shutdown: &Shutdown,
+) {
+    let (url, pools) = (config.database.url.clone(), pools.map(MySqlPool::clone));
+    let changed = move || {
+        for pool in &pools {
+            let url = url.as_ref().map(Secret::get);
+            let set = url.map_or(Ok(()), |url| database::change_url(pool, url.expose_secret()));
+            if let Err(error) = set {
+                tracing::error!(error = %causes(&error), "database.url cannot be used as it is now");
+            }
+        }
+    };
+    secret_files::follow(config.secret_files.clone(), changed, loops, shutdown);
 }
 
 /// Keeps `/readyz` true about the database until the shutdown begins: whether it lets us work, which a write that

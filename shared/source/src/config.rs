@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use url::Url;
+
+use hostsync_model::secret::Secret;
 
 /// One place to search.
 #[derive(Debug, Clone)]
@@ -16,11 +17,11 @@ pub struct EndpointConfig {
     /// With `password`: basic authentication. At most one of the three ways is set.
     pub username: Option<String>,
     /// With `username`.
-    pub password: Option<SecretString>,
+    pub password: Option<Secret>,
     /// An API key in its encoded form.
-    pub api_key: Option<SecretString>,
+    pub api_key: Option<Secret>,
     /// A bearer token.
-    pub bearer_token: Option<SecretString>,
+    pub bearer_token: Option<Secret>,
     /// PEM file of the authority that signed the endpoint's certificate.
     pub ca_file: Option<PathBuf>,
     /// Of one search, 1 s to 10 min.

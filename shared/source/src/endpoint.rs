@@ -25,6 +25,7 @@ use crate::{EndpointConfig, EndpointKind};
 use hostsync_mapping::RefusalKind;
 use hostsync_mapping::bounded;
 use hostsync_model::MASK;
+use hostsync_model::secret::Secret;
 
 /// Largest answer to a question that is not about a list of hosts, in bytes after decompression. A larger one is given up as
 /// [`SearchError::TooLarge`].
@@ -65,12 +66,24 @@ pub enum EndpointAuth {
         /// Without a colon.
         username: String,
         /// Any text.
-        password: SecretString,
+        password: Secret,
     },
     /// An Elasticsearch API key in its encoded form (`Authorization: ApiKey …`).
-    ApiKey(SecretString),
+    ApiKey(Secret),
     /// RFC 6750.
-    Bearer(SecretString),
+    Bearer(Secret),
+}
+
+impl EndpointAuth {
+    /// The secret, which may be replaced at any time, and its key.
+    const fn secret(&self) -> Option<(&'static str, &Secret)> {
+        match self {
+            Self::None => None,
+            Self::Basic { password, .. } => Some(("password", password)),
+            Self::ApiKey(key) => Some(("api_key", key)),
+            Self::Bearer(token) => Some(("bearer_token", token)),
+        }
+    }
 }
 
 /// A search engine as the configuration describes it.
@@ -167,9 +180,7 @@ pub struct Endpoint {
     url: Url,
     timeout: Duration,
     client: Client,
-    authorization: Option<HeaderValue>,
-    /// What must never stand in a reason.
-    secrets: Vec<SecretString>,
+    auth: EndpointAuth,
     pub(super) field_types: FieldTypesCache,
     pub(super) identity: KnownIdentity,
     /// What was searched last: a query proxy is only known to live if it can ask for it.
@@ -225,22 +236,23 @@ impl Endpoint {
             Ok(client) => client,
             Err(source) => return Err(EndpointError::Client { name, source }),
         };
-        let (authorization, secrets) = match authorization(&client, &url, &auth) {
-            Ok(authorization) => authorization,
-            Err(key) => return Err(EndpointError::Auth { name, key }),
-        };
-        Ok(Self {
+        let endpoint = Self {
             name,
             kind,
             url,
             timeout,
             client,
-            authorization,
-            secrets,
+            auth,
             field_types: FieldTypesCache::default(),
             identity: KnownIdentity::default(),
             last_pattern: Mutex::new(None),
-        })
+        };
+        match endpoint.auth.secret() {
+            Some((key, secret)) if endpoint.authorization(&secret.get()).is_none() => {
+                Err(EndpointError::Auth { name: endpoint.name, key })
+            }
+            _ => Ok(endpoint),
+        }
     }
 
     /// Its name in the configuration.
@@ -374,10 +386,27 @@ impl Endpoint {
 
     fn request(&self, method: Method, url: Url) -> RequestBuilder {
         let request = self.client.request(method, url);
-        match &self.authorization {
-            Some(value) => request.header(AUTHORIZATION, value.clone()),
+        match self.auth.secret().and_then(|(_, secret)| self.authorization(&secret.get())) {
+            Some(value) => request.header(AUTHORIZATION, value),
             None => request,
         }
+    }
+
+    /// The header that proves who asks, by this value of the secret; `None`: there is nothing to prove, or it fits no header.
+    fn authorization(&self, secret: &SecretString) -> Option<HeaderValue> {
+        let secret = secret.expose_secret();
+        let mut value = match &self.auth {
+            EndpointAuth::None => None,
+            EndpointAuth::Basic { username, .. } => {
+                // reqwest knows the encoding; a request that is never sent lends it.
+                let request = self.client.get(self.url.clone()).basic_auth(username, Some(secret)).build();
+                request.ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned())
+            }
+            EndpointAuth::ApiKey(_) => HeaderValue::from_str(&format!("ApiKey {secret}")).ok(),
+            EndpointAuth::Bearer(_) => HeaderValue::from_str(&format!("Bearer {secret}")).ok(),
+        }?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Sends a request and gives the body of a 2xx answer.
@@ -423,8 +452,12 @@ impl Endpoint {
     /// proxy may repeat what it was sent.
     pub(super) fn presentable(&self, index_pattern: Option<&str>, reason: &str) -> String {
         let mut reason = reason.to_owned();
-        for secret in &self.secrets {
-            reason = reason.replace(secret.expose_secret(), MASK);
+        for secret in self.auth.secret().into_iter().flat_map(|(_, secret)| secret.known()) {
+            let encoded = self.authorization(&secret);
+            let encoded = encoded.as_ref().and_then(|value| value.to_str().ok()?.split_once(' ').map(|(_, rest)| rest));
+            for text in encoded.into_iter().chain([secret.expose_secret()]).filter(|text| !text.is_empty()) {
+                reason = reason.replace(text, MASK);
+            }
         }
         let reason = bounded(&reason, REASON_MAX_CHARS);
         match index_pattern {
@@ -501,34 +534,6 @@ fn defect_of(url: &Url) -> Option<&'static str> {
     }
 }
 
-/// The header and what must be kept out of reasons; the error names the key that is at fault.
-fn authorization(
-    client: &Client,
-    url: &Url,
-    auth: &EndpointAuth,
-) -> Result<(Option<HeaderValue>, Vec<SecretString>), &'static str> {
-    let (value, secret, key) = match auth {
-        EndpointAuth::None => return Ok((None, Vec::new())),
-        EndpointAuth::Basic { username, password } => {
-            // reqwest knows the encoding; a request that is never sent lends it.
-            let request = client.get(url.clone()).basic_auth(username, Some(password.expose_secret())).build();
-            let value = request.ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
-            (value, password, "password")
-        }
-        EndpointAuth::ApiKey(key) => {
-            (HeaderValue::from_str(&format!("ApiKey {}", key.expose_secret())).ok(), key, "api_key")
-        }
-        EndpointAuth::Bearer(token) => {
-            (HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok(), token, "bearer_token")
-        }
-    };
-    let mut value = value.ok_or(key)?;
-    value.set_sensitive(true);
-    let encoded = value.to_str().ok().and_then(|value| value.split_once(' ')).map(|(_, rest)| SecretString::from(rest));
-    let secrets = encoded.into_iter().chain([secret.clone()]);
-    Ok((Some(value), secrets.filter(|secret| !secret.expose_secret().is_empty()).collect()))
-}
-
 /// Where a redirect leads, without what may be secret in it.
 fn where_to(location: &str) -> String {
     match Url::parse(location) {
@@ -572,10 +577,17 @@ mod tests {
             assert!(!shown.contains("hunter2"), "{shown}");
             let endpoint = endpoint("http://es:9200", auth).expect("an endpoint");
             assert!(!format!("{endpoint:?}").contains("hunter2"));
-            let header = endpoint.authorization.as_ref().expect("a header").to_str().expect("text").to_owned();
+            let (_, secret) = endpoint.auth.secret().expect("a secret");
+            let header = endpoint.authorization(&secret.get()).expect("a header").to_str().expect("text").to_owned();
             let (_, encoded) = header.split_once(' ').expect("two words");
             let reason = endpoint.presentable(Some("logs"), &format!("no user for {encoded} or hunter2"));
             assert_eq!(reason, "endpoint \"main\", index \"logs\": no user for *** or ***");
+            secret.replace("hunter3");
+            let now = endpoint.authorization(&secret.get()).expect("a header");
+            assert_ne!(now.to_str().expect("text"), header);
+            // A request of before the change may still be under way.
+            let reason = endpoint.presentable(Some("logs"), &format!("no user for {encoded}, hunter2 or hunter3"));
+            assert_eq!(reason, "endpoint \"main\", index \"logs\": no user for ***, *** or ***");
         }
     }
 

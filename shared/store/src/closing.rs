@@ -3,7 +3,7 @@
 //! Closing has two steps: one closing status on the run (after which no worker's result is taken), then its pending
 //! rows get that outcome in batches. Any process may do the first, the schedulers' sweep does the second.
 
-use sqlx::MySqlPool;
+use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::tables::IfLocked;
 use crate::tables::details;
@@ -44,14 +44,24 @@ async fn close(
     if_locked: IfLocked,
 ) -> Result<bool, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    let Some(prepared) = executions::closing::lock_running(&mut transaction, id, if_locked).await? else {
-        return Ok(false);
-    };
-    let (inserted, last_detail_id) =
-        if prepared { (0, 0) } else { details::outbox::totals(&mut transaction, id).await? };
-    let closed = executions::closing::close(&mut transaction, id, cause, reason, inserted, last_detail_id).await?;
+    let closed = close_within(&mut transaction, id, cause, reason, if_locked).await?;
     transaction.commit().await?;
     Ok(closed)
+}
+
+/// As [`close_execution`], in the caller's transaction.
+pub async fn close_within(
+    connection: &mut MySqlConnection,
+    id: ExecutionId,
+    cause: ClosingCause,
+    reason: &str,
+    if_locked: IfLocked,
+) -> Result<bool, sqlx::Error> {
+    let Some(prepared) = executions::closing::lock_running(connection, id, if_locked).await? else {
+        return Ok(false);
+    };
+    let (inserted, last_detail_id) = if prepared { (0, 0) } else { details::outbox::totals(connection, id).await? };
+    executions::closing::close(connection, id, cause, reason, inserted, last_detail_id).await
 }
 
 /// Gives the next batch of a closing run's pending rows, those with ids above `after`, their outcome. `Some`: go on after

@@ -123,6 +123,17 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
         .connect_lazy_with(options))
 }
 
+/// Has a pool of [`connect_lazy`] make its new connections by another URL, such as one with another password. Those that
+/// stand are left as they are.
+///
+/// # Errors
+///
+/// `url` is no `mysql://` URL.
+pub fn change_url(pool: &MySqlPool, url: &str) -> Result<(), sqlx::Error> {
+    pool.set_connect_options(options(url)?);
+    Ok(())
+}
+
 /// One connection as those of a pool are, made at once: what is wrong on the way is told as it is, where a pool only
 /// says that none became free.
 ///

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 fn queue(bed: &Bed) -> QueueSettings {
     QueueSettings {
-        url: bed.servers.rabbitmq_url.clone(),
+        url: bed.servers.rabbitmq_url.as_str().into(),
         topology: Topology::new(&bed.name),
         connection_name: "test".to_owned(),
     }
@@ -434,7 +434,7 @@ async fn a_wrong_password_is_told_in_the_words_of_the_broker() {
     on_bed("outbox_password", async |bed| {
         let mut url: url::Url = bed.servers.rabbitmq_url.parse().expect("a URL");
         url.set_password(Some("wr0ng-secret")).expect("it has a host");
-        let settings = QueueSettings { url: url.into(), ..queue(&bed) };
+        let settings = QueueSettings { url: url.as_str().into(), ..queue(&bed) };
         let readiness = Readiness::new([(RABBITMQ, Need::Informational)]);
         let shutdown = Shutdown::manual(Duration::ZERO);
         let watch =

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use url::Url;
 
 use super::section::section;
 use super::table::Table;
 use super::value_kind;
+use hostsync_model::secret::Secret;
 use hostsync_source::{EndpointConfig, EndpointKind};
 
 /// The index pattern of who says none: that of the installations that hostsync was made for, so elsewhere it may match
@@ -42,10 +42,10 @@ section! {
             value_kind::word(&[("cluster", EndpointKind::Cluster), ("proxy", EndpointKind::Proxy)]),
             "cluster, or proxy: a query proxy";
         username: Option<String>, value_kind::text_that(username), "with password: basic authentication";
-        password: Option<SecretString>, value_kind::secret(value_kind::any_secret), "with username";
-        api_key: Option<SecretString>, value_kind::secret(value_kind::header_secret),
+        password: Option<Secret>, value_kind::secret(value_kind::any_secret), "with username";
+        api_key: Option<Secret>, value_kind::secret(value_kind::header_secret),
             "an Elasticsearch API key in its encoded form";
-        bearer_token: Option<SecretString>, value_kind::secret(value_kind::header_secret), "a bearer token";
+        bearer_token: Option<Secret>, value_kind::secret(value_kind::header_secret), "a bearer token";
         ca_file: Option<PathBuf>, value_kind::path(), "PEM file of the authority that signed its certificate";
         timeout: Duration = "30s", value_kind::span("1s", "10m"), "of one search";
     }

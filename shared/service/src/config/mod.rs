@@ -26,12 +26,13 @@ use std::path::{Path, PathBuf};
 use figment2::value::Value;
 
 use hostsync_mapping::Mapping;
+use hostsync_model::audit::Role;
 
 pub use endpoint::{DEFAULT_INDEX_PATTERN, ElasticsearchConfig};
 pub use error::{ConfigError, Origin, Problem};
 pub use sections::{
-    ApiAuth, ApiConfig, DatabaseConfig, LogFormat, MIN_TOKEN_CHARS, RabbitmqConfig, SchedulerConfig, TelemetryConfig,
-    WorkerConfig,
+    ApiAuth, ApiConfig, ApiTokenConfig, DatabaseConfig, LogFormat, MIN_TOKEN_CHARS, RabbitmqConfig, SchedulerConfig,
+    TelemetryConfig, WorkerConfig,
 };
 pub use server_url::place_of;
 
@@ -40,6 +41,8 @@ use section::{ConfigSection, section};
 use source::{ConfigSources, variable_of_key};
 use table::Table;
 use toml::TomlText;
+
+use crate::secret_files::SecretFile;
 
 /// The variable of the environment that names the configuration file when `--config` does not. Read by
 /// each `main`.
@@ -56,6 +59,7 @@ section! {
         ..scheduler: SchedulerConfig, "The scheduler, and what the others must know of it.";
         ..worker: WorkerConfig, "The worker alone.";
         ..telemetry: TelemetryConfig, "Logs, traces, metrics.";
+        + secret_files: Vec<SecretFile>, "The files of secrets, which are read again when they change.";
         + warnings: Vec<String>,
             "Names of the environment that set nothing and look as if they should, a sentence each.";
     }
@@ -184,7 +188,8 @@ impl Config {
     {
         let mut problems = Vec::new();
         let sources = ConfigSources::read(file, environment, &mut problems);
-        let mut table = Table::root(&sources, &mut problems);
+        let mut secret_files = Vec::new();
+        let mut table = Table::root(&sources, &mut problems, &mut secret_files);
         let mut config = Self::read(&mut table);
         if let Some(config) = &mut config {
             config.warnings = spelling::warnings(sources.ignored(), &keys());
@@ -200,6 +205,9 @@ impl Config {
                 let reason = format!("there is no mapping {default_mapping:?}; there is {}", known.join(", "));
                 table.report(["elasticsearch", "default_mapping"], reason);
             }
+        }
+        if let Some(config) = &mut config {
+            config.secret_files = secret_files;
         }
         (config, problems)
     }
@@ -254,11 +262,11 @@ impl Config {
         }
         if service == Service::Api && self.api.auth == ApiAuth::Token {
             demand(
-                self.api.operator_token.is_some(),
+                self.api.tokens().any(|(_, role, _)| role == Role::Operator),
                 "api.operator_token".to_owned(),
                 format!(
-                    "at least {MIN_TOKEN_CHARS} characters, as {} or in the file that api.operator_token_file names; \
-                     or say api.auth = \"none\" to let everybody do everything",
+                    "at least {MIN_TOKEN_CHARS} characters, as {} or in the file that api.operator_token_file names, \
+                     or a token of the role operator under api.tokens; or say api.auth = \"none\" to let everybody do everything",
                     variable("api.operator_token")
                 ),
             );

@@ -59,7 +59,7 @@ pub(super) fn list_key<T>(
     keys: &mut Vec<Key>,
 ) {
     let name = below(path, key);
-    let file = kind.is_secret.then(|| format!("{name}_file"));
+    let file = kind.secret.is_some().then(|| format!("{name}_file"));
     keys.push(Key { name, default: default.first().copied(), bounds: kind.bounds.clone(), meaning });
     keys.extend(file.map(|name| Key { name, default: None, bounds: None, meaning: "a file that holds it" }));
 }
@@ -73,7 +73,7 @@ pub(super) fn show_key<T, S: Slot<T>>(key: &str, kind: &ValueKind<T>, value: &S,
 ///
 /// ```text
 /// pub struct BrokerConfig, check as_a_whole {
-///     url: SecretString, value_kind::secret(check), "a key that must be given";
+///     url: Secret, value_kind::secret(check), "a key that must be given";
 ///     vhost: Option<String>, value_kind::text(), "a key that may be left out";
 ///     prefix: String = "hostsync", value_kind::text(), "a key with its default, as the environment would give it";
 ///     ..queues: QueuesConfig, "A section below it.";

@@ -2,6 +2,7 @@
 //!
 //! Owns what one value may be; a value beyond it is refused at the start. What a service demands is decided one level up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::section::section;
 use super::server_url::{database_url, rabbitmq_url};
 use super::table::Table;
 use super::value_kind;
+use hostsync_model::audit::Role;
+use hostsync_model::secret::Secret;
 use hostsync_queue::{QueueSettings, Topology};
 
 /// Fewest characters of a token of the API.
@@ -26,7 +29,7 @@ const MAX_PREFIX_CHARS: usize = 64;
 section! {
     /// The database.
     pub struct DatabaseConfig {
-        url: Option<SecretString>, value_kind::secret_url(database_url),
+        url: Option<Secret>, value_kind::secret_url(database_url),
             "mysql://user:password@host:3306/db; TLS by ?ssl-mode=";
         // With one alone a transaction that waits for a lock would starve everything else.
         max_connections: u32 = "10", value_kind::whole(2..=1_000), "connections of one process";
@@ -36,7 +39,7 @@ section! {
 section! {
     /// The broker.
     pub struct RabbitmqConfig {
-        url: Option<SecretString>, value_kind::secret_url(rabbitmq_url),
+        url: Option<Secret>, value_kind::secret_url(rabbitmq_url),
             "amqp://user:password@host:5672/vhost or amqps://; no vhost: /";
         prefix: String = "hostsync", prefix(), "of every exchange and queue name; a-z 0-9 . _ -, at most 64";
     }
@@ -44,16 +47,30 @@ section! {
 
 section! {
     /// The API.
-    pub struct ApiConfig, check two_tokens {
+    pub struct ApiConfig, check different_tokens {
         listen: SocketAddr = "127.0.0.1:8888", value_kind::address(), "address of the REST API";
         rpc_listen: SocketAddr = "127.0.0.1:8080", value_kind::address(), "address of the gRPC API";
         auth: ApiAuth = "token", value_kind::word(&[("token", ApiAuth::Token), ("none", ApiAuth::None)]),
             "token, or none: everybody may do everything";
-        operator_token: Option<SecretString>, value_kind::secret(token), "may read and write; at least 16 characters";
-        viewer_token: Option<SecretString>, value_kind::secret(token),
-            "may read; at least 16 characters, not the operator's";
+        operator_token: Option<Secret>, value_kind::secret(token), "may read and write; at least 16 characters";
+        viewer_token: Option<Secret>, value_kind::secret(token),
+            "may read; at least 16 characters, no other token's";
+        ..tokens: BTreeMap<String, ApiTokenConfig>, "More tokens, by name: 1–64 of `a-z 0-9 _ -`.";
     }
 }
+
+section! {
+    /// A token of the API that has a name of its own.
+    pub struct ApiTokenConfig {
+        role: Role, value_kind::word(&[("viewer", Role::Viewer), ("operator", Role::Operator)]),
+            "viewer: may read, or operator: may read and write";
+        token: Secret, value_kind::secret(token), "at least 16 characters, no other token's";
+    }
+}
+
+/// The names of `api.operator_token` and `api.viewer_token`.
+const OPERATOR_NAME: &str = "operator";
+const VIEWER_NAME: &str = "viewer";
 
 /// How callers of the API prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +88,7 @@ section! {
         listen: SocketAddr = "127.0.0.1:8891", value_kind::address(), "address of /healthz, /readyz and /metrics";
         time_zone: Tz = "UTC", value_kind::zone(), "IANA name; zone of tasks that name none";
         retention: Duration = "90d", value_kind::span("1d", "3650d"), "finished executions older than this are pruned";
+        audit_retention: Duration = "400d", value_kind::span("1d", "3650d"), "entries of the audit older than this are pruned";
         execution_deadline: Duration = "24h", value_kind::span("1m", "30d"),
             "what is still pending then becomes failed";
     }
@@ -114,13 +132,13 @@ pub enum LogFormat {
 }
 
 impl DatabaseConfig {
-    /// The URL, for a process that cannot do without.
+    /// The URL as it is now, for a process that cannot do without.
     ///
     /// # Errors
     ///
     /// It was not given, which [`super::Config::check`] would have told at the start.
-    pub fn url(&self) -> Result<&SecretString, ConfigError> {
-        required(self.url.as_ref(), "database.url")
+    pub fn url(&self) -> Result<SecretString, ConfigError> {
+        Ok(required(self.url.as_ref(), "database.url")?.get())
     }
 }
 
@@ -130,7 +148,7 @@ impl RabbitmqConfig {
     /// # Errors
     ///
     /// It was not given, which [`super::Config::check`] would have told at the start.
-    pub fn url(&self) -> Result<&SecretString, ConfigError> {
+    pub fn url(&self) -> Result<&Secret, ConfigError> {
         required(self.url.as_ref(), "rabbitmq.url")
     }
 
@@ -141,14 +159,14 @@ impl RabbitmqConfig {
     /// As [`Self::url`].
     pub fn settings(&self, connection_name: &str) -> Result<QueueSettings, ConfigError> {
         Ok(QueueSettings {
-            url: self.url()?.expose_secret().to_owned(),
+            url: self.url()?.clone(),
             topology: Topology::new(&self.prefix),
             connection_name: connection_name.to_owned(),
         })
     }
 }
 
-fn required<'a>(secret: Option<&'a SecretString>, key: &str) -> Result<&'a SecretString, ConfigError> {
+fn required<'a>(secret: Option<&'a Secret>, key: &str) -> Result<&'a Secret, ConfigError> {
     secret.ok_or_else(|| {
         ConfigError::of(Problem { key: key.to_owned(), reason: "must be set".to_owned(), origin: Origin::NotGiven })
     })
@@ -169,11 +187,32 @@ fn token(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn two_tokens(api: Option<&ApiConfig>, table: &mut Table<'_>) {
-    if let Some(ApiConfig { operator_token, viewer_token: Some(viewer), .. }) = api
-        && operator_token.as_ref().is_some_and(|operator| operator.expose_secret() == viewer.expose_secret())
-    {
-        table.report(["viewer_token"], "must not be the operator's token");
+impl ApiConfig {
+    /// Every token with its name and its role.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, Role, &Secret)> {
+        let operator = self.operator_token.iter().map(|secret| (OPERATOR_NAME, Role::Operator, secret));
+        let viewer = self.viewer_token.iter().map(|secret| (VIEWER_NAME, Role::Viewer, secret));
+        let named = self.tokens.iter().map(|(name, token)| (name.as_str(), token.role, &token.token));
+        operator.chain(viewer).chain(named)
+    }
+}
+
+fn different_tokens(api: Option<&ApiConfig>, table: &mut Table<'_>) {
+    let Some(api) = api else { return };
+    for (name, key) in [(OPERATOR_NAME, "api.operator_token"), (VIEWER_NAME, "api.viewer_token")] {
+        if api.tokens.contains_key(name) {
+            table.report(["tokens", name], format!("is the name of {key}; choose another one"));
+        }
+    }
+    let tokens: Vec<_> = api.tokens().collect();
+    for (place, (name, _, secret)) in tokens.iter().enumerate() {
+        let is_same = |other: &Secret| other.get().expose_secret() == secret.get().expose_secret();
+        let Some((other, ..)) = tokens[..place].iter().find(|(_, _, other)| is_same(other)) else { continue };
+        let reason = format!("is the token of {other} too; no two may be the same");
+        match *name {
+            VIEWER_NAME => table.report(["viewer_token"], reason),
+            name => table.report(["tokens", name, "token"], reason),
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 //! Owns what is said of a key that is not known, of one that is missing, of a name that the user chose, and the rule that a
 //! secret is given once, directly or by a file. Must never put a secret into a report.
 
+use std::path::Path;
+
 use figment2::value::{Dict, Value};
 
 use super::error::Problem;
 use super::source::ConfigSources;
 use super::value_kind::{self, ValueKind};
-
-/// Largest file of one secret, in bytes.
-const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
+use crate::secret_files::{SecretFile, read_secret_file};
+use hostsync_model::secret::Secret;
 
 /// Most characters of a name that the user chooses (of an endpoint or a mapping).
 const MAX_NAME_CHARS: usize = 64;
@@ -19,6 +20,8 @@ const MAX_NAME_CHARS: usize = 64;
 pub(super) struct Table<'a> {
     sources: &'a ConfigSources,
     problems: &'a mut Vec<Problem>,
+    /// The files of secrets that are read again when they change.
+    secret_files: &'a mut Vec<SecretFile>,
     path: Vec<String>,
     values: &'a Dict,
     /// What has been asked for.
@@ -55,8 +58,12 @@ impl<T> Slot<T> for Option<T> {
 
 impl<'a> Table<'a> {
     /// The outermost table.
-    pub(super) fn root(sources: &'a ConfigSources, problems: &'a mut Vec<Problem>) -> Self {
-        Self { sources, problems, path: Vec::new(), values: sources.values(), known: Vec::new() }
+    pub(super) fn root(
+        sources: &'a ConfigSources,
+        problems: &'a mut Vec<Problem>,
+        secret_files: &'a mut Vec<SecretFile>,
+    ) -> Self {
+        Self { sources, problems, secret_files, path: Vec::new(), values: sources.values(), known: Vec::new() }
     }
 }
 
@@ -78,10 +85,20 @@ impl Table<'_> {
 
     /// The value of a key, else its default, of which `default` holds one or none; a bad value is reported.
     pub(super) fn key<T, S: Slot<T>>(&mut self, key: &str, kind: &ValueKind<T>, default: &[&str]) -> Option<S> {
-        let given = if kind.is_secret { self.secret(key) } else { self.value(key) };
+        let given = if kind.secret.is_some() { self.secret(key) } else { self.value(key) };
         let given = given.filter(|(_, value)| !(kind.may_be_empty && value.as_str() == Some("")));
-        let value = given
-            .and_then(|(key, value)| (kind.read)(&value).map_err(|reason| self.report([key.as_str()], reason)).ok());
+        let value = given.and_then(|(from, value)| match (kind.read)(&value) {
+            Ok(value) => {
+                if let Some(secret) = kind.secret.as_ref().filter(|_| from != key) {
+                    self.follow(&from, (secret.of)(&value), secret.check);
+                }
+                Some(value)
+            }
+            Err(reason) => {
+                self.report([from.as_str()], reason);
+                None
+            }
+        });
         let default = || default.first().map(|text| (kind.read)(&Value::from(*text)).expect("a default is taken"));
         let filled = S::fill(value.or_else(default));
         if filled.is_none() && !self.has(key) {
@@ -90,6 +107,13 @@ impl Table<'_> {
             self.report([key], format!("must be set, since other keys of this {what} are"));
         }
         filled
+    }
+
+    /// Has a secret read again when its file changes.
+    fn follow(&mut self, file_key: &str, secret: &Secret, check: fn(&str) -> Result<(), String>) {
+        let path = self.values.get(file_key).and_then(Value::as_str).unwrap_or_default();
+        let key = self.path.iter().map(String::as_str).chain([file_key]).collect::<Vec<_>>().join(".");
+        self.secret_files.push(SecretFile { key, path: path.into(), secret: secret.clone(), check });
     }
 
     /// What is given for a key, with the key.
@@ -108,10 +132,13 @@ impl Table<'_> {
                 let origin = self.sources.origin(&key);
                 Err(format!("{} is given too ({origin}); keep one of the two", key.join(".")))
             }
-            None => file.as_str().ok_or("must be a text in quotes".to_owned()).and_then(read_secret),
+            None => file
+                .as_str()
+                .ok_or("must be a text in quotes".to_owned())
+                .and_then(|path| read_secret_file(Path::new(path))),
         };
         match read {
-            Ok(secret) => Some((file_key, secret)),
+            Ok(secret) => Some((file_key, secret.into())),
             Err(reason) => {
                 self.report([file_key.as_str()], reason);
                 None
@@ -161,7 +188,14 @@ impl Table<'_> {
 
     fn below<'s>(&'s mut self, key: &str, values: &'s Dict) -> Table<'s> {
         let path = self.path.iter().map(String::as_str).chain([key]).map(str::to_owned).collect();
-        Table { sources: self.sources, problems: self.problems, path, values, known: Vec::new() }
+        Table {
+            sources: self.sources,
+            problems: self.problems,
+            secret_files: self.secret_files,
+            path,
+            values,
+            known: Vec::new(),
+        }
     }
 
     /// Reports what nobody has asked for.
@@ -171,17 +205,4 @@ impl Table<'_> {
             self.report([key.as_str()], format!("is no key of hostsync; known here: {known}"));
         }
     }
-}
-
-/// Reads the file of a secret. The reason for a bad one names the file only by an absolute path: anything else may be the
-/// secret itself, put there by mistake.
-fn read_secret(path: &str) -> Result<Value, String> {
-    let file = if path.starts_with('/') { path } else { "the file" };
-    let cannot = |error: std::io::Error| format!("cannot read {file}: {error}");
-    let size = std::fs::metadata(path).map_err(cannot)?.len();
-    if size > MAX_SECRET_FILE_BYTES {
-        return Err(format!("{file} has {size} bytes; a secret has at most {MAX_SECRET_FILE_BYTES}"));
-    }
-    let text = std::fs::read_to_string(path).map_err(cannot)?;
-    Ok(text.trim_end_matches(['\r', '\n']).into())
 }

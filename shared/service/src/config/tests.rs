@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hostsync_model::secret::Secret;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -10,6 +11,11 @@ use super::*;
 const NO_VARIABLES: [(&str, &str); 0] = [];
 
 const TOKEN: &str = "0123456789abcdef";
+
+/// The value of a secret.
+fn exposed(secret: Option<&Secret>) -> Option<String> {
+    secret.map(|secret| secret.get().expose_secret().to_owned())
+}
 
 /// A configuration from a TOML text and variables.
 fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -72,7 +78,7 @@ fn a_secret_of_the_environment_is_kept_to_the_letter() {
         ];
         let config = load("", &variables).expect("a configuration");
         let endpoint = &config.elasticsearch.endpoints["default"];
-        assert_eq!(endpoint.password.as_ref().map(ExposeSecret::expose_secret), Some(password));
+        assert_eq!(exposed(endpoint.password.as_ref()).as_deref(), Some(password));
         assert_eq!(endpoint.username.as_deref(), Some("12"));
         assert_eq!(endpoint.base_url(), "http://search:9200");
     }
@@ -211,7 +217,7 @@ fn a_secret_may_stand_in_a_file() {
     let (_directory, path) = file(&format!("{TOKEN}\r\n"));
     let path = path.to_str().expect("a path");
     let config = load("", &[("HOSTSYNC_API__OPERATOR_TOKEN_FILE", path)]).expect("a configuration");
-    assert_eq!(config.api.operator_token.as_ref().map(ExposeSecret::expose_secret), Some(TOKEN));
+    assert_eq!(exposed(config.api.operator_token.as_ref()).as_deref(), Some(TOKEN));
 
     let both = [("HOSTSYNC_API__OPERATOR_TOKEN_FILE", path), ("HOSTSYNC_API__OPERATOR_TOKEN", TOKEN)];
     assert_eq!(
@@ -226,6 +232,75 @@ fn a_secret_may_stand_in_a_file() {
     let error = Config::load_for(Service::Api, None, missing).expect_err("a refusal");
     let told: Vec<_> = error.problems().iter().filter(|problem| problem.key.starts_with("api.")).collect();
     assert_eq!(told.len(), 1, "{error}");
+}
+
+#[test]
+fn a_token_may_have_a_name_of_its_own() {
+    let (_directory, path) = file(TOKEN);
+    let variables = [
+        ("HOSTSYNC_API__TOKENS__ALICE__ROLE", "operator"),
+        ("HOSTSYNC_API__TOKENS__ALICE__TOKEN_FILE", path.to_str().expect("a path")),
+    ];
+    let toml =
+        "[api]\nviewer_token = 'fedcba9876543210'\ntokens.bob = { role = 'viewer', token = 'bob-bob-bob-bob-bob' }";
+    let config = load(toml, &variables).expect("a configuration");
+    let tokens: Vec<_> = config.api.tokens().map(|(name, role, secret)| (name, role, exposed(Some(secret)))).collect();
+    let of = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        tokens,
+        [
+            ("viewer", Role::Viewer, of("fedcba9876543210")),
+            ("alice", Role::Operator, of(TOKEN)),
+            ("bob", Role::Viewer, of("bob-bob-bob-bob-bob")),
+        ]
+    );
+    let followed: Vec<&str> = config.secret_files.iter().map(|file| file.key.as_str()).collect();
+    assert_eq!(followed, ["api.tokens.alice.token_file"]);
+    // An operator is there, whatever the name.
+    assert!(!config.missing(Service::Api).iter().any(|problem| problem.key == "api.operator_token"));
+}
+
+#[test]
+fn what_is_wrong_with_a_token_is_told_by_its_key() {
+    let (_directory, path) = file(TOKEN);
+    let token = format!("role = 'viewer'\ntoken = '{TOKEN}'");
+    let named =
+        |name: &str, keys: &str| format!("[api]\noperator_token = 'operator-operator'\n[api.tokens.{name}]\n{keys}");
+    for (toml, expected) in [
+        (named("operator", &token), "api.tokens.operator: is the name of api.operator_token; choose another one"),
+        (named("viewer", &token), "api.tokens.viewer: is the name of api.viewer_token; choose another one"),
+        (
+            named("Alice", &token),
+            "api.tokens.Alice: the name must be 1 to 64 of a-z, 0-9, _ and -, without two underscores in a row",
+        ),
+        (
+            named("a", &format!("token = '{TOKEN}'")),
+            "api.tokens.a.role: must be set, since other keys of this token are",
+        ),
+        (named("a", "role = 'viewer'"), "api.tokens.a.token: must be set, since other keys of this token are"),
+        (named("a", "role = 'viewer'\ntoken = ''"), "api.tokens.a.token: must not be empty"),
+        (named("a", "role = 'viewer'\ntoken = 'short'"), "api.tokens.a.token: must have at least 16 characters"),
+        (named("a", &token.replace("viewer", "admin")), "api.tokens.a.role: must be viewer or operator, not \"admin\""),
+        (
+            named("a", &format!("{token}\ntoken_file = '{}'", path.display())),
+            "api.tokens.a.token_file: api.tokens.a.token is given too",
+        ),
+        (
+            named("a", "role = 'viewer'\ntoken = 'operator-operator'"),
+            "api.tokens.a.token: is the token of operator too; no two may be the same",
+        ),
+        (
+            format!("{}\n[api.tokens.b]\n{token}", named("a", &token)),
+            "api.tokens.b.token: is the token of a too; no two may be the same",
+        ),
+        (
+            format!("[api]\noperator_token = '{TOKEN}'\nviewer_token = '{TOKEN}'"),
+            "api.viewer_token: is the token of operator too; no two may be the same",
+        ),
+    ] {
+        let told = problems(load(&toml, &[]));
+        assert!(told.len() == 1 && told[0].starts_with(expected) && !told[0].contains(TOKEN), "{toml}: {told:?}");
+    }
 }
 
 #[test]
@@ -342,7 +417,7 @@ fn a_service_demands_only_what_it_uses() {
 fn an_api_without_a_token_says_how_to_go_on() {
     let error = Config::load(None, NO_VARIABLES).expect("defaults").check(Service::Api).expect_err("a refusal");
     let told = error.problems().iter().find(|problem| problem.key == "api.operator_token").expect("told");
-    insta::assert_snapshot!(told, @r#"api.operator_token: must be set: at least 16 characters, as HOSTSYNC_API__OPERATOR_TOKEN or in the file that api.operator_token_file names; or say api.auth = "none" to let everybody do everything (not given)"#);
+    insta::assert_snapshot!(told, @r#"api.operator_token: must be set: at least 16 characters, as HOSTSYNC_API__OPERATOR_TOKEN or in the file that api.operator_token_file names, or a token of the role operator under api.tokens; or say api.auth = "none" to let everybody do everything (not given)"#);
 }
 
 #[test]
@@ -468,6 +543,7 @@ fn what_is_in_force_is_shown_with_secrets_masked() {
         url = 'amqp://host/'
         [api]
         operator_token = 'hunter2-hunter2-hunter2'
+        tokens.alice = { role = 'viewer', token = 'another-hunter2-hunter2' }
         [elasticsearch.endpoints.default]
         url = 'http://host:9200'
         username = 'u'
@@ -493,6 +569,10 @@ fn what_is_in_force_is_shown_with_secrets_masked() {
     operator_token = "***"
     # viewer_token is not set
 
+    [api.tokens.alice]
+    role = "viewer"
+    token = "***"
+
     [elasticsearch]
     default_endpoint = "default"
     default_index_pattern = "cluster*:data-zabbix-host-monitor-*"
@@ -513,6 +593,7 @@ fn what_is_in_force_is_shown_with_secrets_masked() {
     listen = "127.0.0.1:8891"
     time_zone = "UTC"
     retention = "90d"
+    audit_retention = "400d"
     execution_deadline = "24h"
 
     [worker]
@@ -762,8 +843,8 @@ proptest::proptest! {
             ("HOSTSYNC_ELASTICSEARCH__ENDPOINTS__A__PASSWORD", password.as_str()),
         ];
         let config = Config::load(None, variables).expect("a configuration");
-        let kept = config.elasticsearch.endpoints["a"].password.as_ref().map(ExposeSecret::expose_secret);
-        proptest::prop_assert_eq!(kept, Some(password.as_str()));
+        let kept = exposed(config.elasticsearch.endpoints["a"].password.as_ref());
+        proptest::prop_assert_eq!(kept.as_deref(), Some(password.as_str()));
     }
 
     #[test]

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use figment2::value::Value;
-use secrecy::SecretString;
 use url::Url;
 
 use super::server_url::{lacks_a_port, masked_url};
 use super::toml::{number_text, quoted};
 use hostsync_model::MASK;
+use hostsync_model::secret::Secret;
 use hostsync_model::time_span;
 
 type Read<T> = Box<dyn Fn(&Value) -> Result<T, String>>;
@@ -30,15 +30,23 @@ pub(super) struct ValueKind<T> {
     pub(super) show: Box<dyn Fn(&T) -> String>,
     /// The least and the most, in words.
     pub(super) bounds: Option<String>,
-    /// A secret may stand in a file that `<key>_file` names.
-    pub(super) is_secret: bool,
+    /// A secret may stand in a file that `<key>_file` names, and is read again when that changes.
+    pub(super) secret: Option<SecretKind<T>>,
     /// An empty text means that nothing is given: the only way for the environment to take back what the file says.
     pub(super) may_be_empty: bool,
 }
 
+/// What a kind of secrets is.
+pub(super) struct SecretKind<T> {
+    /// What is replaced when its file changes.
+    pub(super) of: fn(&T) -> &Secret,
+    /// Whether it takes a text.
+    pub(super) check: fn(&str) -> Result<(), String>,
+}
+
 impl<T: 'static> ValueKind<T> {
     fn new(read: impl Fn(&Value) -> Result<T, String> + 'static, show: impl Fn(&T) -> String + 'static) -> Self {
-        Self { read: Box::new(read), show: Box::new(show), bounds: None, is_secret: false, may_be_empty: false }
+        Self { read: Box::new(read), show: Box::new(show), bounds: None, secret: None, may_be_empty: false }
     }
 
     /// From a text alone; `form` completes the sentence "must be …" for anything else.
@@ -167,17 +175,18 @@ pub(super) fn text_of(form: impl Into<String>, is_good: fn(&str) -> bool) -> Val
 
 /// A secret that `check` takes: a text, kept to the letter. Anything else is refused without being repeated; a number has
 /// lost its letters (`0x1F`, `1e5`, `007`) before it gets here.
-pub(super) fn secret(check: fn(&str) -> Result<(), String>) -> ValueKind<SecretString> {
+pub(super) fn secret(check: fn(&str) -> Result<(), String>) -> ValueKind<Secret> {
     let read = move |value: &Value| {
         let text = value.as_str().ok_or("must be a text in quotes")?;
         check(text).map(|()| text.into())
     };
-    ValueKind { is_secret: true, ..ValueKind::new(read, |_| quoted(MASK)) }
+    let secret = Some(SecretKind { of: |secret| secret, check });
+    ValueKind { secret, ..ValueKind::new(read, |_| quoted(MASK)) }
 }
 
 /// A URL that holds a password; of all else in it is shown.
-pub(super) fn secret_url(check: fn(&str) -> Result<(), String>) -> ValueKind<SecretString> {
-    ValueKind { show: Box::new(|url| quoted(&masked_url(url))), ..secret(check) }
+pub(super) fn secret_url(check: fn(&str) -> Result<(), String>) -> ValueKind<Secret> {
+    ValueKind { show: Box::new(|url: &Secret| quoted(&masked_url(&url.get()))), ..secret(check) }
 }
 
 /// An `http` or `https` URL that `check` takes.

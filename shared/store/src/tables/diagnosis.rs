@@ -98,6 +98,7 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_search_share", rights: ALL },
     Use { table: "es_sync_scheduler_shift", rights: ALL },
     Use { table: "es_sync_idempotency_key", rights: ALL },
+    Use { table: "es_sync_audit", rights: ALL },
     Use { table: "es_sync_stats_hour", rights: ALL },
     Use { table: "es_sync_stats_duration", rights: ALL },
     Use { table: "es_sync_stats_failed_host", rights: ALL },

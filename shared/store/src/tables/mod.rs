@@ -13,6 +13,7 @@
 
 pub mod agenda;
 pub mod attempts;
+pub mod audit;
 mod cmdb_clock;
 pub mod details;
 pub mod diagnosis;
