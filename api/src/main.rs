@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hostsync_api::operate::dead_letters::{self, MAX_LETTERS};
-use hostsync_api::operate::{self as operating, executions};
+use hostsync_api::operate::executions;
 use hostsync_model::audit::Actor;
 use hostsync_model::execution::ExecutionId;
 use hostsync_service::config::{CommonArgs, Config, Service, help_table};
@@ -157,7 +157,7 @@ fn operate(
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(command(&config, operating::actor(&user(surroundings)))));
+        .and_then(|runtime| runtime.block_on(command(&config, hostsync_api::operate::actor(&user(surroundings)))));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -302,19 +302,19 @@ mod tests {
     }
 
     /// Takes what a caller gets.
-    fn greedy(seats: &Seats, caller: Actor) -> Vec<Seat> {
+    fn greedy(seats: &Seats, caller: &Actor) -> Vec<Seat> {
         std::iter::from_fn(|| seats.take(caller.clone())).collect()
     }
 
     #[test]
     fn whoever_takes_all_it_gets_leaves_as_much_to_others() {
         let seats = Seats::default();
-        let alone = greedy(&seats, caller(Role::Operator, 1));
+        let alone = greedy(&seats, &caller(Role::Operator, 1));
         assert_eq!(alone.len(), 100);
-        let second = greedy(&seats, caller(Role::Operator, 2));
+        let second = greedy(&seats, &caller(Role::Operator, 2));
         assert_eq!(second.len(), 50);
         drop(alone);
-        assert_eq!(greedy(&seats, caller(Role::Operator, 2)).len(), 50);
+        assert_eq!(greedy(&seats, &caller(Role::Operator, 2)).len(), 50);
         drop(second);
         assert!(seats.taken().is_empty(), "{seats:?}");
     }
@@ -322,10 +322,10 @@ mod tests {
     #[test]
     fn viewers_however_many_leave_an_operator_its_seats() {
         let seats = Seats::default();
-        let viewers: Vec<Seat> = (0..=u8::MAX).flat_map(|host| greedy(&seats, caller(Role::Viewer, host))).collect();
+        let viewers: Vec<Seat> = (0..=u8::MAX).flat_map(|host| greedy(&seats, &caller(Role::Viewer, host))).collect();
         assert_eq!(viewers.len(), MAX_WATCHERS - KEPT_FOR_OPERATORS);
         assert!(seats.take(caller(Role::Viewer, 0)).is_none());
-        assert_eq!(greedy(&seats, caller(Role::Operator, 0)).len(), KEPT_FOR_OPERATORS / 2);
+        assert_eq!(greedy(&seats, &caller(Role::Operator, 0)).len(), KEPT_FOR_OPERATORS / 2);
     }
 
     #[test]

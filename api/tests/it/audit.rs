@@ -33,8 +33,11 @@ async fn by_alice(server: &Server, method: Method, path: &str, body: &Value) -> 
     send(server.request(method, &format!("{BASE}{path}")).bearer_auth(ALICE).json(body)).await
 }
 
-/// Every write that there is by REST but a full sync: method, path, body, action, object, what is said of it.
-fn writes() -> Vec<(Method, &'static str, Value, &'static str, (&'static str, &'static str), &'static str)> {
+/// A write by REST: method, path, body, action, kind and id of its object, what is said of it.
+type Write = (Method, &'static str, Value, &'static str, (&'static str, &'static str), &'static str);
+
+/// Every write that there is by REST but a full sync.
+fn writes() -> Vec<Write> {
     let task = json!({"task_name": "nightly", "cron_expression": "@daily", "description": "x".repeat(500)});
     let list = json!({"task_name": "some", "host_ip_list": ["10.0.0.1", "10.0.0.2"]});
     let file = json!({"task_name": "some", "file_content": "10.0.0.1\n"});

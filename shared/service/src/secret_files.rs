@@ -155,6 +155,9 @@ mod tests {
         std::fs::rename(folder.join("..new"), folder.join("..data")).expect("swapped");
     }
 
+    /// What a file is then, how it becomes so, and what is said of it.
+    type Trouble = (&'static str, fn(&Path), &'static str);
+
     async fn look(followed: &mut Followed) -> String {
         followed.take(read(followed.file.path.clone()).await);
         followed.file.secret.get().expose_secret().to_owned()
@@ -175,7 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut followed = mounted(folder.path(), "first");
         let path = followed.file.path.clone();
-        let troubles: [(&str, fn(&Path), &str); 5] = [
+        let troubles: [Trouble; 5] = [
             ("gone", |_| {}, "cannot read"),
             ("empty", |path| std::fs::write(path, "\n").expect("written"), "at least 4 characters"),
             ("not what its key takes", |path| std::fs::write(path, "abc").expect("written"), "at least 4 characters"),
