@@ -57,9 +57,10 @@ pub(super) fn learn(limit: &mut SearchLimit, report: &PeriodReport, wanted: u32,
     let is_told_of_before = is_within(limit.searches.lowered_at, step_down, now);
     let passed = (now - limit.changed_at).as_seconds_f64().clamp(0.0, STEP.as_seconds_f64());
     // What most of this period's searches say, if they are enough to say something by themselves.
-    let (mut count, mut ratios) = (0_u32, 0.0);
+    let (mut count, mut ratios, mut is_found) = (0_u32, 0.0, true);
     for (kind, answers) in &report.answers {
         let ratio = baselines.compare(*kind, (answers.mean(), answers.count), alone, passed, now);
+        is_found &= baselines.is_found(*kind);
         if is_told_of_before && !alone {
             continue;
         }
@@ -90,7 +91,8 @@ pub(super) fn learn(limit: &mut SearchLimit, report: &PeriodReport, wanted: u32,
         let enough = (limit.searches.allowed / strain.min(MOST_STRAIN)).round();
         enough < limit.searches.allowed && limit.searches.lower(enough, enough + 1.0, FEWEST_SEARCHES, step_down, now)
     } else {
-        if count > 0 && limit.strain <= most_strain && wanted > whole(limit.searches.allowed) {
+        let is_known = is_found || !alone;
+        if count > 0 && is_known && limit.strain <= most_strain && wanted > whole(limit.searches.allowed) {
             let more = if limit.searches.lowered_at.is_none() { limit.searches.allowed } else { 1.0 };
             limit.searches.raise(more, f64::from(wanted), step, now);
         }
