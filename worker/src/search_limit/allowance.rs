@@ -8,7 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_store::tables::search_limit::{Allowance, FEWEST_SEARCHES, SearchLimit};
 
-use super::baselines::Baselines;
+use super::baselines::{Baselines, weight_of};
 use super::report::PeriodReport;
 
 /// Shortest time between two steps of the same number, whoever of the fleet makes them.
@@ -26,6 +26,9 @@ const AFTER_REFUSAL: f64 = 0.5;
 
 /// How many times as long as alone searches take when they are too many at once.
 const STRAINED: f64 = 1.5;
+
+/// The same in the minute after they were found to be too many, so that they come down to what the source has at once.
+const CALM: f64 = 1.2;
 
 /// The strain by which the searches are lowered at most in one step.
 const MOST_STRAIN: f64 = 4.0;
@@ -52,15 +55,16 @@ pub(super) fn learn(limit: &mut SearchLimit, report: &PeriodReport, wanted: u32,
     let step = STEP.max(latency(report));
     let step_down = STEP_DOWN + latency(report);
     let is_told_of_before = is_within(limit.searches.lowered_at, step_down, now);
-    let drift = (now - limit.changed_at).as_seconds_f64().clamp(0.0, STEP.as_seconds_f64());
+    let passed = (now - limit.changed_at).as_seconds_f64().clamp(0.0, STEP.as_seconds_f64());
     // What most of this period's searches say, if they are enough to say something by themselves.
-    let (mut count, mut ratios) = (0_u32, 0.0);
+    let (mut count, mut ratios, mut is_found) = (0_u32, 0.0, true);
     for (kind, answers) in &report.answers {
-        let ratio = baselines.compare(*kind, answers.mean(), alone, drift, now);
+        let ratio = baselines.compare(*kind, (answers.mean(), answers.count), alone, passed, now);
+        is_found &= baselines.is_found(*kind);
         if is_told_of_before && !alone {
             continue;
         }
-        let weight = 1.0 - (1.0 - STRAIN_OF_ONE).powi(i32::try_from(answers.count).unwrap_or(i32::MAX));
+        let weight = weight_of(answers.count, STRAIN_OF_ONE);
         limit.strain += (ratio - limit.strain) * weight;
         count += answers.count;
         ratios += ratio * f64::from(answers.count);
@@ -74,16 +78,21 @@ pub(super) fn learn(limit: &mut SearchLimit, report: &PeriodReport, wanted: u32,
             limit.searches.too_much = None;
         }
     }
-    let most_strain = if alone { FOLLOWED } else { STRAINED };
+    let most_strain = match limit.searches.too_much {
+        _ if alone => FOLLOWED,
+        Some(_) if is_within(limit.searches.lowered_at, REMEMBERED, now) => CALM,
+        _ => STRAINED,
+    };
     let is_lowered = if report.refused + report.timed_out > 0 {
         let too_many = limit.searches.allowed;
         limit.searches.lower(too_many * AFTER_REFUSAL, too_many, FEWEST_SEARCHES, step_down, now)
-    } else if limit.strain > STRAINED && !alone {
+    } else if limit.strain > most_strain && !alone {
         let strain = if count >= ENOUGH { limit.strain.max(ratio) } else { limit.strain };
         let enough = (limit.searches.allowed / strain.min(MOST_STRAIN)).round();
-        limit.searches.lower(enough, enough + 1.0, FEWEST_SEARCHES, step_down, now)
+        enough < limit.searches.allowed && limit.searches.lower(enough, enough + 1.0, FEWEST_SEARCHES, step_down, now)
     } else {
-        if count > 0 && limit.strain <= most_strain && wanted > whole(limit.searches.allowed) {
+        let is_known = is_found || !alone;
+        if count > 0 && is_known && limit.strain <= most_strain && wanted > whole(limit.searches.allowed) {
             let more = if limit.searches.lowered_at.is_none() { limit.searches.allowed } else { 1.0 };
             limit.searches.raise(more, f64::from(wanted), step, now);
         }

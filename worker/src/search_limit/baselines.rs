@@ -1,9 +1,9 @@
 //! What a search takes when it does not have to share the source, by kind of search.
 //!
-//! It follows what is quicker at once and what is slower only while one search at a time is allowed, when nothing that it
-//! takes can be the fleet's own crowd. So a fleet that wears a source out does not come to think of that as usual; and where
-//! the source has become slower the fleet goes down to one search, sees it, and goes up again. Beyond that it drifts up by
-//! itself within hours, should it have been found by luck.
+//! It follows what is clearly quicker at once, and what is slower only while one search at a time is allowed, when nothing that
+//! it takes can be the fleet's own crowd. So a fleet that wears a source out does not come to think of that as usual; and where
+//! the source has become slower the fleet goes down to one search, sees it, and goes up again. In between it creeps, down
+//! by what is a little quicker and up by itself, so that chance does not make it the quickest search ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,28 @@ use serde::{Deserialize, Serialize};
 /// Kinds that are remembered for an endpoint, those seen last.
 const MOST_KINDS: usize = 32;
 
-/// Weight of a period that was quicker, and of one that was slower and alone.
+/// Weight of a period that was clearly quicker, or alone.
 const FOLLOWS: f64 = 0.3;
 
-/// Seconds in which a baseline drifts up to some three times itself.
-const DRIFT_SECONDS: f64 = 3_600.0;
+/// The same of the first so many searches, since the very first is often slow.
+const FOLLOWS_YOUNG: f64 = 0.5;
+const YOUNG: u32 = 8;
+
+/// Searches that tell what one takes alone.
+const ENOUGH_ALONE: u32 = 4;
+
+/// What is clearly quicker or slower: more than this many times. What is clearly slower is a crowd and not chance.
+const CLEARLY: f64 = 1.3;
+
+/// Weight of one search that was a little quicker.
+const FALLS: f64 = 0.005;
+
+/// By what part of itself a baseline rises with each search that was a little slower, and how many seconds it takes at least for all of it.
+const RISES: f64 = 0.0005;
+const RISES_SECONDS: f64 = 600.0;
 
 /// What may come on top of each search by itself, such as the way to the source: only what is well beyond it counts.
-const SLACK_MS: f64 = 50.0;
+const SLACK_MS: f64 = 30.0;
 
 /// Searches that take about as long: of one pattern, of windows and numbers of hosts between two powers of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,9 +61,16 @@ fn log2(number: u64) -> u8 {
     number.max(1).ilog2() as u8
 }
 
+/// The weight of so many searches, by that of one.
+pub(super) fn weight_of(count: u32, one: f64) -> f64 {
+    1.0 - (1.0 - one).powi(i32::try_from(count).unwrap_or(i32::MAX))
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Baseline {
     ms: f64,
+    /// Searches that it was found by.
+    count: u32,
     /// Unix time, in seconds.
     seen: i64,
 }
@@ -72,23 +93,33 @@ impl Baselines {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 
-    /// How many times as long as alone searches of a kind took; remembers them. `drift`: seconds since this endpoint was
-    /// looked at last.
+    /// Whether enough searches of a kind were seen to say what one takes alone.
+    pub(super) fn is_found(&self, SearchKind(kind): SearchKind) -> bool {
+        self.0.get(&kind).is_some_and(|known| known.count >= ENOUGH_ALONE)
+    }
+
+    /// How many times as long as alone `count` searches of a kind took on average; remembers them. `passed`: seconds since this
+    /// endpoint was looked at last.
     pub(super) fn compare(
         &mut self,
         SearchKind(kind): SearchKind,
-        took: Duration,
+        (took, count): (Duration, u32),
         alone: bool,
-        drift: f64,
+        passed: f64,
         now: DateTime<Utc>,
     ) -> f64 {
         let ms = took.as_secs_f64() * 1_000.0;
-        let known = self.0.entry(kind).or_insert(Baseline { ms, seen: 0 });
-        if ms < known.ms || alone {
-            known.ms += (ms - known.ms) * FOLLOWS;
-        } else {
-            known.ms = ms.min(known.ms * (1.0 + drift / DRIFT_SECONDS));
+        let known = self.0.entry(kind).or_insert(Baseline { ms, count: 0, seen: 0 });
+        let is_young = known.count < YOUNG;
+        if alone || ms * CLEARLY < known.ms {
+            known.ms += (ms - known.ms) * if is_young { FOLLOWS_YOUNG } else { FOLLOWS };
+        } else if ms < known.ms {
+            known.ms += (ms - known.ms) * if is_young { FOLLOWS_YOUNG } else { weight_of(count, FALLS) };
+        } else if ms < known.ms * CLEARLY {
+            let rise = (RISES * f64::from(count)).min(passed / RISES_SECONDS);
+            known.ms = ms.min(known.ms * (1.0 + rise));
         }
+        known.count = known.count.saturating_add(count);
         known.seen = now.timestamp();
         (ms + SLACK_MS) / (known.ms + SLACK_MS)
     }
@@ -124,14 +155,36 @@ mod tests {
     #[test]
     fn a_crowd_does_not_become_usual_and_one_search_alone_does() {
         let mut baselines = Baselines::default();
-        assert_eq!(baselines.compare(KIND, ms(200), true, 1.0, now()), 1.0);
+        assert_eq!(baselines.compare(KIND, (ms(200), 1), true, 1.0, now()), 1.0);
         for _ in 0..60 {
-            assert!(baselines.compare(KIND, ms(1_000), false, 1.0, now()) > 4.0);
+            assert!(baselines.compare(KIND, (ms(1_000), 1), false, 1.0, now()) > 4.0);
         }
         for _ in 0..20 {
-            baselines.compare(KIND, ms(1_000), true, 1.0, now());
+            baselines.compare(KIND, (ms(1_000), 1), true, 1.0, now());
         }
-        assert!(baselines.compare(KIND, ms(1_000), false, 1.0, now()) < 1.1);
+        assert!(baselines.compare(KIND, (ms(1_000), 1), false, 1.0, now()) < 1.1);
+    }
+
+    #[test]
+    fn a_slow_first_search_is_soon_forgotten() {
+        let mut baselines = Baselines::default();
+        baselines.compare(KIND, (ms(380), 1), true, 1.0, now());
+        for _ in 0..10 {
+            baselines.compare(KIND, (ms(300), 1), false, 1.0, now());
+        }
+        assert!(baselines.compare(KIND, (ms(400), 1), false, 1.0, now()) > 1.25);
+    }
+
+    #[test]
+    fn searches_that_take_now_more_now_less_are_no_crowd() {
+        let mut baselines = Baselines::default();
+        let mut ratios = 0.0;
+        for number in 0..10_000_u64 {
+            // From 160 to 240 ms, a hundred searches a second.
+            let took = ms(160 + number * 31 % 81);
+            ratios = ratios * 0.95 + 0.05 * baselines.compare(KIND, (took, 1), false, 0.01, now());
+        }
+        assert!((0.9..1.2).contains(&ratios), "{ratios}: far from what lowers anything");
     }
 
     #[test]
@@ -142,7 +195,7 @@ mod tests {
         let mut baselines = Baselines::default();
         for kind in 0..100 {
             let at = now() + TimeDelta::seconds(i64::try_from(kind).expect("small"));
-            baselines.compare(SearchKind(kind), ms(100), false, 0.0, at);
+            baselines.compare(SearchKind(kind), (ms(100), 1), false, 0.0, at);
         }
         let text = baselines.written();
         assert!(text.len() < 4_000, "{text}");
