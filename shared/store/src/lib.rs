@@ -3,6 +3,7 @@
 //! The only crate with SQL. Whoever opens a transaction commits it.
 
 pub mod closing;
+pub mod dead_letters;
 pub mod database;
 pub mod denied;
 pub mod explanation;
