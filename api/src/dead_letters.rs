@@ -228,8 +228,7 @@ pub(crate) async fn drop(
     if chosen.count_only {
         return chosen.counted(database).await;
     }
-    let entry =
-        AuditEntry { actor: actor.clone(), action: AuditAction::DropDeadLetters, what: chosen.said.json() };
+    let entry = AuditEntry { actor: actor.clone(), action: AuditAction::DropDeadLetters, what: chosen.said.json() };
     let dropped = transact(|| drop_once(database, &entry, &chosen)).await?;
     let message = format!("{} dropped", letters(dropped));
     tracing::info!(dropped, "{message}");
@@ -260,8 +259,7 @@ pub(crate) async fn requeue(
     if chosen.count_only {
         return chosen.counted(database).await;
     }
-    let entry =
-        AuditEntry { actor: actor.clone(), action: AuditAction::RequeueDeadLetters, what: chosen.said.json() };
+    let entry = AuditEntry { actor: actor.clone(), action: AuditAction::RequeueDeadLetters, what: chosen.said.json() };
     let (audit_id, ids) = transact(|| begin_requeue(database, &entry, &chosen)).await?;
     let mut connection = database.connection().await?;
     let RequeueReport { put_back, refusal, .. } = put_back(&mut connection, publisher, &ids).await?;

@@ -55,18 +55,8 @@ pub(crate) struct AuditEntryBody {
 }
 
 impl CsvRow for AuditEntryBody {
-    const COLUMNS: &[&str] = &[
-        "id",
-        "at",
-        "who",
-        "role",
-        "from_where",
-        "action",
-        "object_kind",
-        "object_id",
-        "what",
-        "result",
-    ];
+    const COLUMNS: &[&str] =
+        &["id", "at", "who", "role", "from_where", "action", "object_kind", "object_id", "what", "result"];
 }
 
 impl From<AuditRow> for AuditEntryBody {

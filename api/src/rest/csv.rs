@@ -5,12 +5,12 @@
 
 use std::io;
 
+use ::csv::{Terminator, Writer, WriterBuilder};
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use ::csv::{Terminator, Writer, WriterBuilder};
 use futures_util::{StreamExt as _, stream};
 use hostsync_model::causes::causes;
 use serde::Serialize;
@@ -204,7 +204,10 @@ mod tests {
             written(&texts),
             "number,text\r\n-1,'=1+1\r\n-1,'+1\r\n-1,'-1\r\n-1,'@x\r\n-1,'\tx\r\n-1,\"'\rx\"\r\n-1,x=1\r\n-1, =1\r\n-1,\r\n"
         );
-        assert_eq!(written(&[json!(-1), json!(-0.5), json!(1e300)]), "number,text\r\n-1,-1\r\n-1,-0.5\r\n-1,1e+300\r\n");
+        assert_eq!(
+            written(&[json!(-1), json!(-0.5), json!(1e300)]),
+            "number,text\r\n-1,-1\r\n-1,-0.5\r\n-1,1e+300\r\n"
+        );
     }
 
     #[test]

@@ -132,7 +132,9 @@ fn add_csv(document: &mut OpenApi) {
     for item in document.paths.paths.values_mut() {
         let Some(operation) = &mut item.get else { continue };
         let is_csv = operation.operation_id.as_deref().is_some_and(|id| CSV_LISTS.contains(&id));
-        let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200").filter(|_| is_csv) else { continue };
+        let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200").filter(|_| is_csv) else {
+            continue;
+        };
         response.description = format!("{}. {CSV_DESCRIPTION}", response.description);
         let text = ObjectBuilder::new().schema_type(Type::String).build();
         let content = ContentBuilder::new().schema(Some(text)).example(Some(CSV_EXAMPLE.into())).build();
@@ -171,7 +173,8 @@ fn error_response(code: Code, description: String) -> Response {
         Code::DatabaseUnavailable
         | Code::BrokerUnavailable
         | Code::SourceUnavailable
-        | Code::TooManyRequests | Code::Overloaded => {
+        | Code::TooManyRequests
+        | Code::Overloaded => {
             response.header("Retry-After", header(Type::Integer, "Seconds to wait before the next try"))
         }
         _ => response,

@@ -211,10 +211,8 @@ impl Publisher {
         published_at::mark(&mut headers);
         // By it a letter that is taken out twice is known again.
         let id = format!("{:032x}", rand::random::<u128>());
-        let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_message_id(id.into())
-            .with_headers(headers);
+        let properties =
+            BasicProperties::default().with_delivery_mode(PERSISTENT).with_message_id(id.into()).with_headers(headers);
         publish_one(&channel, self.topology.dead_exchange(), "".into(), body, properties).await
     }
 

@@ -3,8 +3,8 @@
 //! The only crate with SQL. Whoever opens a transaction commits it.
 
 pub mod closing;
-pub mod dead_letters;
 pub mod database;
+pub mod dead_letters;
 pub mod denied;
 pub mod explanation;
 pub mod fault;
