@@ -62,7 +62,7 @@ words! {
         Execution = "execution",
         /// The table `hosts_pool`.
         HostsPool = "hosts_pool",
-        /// The dead letters of the broker.
+        /// The dead letters.
         DeadLetters = "dead_letters",
     }
 }

@@ -159,14 +159,22 @@ fn identity(delivery: &Delivery) -> Option<[u8; 32]> {
     if id.is_empty() && published.is_none() {
         return None;
     }
+    if !id.is_empty() {
+        return Some(hash_of(&[id.as_bytes(), &delivery.data]));
+    }
     let published_ms = published.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default().as_millis();
     let death = text(delivery, "x-first-death-queue").unwrap_or_default();
+    Some(hash_of(&[published_ms.to_string().as_bytes(), death.as_bytes(), &delivery.data]))
+}
+
+/// A hash of texts in their order, each with its length before it.
+fn hash_of(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for part in [id.as_bytes(), published_ms.to_string().as_bytes(), death.as_bytes(), &delivery.data] {
+    for part in parts {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
-    Some(hash.finalize().into())
+    hash.finalize().into()
 }
 
 /// Texts among the headers that are not the broker's or ours.

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use hostsync_queue::{DeadLetter, DeadLetters, Job, OutgoingJob, Publisher, QueueError};
 use sqlx::{Connection as _, MySqlConnection, MySqlPool};
 
+use crate::fault::Fault;
 use crate::tables::dead_letters::{self, LetterFilter, LetterRow, MAX_BODY_BYTES, MAX_LETTERS, NewLetter};
 
 /// Most letters in hand at once.
@@ -22,6 +23,9 @@ const TRIM_ROWS: u32 = 1_000;
 
 /// Jobs that are put back before their rows are deleted.
 const REQUEUE_ROWS: usize = 500;
+
+/// How often a transaction is run again that the database breaks off in favour of another.
+const CONFLICTS: u32 = 3;
 
 /// Largest trace context that is kept, in bytes; a larger one is somebody else's.
 const MAX_TRACE_BYTES: usize = 4_096;
@@ -68,7 +72,14 @@ pub async fn move_chunk(pool: &MySqlPool, letters: &DeadLetters) -> Result<Moved
     if in_hand.is_empty() {
         return Ok(MovedLetters::default());
     }
-    let stored = match store(&mut connection, &in_hand).await {
+    let mut stored = store(&mut connection, &in_hand).await;
+    for _ in 0..CONFLICTS {
+        if !stored.as_ref().is_err_and(|error| Fault::of(error) == Fault::Conflict) {
+            break;
+        }
+        stored = store(&mut connection, &in_hand).await;
+    }
+    let stored = match stored {
         Ok(stored) => stored,
         Err(error) => {
             for letter in &in_hand {

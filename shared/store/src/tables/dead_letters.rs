@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::mysql::MySql;
 use sqlx::{MySqlConnection, QueryBuilder};
 
+use crate::fault::{Fault, StatementRefusal};
 use crate::word::Word;
 use hostsync_model::execution::JobQueue;
 
@@ -101,8 +102,7 @@ pub async fn insert(connection: &mut MySqlConnection, letter: &NewLetter) -> Res
         "INSERT INTO es_sync_dead_letter
              (letter_key, body, body_bytes, is_job, reason, execution_id, detail_id, host_ip, queue, trace_context, dead_at,
               moved_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, COALESCE(?, UTC_TIMESTAMP(3)), UTC_TIMESTAMP(3))
-         ON DUPLICATE KEY UPDATE id = id",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, COALESCE(?, UTC_TIMESTAMP(3)), UTC_TIMESTAMP(3))",
     )
     .bind(letter.key.as_ref().map(<[u8; 32]>::as_slice))
     .bind(letter.body.get(..MAX_BODY_BYTES).unwrap_or(&letter.body))
@@ -116,8 +116,13 @@ pub async fn insert(connection: &mut MySqlConnection, letter: &NewLetter) -> Res
     .bind(&letter.trace_context)
     .bind(letter.dead_at.map(|at| at.naive_utc()))
     .execute(connection)
-    .await?;
-    Ok(inserted.rows_affected() == 1)
+    .await;
+    // No `ON DUPLICATE KEY UPDATE`: it locks the gaps between keys, and so two schedulers one another.
+    match inserted {
+        Ok(_) => Ok(true),
+        Err(error) if Fault::of(&error) == Fault::Refused(StatementRefusal::Duplicate) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Letters, those that were moved last first, at most `limit`.
