@@ -62,7 +62,7 @@ words! {
         Execution = "execution",
         /// The table `hosts_pool`.
         HostsPool = "hosts_pool",
-        /// The dead letters.
+        /// The dead letters of the broker.
         DeadLetters = "dead_letters",
     }
 }
