@@ -109,6 +109,14 @@ impl WriteTransaction {
         audit::insert(&mut self.transaction, &self.entry, &object.into(), result).await?;
         Ok(self.transaction.commit().await?)
     }
+
+    /// The same for a write that goes on where no transaction reaches; returns the id of its entry, which is told what came
+    /// of it at the end ([`audit::set_result`]).
+    pub(crate) async fn commit_begun(mut self, object: impl Into<AuditObject>) -> Result<u64, ApiError> {
+        let id = audit::insert(&mut self.transaction, &self.entry, &object.into(), "begun").await?;
+        self.transaction.commit().await?;
+        Ok(id)
+    }
 }
 
 impl Deref for WriteTransaction {

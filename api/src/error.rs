@@ -66,6 +66,7 @@ codes! {
     InternalError = "internal_error", "A fault of hostsync; its log has more under the id in `x-request-id`.";
     DatabaseRefused = "database_refused", "The database does not let hostsync do this: it lacks a right, which the message names. Trying again does not help.";
     DatabaseUnavailable = "database_unavailable", "The database is down or busy; see `Retry-After`.";
+    BrokerUnavailable = "broker_unavailable", "The broker takes no job: it is down, or its queue is full; see `Retry-After`.";
     SourceUnavailable = "source_unavailable", "The source is down, busy or gave no whole answer; see `Retry-After`.";
 }
 
@@ -125,6 +126,8 @@ pub(crate) enum ApiError {
     SourceRefused(String),
     #[error("the source gives no answer: {0}; try again in a few seconds")]
     SourceUnavailable(String),
+    #[error("the broker takes no job: {0}; try again in a few seconds")]
+    BrokerUnavailable(String),
     #[error("{what} is too large: at most {limit_bytes} bytes are taken")]
     TooLarge { what: &'static str, limit_bytes: usize },
     #[error("the content type must be {0}")]
@@ -210,6 +213,7 @@ impl ApiError {
             Self::HostPoolRefused(_) => Code::HostPoolRefused,
             Self::SourceRefused(_) => Code::SourceRefused,
             Self::SourceUnavailable(_) => Code::SourceUnavailable,
+            Self::BrokerUnavailable(_) => Code::BrokerUnavailable,
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
             Self::Busy | Self::TooManyFullSyncs | Self::TooManyProbes | Self::TooManyStreams => Code::TooManyRequests,

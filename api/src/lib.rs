@@ -9,6 +9,7 @@ mod access;
 mod app;
 mod audit;
 mod database;
+mod dead_letters;
 pub mod doctor;
 mod error;
 mod hosts;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_e2e::service::{self, RunningService};
+use hostsync_queue::Publisher;
 use hostsync_testing::bed::{Bed, on_bed};
 use hostsync_testing::client::{Client, wait_for};
 use hostsync_testing::documents::SampleHost;
@@ -895,6 +896,36 @@ async fn what_is_known_of_sources_is_pruned_when_nobody_names_them() {
         .await
         .expect("pruned");
         stop([scheduler]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_moved_by_schedulers_and_pruned_as_old_runs_are() {
+    on_bed("letters", async |bed| {
+        let schedulers = [scheduler(&bed).await, scheduler(&bed).await];
+        let config = bed.config(&[]).expect("a configuration");
+        let publisher = Publisher::new(config.rabbitmq.settings("test").expect("settings"));
+        for letter in 0..30 {
+            publisher.publish_dead_letter(format!("letter {letter}").as_bytes(), "not a job").await.expect("set aside");
+        }
+        wait_for("all to be moved, each once", LIMIT, async || {
+            let [rows, bodies] = [
+                bed.count("SELECT COUNT(*) FROM es_sync_dead_letter").await?,
+                bed.count("SELECT COUNT(DISTINCT body) FROM es_sync_dead_letter").await?,
+            ];
+            assert!(rows <= 30 && rows == bodies, "{rows} {bodies}");
+            Ok((rows == 30 && publisher.ready_dead_letters().await? == 0).then_some(()))
+        })
+        .await
+        .expect("moved");
+        bed.execute("UPDATE es_sync_dead_letter SET moved_at = moved_at - INTERVAL 91 DAY WHERE id % 2 = 0").await;
+        wait_for("the old ones to be pruned", Duration::from_mins(3), async || {
+            Ok((bed.count("SELECT COUNT(*) FROM es_sync_dead_letter").await? == 15).then_some(()))
+        })
+        .await
+        .expect("pruned");
+        stop(schedulers).await;
     })
     .await;
 }

@@ -15,6 +15,7 @@ use hostsync_model::causes::causes;
 use hostsync_model::execution::{JobQueue, TaskId};
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
+use hostsync_store::tables::dead_letters::{self, LetterFilter};
 use hostsync_store::tables::executions;
 use hostsync_store::tables::tasks::{self, LastResult};
 
@@ -88,9 +89,24 @@ where
     Ok(tokio::time::timeout(LONGEST_LOOK, look).await.context("no answer in time")??)
 }
 
-async fn queue_depths(scheduler: &Scheduler) -> anyhow::Result<[(QueueName, u32); 3]> {
+/// Dead letters are counted where they are: still in the broker, or in their table. Without either nothing is said of them.
+async fn queue_depths(scheduler: &Scheduler) -> anyhow::Result<Vec<(QueueName, u32)>> {
     let depths = in_time(scheduler.publisher.depths()).await?;
-    Ok([(QueueName::Bulk, depths.bulk), (QueueName::Manual, depths.manual), (QueueName::Dead, depths.dead)])
+    let mut said = vec![(QueueName::Bulk, depths.bulk), (QueueName::Manual, depths.manual)];
+    let stored = in_time(async {
+        let mut connection = scheduler.pool.acquire().await?;
+        dead_letters::count(&mut connection, &LetterFilter::default()).await
+    })
+    .await;
+    match stored {
+        Ok(stored) => {
+            said.push((QueueName::Dead, depths.dead.saturating_add(u32::try_from(stored).unwrap_or(u32::MAX))))
+        }
+        Err(error) => {
+            tracing::debug!(error = %causes(error.as_ref()), "the dead letters of the database are not known")
+        }
+    }
+    Ok(said)
 }
 
 /// What waits for a queue or in it.

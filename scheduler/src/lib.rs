@@ -3,11 +3,12 @@
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
 //! so a second scheduler shares the work and is no danger. `agenda` looks what there is to do, `fire` makes executions,
 //! `sweep` goes on with them and with what others left, `waits` tells what runs wait for, `rollup` adds ended runs to the
-//! statistics, `prune` forgets what is old, `gauges` says how the fleet is, `shift` that this scheduler is at work. By `calls`
+//! statistics, `prune` forgets what is old, `dead_letters` moves them into their table, `gauges` says how the fleet is, `shift` that this scheduler is at work. By `calls`
 //! they call one another.
 
 mod agenda;
 mod calls;
+mod dead_letters;
 mod fire;
 mod gauges;
 mod one_run;
@@ -112,6 +113,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     shutdown.spawn_essential("fire", fire::run(Arc::clone(&scheduler)));
     sweep::spawn_all(&scheduler, config.scheduler.execution_deadline);
     shutdown.spawn_essential("prune", prune::run(Arc::clone(&scheduler), config.scheduler.clone()));
+    let settings = config.rabbitmq.settings("hostsync-scheduler dead letters")?;
+    shutdown.spawn_essential("dead letters", dead_letters::run(Arc::clone(&scheduler), settings));
     gauges::spawn_all(&scheduler);
     tracing::info!("hostsync-scheduler is running");
     Ok(shutdown.wait_for_service("hostsync-scheduler").await?)

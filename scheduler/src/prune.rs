@@ -1,4 +1,4 @@
-//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync; entries
+//! Forgets executions older than `scheduler.retention`, details first, in small batches that hurt no running sync, and dead letters as old; entries
 //! of the audit older than `scheduler.audit_retention`; and idempotency keys, newest windows and what is known of sources that nothing needs any more.
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    audit, details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
-    search_limit, statistics,
+    audit, dead_letters, details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state,
+    scheduler_shifts, search_limit, statistics,
 };
 use sqlx::MySqlConnection;
 
@@ -116,6 +116,7 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<R
     let before = now - SHIFTS_KEPT;
     while goes_on(scheduler, scheduler_shifts::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
     if let Some(before) = now.checked_sub_signed(retention) {
+        while goes_on(scheduler, dead_letters::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
         while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
         let day = (before - TimeDelta::days(NEWEST_WINDOW_MARGIN_DAYS)).date_naive();
         while goes_on(scheduler, newest_window::prune(&mut connection, day, BATCH_ROWS).await?, BATCH_ROWS).await {}

@@ -13,10 +13,12 @@ use super::{Check, untested, within};
 pub(super) struct BrokerExamination {
     pub(super) checks: Vec<Check>,
     pub(super) depths: BTreeMap<JobQueue, Depth>,
+    /// Dead letters that are still there, and the name of their queue.
+    pub(super) dead_letters: Option<(String, u32)>,
 }
 
 pub(super) async fn examine(config: &Config) -> BrokerExamination {
-    let mut examined = BrokerExamination { checks: Vec::new(), depths: BTreeMap::new() };
+    let mut examined = BrokerExamination { checks: Vec::new(), depths: BTreeMap::new(), dead_letters: None };
     let settings = config.rabbitmq.settings("hostsync-api doctor");
     let (place, settings) = match config.rabbitmq.url().and_then(|url| Ok((place_of(&url.get()), settings?))) {
         Ok(known) => known,
@@ -81,16 +83,13 @@ async fn ask(
         });
     }
     let name = topology.dead_queue();
-    examined.checks.push(match broker.dead_letters().await? {
-        DeclarationState::AsOurs(Depth { ready: 0, .. }) => Check::ok("dead letters", "none"),
-        DeclarationState::AsOurs(Depth { ready, .. }) => Check::warn(
-            "dead letters",
-            format!("{ready} in {name}: messages that could not be worked on"),
-            "hostsync-api dead-letters list",
-        ),
-        DeclarationState::Missing => missing("dead letters", &name),
-        DeclarationState::Refused(refusal) => refused("dead letters", &name, &refusal, &line),
-    });
+    match broker.dead_letters().await? {
+        DeclarationState::AsOurs(Depth { ready, .. }) => examined.dead_letters = Some((name, ready)),
+        DeclarationState::Missing => examined.checks.push(missing("dead letter queue", &name)),
+        DeclarationState::Refused(refusal) => {
+            examined.checks.push(refused("dead letter queue", &name, &refusal, &line));
+        }
+    }
     Ok(())
 }
 

@@ -34,7 +34,9 @@ pub async fn examine(config: &Config, file: Option<&Path>, clock: fn() -> DateTi
     report.extend(database.checks);
     report.extend(broker.checks);
     report.extend(sources);
-    if let Some(mut connection) = database.connection {
+    let mut connection = database.connection;
+    report.extend(work::dead_letters(connection.as_mut(), broker.dead_letters.as_ref()).await);
+    if let Some(mut connection) = connection {
         report.extend(work::examine(&mut connection, config, &broker.depths).await);
     }
     report

@@ -8,6 +8,7 @@ use hostsync_model::execution::JobQueue;
 use hostsync_queue::Depth;
 use hostsync_service::config::Config;
 use hostsync_service::defaults::Defaults;
+use hostsync_store::tables::dead_letters::{self, LetterFilter};
 use hostsync_store::tables::tasks::{self, TaskFilter, TaskView};
 use hostsync_store::tables::{diagnosis, doubts, endpoint_state, pattern_state};
 use sqlx::MySqlConnection;
@@ -96,6 +97,32 @@ async fn ask(
 
     checks.extend(unusable_tasks(connection, config).await?);
     Ok(())
+}
+
+/// Dead letters in their table, and in the queue that schedulers move them out of. Where one of both is not known, only the
+/// other is told; what is wrong with it stands elsewhere.
+pub(super) async fn dead_letters(
+    connection: Option<&mut MySqlConnection>,
+    in_broker: Option<&(String, u32)>,
+) -> Option<Check> {
+    let mut counts = Vec::new();
+    if let Some(connection) = connection
+        && let Ok(Ok(count)) = within(dead_letters::count(connection, &LetterFilter::default())).await
+    {
+        counts.push((count, "the table es_sync_dead_letter"));
+    }
+    counts.extend(in_broker.map(|(queue, count)| (u64::from(*count), queue.as_str())));
+    let told: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, place)| format!("{count} in {place}")).collect();
+    if counts.is_empty() {
+        return None;
+    }
+    Some(if told.is_empty() {
+        Check::ok("dead letters", "none")
+    } else {
+        let found = format!("{}: messages that could not be worked on", told.join(", "));
+        Check::warn("dead letters", found, "hostsync-api dead-letters list")
+    })
 }
 
 /// Patterns whose searches fail while their endpoint answers, and what workers say of sources that nobody has refuted.

@@ -1,133 +1,152 @@
-//! `hostsync-api dead-letters`: looks at them, puts jobs back, drops what nobody needs.
+//! `hostsync-api dead-letters`: looks at them in their table, puts jobs back, drops what nobody needs.
 
 use hostsync_model::audit::{Actor, AuditAction, AuditObject, AuditObjectKind};
-use hostsync_queue::{DeadLetter, DeadLetters};
+use hostsync_model::causes::causes;
+use hostsync_queue::{Job, Publisher, UnreadableJob};
 use hostsync_service::config::Config;
+use hostsync_store::dead_letters as letters;
 use hostsync_store::tables::audit::{self, AuditEntry};
+use hostsync_store::tables::dead_letters::{self, LetterFilter, LetterRow};
 use serde_json::json;
-use sqlx::MySqlConnection;
+use sqlx::{Connection as _, MySqlConnection};
 
 use super::{CONNECTION_NAME, connect};
 
-/// Most letters in one command: as many are in hand, and so in memory, at once.
-pub const MAX_LETTERS: u32 = 10_000;
+/// Most letters in one command: as many are kept.
+pub use hostsync_store::tables::dead_letters::MAX_LETTERS;
 
 /// Longest stretch shown of a message that is no job, in characters.
 const SHOWN_CHARS: usize = 120;
 
-/// Shows `limit` letters and leaves them where they are.
+/// Letters whose messages are in memory at once.
+const CHUNK: usize = 500;
+
+/// Shows the oldest `limit` letters and leaves them where they are.
 ///
 /// # Errors
 ///
-/// The broker's.
+/// The database's.
 pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let letters = open(config).await?;
-    let mut shown = 0;
-    let mut kept = Vec::new();
-    while shown < limit
-        && let Some(letter) = letters.take().await?
-    {
-        say(&line(&letter));
-        kept.push(letter);
-        shown += 1;
+    let mut connection = connect(config).await?;
+    let ids = oldest(&mut connection, limit).await?;
+    for chunk in ids.chunks(CHUNK) {
+        for letter in rows(&mut connection, chunk).await? {
+            say(&line(&letter));
+        }
     }
-    keep(letters, &kept).await?;
-    say(&match shown {
-        0 => "there are no dead letters".to_owned(),
-        shown if shown == limit => format!("{shown} dead letters shown, there may be more (--limit); none was removed"),
-        shown => format!("{shown} dead letters, none was removed"),
-    });
+    let shown = ids.len();
+    let in_broker = in_broker(&Publisher::new(config.rabbitmq.settings(CONNECTION_NAME)?)).await;
+    match shown {
+        0 if in_broker.is_none() => say("there are no dead letters"),
+        0 => {}
+        shown if u32::try_from(shown) == Ok(limit) => {
+            say(&format!("{shown} dead letters shown, there may be more (--limit); none was removed"));
+        }
+        shown => say(&format!("{shown} dead letters, none was removed")),
+    }
+    in_broker.iter().for_each(|line| say(line));
     Ok(())
 }
 
-/// Puts those of `limit` letters that are jobs back onto their queue; the others stay. A job whose host has its
+/// Puts those of the oldest `limit` letters that are jobs back onto their queue; the others stay. A job whose host has its
 /// outcome is dropped by the worker that meets it.
 ///
 /// # Errors
 ///
 /// The broker's, the database's; what was said to be done is done, the rest is still there.
 pub async fn requeue(config: &Config, actor: Actor, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let letters = open(config).await?;
-    let mut told = AuditedCommand::begin(config, actor, AuditAction::RequeueDeadLetters, limit).await?;
-    let (mut taken, mut put_back) = (0, 0);
-    let mut kept = Vec::new();
-    while taken < limit
-        && let Some(letter) = letters.take().await?
-    {
-        taken += 1;
-        if letter.job.is_ok() {
-            letters.requeue(&letter).await?;
-            put_back += 1;
-            say(&format!("back onto {}: {}", letter.queue.as_str(), line(&letter)));
-        } else {
-            say(&format!("kept: {}", line(&letter)));
-            kept.push(letter);
+    let publisher = Publisher::new(config.rabbitmq.settings(CONNECTION_NAME)?);
+    let mut connection = connect(config).await?;
+    let ids = oldest(&mut connection, limit).await?;
+    // The broker knows no transaction: the entry is committed before the first job goes out, and says at the end what came
+    // of it.
+    let entry = entry(actor, AuditAction::RequeueDeadLetters, limit);
+    let audit_id = audit::insert(&mut connection, &entry, &object(), "begun").await?;
+    let (mut put_back, mut refusal) = (0, None);
+    for chunk in ids.chunks(CHUNK) {
+        let rows = rows(&mut connection, chunk).await?;
+        let report = letters::requeue(&mut connection, &publisher, chunk).await?;
+        for letter in &rows {
+            if report.put_back.contains(&letter.id) {
+                say(&format!("back onto {}: {}", letter.queue, line(letter)));
+            } else if report.kept.contains(&letter.id) {
+                say(&format!("kept: {}", line(letter)));
+            }
+        }
+        put_back += report.put_back.len();
+        refusal = report.refusal;
+        if refusal.is_some() {
+            break;
         }
     }
-    let left = kept.len();
-    keep(letters, &kept).await?;
-    let result = format!("{put_back} put back, {left} kept");
+    let result = format!("{put_back} put back, {} kept", ids.len() - put_back);
     say(&result);
-    told.end(&result).await
+    audit::set_result(&mut connection, audit_id, &result).await?;
+    if let Some(reason) = refusal {
+        anyhow::bail!("the broker does not take the rest, which is still there: {reason}");
+    }
+    in_broker(&publisher).await.iter().for_each(|line| say(line));
+    Ok(())
 }
 
-/// Removes `limit` letters for good.
+/// Removes the oldest `limit` letters for good.
 ///
 /// # Errors
 ///
-/// The broker's, the database's; what was said to be dropped is, the rest is still there.
+/// The database's: then nothing is done.
 pub async fn drop(config: &Config, actor: Actor, limit: u32, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let letters = open(config).await?;
-    let mut told = AuditedCommand::begin(config, actor, AuditAction::DropDeadLetters, limit).await?;
-    let mut dropped = 0;
-    while dropped < limit
-        && let Some(letter) = letters.take().await?
-    {
-        letters.drop(&letter).await?;
-        dropped += 1;
-        say(&format!("dropped: {}", line(&letter)));
+    let mut connection = connect(config).await?;
+    let mut transaction = connection.begin().await?;
+    let ids = oldest(&mut transaction, limit).await?;
+    let mut lines = Vec::new();
+    for chunk in ids.chunks(CHUNK) {
+        lines.extend(rows(&mut transaction, chunk).await?.iter().map(line));
     }
-    letters.close().await?;
+    let dropped = dead_letters::delete(&mut transaction, &ids).await?;
     let result = format!("{dropped} dropped");
+    audit::insert(&mut transaction, &entry(actor, AuditAction::DropDeadLetters, limit), &object(), &result).await?;
+    transaction.commit().await?;
+    for line in lines {
+        say(&format!("dropped: {line}"));
+    }
     say(&result);
-    told.end(&result).await
+    in_broker(&Publisher::new(config.rabbitmq.settings(CONNECTION_NAME)?)).await.iter().for_each(|line| say(line));
+    Ok(())
 }
 
-/// A command at the broker, which knows no transaction: its entry in the audit is committed before it begins, and says at its
-/// end what came of it.
-struct AuditedCommand {
-    connection: MySqlConnection,
-    id: u64,
-}
-
-impl AuditedCommand {
-    async fn begin(config: &Config, actor: Actor, action: AuditAction, limit: u32) -> anyhow::Result<Self> {
-        let mut connection = connect(config).await?;
-        let entry = AuditEntry { actor, action, what: json!({"limit": limit}).to_string() };
-        let object = AuditObject::only(AuditObjectKind::DeadLetters);
-        let id = audit::insert(&mut connection, &entry, &object, "begun").await?;
-        Ok(Self { connection, id })
-    }
-
-    async fn end(&mut self, result: &str) -> anyhow::Result<()> {
-        Ok(audit::set_result(&mut self.connection, self.id, result).await?)
+/// What is to be said of letters that no scheduler has moved yet.
+async fn in_broker(publisher: &Publisher) -> Option<String> {
+    match publisher.ready_dead_letters().await {
+        Ok(0) => None,
+        Ok(count) => Some(format!("{count} still in the broker: a scheduler moves them into the table within seconds")),
+        Err(error) => Some(format!("how many are still in the broker is not known: {}", causes(&error))),
     }
 }
 
-async fn open(config: &Config) -> anyhow::Result<DeadLetters> {
-    Ok(DeadLetters::open(&config.rabbitmq.settings(CONNECTION_NAME)?).await?)
+async fn oldest(connection: &mut MySqlConnection, limit: u32) -> anyhow::Result<Vec<u64>> {
+    let mut ids = dead_letters::lock_ids(connection, &LetterFilter::default()).await?;
+    ids.truncate(usize::try_from(limit)?);
+    Ok(ids)
 }
 
-/// Leaves letters in the queue, and the queue. At the end: what is put in anew must not be met again.
-async fn keep(letters: DeadLetters, kept: &[DeadLetter]) -> anyhow::Result<()> {
-    for letter in kept {
-        letters.keep(letter).await?;
-    }
-    Ok(letters.close().await?)
+async fn rows(connection: &mut MySqlConnection, ids: &[u64]) -> anyhow::Result<Vec<LetterRow>> {
+    let filter = LetterFilter { ids: Some(ids.to_vec()), ..LetterFilter::default() };
+    Ok(dead_letters::oldest(connection, &filter, u32::try_from(ids.len())?).await?)
 }
 
-fn line(letter: &DeadLetter) -> String {
-    let what = match &letter.job {
+fn entry(actor: Actor, action: AuditAction, limit: u32) -> AuditEntry {
+    AuditEntry { actor, action, what: json!({"limit": limit}).to_string() }
+}
+
+fn object() -> AuditObject {
+    AuditObject::only(AuditObjectKind::DeadLetters)
+}
+
+fn line(letter: &LetterRow) -> String {
+    let is_cut = letter.body_bytes > u64::try_from(letter.body.len()).unwrap_or(u64::MAX);
+    let bytes = usize::try_from(letter.body_bytes).unwrap_or(usize::MAX);
+    let job = if is_cut { Err(UnreadableJob::TooLong { bytes }) } else { Job::decode(&letter.body) };
+    let what = match job {
         Ok(job) => format!("execution {} host {} attempt {}", job.execution_id, job.host_ip, job.attempt),
         Err(error) => {
             let text: String = String::from_utf8_lossy(&letter.body).chars().take(SHOWN_CHARS).collect();

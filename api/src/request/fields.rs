@@ -177,6 +177,25 @@ impl Fields {
         Some(texts)
     }
 
+    /// A list of whole numbers within bounds; each item that is none is reported by its position and left out.
+    pub(crate) fn numbers(&mut self, name: &str, bounds: &RangeInclusive<u64>) -> Option<Vec<u64>> {
+        let items = match self.take(name)? {
+            Value::Array(items) => items,
+            other => return self.refuse(name, "a list of whole numbers", &other),
+        };
+        let mut numbers = Vec::with_capacity(items.len());
+        for (position, item) in items.into_iter().enumerate() {
+            match item.as_u64() {
+                Some(number) if bounds.contains(&number) => numbers.push(number),
+                _ => {
+                    let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+                    let _: Option<u64> = self.refuse(&format!("{name}[{position}]"), &expected, &item);
+                }
+            }
+        }
+        Some(numbers)
+    }
+
     /// A member of a closed set.
     pub(crate) fn word<T: FromStr<Err = UnknownWord>>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name)?;

@@ -54,6 +54,16 @@ impl List for AuditList {
     const DEFAULT_LIMIT: u32 = 50;
 }
 
+/// Dead letters, by falling id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeadLetterList;
+
+impl List for DeadLetterList {
+    const PREFIX: char = 'l';
+    const CURSOR: &str = "dead-letter-cursor";
+    const DEFAULT_LIMIT: u32 = 50;
+}
+
 /// Details of one execution, by rising id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DetailList;
@@ -71,6 +81,10 @@ pub(crate) struct Page<L> {
     limit: u32,
     /// Id of the last row of the page before.
     after: Option<u64>,
+    /// As the caller said it.
+    said_limit: Option<u32>,
+    /// Whether CSV begins with a byte order mark.
+    has_bom: bool,
     list: PhantomData<L>,
 }
 
@@ -83,7 +97,27 @@ impl<L: List> Default for Page<L> {
 impl<L: List> Page<L> {
     /// The page of so many rows behind the row `after`.
     pub(crate) const fn after(after: Option<u64>, limit: u32) -> Self {
-        Self { limit, after, list: PhantomData }
+        Self { limit, after, said_limit: None, has_bom: false, list: PhantomData }
+    }
+
+    /// Most rows that the caller wants; `None`: as many as there are, where there is no need for pages.
+    pub(crate) const fn said_limit(self) -> Option<u32> {
+        self.said_limit
+    }
+
+    /// Whether a table begins with a byte order mark.
+    pub(crate) const fn has_bom(self) -> bool {
+        self.has_bom
+    }
+
+    /// As many rows as a page may have.
+    pub(crate) fn widen(&mut self) {
+        self.limit = u32::try_from(MAX_LIMIT).unwrap_or(u32::MAX);
+    }
+
+    /// Moves on to the page that begins at a cursor of [`Self::cut`].
+    pub(crate) fn go_to(&mut self, cursor: &str) {
+        self.after = read_cursor(L::PREFIX, cursor);
     }
 
     /// Id of the last row of the page before.
@@ -114,14 +148,19 @@ impl<L: List> Request for Page<L> {
                 .with_default(L::DEFAULT_LIMIT),
             Described::new::<Option<Cursor<L>>>("cursor", &["`next_cursor` of the page before."])
                 .with_example(json!(format!("{}1f", L::PREFIX))),
+            Described::new::<Option<Whole<0, 1>>>("bom", &["1: CSV begins with a byte order mark. JSON never does."])
+                .with_default(0)
+                .with_example(json!(1)),
         ]
     }
 
     fn take(fields: &mut Fields) -> Self {
         let limit: Option<Whole<1, MAX_LIMIT>> = Field::read(fields, "limit");
         let cursor: Option<Cursor<L>> = Field::read(fields, "cursor");
-        let limit = limit.and_then(|Whole(limit)| u32::try_from(limit).ok()).unwrap_or(L::DEFAULT_LIMIT);
-        Self::after(cursor.map(|cursor| cursor.id), limit)
+        let bom: Option<Whole<0, 1>> = Field::read(fields, "bom");
+        let said_limit = limit.and_then(|Whole(limit)| u32::try_from(limit).ok());
+        let page = Self::after(cursor.map(|cursor| cursor.id), said_limit.unwrap_or(L::DEFAULT_LIMIT));
+        Self { said_limit, has_bom: bom.is_some_and(|Whole(flag)| flag == 1), ..page }
     }
 }
 

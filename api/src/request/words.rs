@@ -1,7 +1,7 @@
 //! The closed sets that requests and answers speak of.
 
 use hostsync_model::audit::{AuditAction, AuditObjectKind, Role};
-use hostsync_model::execution::{ExecutionStatus, OverlapPolicy, SyncStatus, Trigger};
+use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, SyncStatus, Trigger};
 use utoipa::openapi::Schema;
 
 use super::declare::{Field, word_schema};
@@ -30,6 +30,7 @@ words! {
     Role = "What the token may do: `viewer` reads, `operator` also writes.";
     AuditAction = "What was done.";
     AuditObjectKind = "To what kind of thing it was done.";
+    JobQueue = "A queue of jobs: `bulk`, or `manual` for what a person waits for.";
     OverlapPolicy = "What a fire does while the task's last run is going: `skip` is recorded as skipped, `allow` runs \
         beside it, `queue` waits (one at most).";
 }

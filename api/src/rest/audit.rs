@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use hostsync_model::audit::{AuditAction, AuditObjectKind, Role};
 use hostsync_store::tables::audit::AuditRow;
 use hostsync_store::word::Word;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::csv::{self, CsvRow, ListFormat};
 use super::extract::{QueryFields, Viewer};
 use crate::app::Api;
 use crate::audit::{self, AuditQuery};
@@ -50,6 +52,11 @@ pub(crate) struct AuditEntryBody {
     /// What came of it, in a sentence.
     #[schema(examples("task 7 was created"))]
     result: String,
+}
+
+impl CsvRow for AuditEntryBody {
+    const COLUMNS: &[&str] =
+        &["id", "at", "who", "role", "from_where", "action", "object_kind", "object_id", "what", "result"];
 }
 
 impl From<AuditRow> for AuditEntryBody {
@@ -98,13 +105,22 @@ pub(crate) struct AuditPage {
 async fn list_audit(
     _: Viewer,
     State(api): State<Api>,
+    format: ListFormat,
     QueryFields(submitted): QueryFields<AuditQuery>,
-) -> Result<Json<AuditPage>, ApiError> {
+) -> Result<Response, ApiError> {
+    if format == ListFormat::Csv {
+        let database = api.database.clone();
+        let read = move |submitted| {
+            let database = database.clone();
+            async move { audit::list(&database, submitted).await }
+        };
+        return csv::answer::<AuditEntryBody, _, _, _, _, _>(submitted, |query| &mut query.page, read).await;
+    }
     let (rows, next_cursor) = audit::list(&api.database, submitted).await?;
     let entries: Vec<AuditEntryBody> = rows.into_iter().map(AuditEntryBody::from).collect();
     let message = match entries.len() {
         1 => "1 audit entry".to_owned(),
         count => format!("{count} audit entries"),
     };
-    Ok(Json(AuditPage { success: true, message, entries, next_cursor }))
+    Ok(Json(AuditPage { success: true, message, entries, next_cursor }).into_response())
 }

@@ -19,7 +19,7 @@ use crate::request::{FieldError, InvalidLine};
 /// What `Retry-After` says with [`Code::DatabaseUnavailable`], in seconds.
 const DATABASE_RETRY_AFTER_S: u64 = 5;
 
-/// What `Retry-After` says with [`Code::SourceUnavailable`], in seconds.
+/// What `Retry-After` says with [`Code::SourceUnavailable`] and [`Code::BrokerUnavailable`], in seconds.
 const SOURCE_RETRY_AFTER_S: u64 = 15;
 
 /// What `Retry-After` says with [`Code::TooManyRequests`], in seconds.
@@ -43,7 +43,9 @@ pub(super) const fn status_of(code: Code) -> StatusCode {
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-        Code::Overloaded | Code::DatabaseUnavailable | Code::SourceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Overloaded | Code::DatabaseUnavailable | Code::BrokerUnavailable | Code::SourceUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Code::InternalError | Code::DatabaseRefused => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -105,7 +107,9 @@ fn headers(error: &ApiError) -> Option<(HeaderName, HeaderValue)> {
         ApiError::Forbidden => challenge("Bearer realm=\"hostsync\", error=\"insufficient_scope\""),
         _ => match error.code() {
             Code::DatabaseUnavailable => Some((header::RETRY_AFTER, DATABASE_RETRY_AFTER_S.into())),
-            Code::SourceUnavailable => Some((header::RETRY_AFTER, SOURCE_RETRY_AFTER_S.into())),
+            Code::SourceUnavailable | Code::BrokerUnavailable => {
+                Some((header::RETRY_AFTER, SOURCE_RETRY_AFTER_S.into()))
+            }
             Code::TooManyRequests | Code::Overloaded => Some((header::RETRY_AFTER, BUSY_RETRY_AFTER_S.into())),
             _ => None,
         },

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, SyncStatus, Trigger};
 use hostsync_store::tables::details::views::ExecutionDetail;
 use hostsync_store::tables::executions::views::ExecutionLog;
@@ -12,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answers::Done;
+use super::csv::{self, CsvRow, ListFormat};
 use super::error::ErrorBody;
 use super::extract::{NoQuery, Operator, PathId, QueryFields, Viewer};
 use crate::app::Api;
@@ -103,6 +105,38 @@ pub(crate) struct ExecutionLogBody {
     created_at: Timestamp,
 }
 
+impl CsvRow for ExecutionLogBody {
+    const COLUMNS: &[&str] = &[
+        "id",
+        "task_id",
+        "task_name",
+        "trigger",
+        "scheduled_for",
+        "execution_time",
+        "finished_at",
+        "execution_status",
+        "total_hosts",
+        "success_count",
+        "failed_count",
+        "no_data_count",
+        "not_in_pool_count",
+        "cancelled_count",
+        "pending_count",
+        "error_message",
+        "waiting_for",
+        "warnings",
+        "duration_ms",
+        "query_time_range",
+        "window_from",
+        "window_to",
+        "es_endpoint",
+        "es_index_pattern",
+        "mapping",
+        "created_by",
+        "created_at",
+    ];
+}
+
 impl From<ExecutionLog> for ExecutionLogBody {
     fn from(log: ExecutionLog) -> Self {
         let warnings = log.warnings();
@@ -166,12 +200,21 @@ pub(crate) struct ExecutionLogPage {
 async fn list_execution_logs(
     _: Viewer,
     State(api): State<Api>,
+    format: ListFormat,
     QueryFields(submitted): QueryFields<LogQuery>,
-) -> Result<Json<ExecutionLogPage>, ApiError> {
+) -> Result<Response, ApiError> {
+    if format == ListFormat::Csv {
+        let database = api.database.clone();
+        let read = move |submitted| {
+            let database = database.clone();
+            async move { log::list(&database, submitted).await }
+        };
+        return csv::answer::<ExecutionLogBody, _, _, _, _, _>(submitted, |query| &mut query.page, read).await;
+    }
     let (logs, next_cursor) = log::list(&api.database, submitted).await?;
     let execution_logs: Vec<ExecutionLogBody> = logs.into_iter().map(ExecutionLogBody::from).collect();
     let message = counted(execution_logs.len(), "execution");
-    Ok(Json(ExecutionLogPage { success: true, message, execution_logs, next_cursor }))
+    Ok(Json(ExecutionLogPage { success: true, message, execution_logs, next_cursor }).into_response())
 }
 
 /// One host of an execution. Metrics are null, not 0, where there is no measurement.
@@ -217,6 +260,25 @@ pub(crate) struct ExecutionDetailBody {
     /// Null while it is pending.
     #[schema(required = true)]
     finished_at: Option<Timestamp>,
+}
+
+impl CsvRow for ExecutionDetailBody {
+    const COLUMNS: &[&str] = &[
+        "host_ip",
+        "host_name",
+        "sync_status",
+        "error_message",
+        "max_cpu",
+        "avg_cpu",
+        "max_memory",
+        "avg_memory",
+        "max_disk",
+        "avg_disk",
+        "data_point_count",
+        "attempts",
+        "created_at",
+        "finished_at",
+    ];
 }
 
 impl From<ExecutionDetail> for ExecutionDetailBody {
@@ -307,8 +369,20 @@ async fn get_execution_detail(
     _: Viewer,
     State(api): State<Api>,
     PathId(id): PathId,
+    format: ListFormat,
     QueryFields(submitted): QueryFields<DetailQuery>,
-) -> Result<Json<ExecutionDetailPage>, ApiError> {
+) -> Result<Response, ApiError> {
+    if format == ListFormat::Csv {
+        let database = api.database.clone();
+        let read = move |submitted| {
+            let database = database.clone();
+            async move {
+                let (_, details, next_cursor) = log::detail(&database, ExecutionId(id), submitted).await?;
+                Ok((details, next_cursor))
+            }
+        };
+        return csv::answer::<ExecutionDetailBody, _, _, _, _, _>(submitted, |query| &mut query.page, read).await;
+    }
     let (log, details, next_cursor) = log::detail(&api.database, ExecutionId(id), submitted).await?;
     Ok(Json(ExecutionDetailPage {
         success: true,
@@ -317,7 +391,8 @@ async fn get_execution_detail(
         execution_log: log.into(),
         execution_details: details.into_iter().map(ExecutionDetailBody::from).collect(),
         next_cursor,
-    }))
+    })
+    .into_response())
 }
 
 /// Cancel an execution

@@ -5,6 +5,8 @@ mod asset;
 mod audit;
 mod browser;
 mod console;
+mod csv;
+mod dead_letters;
 mod docs;
 mod error;
 mod events;
@@ -53,6 +55,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(hosts::router())
         .merge(stats::router())
         .merge(audit::router())
+        .merge(dead_letters::router())
 }
 
 /// The OpenAPI document as it is served.

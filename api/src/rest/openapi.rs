@@ -16,6 +16,7 @@ use utoipa::openapi::{
 use utoipa::{OpenApi as _, PartialSchema as _, ToSchema as _};
 
 use super::BASE_PATH;
+use super::csv::CSV;
 use super::error::{ErrorBody, status_of};
 use super::events::ExecutionState;
 use super::operator::OperatorRoutes;
@@ -40,6 +41,21 @@ const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its h
     `24h`, `7d`, `4w`), `catch-up-window` (`30s`, `1m`, `2h`, `7d`), `endpoint` and `mapping` (a configured one), \
     `index-pattern`, `group` (one that the source knows), `audit-object` (a kind, or one of it by its id: `task:7`), `ip` (IPv4 or IPv6), `host-file` (addresses line by line), and \
     the cursors of the lists.";
+
+/// The lists that are answered as CSV to who accepts it.
+const CSV_LISTS: [&str; 5] = [
+    "get_es_sync_tasks",
+    "get_es_sync_execution_logs",
+    "get_es_sync_execution_detail",
+    "get_es_sync_audit",
+    "get_es_sync_dead_letters",
+];
+
+const CSV_DESCRIPTION: &str = "With `Accept: text/csv`: all rows behind `cursor` (with `limit` so many) as CSV, a column a \
+    field, streamed. Null is an empty cell, a list or an object is JSON; a text that begins with `=`, `+`, `-`, `@`, a tab or \
+    a carriage return has a `'` before it.";
+
+const CSV_EXAMPLE: &str = "id,created_at\r\n7,2026-01-02T03:04:05.678Z\r\n";
 
 const TAGS: [(&str, &str); 4] = [
     ("tasks", "Saved configurations with a schedule"),
@@ -106,8 +122,24 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
             }
         }
     }
+    add_csv(&mut document);
     examples::add(&mut document);
     document
+}
+
+/// Documents that a list is answered as CSV as well.
+fn add_csv(document: &mut OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let Some(operation) = &mut item.get else { continue };
+        let is_csv = operation.operation_id.as_deref().is_some_and(|id| CSV_LISTS.contains(&id));
+        let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200").filter(|_| is_csv) else {
+            continue;
+        };
+        response.description = format!("{}. {CSV_DESCRIPTION}", response.description);
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        let content = ContentBuilder::new().schema(Some(text)).example(Some(CSV_EXAMPLE.into())).build();
+        response.content.insert(CSV.to_owned(), content.into());
+    }
 }
 
 /// Documents error answers; codes of one status share one answer.
@@ -138,7 +170,11 @@ fn error_response(code: Code, description: String) -> Response {
     };
     match code {
         Code::Unauthorized => response.header("WWW-Authenticate", header(Type::String, "How to authenticate")),
-        Code::DatabaseUnavailable | Code::SourceUnavailable | Code::TooManyRequests | Code::Overloaded => {
+        Code::DatabaseUnavailable
+        | Code::BrokerUnavailable
+        | Code::SourceUnavailable
+        | Code::TooManyRequests
+        | Code::Overloaded => {
             response.header("Retry-After", header(Type::Integer, "Seconds to wait before the next try"))
         }
         _ => response,

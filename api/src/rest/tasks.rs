@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use hostsync_model::execution::{ExecutionStatus, TaskId};
 use hostsync_store::tables::tasks::{Task, TaskView};
 use hostsync_store::word::Word;
@@ -13,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answers::Done;
+use super::csv::{self, CsvRow, ListFormat};
 use super::error::ErrorBody;
 use super::extract::{JsonBody, NoQuery, Operator, PathId, QueryFields, Viewer};
 use crate::app::Api;
@@ -174,6 +176,29 @@ impl ToSchema for TaskBody {
     }
 }
 
+impl CsvRow for TaskBody {
+    const COLUMNS: &[&str] = &[
+        "id",
+        "task_name",
+        "description",
+        "es_endpoint",
+        "es_index_pattern",
+        "mapping",
+        "cron_expression",
+        "time_zone",
+        "overlap_policy",
+        "catch_up_window",
+        "query_time_range",
+        "is_enabled",
+        "created_by",
+        "created_at",
+        "updated_at",
+        "last_execution_time",
+        "last_execution_status",
+        "next_execution_time",
+    ];
+}
+
 impl From<TaskView> for TaskBody {
     fn from(view: TaskView) -> Self {
         Self {
@@ -217,11 +242,19 @@ pub(crate) struct TaskPage {
 async fn list_tasks(
     _: Viewer,
     State(api): State<Api>,
+    format: ListFormat,
     QueryFields(submitted): QueryFields<TaskQuery>,
-) -> Result<Json<TaskPage>, ApiError> {
+) -> Result<Response, ApiError> {
+    if format == ListFormat::Csv {
+        let read = move |submitted| {
+            let api = api.clone();
+            async move { tasks::list(&api.tasks, submitted).await }
+        };
+        return csv::answer::<TaskBody, _, _, _, _, _>(submitted, |query| &mut query.page, read).await;
+    }
     let (tasks, next_cursor) = tasks::list(&api.tasks, submitted).await?;
     let tasks: Vec<TaskBody> = tasks.into_iter().map(TaskBody::from).collect();
-    Ok(Json(TaskPage { success: true, message: counted(tasks.len(), "task"), tasks, next_cursor }))
+    Ok(Json(TaskPage { success: true, message: counted(tasks.len(), "task"), tasks, next_cursor }).into_response())
 }
 
 /// One task, shown.

@@ -86,7 +86,9 @@ fn status(error: &ApiError) -> Option<Status> {
     match error.code() {
         Code::Unauthorized => Some(Status::unauthenticated(message)),
         Code::Forbidden | Code::ForeignRequest => Some(Status::permission_denied(message)),
-        Code::DatabaseUnavailable | Code::SourceUnavailable | Code::Overloaded => Some(Status::unavailable(message)),
+        Code::DatabaseUnavailable | Code::BrokerUnavailable | Code::SourceUnavailable | Code::Overloaded => {
+            Some(Status::unavailable(message))
+        }
         Code::InternalError | Code::DatabaseRefused => Some(Status::internal(message)),
         _ => None,
     }

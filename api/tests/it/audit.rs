@@ -339,6 +339,7 @@ async fn an_operators_command_leaves_an_entry_with_its_user() {
         assert_eq!(told().await, []);
 
         ground.queues().publish_dead_letter(b"hello", "not a job").await.expect("set aside");
+        ground.move_dead_letters(1).await;
         for arguments in [
             &["executions", "republish", &id_text][..],
             &["dead-letters", "requeue"],
@@ -367,6 +368,7 @@ async fn an_operators_command_leaves_an_entry_with_its_user() {
         .await
         .expect("a trigger");
         ground.queues().publish_dead_letter(b"hello", "not a job").await.expect("set aside");
+        ground.move_dead_letters(1).await;
         let repairs = "SELECT CAST(SUM(repair_count) AS SIGNED) FROM es_sync_execution_log";
         let repairs = async || -> i64 { sqlx::query_scalar(repairs).fetch_one(&ground.pool).await.expect("a number") };
         let before = repairs().await;

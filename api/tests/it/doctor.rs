@@ -130,7 +130,7 @@ async fn with_bed(test: impl AsyncFnOnce(&Bed<'_>)) {
 }
 
 /// An address where nobody listens.
-async fn nobody() -> SocketAddr {
+pub(crate) async fn nobody() -> SocketAddr {
     Way::closed().await.address
 }
 
@@ -389,6 +389,9 @@ async fn jobs_that_nobody_consumes_and_dead_letters_are_told() {
         bed.ground.queues().publish_dead_letter(b"hello", "not a job").await.expect("set aside");
         let said = bed.doctor(&[]).await;
         said.only("dead letters", "warn", "1 in ", "hostsync-api dead-letters list");
+        bed.ground.move_dead_letters(1).await;
+        let said = bed.doctor(&[]).await;
+        said.only("dead letters", "warn", "1 in the table es_sync_dead_letter: ", "hostsync-api dead-letters list");
     })
     .await;
 }

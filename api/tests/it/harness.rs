@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use hostsync_model::execution::{Counts, ExecutionId, JobQueue, SyncStatus};
-use hostsync_queue::{Publisher, QueueSettings, Topology};
+use hostsync_queue::{DeadLetters, Publisher, QueueSettings, Topology};
 use hostsync_service::config::{Config, Service};
 use hostsync_service::shutdown::Shutdown;
 use hostsync_store::database;
+use hostsync_store::dead_letters::move_chunk;
 use hostsync_store::tables::details::{
     self,
     ledger::{DetailOutcome, Measurements},
@@ -144,6 +146,18 @@ impl Ground {
             topology: Topology::new(&self.name),
             connection_name: "test".to_owned(),
         }
+    }
+
+    /// Moves the dead letters into their table, as a scheduler does; at least `count` of them come.
+    pub(crate) async fn move_dead_letters(&self, count: usize) {
+        let moved = AtomicUsize::new(0);
+        until("the dead letters are moved", async || {
+            let letters = DeadLetters::open(&self.queue_settings()).await.expect("opened");
+            let chunk = move_chunk(&self.pool, &letters).await.expect("moved");
+            letters.close().await.expect("closed");
+            moved.fetch_add(chunk.taken, Ordering::Relaxed) + chunk.taken >= count
+        })
+        .await;
     }
 
     /// A run of two hosts that was published 11 minutes ago; neither has an outcome, and no job is in the queue.

@@ -14,6 +14,8 @@ mod bad_input;
 mod binary;
 mod callers;
 mod console;
+mod csv;
+mod dead_letters;
 mod docs;
 mod doctor;
 mod document;

@@ -28,7 +28,7 @@ pub(crate) struct Rows {
     pub(crate) searched: i64,
     /// Rows of `server_resources`.
     pub(crate) resources: i64,
-    /// Messages in the dead-letter queue.
+    /// Messages in the dead-letter queue and in its table.
     pub(crate) dead_letters: u64,
     /// From the request to the first publish, and to the end, by the database's clock.
     pub(crate) first_job: Duration,
@@ -103,7 +103,8 @@ async fn dead_letters(bed: &Bed) -> anyhow::Result<u64> {
     }
     let url = format!("{}/api/queues/%2F/{}.dead.v1", bed.servers.management_url, bed.name);
     let answer = reqwest::get(url).await?.error_for_status().context("the dead-letter queue")?;
-    Ok(answer.json::<Dead>().await?.messages)
+    let moved = bed.count("SELECT COUNT(*) FROM es_sync_dead_letter").await?;
+    Ok(answer.json::<Dead>().await?.messages + moved.unsigned_abs())
 }
 
 /// One thing that must hold, with its figures.

@@ -1,12 +1,16 @@
-//! The dead letters in an operator's hands: to look at, to put back, to drop.
+//! The dead letters on their way out of the broker, to where people look at them.
 //!
 //! Messages are taken one by one and stay the broker's until they are acked: whatever happens on the way, they come back
 //! to the queue when this connection ends. Decides nothing: the caller says what becomes of each.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lapin::message::{BasicGetMessage, Delivery};
 use lapin::options::{BasicAckOptions, BasicGetOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
+use sha2::{Digest as _, Sha256};
 
 use super::consumer::earlier_deliveries;
 use super::job::{Job, UnreadableJob};
@@ -27,6 +31,13 @@ pub struct DeadLetter {
     pub body: Vec<u8>,
     /// The queue that it died in; bulk if it does not say.
     pub queue: JobQueue,
+    /// When it died, by the clock of who set it aside; `None`: it does not say.
+    pub dead_at: Option<SystemTime>,
+    /// What tells it from every other letter, so that one that is taken twice is known again. `None`: somebody else
+    /// published it, and nothing in it does.
+    pub identity: Option<[u8; 32]>,
+    /// The headers that go on with its job: trace context.
+    pub trace: BTreeMap<String, String>,
     delivery: Delivery,
 }
 
@@ -75,19 +86,6 @@ impl DeadLetters {
         self.drop(letter).await
     }
 
-    /// Puts a job back onto its queue. The letter goes once the broker has confirmed the job.
-    ///
-    /// # Errors
-    ///
-    /// The broker's; the letter is still there.
-    pub async fn requeue(&self, letter: &DeadLetter) -> Result<(), QueueError> {
-        // The trace goes on; the story of its death would be taken for that of the new message.
-        let mut headers = headers(&letter.delivery, |name| !name.starts_with("x-"));
-        published_at::mark(&mut headers);
-        self.publish(self.topology.jobs_exchange(), Topology::routing_key(letter.queue), letter, headers).await?;
-        self.drop(letter).await
-    }
-
     /// Removes a letter.
     ///
     /// # Errors
@@ -133,9 +131,60 @@ impl DeadLetters {
             job,
             body: delivery.data.clone(),
             queue: if is_manual { JobQueue::Manual } else { JobQueue::Bulk },
+            dead_at: dead_at(&delivery),
+            identity: identity(&delivery),
+            trace: trace(&delivery),
             delivery,
         }
     }
+}
+
+/// When a letter died: as the broker says that moved it (RabbitMQ: "Dead Letter Exchanges", `x-death`), or as the worker that
+/// published it.
+fn dead_at(delivery: &Delivery) -> Option<SystemTime> {
+    let headers = delivery.properties.headers().as_ref()?;
+    if let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get("x-death") {
+        let Some(AMQPValue::FieldTable(first)) = deaths.as_slice().first() else { return None };
+        let Some(AMQPValue::Timestamp(seconds)) = first.inner().get("time") else { return None };
+        return UNIX_EPOCH.checked_add(Duration::from_secs(*seconds));
+    }
+    text(delivery, "x-hostsync-reason").and(published_at::of(headers))
+}
+
+/// A hash of what stays the same however often a letter is delivered. The broker gives a message no id of its own; a worker
+/// gives one to what it sets aside, and every job says to the millisecond when it was published.
+fn identity(delivery: &Delivery) -> Option<[u8; 32]> {
+    let id = delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
+    let published = delivery.properties.headers().as_ref().and_then(published_at::of);
+    if id.is_empty() && published.is_none() {
+        return None;
+    }
+    if !id.is_empty() {
+        return Some(hash_of(&[id.as_bytes(), &delivery.data]));
+    }
+    let published_ms = published.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default().as_millis();
+    let death = text(delivery, "x-first-death-queue").unwrap_or_default();
+    Some(hash_of(&[published_ms.to_string().as_bytes(), death.as_bytes(), &delivery.data]))
+}
+
+/// A hash of texts in their order, each with its length before it.
+fn hash_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Texts among the headers that are not the broker's or ours.
+fn trace(delivery: &Delivery) -> BTreeMap<String, String> {
+    let wanted = headers(delivery, |name| !name.starts_with("x-"));
+    let texts = wanted.inner().iter().filter_map(|(name, value)| match value {
+        AMQPValue::LongString(text) => Some((name.to_string(), text.to_string())),
+        _ => None,
+    });
+    texts.collect()
 }
 
 /// The headers of a letter whose names are wanted.

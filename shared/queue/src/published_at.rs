@@ -15,6 +15,12 @@ pub(super) fn mark(headers: &mut FieldTable) {
     headers.insert(HEADER.into(), AMQPValue::LongLongInt(now_ms()));
 }
 
+/// When a message was published, by the publisher's clock; `None`: it does not say.
+pub(super) fn of(headers: &FieldTable) -> Option<SystemTime> {
+    let Some(AMQPValue::LongLongInt(published_ms)) = headers.inner().get(HEADER) else { return None };
+    UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(*published_ms).ok()?))
+}
+
 /// How long ago a message was published; `None`: it does not say, or a clock is before the other.
 pub(super) fn elapsed(headers: &FieldTable) -> Option<Duration> {
     let Some(AMQPValue::LongLongInt(published_ms)) = headers.inner().get(HEADER) else { return None };

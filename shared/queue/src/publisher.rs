@@ -208,7 +208,11 @@ impl Publisher {
         let channel = self.channel().await?;
         let mut headers = FieldTable::default();
         headers.insert("x-hostsync-reason".into(), AMQPValue::LongString(reason.into()));
-        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+        published_at::mark(&mut headers);
+        // By it a letter that is taken out twice is known again.
+        let id = format!("{:032x}", rand::random::<u128>());
+        let properties =
+            BasicProperties::default().with_delivery_mode(PERSISTENT).with_message_id(id.into()).with_headers(headers);
         publish_one(&channel, self.topology.dead_exchange(), "".into(), body, properties).await
     }
 
@@ -230,6 +234,16 @@ impl Publisher {
         let channel = self.channel().await?;
         let queue = look_at(ASKING, &channel, &self.topology.queue(queue)).await?;
         Ok(Depth { ready: queue.message_count(), consumers: queue.consumer_count() })
+    }
+
+    /// Dead letters that are ready to be taken.
+    ///
+    /// # Errors
+    ///
+    /// The broker's.
+    pub async fn ready_dead_letters(&self) -> Result<u32, QueueError> {
+        let channel = self.channel().await?;
+        ready_in(&channel, &self.topology.dead_queue()).await
     }
 
     /// Messages of every queue that are ready for delivery.

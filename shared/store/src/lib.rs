@@ -4,6 +4,7 @@
 
 pub mod closing;
 pub mod database;
+pub mod dead_letters;
 pub mod denied;
 pub mod explanation;
 pub mod fault;

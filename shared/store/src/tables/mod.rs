@@ -15,6 +15,7 @@ pub mod agenda;
 pub mod attempts;
 pub mod audit;
 mod cmdb_clock;
+pub mod dead_letters;
 pub mod details;
 pub mod diagnosis;
 pub mod doubts;
