@@ -3,11 +3,11 @@
 //! Pure. Checks nothing: whether what is named is configured is the API's matter when it is said, the worker's when it is
 //! used.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::config::{Config, ElasticsearchConfig};
-use hostsync_model::window::{TimeRange, Window};
+use hostsync_model::window::{OLDEST_END_MARGIN, TimeRange, Window};
 use hostsync_schedule::{CronSchedule, ScheduleError, date_in, parse_time_zone};
 use hostsync_store::tables::executions::creation::Scope;
 use hostsync_store::tables::tasks::Task;
@@ -29,11 +29,16 @@ pub struct Source {
 pub struct Defaults {
     elasticsearch: ElasticsearchConfig,
     time_zone: Tz,
+    retention: TimeDelta,
 }
 
 impl From<&Config> for Defaults {
     fn from(config: &Config) -> Self {
-        Self { elasticsearch: config.elasticsearch.clone(), time_zone: config.scheduler.time_zone }
+        Self {
+            elasticsearch: config.elasticsearch.clone(),
+            time_zone: config.scheduler.time_zone,
+            retention: TimeDelta::from_std(config.scheduler.retention).unwrap_or(TimeDelta::MAX),
+        }
     }
 }
 
@@ -56,19 +61,31 @@ impl Defaults {
     /// What a run of a task reads and writes for, whose window ends at `end`; `zone` is that of its schedule. A row of the
     /// program before hostsync may hold any range, and its task runs all the same: over the default one.
     pub fn scope(&self, task: &Task, zone: Tz, end: DateTime<Utc>) -> Scope {
-        let source = self.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
         let range = match &task.query_time_range {
             Word::Known(range) => range.clone(),
             Word::Unknown(_) => TimeRange::default_range(),
         };
+        self.scope_of(task, zone, Window::ending_at(end, &range), range)
+    }
+
+    /// As [`Defaults::scope`], over a window of its own, which is told as `range`.
+    pub fn scope_of(&self, task: &Task, zone: Tz, window: Window, range: TimeRange) -> Scope {
+        let source = self.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
         Scope {
-            window: Window::ending_at(end, &range),
+            window,
             query_time_range: Word::Known(range),
-            mon_date: date_in(zone, end),
+            mon_date: date_in(zone, window.to),
             es_endpoint: source.es_endpoint,
             es_index_pattern: source.es_index_pattern,
             mapping: source.mapping,
         }
+    }
+
+    /// The oldest end of a window that may be asked for or read again at `now`: `scheduler.retention` and 40 days ago.
+    pub fn oldest_window_end(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let oldest =
+            now.checked_sub_signed(self.retention).and_then(|oldest| oldest.checked_sub_signed(OLDEST_END_MARGIN));
+        oldest.unwrap_or(DateTime::UNIX_EPOCH)
     }
 
     /// The zone of a run without a task.
