@@ -959,3 +959,35 @@ async fn executions_that_cannot_be_pruned_hold_up_no_others() {
     })
     .await;
 }
+
+/// A backlog of documents: what is read ends that long before the fire, and so does the day that is written.
+#[tokio::test]
+async fn the_window_of_a_fire_ends_by_the_tasks_delay_before_it() {
+    on_bed("delay", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let body = json!({"task_name": "late documents", "cron_expression": "@every 1s", "query_time_range": "24h",
+                          "overlap_policy": "allow", "delay": "49h", "is_enabled": true});
+        let task = create(&client, &body).await;
+        for log in wait_for_fires(&client, task, 2).await {
+            assert_eq!(time(&log, "scheduled_for") - time(&log, "window_to"), TimeDelta::hours(49));
+            assert_eq!(time(&log, "window_to") - time(&log, "window_from"), TimeDelta::hours(24));
+        }
+        let other_days = "SELECT COUNT(*) FROM es_sync_execution_log WHERE mon_date <> DATE(window_to)";
+        assert_eq!(bed.count(other_days).await.expect("counted"), 0);
+        // A change takes effect with the next fire.
+        client
+            .ok(Method::PUT, &format!("/es-sync-tasks/{task}"), Some(&json!({"delay": "0s"})))
+            .await
+            .expect("changed");
+        wait_for("a fire without a delay", LIMIT, async || {
+            let logs = client.execution_logs(task).await?;
+            Ok(logs.iter().any(|log| log["window_to"] == log["scheduled_for"]).then_some(()))
+        })
+        .await
+        .expect("a fire");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}

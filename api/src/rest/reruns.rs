@@ -21,7 +21,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 
 /// Execute a task now
 ///
-/// Over the whole pool, whether the task is enabled or not. The window ends now, or is that from `window_from` to
+/// Over the whole pool, whether the task is enabled or not. The window ends now, by the `delay` of the task before, or is that from `window_from` to
 /// `window_to`. It counts as a run of the task: while
 /// one is going, the overlap policy `skip` refuses another, `queue` lets one wait, `allow` runs it beside. `total_hosts` is
 /// null until the pool has been copied.

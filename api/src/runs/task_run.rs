@@ -2,7 +2,7 @@
 //!
 //! Owns what such a run is beside the fires of the task: it counts as a run of the task, so the task's overlap policy holds
 //! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
-//! same. Its window ends now, or is the one that the request names. This process holds the first lease, prepares and publishes. Knows no transport.
+//! same. Its window ends now, by the task's delay before, or is the one that the request names. This process holds the first lease, prepares and publishes. Knows no transport.
 
 use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
@@ -130,6 +130,7 @@ mod tests {
             overlap_policy: Word::Known(overlap_policy),
             catch_up_window: "1m".into(),
             query_time_range: "30d".into(),
+            delay: "0s".into(),
             is_enabled,
             created_by: String::new(),
             schedule_anchor: None,

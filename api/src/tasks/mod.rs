@@ -13,6 +13,7 @@ use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{OverlapPolicy, TaskId};
 use hostsync_model::window::TimeRange;
+use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
 use hostsync_store::tables::audit::AuditEntry;
@@ -88,6 +89,7 @@ pub(crate) async fn create(tasks: &Tasks, actor: &Actor, submitted: Submitted<Ne
         overlap_policy: Word::Known(OverlapPolicy::Skip),
         catch_up_window: Word::Known(CatchUpWindow::default()),
         query_time_range: Word::Known(TimeRange::default_range()),
+        delay: Word::Known(WindowDelay::default()),
         is_enabled: false,
         created_by: created_by.map(String::from).filter(|name| !name.is_empty()).unwrap_or_else(|| actor.who.clone()),
         schedule_anchor: None,

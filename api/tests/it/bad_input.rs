@@ -63,6 +63,8 @@ async fn a_bad_field_of_a_task_is_named_and_nothing_is_stored() {
         (task_with("overlap_policy", json!("")), &["overlap_policy"], "must be one of"),
         (task_with("catch_up_window", json!("8d")), &["catch_up_window"], "from 0s to 7d"),
         (task_with("catch_up_window", json!(60)), &["catch_up_window"], "must be a text"),
+        (task_with("delay", json!("32d")), &["delay"], "from 0s to 31d"),
+        (task_with("delay", json!(-60)), &["delay"], "must be a text"),
         (task_with("query_time_range", json!("1y")), &["query_time_range"], "must be a whole number and one of"),
         (task_with("query_time_range", json!("367d")), &["query_time_range"], "from 1 minute to 366 days"),
         (task_with("query_time_range", json!("")), &["query_time_range"], "must be a whole number"),
