@@ -17,6 +17,7 @@ use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
 use hostsync_store::tables::executions;
+use hostsync_store::tables::pause;
 use hostsync_store::tables::tasks::{self, LastResult};
 
 use crate::scheduler::Scheduler;
@@ -48,6 +49,13 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>) {
         Metrics::global().outbox_depths(waiting.iter().flatten().map(|of| (of.queue, of.unpublished)));
         Metrics::global().oldest_jobs(waiting.iter().flatten().map(|of| (of.queue, of.longest)));
         waiting.map(drop)
+    });
+    every(scheduler, "pause gauge", QUICK, |scheduler| async move {
+        let paused = in_time(async { pause::read(&mut *scheduler.pool.acquire().await?).await }).await;
+        if let Ok(state) = &paused {
+            Metrics::global().paused(state.is_paused);
+        }
+        paused.map(drop)
     });
     every(scheduler, "task gauges", SLOW, |scheduler| async move {
         let stale = stale_hosts(&scheduler).await;

@@ -10,6 +10,7 @@ mod agenda;
 mod calls;
 mod fire;
 mod gauges;
+mod halt;
 mod one_run;
 mod plan;
 mod prune;

@@ -17,6 +17,7 @@ mod hosts;
 mod observe;
 mod openapi;
 mod operator;
+mod pause;
 mod preview;
 mod probe;
 mod reruns;
@@ -53,6 +54,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(hosts::router())
         .merge(stats::router())
         .merge(audit::router())
+        .merge(pause::router())
 }
 
 /// The OpenAPI document as it is served.

@@ -25,6 +25,7 @@ use self::request::{CronExpression, TaskSettings, ZoneName};
 pub(crate) use self::request::{EnableTask, NewTask, TaskChange, TaskQuery};
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
+use crate::pause::Note;
 use crate::request::{Problems, Said, Submitted, Whole};
 use crate::sources::{EndpointName, MappingName, Sources};
 
@@ -174,7 +175,7 @@ pub(crate) async fn set_enabled(
     actor: &Actor,
     submitted: Submitted<EnableTask>,
 ) -> Result<String, ApiError> {
-    let Submitted { value: EnableTask { id: Whole(id), is_enabled }, problems, said } = submitted;
+    let Submitted { value: EnableTask { id: Whole(id), is_enabled, note }, problems, said } = submitted;
     problems.check()?;
     let id = TaskId(id);
     let (action, word) =
@@ -183,7 +184,11 @@ pub(crate) async fn set_enabled(
     let result = format!("task {id} is {word}");
     let settings = TaskSettings { is_enabled: Some(is_enabled), ..TaskSettings::default() };
     let change = TaskChange { settings, ..TaskChange::default() };
-    transact(|| change_once(tasks, &entry, id, change.clone(), &result)).await?;
+    let told = match note.filter(|note| !note.0.is_empty()) {
+        Some(Note(note)) => format!("{result}: {note}"),
+        None => result.clone(),
+    };
+    transact(|| change_once(tasks, &entry, id, change.clone(), &told)).await?;
     tracing::info!(task_id = %id, is_enabled, "task {id} was {word}");
     Ok(result)
 }

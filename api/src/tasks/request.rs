@@ -9,6 +9,7 @@ use hostsync_store::tables::tasks::Task;
 use hostsync_store::word::Word;
 use utoipa::openapi::Schema;
 
+use crate::pause::Note;
 use crate::request::{Field, Fields, MAX_ID, Name, Page, TaskList, Whole, quoted, request, text_field, text_schema};
 use crate::sources::{EndpointName, IndexPattern, MappingName};
 
@@ -161,6 +162,8 @@ request! {
         id: Whole<1, MAX_ID>, example 7;
         /// Whether it fires from now on.
         is_enabled: bool, example true;
+        /// Why, for the audit and for the waiting run that ends with its task.
+        note: Option<Note>;
     }
 }
 
