@@ -819,11 +819,11 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
                     ('/es-sync-execute', 'young', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR)",
         )
         .await;
-        // A run may be retried for a day, so newest windows stay for that and the margin of 40 days.
+        // A run may be retried for a day, so newest windows stay for that and the margin of 72 days.
         bed.execute(
             "INSERT INTO es_sync_newest_window (ip, mon_date, window_to)
-             VALUES ('old', UTC_DATE() - INTERVAL 43 DAY, '2020-01-01'),
-                    ('needed', UTC_DATE() - INTERVAL 39 DAY, '2020-01-01')",
+             VALUES ('old', UTC_DATE() - INTERVAL 75 DAY, '2020-01-01'),
+                    ('needed', UTC_DATE() - INTERVAL 71 DAY, '2020-01-01')",
         )
         .await;
         let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d"), ("HOSTSYNC_SCHEDULER__EXECUTION_DEADLINE", "10d")];
