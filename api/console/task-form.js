@@ -10,7 +10,7 @@ const PREVIEWED = 5;
 
 const NEW_TASK = {
   task_name: "", description: "", cron_expression: "", time_zone: "", query_time_range: "30d", overlap_policy: "skip",
-  catch_up_window: "1m", es_endpoint: "", es_index_pattern: "", mapping: "", is_enabled: false,
+  catch_up_window: "1m", delay: "0s", es_endpoint: "", es_index_pattern: "", mapping: "", is_enabled: false,
 };
 
 const OVERLAP_POLICIES = [
@@ -50,6 +50,7 @@ function fields(task) {
     field("Time zone", input("time_zone", { placeholder: "the configured one", spellcheck: "false" })),
     field("Window", input("query_time_range", { required: true }), "How far back a run looks: 30m, 24h, 7d, 4w"),
     field("If the last run is going", select("overlap_policy", task.overlap_policy, OVERLAP_POLICIES)),
+    field("Delay", input("delay", { required: true }), "How long before its fire the window ends, for late documents: 0s, 10m"),
     field("Catch-up window", input("catch_up_window", { required: true }), "How late a missed fire may still run: 1m, 2h"),
     field("Endpoint", input("es_endpoint", { placeholder: "the default one", spellcheck: "false" })),
     field("Index pattern", input("es_index_pattern", { placeholder: "the default one", spellcheck: "false" })),

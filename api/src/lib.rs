@@ -14,6 +14,7 @@ pub mod doctor;
 mod error;
 mod hosts;
 pub mod operate;
+mod pause;
 mod readiness;
 mod request;
 mod rest;

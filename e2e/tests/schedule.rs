@@ -820,11 +820,11 @@ async fn old_executions_are_pruned_in_small_batches_and_nothing_else() {
                     ('/es-sync-execute', 'young', '', '{}', UTC_TIMESTAMP(3) - INTERVAL 23 HOUR)",
         )
         .await;
-        // A run may be retried for a day, so newest windows stay for that and the margin of 40 days.
+        // A run may be retried for a day, so newest windows stay for that and the margin of 72 days.
         bed.execute(
             "INSERT INTO es_sync_newest_window (ip, mon_date, window_to)
-             VALUES ('old', UTC_DATE() - INTERVAL 43 DAY, '2020-01-01'),
-                    ('needed', UTC_DATE() - INTERVAL 39 DAY, '2020-01-01')",
+             VALUES ('old', UTC_DATE() - INTERVAL 75 DAY, '2020-01-01'),
+                    ('needed', UTC_DATE() - INTERVAL 71 DAY, '2020-01-01')",
         )
         .await;
         let more = [("HOSTSYNC_SCHEDULER__RETENTION", "1d"), ("HOSTSYNC_SCHEDULER__EXECUTION_DEADLINE", "10d")];
@@ -987,6 +987,175 @@ async fn executions_that_cannot_be_pruned_hold_up_no_others() {
         .await
         .expect("pruned");
         stop([scheduler]).await;
+    })
+    .await;
+}
+
+/// A backlog of documents: what is read ends that long before the fire, and so does the day that is written.
+#[tokio::test]
+async fn the_window_of_a_fire_ends_by_the_tasks_delay_before_it() {
+    on_bed("delay", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let body = json!({"task_name": "late documents", "cron_expression": "@every 1s", "query_time_range": "24h",
+                          "overlap_policy": "allow", "delay": "49h", "is_enabled": true});
+        let task = create(&client, &body).await;
+        for log in wait_for_fires(&client, task, 2).await {
+            assert_eq!(time(&log, "scheduled_for") - time(&log, "window_to"), TimeDelta::hours(49));
+            assert_eq!(time(&log, "window_to") - time(&log, "window_from"), TimeDelta::hours(24));
+        }
+        let other_days = "SELECT COUNT(*) FROM es_sync_execution_log WHERE mon_date <> DATE(window_to)";
+        assert_eq!(bed.count(other_days).await.expect("counted"), 0);
+        // A change takes effect with the next fire.
+        client
+            .ok(Method::PUT, &format!("/es-sync-tasks/{task}"), Some(&json!({"delay": "0s"})))
+            .await
+            .expect("changed");
+        wait_for("a fire without a delay", LIMIT, async || {
+            let logs = client.execution_logs(task).await?;
+            Ok(logs.iter().any(|log| log["window_to"] == log["scheduled_for"]).then_some(()))
+        })
+        .await
+        .expect("a fire");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+async fn pause(client: &Client, paused: bool, note: &str) -> Value {
+    let body = json!({"paused": paused, "note": note});
+    client.ok(Method::POST, "/es-sync-pause", Some(&body)).await.expect("a pause")
+}
+
+/// What was due before the end of a pause does not run, whether a scheduler came to it meanwhile or not.
+#[tokio::test]
+async fn in_a_pause_each_fire_is_a_skipped_row_and_nothing_is_caught_up() {
+    on_bed("pause", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let first = scheduler(&bed).await;
+        let body = json!({"task_name": "each second", "cron_expression": "@every 1s", "overlap_policy": "allow",
+                          "catch_up_window": "7d", "is_enabled": true});
+        let task = create(&client, &body).await;
+        let going = wait_for_fires(&client, task, 1).await[0]["id"].as_u64().expect("an id");
+        let paused = pause(&client, true, "the CMDB moves").await;
+        // From the answer on no fire runs.
+        let ran = client
+            .execution_logs(task)
+            .await
+            .expect("logs")
+            .iter()
+            .filter(|log| log["execution_status"] == "running")
+            .count();
+        let reason_of_pause = format!("paused by {}: the CMDB moves", paused["changed_by"].as_str().expect("a name"));
+        wait_for("three fires of the pause", LIMIT, async || {
+            let logs = client.execution_logs(task).await?;
+            Ok((logs.iter().filter(|log| reason(log) == reason_of_pause).count() >= 3).then_some(()))
+        })
+        .await
+        .expect("fires");
+        let seen = logs(&client, task).await;
+        assert_eq!(seen.iter().filter(|log| log["execution_status"] == "running").count(), ran);
+        for log in seen.iter().filter(|log| reason(log) == reason_of_pause) {
+            assert_eq!((&log["execution_status"], &log["total_hosts"]), (&json!("skipped"), &json!(0)));
+        }
+        // What is going goes on, and by hand runs are made.
+        let by_hand = client.ok(Method::POST, &format!("/es-sync-tasks/{task}/execute"), None).await.expect("accepted");
+        let by_hand = by_hand["execution_id"].as_u64().expect("an id");
+        bed.index_last_day((0..2).map(SampleHost), TimeDelta::hours(1)).await.expect("documents");
+        let worker = service::worker(bed.config(&[]).expect("a configuration")).await.expect("a worker");
+        for id in [going, by_hand] {
+            assert_eq!(client.wait_for_end(id, LIMIT).await.expect("an end")["execution_status"], "success");
+        }
+        // Nobody comes to the last fires of the pause before its end.
+        stop([first]).await;
+        let stopped = now(&bed).await;
+        wait_for("some fires without a scheduler", LIMIT, async || {
+            Ok((now(&bed).await > stopped + TimeDelta::seconds(3)).then_some(()))
+        })
+        .await
+        .expect("time");
+        let resumed = time(&pause(&client, false, "").await, "changed_at");
+        let second = scheduler(&bed).await;
+        let seen = wait_for("a run after the pause", LIMIT, async || {
+            let logs = client.execution_logs(task).await?;
+            let ran = |log: &Value| log["trigger"] == "schedule" && log["execution_status"] != "skipped";
+            Ok(logs.iter().any(|log| ran(log) && time(log, "scheduled_for") >= resumed).then_some(logs))
+        })
+        .await
+        .expect("a run");
+        let since = time(&paused, "changed_at");
+        for log in seen.iter().filter(|log| log["trigger"] == "schedule") {
+            let at = time(log, "scheduled_for");
+            if at > since && at < resumed {
+                assert_eq!(log["execution_status"], "skipped", "{log}");
+            }
+            if at > stopped && at < resumed {
+                assert_eq!(reason(log), reason_of_pause);
+            }
+        }
+        stop([worker, second, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn over_a_hundred_fires_of_a_pause_share_one_row_that_grows() {
+    on_bed("pause_many", async |bed| {
+        let (api, client) = api(&bed).await;
+        pause(&client, true, "a long one").await;
+        let body = json!({"task_name": "each second", "cron_expression": "* * * * * *", "is_enabled": true});
+        let task = create(&client, &body).await;
+        let hour = "UPDATE es_sync_task_config SET next_execution_time = DATE_FORMAT(UTC_TIMESTAMP() - INTERVAL 1 HOUR, '%Y-%m-%d %H:%i:%s')";
+        sqlx::raw_sql(hour).execute(&bed.pool).await.expect("an hour ago");
+        let scheduler = scheduler(&bed).await;
+        let told = async || {
+            let logs = client.execution_logs(task).await?;
+            let told = logs.first().map(|log| (logs.len(), reason(log).to_owned(), time(log, "scheduled_for")));
+            Ok::<_, anyhow::Error>(told)
+        };
+        let (_, first, at) = wait_for("the row", LIMIT, told).await.expect("a row");
+        assert!(first.contains(": a long one (3") && first.contains(" fires from "), "{first}");
+        let (rows, later, newest) = wait_for("the row to grow", LIMIT, async || {
+            Ok(told().await?.filter(|(_, later, _)| *later != first))
+        })
+        .await
+        .expect("a row");
+        assert_eq!(rows, 1, "{later}");
+        assert!(newest > at, "{later}");
+        stop([scheduler, api]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_waiting_run_does_not_start_in_a_pause() {
+    on_bed("pause_waiting", async |bed| {
+        bed.add_to_pool((0..2).map(SampleHost)).await.expect("a pool");
+        let (api, client) = api(&bed).await;
+        let scheduler = scheduler(&bed).await;
+        let body =
+            json!({"task_name": "queue", "cron_expression": NEVER, "overlap_policy": "queue", "is_enabled": true});
+        let path = format!("/es-sync-tasks/{}/execute", create(&client, &body).await);
+        let run = async || {
+            client.ok(Method::POST, &path, None).await.expect("accepted")["execution_id"].as_u64().expect("an id")
+        };
+        let (going, waiting) = (run().await, run().await);
+        pause(&client, true, "").await;
+        client.ok(Method::POST, &format!("/es-sync-executions/{going}/cancel"), None).await.expect("cancelled");
+        client.wait_for_end(going, LIMIT).await.expect("an end");
+        // The schedulers look once a second, which these fires show.
+        let clock = client.create_enabled_task("clock", "@every 1s", "1h").await.expect("a task");
+        wait_for_logs(&client, clock, 4).await;
+        assert_eq!(client.execution(waiting).await.expect("a log")["execution_status"], "waiting");
+        pause(&client, false, "").await;
+        wait_for("the run to start", LIMIT, async || {
+            Ok((client.execution(waiting).await?["execution_status"] == "running").then_some(()))
+        })
+        .await
+        .expect("started");
+        stop([scheduler, api]).await;
     })
     .await;
 }

@@ -23,6 +23,7 @@ use hostsync_store::tables::executions::{
     creation::{NewExecution, Scope},
     overlap::UnendedRuns,
 };
+use hostsync_store::tables::pause::{self, PauseState, PausedFires};
 use hostsync_store::tables::tasks::{self, NextFire, Task};
 use hostsync_store::tables::{ROWS_PER_STATEMENT, scheduler_shifts};
 use hostsync_store::word::Word;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::agenda;
+use crate::halt::{self, HaltRecord};
 use crate::plan::{FirePlan, FireRecords, UnrunFires, WorkSpans, plan};
 use crate::scheduler::Scheduler;
 
@@ -227,6 +229,7 @@ struct Fires {
     made: Vec<NewFire>,
     missed: Vec<(TaskId, usize)>,
     passed_over: Vec<(TaskId, usize)>,
+    paused: Vec<(TaskId, usize)>,
     /// Tasks whose rows cannot be read, and why. They stay as they are: a scheduler of another release may read them.
     unreadable: Vec<(TaskId, String)>,
     /// The last of the tasks did not have their turn and are still due.
@@ -247,7 +250,7 @@ struct NewFire {
 impl Fires {
     /// Fires that were counted one by one.
     fn counted(&self) -> usize {
-        self.missed.iter().chain(&self.passed_over).map(|(_, count)| count).sum()
+        self.missed.iter().chain(&self.passed_over).chain(&self.paused).map(|(_, count)| count).sum()
     }
 
     /// Counts and tells them, once they are committed, and has somebody go on with the runs.
@@ -263,6 +266,10 @@ impl Fires {
         for (task, count) in self.passed_over {
             metrics.fires(FireOutcome::Skipped, count as u64);
             tracing::warn!(task_id = %task, skipped = count, "{count} fires of task {task} gave way to a newer one");
+        }
+        for (task, count) in self.paused {
+            metrics.fires(FireOutcome::Skipped, count as u64);
+            tracing::info!(task_id = %task, skipped = count, "{count} fires of task {task} are skipped: paused");
         }
         for made in &self.made {
             made.report(&metrics);
@@ -296,6 +303,50 @@ impl NewFire {
     }
 }
 
+/// The last pause, and what it has left so far of the tasks that are fired.
+struct Halt {
+    pause: PauseState,
+    paused_at: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
+    recorded: HashMap<TaskId, PausedFires>,
+}
+
+/// What decides about the fires of a task beside its schedule.
+struct Beside<'a> {
+    at_work: &'a WorkSpans,
+    unended: UnendedRuns,
+    halt: Option<&'a Halt>,
+}
+
+/// What a pause leaves of a task once this transaction is committed.
+struct HaltedTask<'a> {
+    id: TaskId,
+    fires: PausedFires,
+    /// The row that its fires share, where they do.
+    shared: Option<Row<'a>>,
+}
+
+/// Moves the rows that paused fires share to the newest of them; a row that does not stand yet, or not any more, is added to
+/// `rows`.
+async fn record_halted<'a>(
+    connection: &mut MySqlConnection,
+    halted: &mut [HaltedTask<'a>],
+    rows: &mut Vec<Row<'a>>,
+) -> Result<(), sqlx::Error> {
+    for task in halted {
+        let Some(row) = task.shared.take() else { continue };
+        let reason = row.reason.as_deref().unwrap_or_default();
+        let stands = match task.fires.shared_row {
+            Some(id) => pause::move_shared_row(connection, id, row.scheduled_for, &row.scope, reason).await?,
+            None => false,
+        };
+        if !stands {
+            rows.push(row);
+        }
+    }
+    Ok(())
+}
+
 /// A row of the execution log in the making.
 struct Row<'a> {
     task: &'a Task,
@@ -306,6 +357,8 @@ struct Row<'a> {
     trace_context: Option<String>,
     /// Of a fire that was not left out.
     span: Option<Span>,
+    /// Paused fires share it.
+    is_shared: bool,
 }
 
 /// Fires locked tasks. They need not be due any more.
@@ -315,6 +368,16 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     let oldest = tasks.iter().filter_map(|task| task.next_execution_time).min().unwrap_or(now);
     let at_work = WorkSpans::of(scheduler_shifts::since(connection, oldest, scheduler.shift.own()).await?);
     let unended = executions::overlap::unended(connection, tasks.iter().map(|task| task.id)).await?;
+    // Shared until the commit: a pause that is answered has no fire after it.
+    let pause = pause::share(connection).await?;
+    let halt = match pause.paused_at {
+        Some(paused_at) => {
+            let recorded = pause::paused_fires(connection, paused_at, tasks.iter().map(|task| task.id)).await?;
+            Some(Halt { until: halt::paused_until(&pause, now), paused_at, pause, recorded })
+        }
+        None => None,
+    };
+    let mut halted = Vec::new();
     let (mut rows, mut moved, mut fires) = (Vec::new(), Vec::with_capacity(tasks.len()), Fires::default());
     for task in tasks {
         if fires.counted() > COUNTED_A_BATCH {
@@ -322,7 +385,8 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
             break;
         }
         let beside = unended.get(&task.id).copied().unwrap_or_default();
-        match plan_rows(scheduler, task, now, &at_work, beside, &mut rows, &mut fires) {
+        let beside = Beside { at_work: &at_work, unended: beside, halt: halt.as_ref() };
+        match plan_rows(scheduler, task, now, &beside, &mut rows, &mut halted, &mut fires) {
             Ok(next) => moved.push(NextFire { id: task.id, next, execution: None }),
             Err(reason) => fires.unreadable.push((task.id, reason)),
         }
@@ -330,7 +394,17 @@ async fn fire(scheduler: &Scheduler, connection: &mut MySqlConnection, tasks: &[
     if moved.is_empty() {
         return Ok(fires);
     }
+    record_halted(connection, &mut halted, &mut rows).await?;
     let ids = insert(connection, &rows).await?;
+    if let Some(halt) = halt.as_ref().filter(|_| !halted.is_empty()) {
+        for (row, id) in rows.iter().zip(&ids).filter(|(row, _)| row.is_shared) {
+            if let Some(task) = halted.iter_mut().find(|task| task.id == row.task.id) {
+                task.fires.shared_row = *id;
+            }
+        }
+        let fires: Vec<_> = halted.into_iter().map(|task| (task.id, task.fires)).collect();
+        pause::set_paused_fires(connection, halt.paused_at, &fires).await?;
+    }
     for (row, id) in rows.iter().zip(ids) {
         let Some(span) = &row.span else { continue };
         if row.status != ExecutionStatus::Skipped
@@ -356,9 +430,9 @@ fn plan_rows<'a>(
     scheduler: &Scheduler,
     task: &'a Task,
     now: DateTime<Utc>,
-    at_work: &WorkSpans,
-    beside: UnendedRuns,
+    beside: &Beside<'_>,
     rows: &mut Vec<Row<'a>>,
+    halted: &mut Vec<HaltedTask<'a>>,
     fires: &mut Fires,
 ) -> Result<Option<DateTime<Utc>>, String> {
     let schedule = (scheduler.defaults.schedule(&task.cron_expression, &task.time_zone))
@@ -369,7 +443,9 @@ fn plan_rows<'a>(
     let Some(due) = task.next_execution_time else {
         return Ok(schedule.next_after(now, anchor));
     };
-    let FirePlan { missed, passed_over, run, next } = plan(&schedule, anchor, due, now, catch_up.delta(), at_work);
+    let until = beside.halt.and_then(|halt| halt.until);
+    let FirePlan { paused, missed, passed_over, run, next } =
+        plan(&schedule, anchor, due, now, catch_up.delta(), beside.at_work, until);
     let row = |scheduled_for, status, reason, span: Option<Span>| Row {
         task,
         scheduled_for,
@@ -378,8 +454,24 @@ fn plan_rows<'a>(
         scope: scheduler.defaults.scope(task, schedule.time_zone(), scheduled_for),
         trace_context: span.as_ref().and_then(|span| span.in_scope(spans::current_trace_headers).remove("traceparent")),
         span,
+        is_shared: false,
     };
     let skipped = |(scheduled_for, reason)| row(scheduled_for, ExecutionStatus::Skipped, Some(reason), None);
+    if let Some(halt) = beside.halt {
+        let before = halt.recorded.get(&task.id).cloned().unwrap_or_default();
+        if let Some((record, left)) = halt::record(&halt.pause, &before, &paused) {
+            let shared = match record {
+                HaltRecord::Own(own) => {
+                    let reason = halt::reason(&halt.pause);
+                    rows.extend(own.into_iter().map(|fire| skipped((fire, reason.clone()))));
+                    None
+                }
+                HaltRecord::Shared { newest, reason } => Some(Row { is_shared: true, ..skipped((newest, reason)) }),
+            };
+            halted.push(HaltedTask { id: task.id, fires: left, shared });
+            fires.paused.push((task.id, paused.len()));
+        }
+    }
     let too_late = format!("missed: no scheduler ran it within {catch_up}");
     let reasons = reasons_of(&missed, &too_late, |fires| format!("missed: {fires}, when no scheduler ran"));
     rows.extend(reasons.into_iter().map(skipped));
@@ -393,7 +485,7 @@ fn plan_rows<'a>(
         fires.passed_over.push((task.id, passed_over.len()));
     }
     if let Some(scheduled_for) = run {
-        let (status, reason) = status_beside(policy, beside);
+        let (status, reason) = status_beside(policy, beside.unended);
         let span = tracing::info_span!("fire", task_id = %task.id);
         rows.push(row(scheduled_for, status, reason.map(str::to_owned), Some(span)));
     }

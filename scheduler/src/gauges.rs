@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_metrics::loops::LIMIT;
 use hostsync_metrics::{Metrics, QueueName};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{JobQueue, TaskId};
+use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
 use hostsync_store::tables::dead_letters::{self, LetterFilter};
 use hostsync_store::tables::executions;
+use hostsync_store::tables::pause;
 use hostsync_store::tables::tasks::{self, LastResult};
 
 use crate::scheduler::Scheduler;
@@ -48,6 +50,13 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>) {
         Metrics::global().outbox_depths(waiting.iter().flatten().map(|of| (of.queue, of.unpublished)));
         Metrics::global().oldest_jobs(waiting.iter().flatten().map(|of| (of.queue, of.longest)));
         waiting.map(drop)
+    });
+    every(scheduler, "pause gauge", QUICK, |scheduler| async move {
+        let paused = in_time(async { pause::read(&mut *scheduler.pool.acquire().await?).await }).await;
+        if let Ok(state) = &paused {
+            Metrics::global().paused(state.is_paused);
+        }
+        paused.map(drop)
     });
     every(scheduler, "task gauges", SLOW, |scheduler| async move {
         let stale = stale_hosts(&scheduler).await;
@@ -154,8 +163,9 @@ async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(TaskId, u64)>
 /// Hosts that the last ended run left without new data; all of its hosts, once two more fires of the task have passed.
 fn stale(result: &LastResult, schedule: Option<&CronSchedule>, now: DateTime<Utc>) -> u64 {
     let anchor = result.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
+    let delay = result.delay.known("delay").map_or_else(|_| TimeDelta::zero(), WindowDelay::delta);
     let second_fire = schedule.and_then(|schedule| {
-        let first = schedule.next_after(result.window_to, anchor)?;
+        let first = schedule.next_after(result.window_to + delay, anchor)?;
         schedule.next_after(first, anchor)
     });
     let is_old = second_fire.is_some_and(|fire| fire < now);
@@ -170,12 +180,17 @@ mod tests {
     use super::*;
 
     fn stale_at(now: &str) -> u64 {
+        stale_of("0s", "2026-03-01T10:00:00Z", now)
+    }
+
+    fn stale_of(delay: &str, window_to: &str, now: &str) -> u64 {
         let result = LastResult {
             task_id: TaskId(7),
             cron_expression: "0 0 * * * *".to_owned(),
             time_zone: String::new(),
             schedule_anchor: None,
-            window_to: "2026-03-01T10:00:00Z".parse().expect("a time"),
+            delay: delay.into(),
+            window_to: window_to.parse().expect("a time"),
             hosts: 100,
             synced: 97,
         };
@@ -192,5 +207,11 @@ mod tests {
     #[test]
     fn all_hosts_are_stale_once_two_more_fires_have_passed() {
         assert_eq!(stale_at("2026-03-01T12:00:01Z"), 100);
+    }
+
+    #[test]
+    fn a_window_that_ends_before_its_fire_is_no_older_for_that() {
+        assert_eq!(stale_of("3h", "2026-03-01T07:00:00Z", "2026-03-01T12:00:00Z"), 3);
+        assert_eq!(stale_of("3h", "2026-03-01T07:00:00Z", "2026-03-01T12:00:01Z"), 100);
     }
 }

@@ -11,6 +11,7 @@ mod calls;
 mod dead_letters;
 mod fire;
 mod gauges;
+mod halt;
 mod one_run;
 mod plan;
 mod prune;

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_schedule::CronSchedule;
 
 /// Fires that are recorded, not run, up to this many get a row each; more get one row together.
-const ROWS_A_REASON: usize = 100;
+pub(crate) const ROWS_A_REASON: usize = 100;
 
 /// Fires counted one by one; a longer gap is recorded as "at least" so many.
 const COUNTED: usize = 100_000;
@@ -20,6 +20,8 @@ const MOST_IN_ORDER: usize = 10;
 /// What to do with the due fires of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirePlan {
+    /// Fires that a pause keeps from running.
+    pub(crate) paused: UnrunFires,
     /// Fires at whose time no scheduler was at work and that did not run in time.
     pub(crate) missed: UnrunFires,
     /// Fires at whose time a scheduler was at work, but a newer one runs or has come due before it came to them.
@@ -114,7 +116,8 @@ impl WorkSpans {
     }
 }
 
-/// Plans the fires of a task from `due` (its stored next fire) to `now`.
+/// Plans the fires of a task from `due` (its stored next fire) to `now`. Those before `paused_until` (the end of the last
+/// pause; while it goes on, a time after `now`) do not run, whenever somebody comes to them.
 pub(crate) fn plan(
     schedule: &CronSchedule,
     anchor: DateTime<Utc>,
@@ -122,14 +125,46 @@ pub(crate) fn plan(
     now: DateTime<Utc>,
     catch_up: TimeDelta,
     at_work: &WorkSpans,
+    paused_until: Option<DateTime<Utc>>,
 ) -> FirePlan {
-    let (missed, passed_over) = (UnrunFires::default(), UnrunFires::default());
+    let Some(until) = paused_until.filter(|until| due < *until && due <= now) else {
+        return plan_unpaused(schedule, anchor, due, now, catch_up, at_work);
+    };
+    let mut paused = UnrunFires::default();
+    let fires = std::iter::once(due).chain(schedule.fires_after(due, anchor));
+    for fire in fires.take_while(|fire| *fire < until && *fire <= now).take(COUNTED) {
+        paused.add(fire);
+    }
+    // Fires are at whole seconds; none is at the last moment of the pause.
+    let last_moment = (until - TimeDelta::milliseconds(1)).min(now);
+    paused.or_more = paused.count == COUNTED;
+    match schedule.next_after(last_moment, anchor) {
+        Some(next) => FirePlan { paused, ..plan_unpaused(schedule, anchor, next, now, catch_up, at_work) },
+        None => FirePlan {
+            paused,
+            missed: UnrunFires::default(),
+            passed_over: UnrunFires::default(),
+            run: None,
+            next: None,
+        },
+    }
+}
+
+fn plan_unpaused(
+    schedule: &CronSchedule,
+    anchor: DateTime<Utc>,
+    due: DateTime<Utc>,
+    now: DateTime<Utc>,
+    catch_up: TimeDelta,
+    at_work: &WorkSpans,
+) -> FirePlan {
+    let (missed, passed_over, paused) = (UnrunFires::default(), UnrunFires::default(), UnrunFires::default());
     if due > now {
-        return FirePlan { missed, passed_over, run: None, next: Some(due) };
+        return FirePlan { paused, missed, passed_over, run: None, next: Some(due) };
     }
     let fires = || std::iter::once(due).chain(schedule.fires_after(due, anchor)).take_while(|fire| *fire <= now);
     if at_work.all_the_time(due, now) && fires().take(MOST_IN_ORDER + 1).count() <= MOST_IN_ORDER {
-        return FirePlan { missed, passed_over, run: Some(due), next: schedule.next_after(due, anchor) };
+        return FirePlan { paused, missed, passed_over, run: Some(due), next: schedule.next_after(due, anchor) };
     }
     after_a_break(schedule, anchor, fires, now, catch_up, at_work)
 }
@@ -161,7 +196,7 @@ fn after_a_break<F: Iterator<Item = DateTime<Utc>>>(
     }
     missed.or_more = or_more;
     passed_over.or_more = or_more;
-    FirePlan { missed, passed_over, run, next: schedule.next_after(now, anchor) }
+    FirePlan { paused: UnrunFires::default(), missed, passed_over, run, next: schedule.next_after(now, anchor) }
 }
 
 /// The newest fire from `due` to `now` that is no older than the catch-up window. Halves the time between a fire and `now`
@@ -204,9 +239,21 @@ mod tests {
 
     /// `shifts` are pairs of times on that day.
     fn planned(expression: &str, due: &str, now: &str, catch_up_s: i64, shifts: &[(&str, &str)]) -> FirePlan {
+        planned_beside(expression, due, now, catch_up_s, shifts, None)
+    }
+
+    fn planned_beside(
+        expression: &str,
+        due: &str,
+        now: &str,
+        catch_up_s: i64,
+        shifts: &[(&str, &str)],
+        paused_until: Option<&str>,
+    ) -> FirePlan {
         let schedule = CronSchedule::parse(expression, Tz::UTC).expect("an expression");
         let at_work = WorkSpans::of(shifts.iter().map(|(from, to)| (at(from), at(to))));
-        plan(&schedule, at("01T00:00:00"), at(due), at(now), TimeDelta::seconds(catch_up_s), &at_work)
+        let catch_up = TimeDelta::seconds(catch_up_s);
+        plan(&schedule, at("01T00:00:00"), at(due), at(now), catch_up, &at_work, paused_until.map(at))
     }
 
     fn each(unrun: &UnrunFires) -> Vec<DateTime<Utc>> {
@@ -316,6 +363,66 @@ mod tests {
                 assert_eq!(newest_in_time(&schedule, anchor, Some(due), now, catch_up), walked, "{expression}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_due_in_a_pause_does_not_run_and_the_next_fire_is_after_now() {
+        let shifts = [("01T09:00:00", "01T10:07:30")];
+        let plan = planned_beside("0 * * * * *", "01T10:05:00", "01T10:07:00", 600, &shifts, Some("01T10:07:00.001"));
+        assert_eq!(each(&plan.paused), [at("01T10:05:00"), at("01T10:06:00"), at("01T10:07:00")]);
+        assert!(nothing(&plan), "{plan:?}");
+        assert_eq!((plan.run, plan.next), (None, Some(at("01T10:08:00"))));
+    }
+
+    #[test]
+    fn nothing_that_was_due_before_the_end_of_a_pause_is_caught_up() {
+        // Nobody was there from 09:58 to 10:08; the pause ended at 10:06.
+        let shifts = [("01T09:00:00", "01T09:58:00"), ("01T10:08:00", "01T10:08:30")];
+        let plan = planned_beside("0 * * * * *", "01T09:57:00", "01T10:08:30", 86_400, &shifts, Some("01T10:06:00"));
+        assert_eq!(
+            (plan.paused.len(), plan.paused.first[0], plan.paused.last),
+            (9, at("01T09:57:00"), Some(at("01T10:05:00")))
+        );
+        assert_eq!(
+            (plan.run, each(&plan.missed)),
+            (Some(at("01T10:08:00")), vec![at("01T10:06:00"), at("01T10:07:00")])
+        );
+        // Without a fire since its end nothing runs.
+        let plan = planned_beside("0 0 2 * * *", "01T02:00:00", "01T09:00:00", 86_400, &[], Some("01T03:00:00"));
+        assert_eq!((plan.run, plan.next, plan.paused.len()), (None, Some(at("02T02:00:00")), 1));
+        // A pause that ended before the fire was due is nothing to it.
+        let plan = planned_beside("0 0 2 * * *", "01T02:00:00", "01T02:00:00", 60, &[], Some("01T02:00:00"));
+        assert_eq!((plan.run, plan.paused.len()), (Some(at("01T02:00:00")), 0));
+    }
+
+    #[test]
+    fn a_pause_over_a_change_of_the_clock_keeps_back_each_fire_before_its_end_and_no_other() {
+        for expression in ["0 30 2 * * *", "0 0 * * * *", "0 */7 1-3 * * *", "@every 37m"] {
+            let schedule = CronSchedule::parse(expression, Tz::Europe__Berlin).expect("an expression");
+            let (anchor, now) = (at("01T00:00:00"), at("31T12:00:00"));
+            let due = schedule.next_after(at("28T20:00:00"), anchor).expect("a fire");
+            for minutes in 0..600 {
+                let until = at("28T20:00:00") + TimeDelta::minutes(minutes);
+                let expected: Vec<_> = std::iter::once(due)
+                    .chain(schedule.fires_after(due, anchor))
+                    .take_while(|fire| *fire < until)
+                    .collect();
+                let plan =
+                    super::plan(&schedule, anchor, due, now, TimeDelta::days(7), &WorkSpans::default(), Some(until));
+                assert_eq!(plan.paused.len(), expected.len(), "{expression} until {until}");
+                assert_eq!(plan.paused.last, expected.last().copied());
+                let first_after = plan.missed.first.first().copied().or(plan.run).expect("a fire after the pause");
+                assert_eq!(Some(first_after), schedule.next_after(until - TimeDelta::milliseconds(1), anchor));
+            }
+        }
+    }
+
+    #[test]
+    fn many_paused_fires_are_one_row() {
+        let plan = planned_beside("* * * * * *", "01T00:00:00", "01T01:00:00", 0, &[], Some("02T00:00:00"));
+        let together =
+            FireRecords::Together { first: at("01T00:00:00"), last: at("01T01:00:00"), count: 3_601, or_more: false };
+        assert_eq!(plan.paused.recorded(), together);
     }
 
     #[test]

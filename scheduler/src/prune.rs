@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use hostsync_metrics::loops::LIMIT_OF_SWEEPS;
 use hostsync_model::causes::causes;
 use hostsync_model::execution::ExecutionId;
+use hostsync_model::window::OLDEST_END_MARGIN;
 use hostsync_service::config::SchedulerConfig;
 use hostsync_store::database;
 use hostsync_store::fault::Fault;
@@ -35,10 +36,11 @@ const BATCH_ROWS: u32 = 1_000;
 /// Executions of one round.
 const RUNS: u32 = 100;
 
-/// How much longer than executions the newest windows are kept, in days. A run that is retried reads its own window again,
-/// so what stands beside it must be known for as long; and one that is made for a day may end later by the longest
-/// `catch_up_window` (7 days) and `scheduler.execution_deadline` (30 days).
-const NEWEST_WINDOW_MARGIN_DAYS: i64 = 40;
+/// How much longer than executions the newest windows are kept, in days. A run may be asked for, or retried, whose window
+/// ended by [`OLDEST_END_MARGIN`] longer ago than that (a fire's, late by the longest `catch_up_window` and with the longest
+/// `delay`, ended less long ago), and what stands beside it must be known until its end: by
+/// `scheduler.execution_deadline` (30 days at most), and two days for the zones later.
+const NEWEST_WINDOW_MARGIN_DAYS: i64 = OLDEST_END_MARGIN.num_days() + 30 + 2;
 
 /// How long it is known when schedulers were at work. A fire that is late by more counts as missed.
 const SHIFTS_KEPT: TimeDelta = TimeDelta::days(30);

@@ -19,7 +19,7 @@ use hostsync_store::outbox::{OutboxError, TurnEnd};
 use hostsync_store::tables::executions::{
     self, backlog::DueRun, closing::ClosingRun, lease::LeaseToken, repair::StalledRun,
 };
-use hostsync_store::tables::tasks;
+use hostsync_store::tables::{pause, tasks};
 use tokio::sync::Notify;
 
 use crate::calls::Calls;
@@ -221,6 +221,9 @@ async fn start_waiting(scheduler: Arc<Scheduler>) -> Result<(), OutboxError> {
     loop {
         let waiting = {
             let mut connection = scheduler.pool.acquire().await?;
+            if pause::read(&mut connection).await?.is_paused {
+                return Ok(());
+            }
             executions::overlap::ready_to_start(&mut connection, after, RUNS).await?
         };
         let Some((last, _)) = waiting.last() else { return Ok(()) };
@@ -247,6 +250,9 @@ async fn start_if_its_turn(scheduler: &Scheduler, id: ExecutionId, task: TaskId)
         return transaction.commit().await;
     }
     if executions::overlap::unended(&mut transaction, [task]).await?.get(&task).is_some_and(|unended| unended.going) {
+        return Ok(());
+    }
+    if pause::share(&mut transaction).await?.is_paused {
         return Ok(());
     }
     executions::overlap::start_waiting(&mut transaction, id).await?;

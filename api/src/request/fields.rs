@@ -210,9 +210,14 @@ impl Fields {
 
     /// An instant, RFC 3339 with any offset, cut to the millisecond.
     pub(crate) fn time(&mut self, name: &str) -> Option<DateTime<Utc>> {
+        self.exact_time(name).map(|time| time.trunc_subsecs(3))
+    }
+
+    /// An instant, RFC 3339 with any offset, as it was given.
+    pub(crate) fn exact_time(&mut self, name: &str) -> Option<DateTime<Utc>> {
         let text = self.text(name)?;
         match DateTime::parse_from_rfc3339(&text) {
-            Ok(time) => Some(time.with_timezone(&Utc).trunc_subsecs(3)),
+            Ok(time) => Some(time.with_timezone(&Utc)),
             Err(_) => {
                 let expected = "a time such as 2026-01-02T03:04:05Z (in a URL a + is written %2B)";
                 self.misfits.add(name, format!("must be {expected}, not {}", quoted(&text)));

@@ -80,7 +80,8 @@ pub(crate) struct ExecutionLogBody {
     /// Null while it is going.
     #[schema(required = true, examples(5_200))]
     duration_ms: Option<i64>,
-    /// How far back it looks: a whole number and one of `m h d w`.
+    /// How far back it looks: a whole number and one of `m h d w`. Of a run whose window was named by its ends the length
+    /// of that, rounded up to whole minutes; what is read stands in `window_from` and `window_to`.
     #[schema(examples("24h"))]
     query_time_range: String,
     /// First instant read.

@@ -19,6 +19,7 @@ mod hosts;
 mod observe;
 mod openapi;
 mod operator;
+mod pause;
 mod preview;
 mod probe;
 mod reruns;
@@ -56,6 +57,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(stats::router())
         .merge(audit::router())
         .merge(dead_letters::router())
+        .merge(pause::router())
 }
 
 /// The OpenAPI document as it is served.

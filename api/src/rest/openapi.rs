@@ -38,7 +38,7 @@ const DESCRIPTION: &str = "hostsync fills a CMDB's tables with the load of its h
     Without authentication (`api.auth` is `none`) a browser is refused what it sends for a page of another site: \
     `foreign_request`.\n\nTexts with a form of their \
     own name it by `format`: `cron` (see `cron_expression` of a task), `time-zone` (an IANA name), `time-range` (`30m`, \
-    `24h`, `7d`, `4w`), `catch-up-window` (`30s`, `1m`, `2h`, `7d`), `endpoint` and `mapping` (a configured one), \
+    `24h`, `7d`, `4w`), `catch-up-window` and `delay` (`30s`, `1m`, `2h`, `7d`), `endpoint` and `mapping` (a configured one), \
     `index-pattern`, `group` (one that the source knows), `audit-object` (a kind, or one of it by its id: `task:7`), `ip` (IPv4 or IPv6), `host-file` (addresses line by line), and \
     the cursors of the lists.";
 

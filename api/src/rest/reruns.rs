@@ -12,7 +12,8 @@ use super::extract::{NoQuery, Operator, OptionalEnqueueBody, PathId};
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::runs::idempotency::SentKey;
-use crate::runs::{WaitFields, retry, task_run};
+use crate::runs::task_run::{self, TaskRunFields};
+use crate::runs::{WaitFields, retry};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::default().routes(routes!(execute_task)).routes(routes!(retry_execution))
@@ -20,13 +21,16 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 
 /// Execute a task now
 ///
-/// Over the whole pool, whether the task is enabled or not. The window ends now. It counts as a run of the task: while
+/// Over the whole pool, whether the task is enabled or not. The window ends now, by the `delay` of the task before, or is that from `window_from` to
+/// `window_to`. It counts as a run of the task: while
 /// one is going, the overlap policy `skip` refuses another, `queue` lets one wait, `allow` runs it beside. `total_hosts` is
 /// null until the pool has been copied.
 #[utoipa::path(
     post, path = "/es-sync-tasks/{task_id}/execute", operation_id = "execute_es_sync_task", tag = "running",
     params(("task_id" = u64, Path, example = 7, description = "Id of the task"), SentKey),
-    request_body(content = WaitFields, description = "May be left out", example = json!({"wait_seconds": 0})),
+    request_body(content = TaskRunFields, description = "May be left out", example = json!({
+        "window_from": "2026-01-01T00:00:00Z", "window_to": "2026-01-02T00:00:00Z"
+    })),
     responses(
         (status = 200, description = "The run was accepted", body = RunAccepted),
         (status = 404, description = "There is no such task: `task_not_found`", body = ErrorBody),
@@ -39,7 +43,7 @@ async fn execute_task(
     _: NoQuery,
     State(api): State<Api>,
     PathId(id): PathId,
-    OptionalEnqueueBody { submitted, key }: OptionalEnqueueBody<WaitFields>,
+    OptionalEnqueueBody { submitted, key }: OptionalEnqueueBody<TaskRunFields>,
 ) -> Result<Json<RunAccepted>, ApiError> {
     let key = key.map(|key| key.at(format!("/es-sync-tasks/{id}/execute")));
     let run = task_run::execute_task(&api.runs, &actor, TaskId(id), submitted, key).await?;

@@ -21,6 +21,7 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::schema::SchemaFormat;
 
 use super::accept::{Enqueued, RunWrite, Runs, WaitSeconds, repeated, wait_of};
+use super::given_window::WindowFields;
 use super::host_file::MAX_HOSTS;
 use super::hosts::{Order, RunFields, enqueue};
 use super::idempotency::IdempotencyKey;
@@ -76,6 +77,7 @@ request! {
         /// How long to wait for the end of the run before answering, in seconds.
         wait_seconds: Option<WaitSeconds>, default 0;
         ..source: SourceFields;
+        ..window: WindowFields;
     }
 }
 
@@ -100,7 +102,7 @@ pub(crate) async fn full_sync(
     key: Option<IdempotencyKey>,
 ) -> Result<FullSync, ApiError> {
     let Submitted {
-        value: FullSyncRun { group_name: GroupName(group), task_name, wait_seconds, source },
+        value: FullSyncRun { group_name: GroupName(group), task_name, wait_seconds, source, window },
         mut problems,
         said,
     } = submitted;
@@ -108,15 +110,17 @@ pub(crate) async fn full_sync(
         return Ok(FullSync { run, new_hosts: Vec::new() });
     }
     let task_name = task_name.unwrap_or_else(|| Name(group.trim().to_owned()));
-    let fields = RunFields { task_name, wait_seconds, source };
-    let mut order = Order::new(runs, fields, Trigger::Full, Vec::new(), &mut problems);
+    let fields = RunFields { task_name, wait_seconds, source, window };
+    let mut order = Order::new(runs, fields, Trigger::Full, Vec::new(), &mut problems).await?;
     problems.check()?;
 
     let Ok(_permit) = runs.limits.full_syncs.try_acquire() else {
         return Err(ApiError::TooManyFullSyncs);
     };
-    let now = runs.database.now().await?;
-    let window = Window::ending_at(now, &order.time_range);
+    let window = match order.window {
+        Some(window) => window,
+        None => Window::ending_at(runs.database.now().await?, &order.time_range),
+    };
     let members = group_hosts(runs, &order.source, window, &group).await.map_err(|error| source_error(&error))?;
     if members.is_empty() || members.len() > MAX_HOSTS {
         let problem = if members.is_empty() {
@@ -130,7 +134,7 @@ pub(crate) async fn full_sync(
     let adding = PoolAddition { database: &runs.database, entry: write.entry_for(AuditAction::AddHosts) };
     let Added { hosts, new_hosts, renamed, refused } = add_missing(&adding, members).await?;
     order.hosts = hosts;
-    order.window_to = Some(now);
+    order.window = Some(window);
     order.new_host_count = Some(new_hosts.len());
     order.warnings = warnings(&renamed, &refused);
     let run = enqueue(runs, &write, order, key).await?;

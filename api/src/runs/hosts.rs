@@ -5,7 +5,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, TaskId, Trigger};
 use hostsync_model::host::HostIp;
@@ -26,6 +25,7 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::schema::ArrayBuilder;
 
 use super::accept::{Enqueued, RunWrite, Runs, Stored, WaitSeconds, accept, repeated, wait_of};
+use super::given_window::WindowFields;
 use super::host_file::{HostFile, HostFileError, MAX_FILE_BYTES, MAX_HOSTS, parse_host_file};
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
@@ -40,8 +40,8 @@ pub(crate) struct Order {
     pub(crate) task_name: String,
     pub(crate) trigger: Trigger,
     pub(crate) time_range: TimeRange,
-    /// End of the window; `None`: when the run is stored.
-    pub(crate) window_to: Option<DateTime<Utc>>,
+    /// `None`: it ends when the run is stored.
+    pub(crate) window: Option<Window>,
     pub(crate) source: Source,
     pub(crate) hosts: Vec<HostIp>,
     pub(crate) invalid_lines: Option<(Vec<InvalidLine>, usize)>,
@@ -53,26 +53,31 @@ pub(crate) struct Order {
 
 impl Order {
     /// Of a request that says so much.
-    pub(super) fn new(
+    ///
+    /// # Errors
+    ///
+    /// The database, which is asked for the time where the request names a window.
+    pub(super) async fn new(
         runs: &Runs,
         run: RunFields,
         trigger: Trigger,
         hosts: Vec<HostIp>,
         problems: &mut Problems,
-    ) -> Self {
+    ) -> Result<Self, ApiError> {
+        let window = run.window.checked(runs, run.source.query_time_range.is_some(), problems).await?;
         let (source, time_range) = runs.sources.source(run.source, problems);
-        Self {
+        Ok(Self {
             task_name: run.task_name.0,
             trigger,
-            time_range,
-            window_to: None,
+            time_range: window.map_or(time_range, |window| window.range()),
+            window,
             source,
             hosts,
             invalid_lines: None,
             new_host_count: None,
             warnings: Vec::new(),
             wait: wait_of(run.wait_seconds),
-        }
+        })
     }
 }
 
@@ -144,6 +149,7 @@ request! {
         /// How long to wait for the end of the run before answering, in seconds.
         wait_seconds: Option<WaitSeconds>, default 0;
         ..source: SourceFields;
+        ..window: WindowFields;
     }
 }
 
@@ -191,7 +197,7 @@ pub(crate) async fn execute_host_list(
     if let Some(run) = repeated(runs, key.as_ref(), wait_of(value.run.wait_seconds)).await? {
         return Ok(run);
     }
-    let order = Order::new(runs, value.run, Trigger::Manual, value.host_ip_list.0, &mut problems);
+    let order = Order::new(runs, value.run, Trigger::Manual, value.host_ip_list.0, &mut problems).await?;
     problems.check()?;
     enqueue(runs, &RunWrite::new(actor, AuditAction::ExecuteHosts, &said), order, key).await
 }
@@ -212,7 +218,7 @@ pub(crate) async fn execute_host_file(
         return Ok(run);
     }
     let file = host_file(value.content.as_deref(), value.content_field, &mut problems)?;
-    let mut order = Order::new(runs, value.run, Trigger::File, file.hosts, &mut problems);
+    let mut order = Order::new(runs, value.run, Trigger::File, file.hosts, &mut problems).await?;
     if order.hosts.is_empty() && !file.invalid_lines.is_empty() {
         return Err(ApiError::NoHostInFile { problems, invalid_lines: file.invalid_lines });
     }
@@ -266,14 +272,14 @@ async fn store_hosts(
     token: LeaseToken,
     trace_context: Option<String>,
 ) -> Result<Stored, ApiError> {
-    let window_to = match order.window_to {
-        Some(to) => to,
-        None => database::now(&mut transaction).await?,
+    let window = match order.window {
+        Some(window) => window,
+        None => Window::ending_at(database::now(&mut transaction).await?, &order.time_range),
     };
     let scope = Scope {
-        window: Window::ending_at(window_to, &order.time_range),
+        window,
         query_time_range: Word::Known(order.time_range.clone()),
-        mon_date: date_in(runs.sources.defaults.time_zone(), window_to),
+        mon_date: date_in(runs.sources.defaults.time_zone(), window.to),
         es_endpoint: order.source.es_endpoint.clone(),
         es_index_pattern: order.source.es_index_pattern.clone(),
         mapping: order.source.mapping.clone(),

@@ -4,6 +4,7 @@
 
 mod accept;
 pub(crate) mod full_sync;
+mod given_window;
 pub(crate) mod host_file;
 pub(crate) mod hosts;
 pub(crate) mod idempotency;

@@ -7,6 +7,7 @@
 use chrono::TimeDelta;
 use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, JobQueue, Trigger};
+use hostsync_store::database;
 use hostsync_store::outbox::{ChunkEnd, PrepareError, prepare_chunk};
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::word::Word;
@@ -34,7 +35,7 @@ pub(crate) async fn retry_execution(
     submitted: Submitted<WaitFields>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
-    let store = |transaction, token, trace_context| store(transaction, id, token, trace_context);
+    let store = |transaction, token, trace_context| store(transaction, runs, id, token, trace_context);
     let Submitted { value: wait, problems, said } = submitted;
     problems.check()?;
     let write = RunWrite::new(actor, AuditAction::Retry, &said).of(id);
@@ -43,6 +44,7 @@ pub(crate) async fn retry_execution(
 
 async fn store(
     mut transaction: WriteTransaction,
+    runs: &Runs,
     of: ExecutionId,
     token: LeaseToken,
     trace_context: Option<String>,
@@ -61,10 +63,15 @@ async fn store(
             "is of the program before hostsync: what it was to read is not known",
         ));
     };
-    if first.trigger == Trigger::Retry
-        && run.scope.mon_date
-            < hostsync_store::database::now(&mut transaction).await?.date_naive() - RETRIED_AGAIN_WITHIN
-    {
+    let now = database::now(&mut transaction).await?;
+    if run.scope.window.to < runs.sources.defaults.oldest_window_end(now) {
+        return Err(ApiError::NothingToRetry(
+            of,
+            "reads a window that ended longer than scheduler.retention and 40 days ago: whether a newer result stands \
+             there is not known any more",
+        ));
+    }
+    if first.trigger == Trigger::Retry && run.scope.mon_date < now.date_naive() - RETRIED_AGAIN_WITHIN {
         return Err(ApiError::NothingToRetry(
             of,
             "is a retry of a day too long ago: whether a newer result stands there is not known any more",

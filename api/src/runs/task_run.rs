@@ -2,20 +2,31 @@
 //!
 //! Owns what such a run is beside the fires of the task: it counts as a run of the task, so the task's overlap policy holds
 //! for it too (a policy that lets no two runs overlap refuses it, or lets it wait), but a disabled task can be run all the
-//! same. Its window ends now. This process holds the first lease, prepares and publishes. Knows no transport.
+//! same. Its window ends now, by the task's delay before, or is the one that the request names. This process holds the first lease, prepares and publishes. Knows no transport.
 
 use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, TaskId, Trigger};
+use hostsync_model::window::Window;
 use hostsync_store::database;
 use hostsync_store::tables::executions::{self, creation::NewExecution, lease::LeaseToken};
 use hostsync_store::tables::tasks::{self, Task};
 
-use super::accept::{Enqueued, RunWrite, Runs, Stored, WaitFields, accept_or_repeat};
+use super::accept::{Enqueued, RunWrite, Runs, Stored, WaitSeconds, accept, repeated, wait_of};
+use super::given_window::WindowFields;
 use super::idempotency::IdempotencyKey;
 use super::outcome::Accepted;
 use crate::database::WriteTransaction;
 use crate::error::ApiError;
-use crate::request::Submitted;
+use crate::request::{Submitted, request};
+
+request! {
+    /// How a task is run by hand. The body may be left out.
+    pub(crate) struct TaskRunFields as "ExecuteTask" {
+        /// How long to wait for the end of the run before answering, in seconds.
+        wait_seconds: Option<WaitSeconds>, default 0;
+        ..window: WindowFields;
+    }
+}
 
 /// Runs a task now.
 ///
@@ -26,20 +37,28 @@ pub(crate) async fn execute_task(
     runs: &Runs,
     actor: &Actor,
     id: TaskId,
-    submitted: Submitted<WaitFields>,
+    submitted: Submitted<TaskRunFields>,
     key: Option<IdempotencyKey>,
 ) -> Result<Enqueued, ApiError> {
-    let store = |transaction, token, trace_context| store(transaction, runs, id, token, trace_context);
-    let Submitted { value: wait, problems, said } = submitted;
+    let Submitted { value, mut problems, said } = submitted;
+    let wait = wait_of(value.wait_seconds);
+    if problems.count() == 0
+        && let Some(run) = repeated(runs, key.as_ref(), wait).await?
+    {
+        return Ok(run);
+    }
+    let window = value.window.checked(runs, false, &mut problems).await?;
     problems.check()?;
+    let store = |transaction, token, trace_context| store(transaction, runs, id, window, token, trace_context);
     let write = RunWrite::new(actor, AuditAction::ExecuteTask, &said).of(id);
-    accept_or_repeat(runs, &write, wait, key, store).await
+    accept(runs, &write, key, wait, store).await
 }
 
 async fn store(
     mut transaction: WriteTransaction,
     runs: &Runs,
     id: TaskId,
+    window: Option<Window>,
     token: LeaseToken,
     trace_context: Option<String>,
 ) -> Result<Stored, ApiError> {
@@ -48,7 +67,10 @@ async fn store(
     let status = status_beside(&task, unended.going, unended.waiting)?;
     let now = database::now(&mut transaction).await?;
     let zone = runs.sources.defaults.zone_of_task(&task.cron_expression, &task.time_zone);
-    let scope = runs.sources.defaults.scope(&task, zone, now);
+    let scope = match window {
+        Some(window) => runs.sources.defaults.scope_of(&task, zone, window, window.range()),
+        None => runs.sources.defaults.scope(&task, zone, now),
+    };
     let new = NewExecution {
         task_id: id,
         task_name: &task.task_name,
@@ -108,6 +130,7 @@ mod tests {
             overlap_policy: Word::Known(overlap_policy),
             catch_up_window: "1m".into(),
             query_time_range: "30d".into(),
+            delay: "0s".into(),
             is_enabled,
             created_by: String::new(),
             schedule_anchor: None,

@@ -13,6 +13,7 @@ use hostsync_model::audit::{Actor, AuditAction};
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{OverlapPolicy, TaskId};
 use hostsync_model::window::TimeRange;
+use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
 use hostsync_store::tables::audit::AuditEntry;
@@ -24,6 +25,7 @@ use self::request::{CronExpression, TaskSettings, ZoneName};
 pub(crate) use self::request::{EnableTask, NewTask, TaskChange, TaskQuery};
 use crate::database::{Database, transact, within_bound};
 use crate::error::ApiError;
+use crate::pause::Note;
 use crate::request::{Problems, Said, Submitted, Whole};
 use crate::sources::{EndpointName, MappingName, Sources};
 
@@ -88,6 +90,7 @@ pub(crate) async fn create(tasks: &Tasks, actor: &Actor, submitted: Submitted<Ne
         overlap_policy: Word::Known(OverlapPolicy::Skip),
         catch_up_window: Word::Known(CatchUpWindow::default()),
         query_time_range: Word::Known(TimeRange::default_range()),
+        delay: Word::Known(WindowDelay::default()),
         is_enabled: false,
         created_by: created_by.map(String::from).filter(|name| !name.is_empty()).unwrap_or_else(|| actor.who.clone()),
         schedule_anchor: None,
@@ -172,7 +175,7 @@ pub(crate) async fn set_enabled(
     actor: &Actor,
     submitted: Submitted<EnableTask>,
 ) -> Result<String, ApiError> {
-    let Submitted { value: EnableTask { id: Whole(id), is_enabled }, problems, said } = submitted;
+    let Submitted { value: EnableTask { id: Whole(id), is_enabled, note }, problems, said } = submitted;
     problems.check()?;
     let id = TaskId(id);
     let (action, word) =
@@ -181,7 +184,11 @@ pub(crate) async fn set_enabled(
     let result = format!("task {id} is {word}");
     let settings = TaskSettings { is_enabled: Some(is_enabled), ..TaskSettings::default() };
     let change = TaskChange { settings, ..TaskChange::default() };
-    transact(|| change_once(tasks, &entry, id, change.clone(), &result)).await?;
+    let told = match note.filter(|note| !note.0.is_empty()) {
+        Some(Note(note)) => format!("{result}: {note}"),
+        None => result.clone(),
+    };
+    transact(|| change_once(tasks, &entry, id, change.clone(), &told)).await?;
     tracing::info!(task_id = %id, is_enabled, "task {id} was {word}");
     Ok(result)
 }

@@ -3,11 +3,13 @@
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::OverlapPolicy;
 use hostsync_model::window::TimeRange;
+use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::MAX_EXPRESSION_CHARS;
 use hostsync_store::tables::tasks::Task;
 use hostsync_store::word::Word;
 use utoipa::openapi::Schema;
 
+use crate::pause::Note;
 use crate::request::{Field, Fields, MAX_ID, Name, Page, TaskList, Whole, quoted, request, text_field, text_schema};
 use crate::sources::{EndpointName, IndexPattern, MappingName};
 
@@ -43,6 +45,24 @@ impl Field for CatchUpWindow {
         text_schema("catch-up-window")
             .description(Some(
                 "How late a missed fire may still run: a whole number and one of `s m h d`, from `0s` to `7d`.",
+            ))
+            .default(Some(Self::default().to_string().into()))
+            .build()
+            .into()
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Self> {
+        let text = fields.text(name)?;
+        text.parse().map_err(|error| fields.problems().add(name, format!("{error}, not {}", quoted(&text)))).ok()
+    }
+}
+
+impl Field for WindowDelay {
+    fn schema() -> Schema {
+        text_schema("delay")
+            .description(Some(
+                "How long before its fire the window of a run ends, for documents that come late: a whole number and one of \
+                 `s m h d`, from `0s` to `31d`.",
             ))
             .default(Some(Self::default().to_string().into()))
             .build()
@@ -108,6 +128,7 @@ settings! {
     overlap_policy: OverlapPolicy;
     catch_up_window: CatchUpWindow;
     query_time_range: TimeRange;
+    delay: WindowDelay;
     /// Whether it fires. Enabling restarts the schedule from now.
     is_enabled: bool, default false;
 }
@@ -141,6 +162,8 @@ request! {
         id: Whole<1, MAX_ID>, example 7;
         /// Whether it fires from now on.
         is_enabled: bool, example true;
+        /// Why, for the audit and for the waiting run that ends with its task.
+        note: Option<Note>;
     }
 }
 

@@ -116,6 +116,64 @@ async fn what_a_run_does_not_name_is_the_default_and_its_day_is_that_of_the_conf
     }
 }
 
+/// Every call that takes `query_time_range` takes the two ends in its place, and the full sync looks for its hosts there.
+#[tokio::test]
+async fn a_run_over_a_named_window_reads_that_and_writes_for_the_day_of_its_end() {
+    let zone = [("HOSTSYNC_SCHEDULER__TIME_ZONE", "Asia/Shanghai")];
+    with_server_of(Ground::new(true).await, &zone, async |server| {
+        let midnight = |days: i64, hours: i64| {
+            let day = (Utc::now() - TimeDelta::days(days)).date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+            day + TimeDelta::hours(hours)
+        };
+        let task = server.task(&json!({"task_name": "t", "cron_expression": "@yearly", "time_zone": "UTC"})).await;
+        let execute_task = format!("/es-sync-tasks/{task}/execute");
+        let list = json!({"task_name": "l", "host_ip_list": ["10.0.0.1"]});
+        let file = json!({"task_name": "f", "file_content": "10.0.0.1"});
+        // 16:00 in UTC is midnight in Shanghai, which is the new day; a second before it is not.
+        for (path, body, to, range, day) in [
+            ("/es-sync-execute", &list, midnight(9, 16), "24h", midnight(8, 0)),
+            ("/es-sync-execute", &list, midnight(9, 16) - TimeDelta::seconds(1), "24h", midnight(9, 0)),
+            ("/es-sync-execute-file", &file, midnight(20, 0), "2d", midnight(20, 0)),
+            (execute_task.as_str(), &json!({}), midnight(30, 0), "91m", midnight(30, 0)),
+            (execute_task.as_str(), &json!({}), midnight(30, 0) - TimeDelta::seconds(1), "90m", midnight(31, 0)),
+        ] {
+            let length = match range {
+                "91m" => TimeDelta::seconds(5_401),
+                "90m" => TimeDelta::minutes(90),
+                "2d" => TimeDelta::days(2),
+                _ => TimeDelta::hours(24),
+            };
+            let from = to - length;
+            let mut body = body.clone();
+            body["window_from"] = from.to_rfc3339().into();
+            body["window_to"] = to.to_rfc3339().into();
+            let execution = server.post(path, &body).await.ok()["execution_id"].clone();
+            let stored: (DateTime<Utc>, DateTime<Utc>, NaiveDate, String) = sqlx::query_as(
+                "SELECT window_from, window_to, mon_date, query_time_range FROM es_sync_execution_log WHERE id = ?",
+            )
+            .bind(execution.as_u64())
+            .fetch_one(&server.ground.pool)
+            .await
+            .expect("a row");
+            assert_eq!(stored, (from, to, day.date_naive(), range.to_owned()), "{path} {to}");
+            let log = server.get(&format!("/es-sync-execution-detail/{execution}")).await.ok()["execution_log"].clone();
+            assert_eq!(log["query_time_range"], range);
+            sqlx::query("UPDATE es_sync_execution_log SET execution_status = 'failed'")
+                .execute(&server.ground.pool)
+                .await
+                .expect("ended");
+        }
+        // A task has a range of its own, so that the call takes none.
+        let body = json!({"query_time_range": "24h", "window_to": "2999-01-01T00:00:00Z"});
+        let refusal = server.post(&execute_task, &body).await.refused(400, "invalid_request");
+        assert_eq!(Answer::fields(&refusal), ["query_time_range", "window_from", "window_to"]);
+        let body = json!({"group_name": "web", "window_from": "2020-01-01T00:00:00Z"});
+        let refusal = server.post("/es-sync-full-sync", &body).await.refused(400, "invalid_request");
+        assert_eq!(Answer::fields(&refusal), ["window_to"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_waiting_caller_hears_how_the_run_ended() {
     with_server(async |server| {

@@ -29,6 +29,7 @@ mod operate;
 mod operating;
 mod outage;
 mod pages;
+mod pause;
 mod preview;
 mod probe;
 mod reruns;

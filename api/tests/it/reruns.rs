@@ -347,3 +347,37 @@ async fn a_retry_of_many_hosts_is_prepared_in_chunks_by_whoever_goes_on_with_it(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_run_by_hand_ends_its_window_by_the_tasks_delay_before_now() {
+    with_server(async |server| {
+        let body = json!({"task_name": "late documents", "cron_expression": "@yearly", "query_time_range": "24h",
+                          "delay": "0s"});
+        let id = server.task(&body).await;
+        server.put(&format!("/es-sync-tasks/{id}"), &json!({"delay": "36h"})).await.ok();
+        assert_eq!(server.show(id).await["delay"], "36h");
+        server.post(&format!("/es-sync-tasks/{id}/execute"), &json!({})).await.ok();
+        let ms = "SELECT TIMESTAMPDIFF(MICROSECOND, window_to, execution_time) DIV 1000 FROM es_sync_execution_log";
+        let ms: i64 = sqlx::query_scalar(ms).fetch_one(&server.ground.pool).await.expect("a row");
+        let delay = 36 * 3_600_000;
+        assert!((delay..delay + 60_000).contains(&ms), "{ms} ms");
+        let day = "SELECT mon_date = DATE(window_to) FROM es_sync_execution_log";
+        assert_eq!(server.number(day).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_window_that_ended_longer_ago_than_results_are_known_is_not_read_again() {
+    with_server(async |server| {
+        let body = json!({"task_name": "old", "host_ip_list": ["10.0.0.1"], "query_time_range": "24h"});
+        let id = server.post("/es-sync-execute", &body).await.ok()["execution_id"].clone();
+        let ended = "UPDATE es_sync_execution_log SET execution_status = 'failed', failed_count = 1, pending_count = 0,
+                     window_to = UTC_TIMESTAMP(3) - INTERVAL 131 DAY";
+        sqlx::raw_sql(ended).execute(&server.ground.pool).await.expect("ended");
+        let retry = format!("/es-sync-executions/{id}/retry");
+        let refusal = server.post(&retry, &json!({})).await.refused(409, "nothing_to_retry");
+        assert!(refusal["message"].as_str().is_some_and(|told| told.contains("40 days ago")), "{refusal}");
+    })
+    .await;
+}

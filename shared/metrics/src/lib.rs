@@ -208,6 +208,7 @@ struct Inner {
     job_queue_duration: Histogram<f64>,
     publish_confirm_duration: Histogram<f64>,
     dependency_ready: Gauge<u64>,
+    paused: Gauge<u64>,
     connections: Gauge<u64>,
     connections_max: Gauge<u64>,
     queue_depth: Series,
@@ -399,6 +400,11 @@ impl Metrics {
         self.0.dependency_ready.record(u64::from(is_ready), &[KeyValue::new("dependency", dependency)]);
     }
 
+    /// Whether the fleet is paused.
+    pub fn paused(&self, is_paused: bool) {
+        self.0.paused.record(u64::from(is_paused), &[]);
+    }
+
     /// Connections of the process to the database: those that are idle, those in use, and the most there may be.
     pub fn connections(&self, idle: u64, used: u64, max: u64) {
         let pool = || KeyValue::new("db.client.connection.pool.name", POOL);
@@ -547,6 +553,10 @@ impl Inner {
                 "Jobs that wait in the database to be published.",
                 "queue",
             ),
+            paused: meter
+                .u64_gauge("hostsync.paused")
+                .with_description("Whether the fleet is paused: no fire runs, no waiting run starts.")
+                .build(),
             hosts_stale: Series::new(
                 &meter,
                 "hostsync.hosts.stale",
@@ -653,6 +663,7 @@ mod tests {
         metrics.oldest_jobs([(JobQueue::Bulk, second)]);
         metrics.outbox_depths([(JobQueue::Manual, 7)]);
         metrics.stale_hosts([(TaskId(7), 3)]);
+        metrics.paused(true);
         metrics.patterns_set_aside([("default".to_owned(), 1)]);
         metrics.indices_missing([("default".to_owned(), 2)]);
         metrics.doubts([("credentials".to_owned(), 1)]);
@@ -695,6 +706,7 @@ mod tests {
     hostsync_jobs_published_total{outcome="confirmed",queue="bulk"} 1000
     hostsync_outbox_depth{queue="manual"} 7
     hostsync_patterns_set_aside{endpoint="default"} 1
+    hostsync_paused 1
     hostsync_publish_confirm_duration_seconds_sum{queue="manual"} 1
     hostsync_publish_confirm_duration_seconds_count{queue="manual"} 1
     hostsync_queue_depth{queue="bulk"} 5

@@ -44,6 +44,10 @@ words! {
         Cancel = "cancel",
         /// Ran the failed hosts of a run again.
         Retry = "retry",
+        /// Paused the fleet.
+        Pause = "pause",
+        /// Ended a pause.
+        Resume = "resume",
         /// Had a run published anew.
         Republish = "republish",
         /// Put dead letters back onto their queue.
@@ -62,6 +66,8 @@ words! {
         Execution = "execution",
         /// The table `hosts_pool`.
         HostsPool = "hosts_pool",
+        /// The pause of the fleet.
+        Pause = "pause",
         /// The dead letters of the broker.
         DeadLetters = "dead_letters",
     }

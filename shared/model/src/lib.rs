@@ -8,6 +8,7 @@ pub mod host;
 pub mod secret;
 pub mod time_span;
 pub mod window;
+pub mod window_delay;
 
 /// What is shown in a secret's place.
 pub const MASK: &str = "***";

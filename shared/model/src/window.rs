@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -72,6 +73,21 @@ impl fmt::Display for TimeRange {
     }
 }
 
+/// How much longer ago than the retention of executions a window may end that is asked for by itself, or read again by a
+/// retry. Newest windows are kept for longer, so that an old window never writes over a newer one's result.
+pub const OLDEST_END_MARGIN: TimeDelta = TimeDelta::days(40);
+
+/// What is wrong with a window that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WindowError {
+    /// It has no length.
+    #[error("must be after window_from")]
+    Empty,
+    /// Shorter than a minute or longer than 366 days.
+    #[error("must be from 1 minute to 366 days after window_from")]
+    Bounds,
+}
+
 /// The absolute time `[from, to)` that an execution reads, to the millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Window {
@@ -86,6 +102,29 @@ impl Window {
     pub fn ending_at(to: DateTime<Utc>, range: &TimeRange) -> Self {
         Self { from: to - range.delta(), to }
     }
+
+    /// The window between two times that were asked for.
+    ///
+    /// # Errors
+    ///
+    /// It is not from 1 minute to 366 days long.
+    pub fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Self, WindowError> {
+        let length = to - from;
+        if length <= TimeDelta::zero() {
+            return Err(WindowError::Empty);
+        }
+        if length < TimeDelta::minutes(1) || length > TimeDelta::days(366) {
+            return Err(WindowError::Bounds);
+        }
+        Ok(Self { from, to })
+    }
+
+    /// Its length as a range, rounded up to whole minutes and written by the largest unit that divides it.
+    pub fn range(&self) -> TimeRange {
+        let seconds = u64::try_from((self.to - self.from).num_milliseconds()).unwrap_or(0).div_ceil(1_000);
+        let minutes = seconds.div_ceil(60).clamp(1, MAX_MINUTES);
+        TimeRange { text: time_span::format(Duration::from_secs(minutes * 60)), minutes }
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +137,40 @@ mod tests {
             let range: TimeRange = text.parse().expect(text);
             assert_eq!(range.minutes, minutes);
             assert_eq!(range.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_asked_for_is_a_minute_to_366_days_long() {
+        let from: DateTime<Utc> = "2026-03-29T00:30:00Z".parse().expect("a time");
+        let between = |seconds| Window::between(from, from + TimeDelta::seconds(seconds)).map(|window| window.to);
+        for seconds in [60, 61, 86_400, 366 * 86_400] {
+            assert_eq!(between(seconds), Ok(from + TimeDelta::seconds(seconds)));
+        }
+        assert_eq!([0, -1].map(between), [Err(WindowError::Empty); 2]);
+        assert_eq!([1, 59, 366 * 86_400 + 1].map(between), [Err(WindowError::Bounds); 3]);
+        let ends = [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC];
+        assert_eq!(Window::between(ends[0], ends[1]), Err(WindowError::Bounds));
+    }
+
+    #[test]
+    fn the_length_of_a_window_is_told_as_a_range_that_covers_it() {
+        let from: DateTime<Utc> = "2026-03-29T00:30:00Z".parse().expect("a time");
+        for (seconds, text) in [
+            (60, "1m"),
+            (61, "2m"),
+            (5_400, "90m"),
+            (7_200, "2h"),
+            (86_399, "24h"),
+            (86_400, "24h"),
+            (2 * 86_400, "2d"),
+            (366 * 86_400, "366d"),
+        ] {
+            let window = Window { from, to: from + TimeDelta::seconds(seconds) };
+            assert_eq!(window.range().as_str(), text);
+            assert_eq!(text.parse(), Ok(window.range()), "any program reads it");
+            let longer = window.range().delta() - (window.to - window.from);
+            assert!((TimeDelta::zero()..TimeDelta::minutes(1)).contains(&longer), "{text}");
         }
     }
 

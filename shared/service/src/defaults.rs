@@ -3,11 +3,11 @@
 //! Pure. Checks nothing: whether what is named is configured is the API's matter when it is said, the worker's when it is
 //! used.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::config::{Config, ElasticsearchConfig};
-use hostsync_model::window::{TimeRange, Window};
+use hostsync_model::window::{OLDEST_END_MARGIN, TimeRange, Window};
 use hostsync_schedule::{CronSchedule, ScheduleError, date_in, parse_time_zone};
 use hostsync_store::tables::executions::creation::Scope;
 use hostsync_store::tables::tasks::Task;
@@ -29,11 +29,16 @@ pub struct Source {
 pub struct Defaults {
     elasticsearch: ElasticsearchConfig,
     time_zone: Tz,
+    retention: TimeDelta,
 }
 
 impl From<&Config> for Defaults {
     fn from(config: &Config) -> Self {
-        Self { elasticsearch: config.elasticsearch.clone(), time_zone: config.scheduler.time_zone }
+        Self {
+            elasticsearch: config.elasticsearch.clone(),
+            time_zone: config.scheduler.time_zone,
+            retention: TimeDelta::from_std(config.scheduler.retention).unwrap_or(TimeDelta::MAX),
+        }
     }
 }
 
@@ -53,22 +58,39 @@ impl Defaults {
         }
     }
 
-    /// What a run of a task reads and writes for, whose window ends at `end`; `zone` is that of its schedule. A row of the
-    /// program before hostsync may hold any range, and its task runs all the same: over the default one.
-    pub fn scope(&self, task: &Task, zone: Tz, end: DateTime<Utc>) -> Scope {
-        let source = self.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
+    /// What a run of a task reads and writes for that fires at `at`, or is made by hand then; `zone` is that of its schedule.
+    /// Its window ends by the task's delay before, and its day is that of this end. A row of the program before hostsync may
+    /// hold any range, and its task runs all the same: over the default one.
+    pub fn scope(&self, task: &Task, zone: Tz, at: DateTime<Utc>) -> Scope {
         let range = match &task.query_time_range {
             Word::Known(range) => range.clone(),
             Word::Unknown(_) => TimeRange::default_range(),
         };
+        let delay = match &task.delay {
+            Word::Known(delay) => delay.delta(),
+            Word::Unknown(_) => TimeDelta::zero(),
+        };
+        self.scope_of(task, zone, Window::ending_at(at - delay, &range), range)
+    }
+
+    /// As [`Defaults::scope`], over a window of its own, which is told as `range`.
+    pub fn scope_of(&self, task: &Task, zone: Tz, window: Window, range: TimeRange) -> Scope {
+        let source = self.source(&task.es_endpoint, &task.es_index_pattern, &task.mapping);
         Scope {
-            window: Window::ending_at(end, &range),
+            window,
             query_time_range: Word::Known(range),
-            mon_date: date_in(zone, end),
+            mon_date: date_in(zone, window.to),
             es_endpoint: source.es_endpoint,
             es_index_pattern: source.es_index_pattern,
             mapping: source.mapping,
         }
+    }
+
+    /// The oldest end of a window that may be asked for or read again at `now`: `scheduler.retention` and 40 days ago.
+    pub fn oldest_window_end(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let oldest =
+            now.checked_sub_signed(self.retention).and_then(|oldest| oldest.checked_sub_signed(OLDEST_END_MARGIN));
+        oldest.unwrap_or(DateTime::UNIX_EPOCH)
     }
 
     /// The zone of a run without a task.
@@ -104,6 +126,8 @@ impl Defaults {
 
 #[cfg(test)]
 mod tests {
+    use hostsync_model::execution::TaskId;
+
     use super::*;
 
     const URL: &str = "https://search.example/";
@@ -120,6 +144,66 @@ mod tests {
         assert_eq!(source.es_endpoint, "default");
         assert_eq!(defaults().source(URL, "", "").es_endpoint, "other");
         assert_eq!(defaults().source("elsewhere", "", "").es_endpoint, "elsewhere", "another process may know it");
+    }
+
+    fn task(delay: &str) -> Task {
+        Task {
+            id: TaskId(3),
+            task_name: "t".to_owned(),
+            description: String::new(),
+            es_endpoint: String::new(),
+            es_index_pattern: String::new(),
+            mapping: String::new(),
+            cron_expression: "@daily".to_owned(),
+            time_zone: String::new(),
+            overlap_policy: "skip".into(),
+            catch_up_window: "1m".into(),
+            query_time_range: "24h".into(),
+            delay: delay.into(),
+            is_enabled: true,
+            created_by: String::new(),
+            schedule_anchor: None,
+            next_execution_time: None,
+        }
+    }
+
+    #[test]
+    fn a_delay_moves_the_end_of_the_window_and_with_it_the_day() {
+        for (at, delay, zone, end, day) in [
+            ("2026-06-10T00:30:00Z", "1h", Tz::UTC, "2026-06-09T23:30:00Z", "2026-06-09"),
+            ("2026-06-10T01:00:00Z", "1h", Tz::UTC, "2026-06-10T00:00:00Z", "2026-06-10"),
+            // 00:30 in Berlin; then across the hour that is left out, and in the one that comes twice.
+            ("2026-03-28T23:30:00Z", "1h", Tz::Europe__Berlin, "2026-03-28T22:30:00Z", "2026-03-28"),
+            ("2026-03-29T01:15:00Z", "2h", Tz::Europe__Berlin, "2026-03-28T23:15:00Z", "2026-03-29"),
+            ("2026-03-29T01:15:00Z", "3h", Tz::Europe__Berlin, "2026-03-28T22:15:00Z", "2026-03-28"),
+            ("2026-03-29T22:00:00Z", "23h", Tz::Europe__Berlin, "2026-03-28T23:00:00Z", "2026-03-29"),
+            ("2026-10-25T23:00:00Z", "25h", Tz::Europe__Berlin, "2026-10-24T22:00:00Z", "2026-10-25"),
+            ("2026-10-25T23:00:00Z", "90001s", Tz::Europe__Berlin, "2026-10-24T21:59:59Z", "2026-10-24"),
+            ("2026-06-10T00:30:00Z", "whenever", Tz::UTC, "2026-06-10T00:30:00Z", "2026-06-10"),
+        ] {
+            let scope = defaults().scope(&task(delay), zone, at.parse().expect("a time"));
+            let to: DateTime<Utc> = end.parse().expect("a time");
+            assert_eq!(scope.window, Window { from: to - TimeDelta::hours(24), to }, "{at} {delay}");
+            assert_eq!(scope.mon_date.to_string(), day, "{at} {delay}");
+        }
+    }
+
+    #[test]
+    fn the_day_is_that_of_the_windows_end_at_every_quarter_of_an_hour_of_the_days_on_which_clocks_change() {
+        let begins = ["2026-03-28T12:00:00Z", "2026-04-04T06:00:00Z", "2026-10-03T06:00:00Z", "2026-10-24T12:00:00Z"];
+        for zone in [Tz::Europe__Berlin, Tz::Australia__Lord_Howe, Tz::America__St_Johns] {
+            for begin in begins.map(|begin| begin.parse::<DateTime<Utc>>().expect("a time")) {
+                for quarter in 0..48 * 4 {
+                    let at = begin + TimeDelta::minutes(15 * quarter);
+                    for (delay, minutes) in [("0s", 0), ("45m", 45), ("25h", 1_500), ("31d", 44_640)] {
+                        let scope = defaults().scope(&task(delay), zone, at);
+                        assert_eq!(at - scope.window.to, TimeDelta::minutes(minutes));
+                        assert_eq!(scope.window.to - scope.window.from, TimeDelta::hours(24));
+                        assert_eq!(scope.mon_date, scope.window.to.with_timezone(&zone).date_naive());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -56,6 +56,8 @@ async fn empty(bed: &Bed) {
         "es_sync_doubt",
         "es_sync_scheduler_shift",
         "es_sync_idempotency_key",
+        "es_sync_pause",
+        "es_sync_paused_task",
         "_sqlx_migrations",
     ] {
         sqlx::query(AssertSqlSafe(format!("DROP TABLE IF EXISTS {table}"))).execute(&bed.pool).await.expect("dropped");

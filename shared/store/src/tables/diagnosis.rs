@@ -100,6 +100,8 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_idempotency_key", rights: ALL },
     Use { table: "es_sync_audit", rights: ALL },
     Use { table: "es_sync_dead_letter", rights: ALL },
+    Use { table: "es_sync_pause", rights: READ_WRITE },
+    Use { table: "es_sync_paused_task", rights: ALL },
     Use { table: "es_sync_stats_hour", rights: ALL },
     Use { table: "es_sync_stats_duration", rights: ALL },
     Use { table: "es_sync_stats_failed_host", rights: ALL },

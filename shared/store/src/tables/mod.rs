@@ -28,6 +28,7 @@ pub mod idempotency_keys;
 pub mod left_alone;
 pub mod newest_window;
 pub mod pattern_state;
+pub mod pause;
 pub mod scheduler_shifts;
 pub mod schema;
 pub mod search_limit;

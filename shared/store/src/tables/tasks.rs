@@ -11,6 +11,7 @@ use crate::word::Word;
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, OverlapPolicy, TaskId};
 use hostsync_model::window::TimeRange;
+use hostsync_model::window_delay::WindowDelay;
 
 /// A live task as it is stored. Serialized it is what REST shows of a task's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -38,6 +39,8 @@ pub struct Task {
     pub catch_up_window: Word<CatchUpWindow>,
     /// How far back a run looks (`24h`).
     pub query_time_range: Word<TimeRange>,
+    /// How long before its fire a run's window ends (`10m`).
+    pub delay: Word<WindowDelay>,
     /// Whether it fires.
     pub is_enabled: bool,
     /// Who made it.
@@ -54,7 +57,7 @@ const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
      COALESCE(task.description, '') AS description, COALESCE(task.es_endpoint, '') AS es_endpoint, \
      COALESCE(task.es_index_pattern, '') AS es_index_pattern, COALESCE(task.mapping, '') AS mapping, \
      task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.overlap_policy, task.catch_up_window, \
-     COALESCE(task.query_time_range, '30d') AS query_time_range, COALESCE(task.is_enabled, 0) AS is_enabled, \
+     COALESCE(task.query_time_range, '30d') AS query_time_range, task.delay, COALESCE(task.is_enabled, 0) AS is_enabled, \
      COALESCE(task.created_by, '') AS created_by, task.schedule_anchor, task.next_execution_time";
 
 /// A task with what is known of its runs.
@@ -129,27 +132,28 @@ pub async fn list(
 ///
 /// A duplicate: a live task has this name.
 pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<TaskId, sqlx::Error> {
-    let result = sqlx::query!(
+    let result = sqlx::query(
         "INSERT INTO es_sync_task_config
              (task_name, description, es_endpoint, es_index_pattern, mapping, cron_expression, time_zone, overlap_policy,
-              catch_up_window, query_time_range, is_enabled, created_by, schedule_anchor, next_execution_time,
+              catch_up_window, query_time_range, delay, is_enabled, created_by, schedule_anchor, next_execution_time,
               created_at, updated_at)
-         VALUES (?, ?, ?, ?, NULLIF(?, ''), ?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
-        task.task_name,
-        task.description,
-        task.es_endpoint,
-        task.es_index_pattern,
-        task.mapping,
-        task.cron_expression,
-        task.time_zone,
-        task.overlap_policy.to_string(),
-        task.catch_up_window.to_string(),
-        task.query_time_range.to_string(),
-        task.is_enabled,
-        task.created_by,
-        task.schedule_anchor,
-        task.next_execution_time,
+         VALUES (?, ?, ?, ?, NULLIF(?, ''), ?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
     )
+    .bind(&task.task_name)
+    .bind(&task.description)
+    .bind(&task.es_endpoint)
+    .bind(&task.es_index_pattern)
+    .bind(&task.mapping)
+    .bind(&task.cron_expression)
+    .bind(&task.time_zone)
+    .bind(task.overlap_policy.to_string())
+    .bind(task.catch_up_window.to_string())
+    .bind(task.query_time_range.to_string())
+    .bind(task.delay.to_string())
+    .bind(task.is_enabled)
+    .bind(&task.created_by)
+    .bind(task.schedule_anchor)
+    .bind(task.next_execution_time)
     .execute(connection)
     .await?;
     Ok(TaskId(result.last_insert_id()))
@@ -196,28 +200,29 @@ async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str)
 ///
 /// A duplicate: another live task has the new name.
 pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+    sqlx::query(
         "UPDATE es_sync_task_config
          SET task_name = ?, description = ?, es_endpoint = ?, es_index_pattern = ?, mapping = NULLIF(?, ''),
              cron_expression = ?, time_zone = NULLIF(?, ''), overlap_policy = ?, catch_up_window = ?,
-             query_time_range = ?, is_enabled = ?, schedule_anchor = ?, next_execution_time = ?,
+             query_time_range = ?, delay = ?, is_enabled = ?, schedule_anchor = ?, next_execution_time = ?,
              updated_at = UTC_TIMESTAMP(3)
          WHERE id = ?",
-        task.task_name,
-        task.description,
-        task.es_endpoint,
-        task.es_index_pattern,
-        task.mapping,
-        task.cron_expression,
-        task.time_zone,
-        task.overlap_policy.to_string(),
-        task.catch_up_window.to_string(),
-        task.query_time_range.to_string(),
-        task.is_enabled,
-        task.schedule_anchor,
-        task.next_execution_time,
-        task.id.0,
     )
+    .bind(&task.task_name)
+    .bind(&task.description)
+    .bind(&task.es_endpoint)
+    .bind(&task.es_index_pattern)
+    .bind(&task.mapping)
+    .bind(&task.cron_expression)
+    .bind(&task.time_zone)
+    .bind(task.overlap_policy.to_string())
+    .bind(task.catch_up_window.to_string())
+    .bind(task.query_time_range.to_string())
+    .bind(task.delay.to_string())
+    .bind(task.is_enabled)
+    .bind(task.schedule_anchor)
+    .bind(task.next_execution_time)
+    .bind(task.id.0)
     .execute(connection)
     .await?;
     Ok(())
@@ -248,6 +253,8 @@ pub struct LastResult {
     pub time_zone: String,
     /// `@every` counts from here.
     pub schedule_anchor: Option<DateTime<Utc>>,
+    /// How long before its fire a run's window ends.
+    pub delay: Word<WindowDelay>,
     /// Up to when the run read.
     pub window_to: DateTime<Utc>,
     /// Hosts of the run that are in the pool.
@@ -261,7 +268,7 @@ pub struct LastResult {
 pub async fn last_results(connection: &mut MySqlConnection, limit: u32) -> Result<Vec<LastResult>, sqlx::Error> {
     let mut query = QueryBuilder::new(
         "SELECT task.id AS task_id, task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.schedule_anchor,
-                log.window_to, CAST(log.total_hosts - log.not_in_pool_count AS UNSIGNED) AS hosts,
+                task.delay, log.window_to, CAST(log.total_hosts - log.not_in_pool_count AS UNSIGNED) AS hosts,
                 log.success_count AS synced
          FROM es_sync_task_config AS task
          JOIN es_sync_execution_log AS log ON log.id = GREATEST(0",
