@@ -3,12 +3,13 @@
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
 //! so a second scheduler shares the work and is no danger. `agenda` looks what there is to do, `fire` makes executions,
 //! `sweep` goes on with them and with what others left, `waits` tells what runs wait for, `rollup` adds ended runs to the
-//! statistics, `prune` forgets what is old, `gauges` says how the fleet is, `shift` that this scheduler is at work. By `calls`
+//! statistics, `prune` forgets what is old, `freshness` counts how fresh hosts are, `gauges` says how the fleet is, `shift` that this scheduler is at work. By `calls`
 //! they call one another.
 
 mod agenda;
 mod calls;
 mod fire;
+mod freshness;
 mod gauges;
 mod one_run;
 mod plan;

@@ -12,6 +12,7 @@ mod execute;
 mod executions;
 mod explain;
 mod extract;
+mod freshness;
 mod full_sync;
 mod hosts;
 mod observe;
@@ -51,6 +52,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(explain::router())
         .merge(events::router())
         .merge(hosts::router())
+        .merge(freshness::router())
         .merge(stats::router())
         .merge(audit::router())
 }

@@ -7,6 +7,7 @@ pub mod database;
 pub mod denied;
 pub mod explanation;
 pub mod fault;
+pub mod freshness;
 pub mod outbox;
 pub mod statistics;
 pub mod tables;
