@@ -13,8 +13,8 @@ use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    audit, details, doubts, executions, explaining, freshness, host_mutes, idempotency_keys, newest_window, pattern_state, scheduler_shifts,
-    search_limit, statistics,
+    audit, details, doubts, executions, explaining, freshness, host_mutes, idempotency_keys, newest_window,
+    pattern_state, scheduler_shifts, search_limit, statistics,
 };
 use sqlx::MySqlConnection;
 
@@ -121,7 +121,9 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<R
     while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?, BATCH_ROWS).await {}
     let before = now - SHIFTS_KEPT;
     while goes_on(scheduler, scheduler_shifts::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
-    while goes_on(scheduler, host_mutes::prune(&mut connection, now - MUTES_KEPT, BATCH_ROWS).await?, BATCH_ROWS).await {}
+    while goes_on(scheduler, host_mutes::prune(&mut connection, now - MUTES_KEPT, BATCH_ROWS).await?, BATCH_ROWS).await
+    {
+    }
     let day = (now - FRESHNESS_KEPT).date_naive();
     while goes_on(scheduler, freshness::prune_days(&mut connection, day, BATCH_ROWS).await?, BATCH_ROWS).await {}
     if let Some(before) = now.checked_sub_signed(retention) {

@@ -139,7 +139,8 @@ impl Wanted {
     /// The next hosts that may be wanted: those without a row in the parts of the pool where these are in the wanted state,
     /// and those that have a row.
     async fn candidates(&self, connection: &mut MySqlConnection, after: u64) -> Result<Vec<u64>, sqlx::Error> {
-        let mut ids: BTreeSet<u64> = host_states::hosts_after(connection, self.task, after, HOSTS).await?.into_iter().collect();
+        let mut ids: BTreeSet<u64> =
+            host_states::hosts_after(connection, self.task, after, HOSTS).await?.into_iter().collect();
         let mut left = HOSTS;
         for (from, to) in self.parts() {
             if to > after && left > 0 {

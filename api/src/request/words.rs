@@ -1,8 +1,8 @@
 //! The closed sets that requests and answers speak of.
 
 use hostsync_model::audit::{AuditAction, AuditObjectKind, Role};
-use hostsync_model::freshness::FreshnessState;
 use hostsync_model::execution::{ExecutionStatus, OverlapPolicy, SyncStatus, Trigger};
+use hostsync_model::freshness::FreshnessState;
 use utoipa::openapi::Schema;
 
 use super::declare::{Field, word_schema};

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::freshness::FreshnessCountsBody;
 use super::extract::{QueryFields, Viewer};
+use super::freshness::FreshnessCountsBody;
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::request::{Timestamp, counted, schema_of};

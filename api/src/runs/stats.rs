@@ -232,7 +232,16 @@ pub(crate) async fn stats(database: &Database, submitted: Submitted<StatsQuery>)
         let errors = statistics::errors_seen_most(&mut connection, task, first_day, last_day, MOST).await?;
         let freshness = freshness::days(&mut connection, task, first_day, last_day).await?;
         let (total, buckets) = sum_up(bucket, from, to, &hours, &durations);
-        Ok(RunStats { from, to, bucket, total, buckets, hosts_failing_most: hosts, errors_seen_most: errors, freshness })
+        Ok(RunStats {
+            from,
+            to,
+            bucket,
+            total,
+            buckets,
+            hosts_failing_most: hosts,
+            errors_seen_most: errors,
+            freshness,
+        })
     })
     .await
 }

@@ -108,6 +108,7 @@ mod tests {
             overlap_policy: Word::Known(overlap_policy),
             catch_up_window: "1m".into(),
             query_time_range: "30d".into(),
+            freshness_target: String::new(),
             is_enabled,
             created_by: String::new(),
             schedule_anchor: None,

@@ -20,6 +20,7 @@ mod document;
 mod events;
 mod execute;
 mod executions;
+mod freshness;
 mod guide;
 mod hosts;
 mod idempotency;

@@ -7,9 +7,9 @@ use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::tables::IfLocked;
 use crate::tables::details;
+use crate::tables::executions::{self, closing::ClosingRun, counters::CounterChange};
 use crate::tables::host_states::{self, Unsuccessful};
 use crate::tables::hosts_pool;
-use crate::tables::executions::{self, closing::ClosingRun, counters::CounterChange};
 use crate::word::Word;
 use hostsync_metrics::{Metrics, ReasonClass};
 use hostsync_model::execution::{ClosingCause, Counts, DetailId, ExecutionId, SyncStatus};

@@ -209,7 +209,10 @@ mod tests {
     fn a_host_without_a_row_is_as_fresh_as_its_tasks_last_run_and_one_added_later_never() {
         let tasks = [task(1, Some("10:00"), 5)];
         let at = |pool_id, now| judge(&tasks, pool_id, &[], time(now)).state;
-        assert_eq!((at(5, "11:00"), at(5, "12:00"), at(5, "12:01")), (FreshnessState::Fresh, FreshnessState::Late, FreshnessState::Stale));
+        assert_eq!(
+            (at(5, "11:00"), at(5, "12:00"), at(5, "12:01")),
+            (FreshnessState::Fresh, FreshnessState::Late, FreshnessState::Stale)
+        );
         assert_eq!(at(6, "10:00"), FreshnessState::Never);
         assert_eq!(judge(&[], 1, &[], time("10:00")).state, FreshnessState::Never);
     }
@@ -229,7 +232,8 @@ mod tests {
     /// Whatever the tasks, parts and rows are, the tally counts as looking at each host does.
     #[test]
     fn a_tally_counts_as_looking_at_each_host_does() {
-        let tasks = [task(1, Some("10:00"), 5), task(2, Some("11:30"), 8), task(3, None, 0), task(4, Some("08:00"), 20)];
+        let tasks =
+            [task(1, Some("10:00"), 5), task(2, Some("11:30"), 8), task(3, None, 0), task(4, Some("08:00"), 20)];
         let now = time("12:00");
         let pool: Vec<u64> = (1..=12).collect();
         let rows = |pool_id: u64| -> Vec<(TaskId, Option<DateTime<Utc>>)> {

@@ -93,7 +93,10 @@ pub async fn take_turn(
     pause: Duration,
     at_most: Duration,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query("INSERT IGNORE INTO es_sync_freshness (task_id) VALUES (?)").bind(BEST.0).execute(&mut *connection).await?;
+    sqlx::query("INSERT IGNORE INTO es_sync_freshness (task_id) VALUES (?)")
+        .bind(BEST.0)
+        .execute(&mut *connection)
+        .await?;
     let taken = sqlx::query(
         "UPDATE es_sync_freshness SET sweep_until = UTC_TIMESTAMP(3) + INTERVAL ? SECOND
          WHERE task_id = ? AND (sweep_until IS NULL OR sweep_until < UTC_TIMESTAMP(3))

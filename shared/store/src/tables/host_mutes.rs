@@ -50,7 +50,8 @@ pub async fn of_hosts(
 ) -> Result<Vec<(u64, DateTime<Utc>)>, sqlx::Error> {
     let mut mutes = Vec::new();
     for chunk in pool_ids.chunks(ROWS_PER_STATEMENT) {
-        let mut statement = TextStatement::new("SELECT pool_id, muted_until FROM es_sync_host_mute WHERE muted_until > ");
+        let mut statement =
+            TextStatement::new("SELECT pool_id, muted_until FROM es_sync_host_mute WHERE muted_until > ");
         statement.value(now).sql(" AND pool_id IN ").list(chunk);
         mutes.extend(statement.fetch_all::<(u64, DateTime<Utc>)>(connection).await?);
     }

@@ -217,9 +217,8 @@ pub async fn by_ids(connection: &mut MySqlConnection, ids: &[u64]) -> Result<Vec
 pub async fn liveness(connection: &mut MySqlConnection, ids: &[u64]) -> Result<Vec<(u64, bool)>, sqlx::Error> {
     let mut rows = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(ROWS_PER_STATEMENT) {
-        let mut statement = TextStatement::new(
-            "SELECT CAST(id AS UNSIGNED), COALESCE(is_deleted, 0) = 0 FROM hosts_pool WHERE id IN ",
-        );
+        let mut statement =
+            TextStatement::new("SELECT CAST(id AS UNSIGNED), COALESCE(is_deleted, 0) = 0 FROM hosts_pool WHERE id IN ");
         statement.list(chunk).sql(" ORDER BY hosts_pool.id");
         rows.extend(statement.fetch_all::<(u64, bool)>(connection).await?);
     }
