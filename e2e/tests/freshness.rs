@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_e2e::service::{self, RunningService};
 use hostsync_model::execution::{ExecutionId, SyncStatus};
 use hostsync_store::tables::freshness;
@@ -50,11 +50,14 @@ async fn states(bed: &Bed) -> i64 {
 
 /// What the schedulers count next for a task (0: the best one), once they have.
 async fn counted(bed: &Bed, client: &Client, query: &str) -> Value {
+    let changed: DateTime<Utc> =
+        sqlx::query_scalar("SELECT UTC_TIMESTAMP(3)").fetch_one(&bed.pool).await.expect("the time");
     // Due at once.
     bed.execute("UPDATE es_sync_freshness SET as_of = NULL, sweep_until = NULL").await;
     wait_for("hosts to be counted", LIMIT, async || {
         let answer = client.ok(Method::GET, &format!("/es-sync-freshness?limit=1{query}"), None).await?;
-        Ok(answer["as_of"].is_string().then(|| answer["counts"].clone()))
+        let as_of: Option<DateTime<Utc>> = answer["as_of"].as_str().map(str::parse).transpose()?;
+        Ok(as_of.is_some_and(|as_of| as_of >= changed).then(|| answer["counts"].clone()))
     })
     .await
     .expect("counted")
@@ -113,7 +116,7 @@ async fn a_host_that_does_not_succeed_has_a_row_until_any_run_writes_it() {
 
         // Soft-deleted and muted hosts are not counted.
         bed.execute(format!("UPDATE hosts_pool SET is_deleted = 1 WHERE host_ip = '{}'", hosts[11].ip())).await;
-        let body = json!({"until": (chrono::Utc::now() + TimeDelta::hours(1)).to_rfc3339()});
+        let body = json!({"until": (Utc::now() + TimeDelta::hours(1)).to_rfc3339()});
         for muted in [hosts[0], hosts[5], SampleHost(12)] {
             client.ok(Method::POST, &format!("/es-sync-hosts/{}/mute", muted.ip()), Some(&body)).await.expect("muted");
         }
@@ -233,7 +236,7 @@ async fn a_retry_of_an_older_window_neither_makes_a_host_fresher_than_it_is_nor_
             .await
             .expect("a row")
         };
-        let window = async |run: u64| -> chrono::DateTime<chrono::Utc> {
+        let window = async |run: u64| -> DateTime<Utc> {
             sqlx::query_scalar("SELECT window_to FROM es_sync_execution_log WHERE id = ?")
                 .bind(run)
                 .fetch_one(&bed.pool)

@@ -1,8 +1,8 @@
 //! Writes the results of a batch in one short transaction.
 //!
 //! What is written is decided before (`decision`, `run_change`); here are the statements, in the order in which their rows are
-//! locked: details → newest windows → `server_resources` → states of hosts → executions, rows sorted by key. Unsorted batches deadlock, sorted
-//! ones do not. Only a row that is still pending at the job's attempt is written and counted, so a job that is delivered twice
+//! locked: details → newest windows → `server_resources` → states of hosts → executions, rows sorted by key.
+//! Unsorted batches deadlock, sorted ones do not. Only a row that is still pending at the job's attempt is written and counted, so a job that is delivered twice
 //! changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
