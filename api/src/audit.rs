@@ -45,7 +45,7 @@ request! {
         who: Option<String>, example "operator";
         /// Only what was done so.
         action: Option<AuditAction>;
-        /// Only what was done to this: a kind (`task`, `execution`, `hosts_pool`, `dead_letters`), or one of it (`task:7`).
+        /// Only what was done to this: a kind (`task`, `execution`, `hosts_pool`, `host`, `dead_letters`), or one of it (`task:7`).
         object: Option<ObjectFilter>, example "task:7";
         /// Only what was done at this time or later, RFC 3339.
         from: Option<DateTime<Utc>>, example "2026-01-01T00:00:00Z";
@@ -103,6 +103,6 @@ mod tests {
         let of = |id: Option<&str>| Some(ObjectFilter { kind: AuditObjectKind::Task, id: id.map(str::to_owned) });
         assert_eq!(read("task"), (of(None), 0));
         assert_eq!(read("task:7"), (of(Some("7")), 0));
-        assert_eq!(read("host:10.0.0.1"), (None, 1));
+        assert_eq!(read("disk:1"), (None, 1));
     }
 }

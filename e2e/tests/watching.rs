@@ -147,9 +147,10 @@ async fn hosts_without_new_data_are_stale_while_their_task_is_enabled() {
         client.wait_until_ready(LIMIT).await.expect("ready");
         let task = client.create_enabled_task("stale", "*/20 * * * * *", "6h").await.expect("a task");
         let stale = format!("hostsync_hosts_stale{{task_id=\"{task}\"}}");
-        scheduler.wait_for(&[(&stale, Some(2.0))]).await;
+        let never = format!("hostsync_freshness_hosts{{state=\"never\",task_id=\"{task}\"}}");
+        scheduler.wait_for(&[(&stale, Some(2.0)), (&never, Some(2.0))]).await;
         client.enable_task(task, false).await.expect("disabled");
-        scheduler.wait_for(&[(&stale, None)]).await;
+        scheduler.wait_for(&[(&stale, None), (&never, None)]).await;
         api.stop().await.expect("a quiet end");
     })
     .await;

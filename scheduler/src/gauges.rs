@@ -13,11 +13,14 @@ use hostsync_metrics::loops::LIMIT;
 use hostsync_metrics::{Metrics, QueueName};
 use hostsync_model::causes::causes;
 use hostsync_model::execution::{JobQueue, TaskId};
+use hostsync_model::freshness::FreshnessState;
 use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::CronSchedule;
 use hostsync_store::database;
+use hostsync_store::freshness::FreshnessCounts;
 use hostsync_store::tables::dead_letters::{self, LetterFilter};
 use hostsync_store::tables::executions;
+use hostsync_store::tables::freshness;
 use hostsync_store::tables::pause;
 use hostsync_store::tables::tasks::{self, LastResult};
 
@@ -61,6 +64,8 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>) {
     every(scheduler, "task gauges", SLOW, |scheduler| async move {
         let stale = stale_hosts(&scheduler).await;
         Metrics::global().stale_hosts(stale.iter().flatten().copied());
+        let fresh = freshness_hosts(&scheduler).await;
+        Metrics::global().freshness_hosts(fresh.iter().flatten().copied());
         stale.map(drop)
     });
 }
@@ -158,6 +163,27 @@ async fn stale_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(TaskId, u64)>
     stale.sort_by_key(|(_, hosts)| Reverse(*hosts));
     stale.truncate(SHOWN_TASKS);
     Ok(stale)
+}
+
+/// The hosts of each enabled task by how fresh they are, as they were counted last; the tasks with the most that are not.
+async fn freshness_hosts(scheduler: &Scheduler) -> anyhow::Result<Vec<(TaskId, FreshnessState, u64)>> {
+    let (paces, rows) = in_time(async {
+        let mut connection = scheduler.pool.acquire().await?;
+        let paces = tasks::paces(&mut connection, None, TASKS).await?;
+        Ok::<_, sqlx::Error>((paces, freshness::rows(&mut connection, None).await?))
+    })
+    .await?;
+    let counted = paces.into_iter().filter(|pace| pace.is_enabled).filter_map(|pace| {
+        let row = rows.get(&pace.id).filter(|row| row.as_of.is_some())?;
+        Some((pace.id, row.counts))
+    });
+    let mut counted: Vec<_> = counted.collect();
+    counted.sort_by_key(|(_, counts)| Reverse(counts.late + counts.stale + counts.never));
+    counted.truncate(SHOWN_TASKS);
+    let by_state = |(task, counts): (TaskId, FreshnessCounts)| {
+        counts.by_state().into_iter().map(move |(state, hosts)| (task, state, hosts))
+    };
+    Ok(counted.into_iter().flat_map(by_state).collect())
 }
 
 /// Hosts that the last ended run left without new data; all of its hosts, once two more fires of the task have passed.

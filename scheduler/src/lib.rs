@@ -3,13 +3,15 @@
 //! Several schedulers run; none leads. What is due is decided by the database's clock, who acts by row locks and leases,
 //! so a second scheduler shares the work and is no danger. `agenda` looks what there is to do, `fire` makes executions,
 //! `sweep` goes on with them and with what others left, `waits` tells what runs wait for, `rollup` adds ended runs to the
-//! statistics, `prune` forgets what is old, `dead_letters` moves them into their table, `gauges` says how the fleet is, `shift` that this scheduler is at work. By `calls`
+//! statistics, `prune` forgets what is old, `dead_letters` moves them into their table, `freshness` counts how fresh hosts are, `gauges`
+//! says how the fleet is, `shift` that this scheduler is at work. By `calls`
 //! they call one another.
 
 mod agenda;
 mod calls;
 mod dead_letters;
 mod fire;
+mod freshness;
 mod gauges;
 mod halt;
 mod one_run;

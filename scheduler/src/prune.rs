@@ -14,8 +14,8 @@ use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    audit, dead_letters, details, doubts, executions, explaining, idempotency_keys, newest_window, pattern_state,
-    scheduler_shifts, search_limit, statistics,
+    audit, dead_letters, details, doubts, executions, explaining, freshness, host_mutes, idempotency_keys, newest_window,
+    pattern_state, scheduler_shifts, search_limit, statistics,
 };
 use sqlx::MySqlConnection;
 
@@ -47,6 +47,12 @@ const SHIFTS_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// Pause between two looks for sources that nobody names any more, since every run is read for it.
 const SOURCES_EVERY: Duration = Duration::from_hours(1);
+
+/// How long it is known how fresh hosts were on a day.
+const FRESHNESS_KEPT: TimeDelta = TimeDelta::days(400);
+
+/// How long a mute is kept that has ended.
+const MUTES_KEPT: TimeDelta = TimeDelta::days(1);
 
 /// How long a doubt is kept that nobody shares any more.
 const DOUBTS_KEPT: TimeDelta = TimeDelta::days(1);
@@ -117,6 +123,11 @@ async fn round(scheduler: &Scheduler, retention: TimeDelta, after: &mut Option<R
     while goes_on(scheduler, idempotency_keys::prune(&mut connection, BATCH_ROWS).await?, BATCH_ROWS).await {}
     let before = now - SHIFTS_KEPT;
     while goes_on(scheduler, scheduler_shifts::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
+    while goes_on(scheduler, host_mutes::prune(&mut connection, now - MUTES_KEPT, BATCH_ROWS).await?, BATCH_ROWS).await
+    {
+    }
+    let day = (now - FRESHNESS_KEPT).date_naive();
+    while goes_on(scheduler, freshness::prune_days(&mut connection, day, BATCH_ROWS).await?, BATCH_ROWS).await {}
     if let Some(before) = now.checked_sub_signed(retention) {
         while goes_on(scheduler, dead_letters::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}
         while goes_on(scheduler, statistics::prune(&mut connection, before, BATCH_ROWS).await?, BATCH_ROWS).await {}

@@ -23,6 +23,7 @@ use hostsync_store::tables::{pause, tasks};
 use tokio::sync::Notify;
 
 use crate::calls::Calls;
+use crate::freshness;
 use crate::one_run::only_this_run;
 use crate::rollup::roll_up_ended;
 use crate::scheduler::Scheduler;
@@ -72,6 +73,7 @@ pub(crate) fn spawn_all(scheduler: &Arc<Scheduler>, deadline: Duration) {
     sweep(scheduler, "repair sweep", Begin::Every { pause: SLOW, first: APART }, repair_stalled);
     let overdue = move |scheduler| close_overdue(scheduler, deadline);
     sweep(scheduler, "deadline sweep", Begin::Every { pause: SLOW, first: 2 * APART }, overdue);
+    sweep(scheduler, "freshness sweep", Begin::Every { pause: SLOW, first: 4 * APART }, freshness::count);
     sweep(scheduler, "waits sweep", Begin::Every { pause: waits::EVERY, first: 3 * APART }, waits::tell);
 }
 

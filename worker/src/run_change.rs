@@ -1,13 +1,14 @@
-//! What a batch changes on each of its runs: counters, warnings, and what the run waits for.
+//! What a batch changes on each of its runs: counters, warnings, what the run waits for, and the states of its hosts.
 //!
 //! Pure. For example: of 500 hosts of run 7, 498 are written and 2 come again; so 498 are counted, and the run waits for the
 //! reason of the two.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hostsync_mapping::FieldCoverage;
 use hostsync_model::execution::{Counts, DetailId, ExecutionId, JobQueue, SyncStatus};
 use hostsync_model::host::address_key;
+use hostsync_store::tables::host_states::Unsuccessful;
 use hostsync_store::tables::hosts_pool::PoolHost;
 
 use crate::decision::Decision;
@@ -25,6 +26,38 @@ pub(crate) struct RunChange {
     pub(crate) waiting_for: Option<String>,
     /// The first of its hosts that stands in the pool twice.
     pub(crate) warning: Option<String>,
+}
+
+/// Hosts of a batch by whether they succeeded. One that comes again is in neither.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct HostStates {
+    /// Address keys, sorted.
+    pub(crate) succeeded: BTreeSet<String>,
+    /// Hosts of the pool that did not, by their run. One that succeeded in another run of the batch is left out.
+    pub(crate) unsuccessful: BTreeMap<ExecutionId, Vec<Unsuccessful>>,
+}
+
+/// Who succeeded and who did not.
+pub(crate) fn host_states_of(decisions: &[Decision], pool: &HashMap<String, PoolHost>) -> HostStates {
+    let mut states = HostStates::default();
+    for decision in decisions {
+        let Some(outcome) = decision.outcome() else { continue };
+        let host_ip = address_key(&decision.detail.host_ip);
+        if outcome.row.status == SyncStatus::Success {
+            states.succeeded.insert(host_ip);
+        } else if let Some(host) = pool.get(&host_ip) {
+            states.unsuccessful.entry(decision.detail.execution_id).or_default().push(Unsuccessful {
+                host_ip,
+                pool_id: host.id.into(),
+                status: outcome.row.status,
+                error: outcome.row.error_message.clone(),
+            });
+        }
+    }
+    for hosts in states.unsuccessful.values_mut() {
+        hosts.retain(|host| !states.succeeded.contains(&host.host_ip));
+    }
+    states
 }
 
 /// Decisions by the clock that they share, which one statement sets: longest pause in ms, reason, whether an attempt is spent.
@@ -161,6 +194,29 @@ mod tests {
         let ids: Vec<Vec<u64>> =
             clocks(&decisions).values().map(|shared| detail_ids(shared).iter().map(|id| id.0).collect()).collect();
         assert_eq!(ids, [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
+    fn only_a_host_of_the_pool_that_got_another_outcome_than_success_has_a_state() {
+        let host = |id: u32| (format!("10.0.0.{id}"), PoolHost { id, ..PoolHost::default() });
+        let pool = HashMap::from([host(1), host(2), host(3)]);
+        let decisions = [
+            decision(1, 7, 0, HostFinding::NoData),
+            decision(2, 7, 0, failed("comes again")),
+            decision(3, 8, 4, failed("given up")),
+            decision(4, 8, 0, HostFinding::NoData),
+        ];
+        let state = |id: u32, status, error: Option<&str>| Unsuccessful {
+            host_ip: format!("10.0.0.{id}"),
+            pool_id: id.into(),
+            status,
+            error: error.map(str::to_owned),
+        };
+        let states = host_states_of(&decisions, &pool);
+        assert_eq!(states.succeeded, BTreeSet::new());
+        let seven = (ExecutionId(7), vec![state(1, SyncStatus::NoData, None)]);
+        let eight = (ExecutionId(8), vec![state(3, SyncStatus::Failed, Some("given up"))]);
+        assert_eq!(states.unsuccessful, BTreeMap::from([seven, eight]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Writes the results of a batch in one short transaction.
 //!
 //! What is written is decided before (`decision`, `run_change`); here are the statements, in the order in which their rows are
-//! locked: details → newest windows → `server_resources` → executions, rows sorted by key. Unsorted batches deadlock, sorted
-//! ones do not. Only a row that is still pending at the job's attempt is written and counted, so a job that is delivered twice
+//! locked: details → newest windows → `server_resources` → states of hosts → executions, rows sorted by key.
+//! Unsorted batches deadlock, sorted ones do not. Only a row that is still pending at the job's attempt is written and counted, so a job that is delivered twice
 //! changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,7 +23,8 @@ use hostsync_store::tables::executions::{
     counters::CounterChange,
     creation::{RunScope, Scope},
 };
-use hostsync_store::tables::hosts_pool;
+use hostsync_store::tables::host_states;
+use hostsync_store::tables::hosts_pool::{self, PoolHost};
 use hostsync_store::tables::newest_window;
 use hostsync_store::tables::searches::{self, SearchId};
 use hostsync_store::tables::server_resources::{self, ServerResource};
@@ -31,7 +32,7 @@ use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::decision::{Decision, PlannedOutcome, decide};
 use crate::job_result::JobResult;
-use crate::run_change::{RunChange, clocks, detail_ids, run_changes};
+use crate::run_change::{HostStates, RunChange, clocks, detail_ids, host_states_of, run_changes};
 use crate::search_log::SearchLog;
 
 /// What a batch is written with.
@@ -118,6 +119,7 @@ async fn write(
     if let Some(search_log) = context.search_log {
         write_evidence(connection, context, search_log, &decisions).await?;
     }
+    write_states(connection, &context.scope.scope, &decisions, &pool).await?;
     summary.count(&decisions);
 
     // In order of id: the first statement about a run locks its row.
@@ -225,6 +227,23 @@ async fn write_evidence(
     let used: BTreeSet<(ExecutionId, SearchId)> = decisions.iter().filter_map(Decision::search_used).collect();
     searches::insert(connection, &search_log.rows(context.worker, &context.scope.scope, &used)).await?;
     evidence::insert(connection, &explanations(decisions)).await
+}
+
+/// Clears the rows of state of hosts that succeeded, and writes those of hosts that did not. Of healthy hosts nothing is
+/// written: they cost one look-up a batch.
+async fn write_states(
+    connection: &mut MySqlConnection,
+    scope: &Scope,
+    decisions: &[Decision],
+    pool: &HashMap<String, PoolHost>,
+) -> Result<(), sqlx::Error> {
+    let HostStates { succeeded, unsuccessful } = host_states_of(decisions, pool);
+    let addresses: Vec<&str> = succeeded.iter().map(String::as_str).collect();
+    host_states::clear(connection, &addresses, scope.window.to).await?;
+    for (execution, hosts) in unsuccessful {
+        host_states::note(connection, execution, hosts).await?;
+    }
+    Ok(())
 }
 
 /// What explains the hosts that have their outcome, by execution and search, in order of detail id as the decisions are.

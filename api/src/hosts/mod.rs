@@ -1,8 +1,11 @@
-//! One host: over all executions (here), in one of them and why (`explain`), before there is a task (`probe`).
+//! One host: over all executions (here), in one of them and why (`explain`), before there is a task (`probe`),
+//! how fresh all of them are (`freshness`) and which are left out of that (`mute`).
 //!
 //! Knows no transport.
 
 pub(crate) mod explain;
+pub(crate) mod freshness;
+pub(crate) mod mute;
 pub(crate) mod probe;
 
 use chrono::{Days, NaiveDate};

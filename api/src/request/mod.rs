@@ -18,7 +18,7 @@ pub(crate) use declare::{
 };
 pub(crate) use fields::{Fields, JsonObject, MAX_FIELDS, MAX_ID, MAX_ITEMS, Submitted, read_id};
 pub(crate) use name::Name;
-pub(crate) use page::{AuditList, DeadLetterList, DetailList, ExecutionList, List, Page, TaskList};
+pub(crate) use page::{AuditList, DeadLetterList, DetailList, ExecutionList, FreshnessList, List, Page, TaskList};
 pub(crate) use problems::{FieldError, InvalidLine, Problems};
 pub(crate) use said::Said;
 pub(crate) use text::{counted, quoted};

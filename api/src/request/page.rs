@@ -64,6 +64,16 @@ impl List for DeadLetterList {
     const DEFAULT_LIMIT: u32 = 50;
 }
 
+/// Hosts by how fresh they are, by rising id in the pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FreshnessList;
+
+impl List for FreshnessList {
+    const PREFIX: char = 'f';
+    const CURSOR: &str = "freshness-cursor";
+    const DEFAULT_LIMIT: u32 = 100;
+}
+
 /// Details of one execution, by rising id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DetailList;

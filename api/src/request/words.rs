@@ -2,6 +2,7 @@
 
 use hostsync_model::audit::{AuditAction, AuditObjectKind, Role};
 use hostsync_model::execution::{ExecutionStatus, JobQueue, OverlapPolicy, SyncStatus, Trigger};
+use hostsync_model::freshness::FreshnessState;
 use utoipa::openapi::Schema;
 
 use super::declare::{Field, word_schema};
@@ -27,6 +28,7 @@ words! {
     SyncStatus = "`pending`, then `success`, `failed`, `no_data` (the search was complete and found nothing), `not_in_pool` \
         or `cancelled`.";
     Trigger = "What made the execution.";
+    FreshnessState = "`fresh` within the target of the task, `late` past it, `stale` past twice of it, `never` without values.";
     Role = "What the token may do: `viewer` reads, `operator` also writes.";
     AuditAction = "What was done.";
     AuditObjectKind = "To what kind of thing it was done.";

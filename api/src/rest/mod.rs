@@ -14,6 +14,7 @@ mod execute;
 mod executions;
 mod explain;
 mod extract;
+mod freshness;
 mod full_sync;
 mod hosts;
 mod observe;
@@ -54,6 +55,7 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(explain::router())
         .merge(events::router())
         .merge(hosts::router())
+        .merge(freshness::router())
         .merge(stats::router())
         .merge(audit::router())
         .merge(dead_letters::router())

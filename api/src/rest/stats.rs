@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use chrono::NaiveDate;
 use hostsync_store::tables::statistics::{ErrorSum, FailingHost};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{QueryFields, Viewer};
+use super::freshness::FreshnessCountsBody;
 use crate::app::Api;
 use crate::error::ApiError;
 use crate::request::{Timestamp, counted, schema_of};
@@ -156,6 +158,15 @@ impl From<ErrorSum> for SeenErrorBody {
     }
 }
 
+/// Hosts of the pool by how fresh they were at the end of a day.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FreshnessDayBody {
+    /// The day (UTC).
+    day: NaiveDate,
+    #[serde(flatten)]
+    counts: FreshnessCountsBody,
+}
+
 /// Many executions in numbers.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatsBody {
@@ -179,6 +190,9 @@ pub(crate) struct StatsBody {
     hosts_failing_most: Vec<FailingHostBody>,
     /// At most 20, over the whole days (UTC) that the range touches.
     errors_seen_most: Vec<SeenErrorBody>,
+    /// The whole days (UTC) that the range touches, as counted last on each; kept for 400 days. Without a task each host
+    /// counts by its best one.
+    freshness: Vec<FreshnessDayBody>,
 }
 
 /// Sum up executions
@@ -211,5 +225,10 @@ async fn get_stats(
             .collect(),
         hosts_failing_most: stats.hosts_failing_most.into_iter().map(FailingHostBody::from).collect(),
         errors_seen_most: stats.errors_seen_most.into_iter().map(SeenErrorBody::from).collect(),
+        freshness: stats
+            .freshness
+            .into_iter()
+            .map(|(day, counts)| FreshnessDayBody { day, counts: counts.into() })
+            .collect(),
     }))
 }

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use hostsync_model::execution::{TaskId, UnknownWord};
 use hostsync_store::database;
+use hostsync_store::freshness::FreshnessCounts;
 use hostsync_store::statistics::percentile_ms;
+use hostsync_store::tables::freshness;
 use hostsync_store::tables::statistics::{self, DurationStep, ErrorSum, FailingHost, HourSums};
 use utoipa::openapi::Schema;
 
@@ -188,6 +190,8 @@ pub(crate) struct RunStats {
     pub(crate) buckets: Vec<(DateTime<Utc>, Sums)>,
     pub(crate) hosts_failing_most: Vec<FailingHost>,
     pub(crate) errors_seen_most: Vec<ErrorSum>,
+    /// In order; days on which nothing was counted are left out.
+    pub(crate) freshness: Vec<(NaiveDate, FreshnessCounts)>,
 }
 
 /// Sums up the executions that began in a range, widened to whole buckets.
@@ -226,8 +230,18 @@ pub(crate) async fn stats(database: &Database, submitted: Submitted<StatsQuery>)
         let (first_day, last_day) = (from.date_naive(), (to - TimeDelta::seconds(1)).date_naive());
         let hosts = statistics::failing_most(&mut connection, task, first_day, last_day, MOST).await?;
         let errors = statistics::errors_seen_most(&mut connection, task, first_day, last_day, MOST).await?;
+        let freshness = freshness::days(&mut connection, task, first_day, last_day).await?;
         let (total, buckets) = sum_up(bucket, from, to, &hours, &durations);
-        Ok(RunStats { from, to, bucket, total, buckets, hosts_failing_most: hosts, errors_seen_most: errors })
+        Ok(RunStats {
+            from,
+            to,
+            bucket,
+            total,
+            buckets,
+            hosts_failing_most: hosts,
+            errors_seen_most: errors,
+            freshness,
+        })
     })
     .await
 }

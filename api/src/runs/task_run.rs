@@ -131,6 +131,7 @@ mod tests {
             catch_up_window: "1m".into(),
             query_time_range: "30d".into(),
             delay: "0s".into(),
+            freshness_target: String::new(),
             is_enabled,
             created_by: String::new(),
             schedule_anchor: None,

@@ -91,6 +91,7 @@ pub(crate) async fn create(tasks: &Tasks, actor: &Actor, submitted: Submitted<Ne
         catch_up_window: Word::Known(CatchUpWindow::default()),
         query_time_range: Word::Known(TimeRange::default_range()),
         delay: Word::Known(WindowDelay::default()),
+        freshness_target: String::new(),
         is_enabled: false,
         created_by: created_by.map(String::from).filter(|name| !name.is_empty()).unwrap_or_else(|| actor.who.clone()),
         schedule_anchor: None,

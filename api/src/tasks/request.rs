@@ -2,6 +2,7 @@
 
 use hostsync_model::catch_up::CatchUpWindow;
 use hostsync_model::execution::OverlapPolicy;
+use hostsync_model::freshness::FreshnessTarget;
 use hostsync_model::window::TimeRange;
 use hostsync_model::window_delay::WindowDelay;
 use hostsync_schedule::MAX_EXPRESSION_CHARS;
@@ -75,6 +76,40 @@ impl Field for WindowDelay {
     }
 }
 
+/// How old a host's values may be; empty means twice the longest gap of the task's next 10 fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TargetText(String);
+
+impl From<TargetText> for String {
+    fn from(TargetText(text): TargetText) -> Self {
+        text
+    }
+}
+
+impl Field for TargetText {
+    fn schema() -> Schema {
+        text_schema("freshness-target")
+            .description(Some(
+                "How old a host's values may be: a whole number and one of `m h d w`, from `1m` to `366d`; empty means twice the \
+                 longest gap of the next 10 fires.",
+            ))
+            .default(Some("".into()))
+            .build()
+            .into()
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Self> {
+        let text = fields.text(name)?;
+        match text.parse::<FreshnessTarget>() {
+            Err(error) if !text.is_empty() => {
+                fields.problems().add(name, format!("{error}, not {}", quoted(&text)));
+                None
+            }
+            Ok(_) | Err(_) => Some(Self(text)),
+        }
+    }
+}
+
 /// A column that takes what a field holds.
 trait Column<F> {
     fn set(&mut self, value: F);
@@ -129,6 +164,7 @@ settings! {
     catch_up_window: CatchUpWindow;
     query_time_range: TimeRange;
     delay: WindowDelay;
+    freshness_target: TargetText;
     /// Whether it fires. Enabling restarts the schedule from now.
     is_enabled: bool, default false;
 }

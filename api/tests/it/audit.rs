@@ -104,6 +104,14 @@ fn writes() -> Vec<Write> {
             ("execution", "2"),
             "execution 4 was enqueued over 1 host",
         ),
+        (
+            Method::POST,
+            "/es-sync-hosts/10.0.0.1/mute",
+            json!({"until": "2026-01-01T00:00:00Z", "note": "is back"}),
+            "mute_host",
+            ("host", "10.0.0.1"),
+            "host 10.0.0.1 is not muted",
+        ),
         (Method::DELETE, "/es-sync-tasks/1", Value::Null, "delete_task", ("task", "1"), "task 1 was deleted"),
     ]
 }
@@ -114,6 +122,10 @@ async fn prepare(server: &Server, action: &str) {
         // The run over the pool, which is empty, ends by itself.
         let going = "SELECT COUNT(*) FROM es_sync_execution_log WHERE execution_status = 'running'";
         until("it has ended", async || server.number(going).await == 0).await;
+    }
+    if action == "mute_host" {
+        let host = sqlx::query("INSERT INTO hosts_pool (host_name, host_ip) VALUES ('web-1', '10.0.0.1')");
+        host.execute(&server.ground.pool).await.expect("a host");
     }
     if action == "retry" {
         server.finish_hosts(2, &[("10.0.0.1", SyncStatus::Failed), ("10.0.0.2", SyncStatus::Success)]).await;

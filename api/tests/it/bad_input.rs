@@ -68,6 +68,8 @@ async fn a_bad_field_of_a_task_is_named_and_nothing_is_stored() {
         (task_with("query_time_range", json!("1y")), &["query_time_range"], "must be a whole number and one of"),
         (task_with("query_time_range", json!("367d")), &["query_time_range"], "from 1 minute to 366 days"),
         (task_with("query_time_range", json!("")), &["query_time_range"], "must be a whole number"),
+        (task_with("freshness_target", json!("30s")), &["freshness_target"], "from 1m to 366d"),
+        (task_with("freshness_target", json!("1y")), &["freshness_target"], "must be a whole number"),
         (task_with("is_enabled", json!("true")), &["is_enabled"], "must be true or false"),
         (task_with("is_enabled", json!(1)), &["is_enabled"], "must be true or false"),
         (task_with("created_by", json!("x".repeat(101))), &["created_by"], "at most 100 characters"),
@@ -200,6 +202,9 @@ async fn a_bad_query_parameter_is_named() {
             ("/es-sync-execution-logs?from=yesterday&to=2026-01-01", vec!["from", "to"]),
             ("/es-sync-execution-logs?from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", vec!["to"]),
             ("/es-sync-execution-detail/1?status=running", vec!["status"]),
+            ("/es-sync-freshness?state=old&task_id=0", vec!["task_id", "state"]),
+            ("/es-sync-freshness?limit=501&cursor=t1", vec!["limit", "cursor"]),
+            ("/es-sync-freshness?host=10.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1", vec!["host"]),
             ("/es-sync-execution-detail/x", vec!["execution_id"]),
         ] {
             let refusal = server.get(path).await.refused(400, "invalid_request");

@@ -170,6 +170,7 @@ fn a_text_of_a_request_with_a_form_of_its_own_names_it() {
         ("query_time_range", "time-range"),
         ("catch_up_window", "catch-up-window"),
         ("delay", "delay"),
+        ("freshness_target", "freshness-target"),
         ("es_endpoint", "endpoint"),
         ("es_index_pattern", "index-pattern"),
         ("mapping", "mapping"),

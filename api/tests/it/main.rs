@@ -22,6 +22,7 @@ mod document;
 mod events;
 mod execute;
 mod executions;
+mod freshness;
 mod guide;
 mod hosts;
 mod idempotency;

@@ -67,7 +67,8 @@ async fn a_new_task_has_the_defaults_and_does_not_fire() {
             json!({
                 "id": id, "task_name": "nightly", "description": "", "es_endpoint": "", "es_index_pattern": "",
                 "mapping": "", "cron_expression": "0 30 2 * * *", "time_zone": "", "overlap_policy": "skip",
-                "catch_up_window": "1m", "query_time_range": "30d", "delay": "0s", "is_enabled": false, "created_by": "operator",
+                "catch_up_window": "1m", "query_time_range": "30d", "delay": "0s", "freshness_target": "",
+                "is_enabled": false, "created_by": "operator",
                 "last_execution_time": null, "last_execution_status": null, "next_execution_time": null,
             })
         );
@@ -83,7 +84,8 @@ async fn everything_that_is_said_of_a_task_is_stored() {
                 "task_name": "夜间", "description": "every night\n🌙", "es_endpoint": "https://other.invalid/search",
                 "es_index_pattern": "metrics-*,-metrics-old", "mapping": "zabbix",
                 "cron_expression": "TZ=Asia/Shanghai 0 0 3 ? * MON-FRI", "time_zone": "Europe/Berlin",
-                "overlap_policy": "queue", "catch_up_window": "2h", "query_time_range": "4w", "delay": "10m", "is_enabled": true,
+                "overlap_policy": "queue", "catch_up_window": "2h", "query_time_range": "4w", "delay": "10m",
+                "freshness_target": "36h", "is_enabled": true,
                 "created_by": "the night shift",
             }))
             .await;
@@ -100,6 +102,7 @@ async fn everything_that_is_said_of_a_task_is_stored() {
             ("catch_up_window", "2h"),
             ("query_time_range", "4w"),
             ("delay", "10m"),
+            ("freshness_target", "36h"),
             ("created_by", "the night shift"),
         ] {
             assert_eq!(task[field], value, "{field}");

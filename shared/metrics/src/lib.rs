@@ -18,10 +18,11 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 
-use self::observed::{LoopAges, Series};
+use self::observed::{LoopAges, PairSeries, Series};
 use crate::loops::Loops;
 use hostsync_mapping::RefusalKind;
 use hostsync_model::execution::{ClosingCause, ExecutionStatus, JobQueue, SyncStatus, TaskId, WaitKind};
+use hostsync_model::freshness::FreshnessState;
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
@@ -215,6 +216,7 @@ struct Inner {
     queue_oldest_job_age: Series,
     outbox_depth: Series,
     hosts_stale: Series,
+    freshness_hosts: PairSeries,
     searches_allowed: Series,
     search_hosts_allowed: Series,
     patterns_set_aside: Series,
@@ -435,6 +437,14 @@ impl Metrics {
         self.0.hosts_stale.say(tasks.into_iter().map(|(task, hosts)| (task.to_string(), number(hosts))));
     }
 
+    /// Hosts by their task and how fresh they are. The caller bounds how many tasks there are.
+    pub fn freshness_hosts(&self, hosts: impl IntoIterator<Item = (TaskId, FreshnessState, u64)>) {
+        let said = |(task, state, hosts): (TaskId, FreshnessState, u64)| {
+            ([task.to_string(), state.as_str().to_owned()], number(hosts))
+        };
+        self.0.freshness_hosts.say(hosts.into_iter().map(said));
+    }
+
     /// Index patterns that are set aside, by the name of their endpoint.
     pub fn patterns_set_aside(&self, endpoints: impl IntoIterator<Item = (String, u64)>) {
         self.0.patterns_set_aside.say(endpoints.into_iter().map(|(endpoint, patterns)| (endpoint, number(patterns))));
@@ -564,6 +574,12 @@ impl Inner {
                 "Hosts that the last ended run of a task left without new data.",
                 "task_id",
             ),
+            freshness_hosts: PairSeries::new(
+                &meter,
+                "hostsync.freshness.hosts",
+                "Hosts of the pool by how fresh their values are for a task.",
+                ["task_id", "state"],
+            ),
             searches_allowed: Series::new(
                 &meter,
                 "hostsync.searches.allowed",
@@ -664,6 +680,7 @@ mod tests {
         metrics.outbox_depths([(JobQueue::Manual, 7)]);
         metrics.stale_hosts([(TaskId(7), 3)]);
         metrics.paused(true);
+        metrics.freshness_hosts([(TaskId(7), FreshnessState::Late, 4)]);
         metrics.patterns_set_aside([("default".to_owned(), 1)]);
         metrics.indices_missing([("default".to_owned(), 2)]);
         metrics.doubts([("credentials".to_owned(), 1)]);
@@ -694,6 +711,7 @@ mod tests {
     hostsync_fire_lateness_seconds_sum 1
     hostsync_fire_lateness_seconds_count 1
     hostsync_fires_total{outcome="missed"} 3
+    hostsync_freshness_hosts{state="late",task_id="7"} 4
     hostsync_hosts_stale{task_id="7"} 3
     hostsync_http_request_duration_seconds_sum{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1
     hostsync_http_request_duration_seconds_count{method="GET",route="/api/cmdb/v1/es-sync-tasks/{task_id}",status="200"} 1

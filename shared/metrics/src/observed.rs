@@ -51,6 +51,35 @@ impl Series {
     }
 }
 
+/// A gauge of two labels, said anew each time.
+#[derive(Clone, Default)]
+pub(super) struct PairSeries(Arc<Mutex<Vec<([String; 2], f64)>>>);
+
+impl PairSeries {
+    /// A gauge of numbers by `labels`.
+    pub(super) fn new(meter: &Meter, name: &'static str, description: &'static str, labels: [&'static str; 2]) -> Self {
+        let series = Self::default();
+        let said = series.clone();
+        // The meter's provider keeps the callback.
+        let _ = meter
+            .f64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for ([one, other], number) in said.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    let values = [KeyValue::new(labels[0], one.clone()), KeyValue::new(labels[1], other.clone())];
+                    observer.observe(*number, &values);
+                }
+            })
+            .build();
+        series
+    }
+
+    /// Says all series anew: the labels' values and the number of each.
+    pub(super) fn say(&self, series: impl IntoIterator<Item = ([String; 2], f64)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = series.into_iter().collect();
+    }
+}
+
 /// The ages of the loops of all services in this process.
 #[derive(Clone, Default)]
 pub(super) struct LoopAges(Arc<Mutex<Vec<WeakLoops>>>);

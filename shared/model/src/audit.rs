@@ -50,6 +50,8 @@ words! {
         Resume = "resume",
         /// Had a run published anew.
         Republish = "republish",
+        /// Took a host out of freshness for a time.
+        MuteHost = "mute_host",
         /// Put dead letters back onto their queue.
         RequeueDeadLetters = "requeue_dead_letters",
         /// Removed dead letters.
@@ -68,6 +70,8 @@ words! {
         HostsPool = "hosts_pool",
         /// The pause of the fleet.
         Pause = "pause",
+        /// A host.
+        Host = "host",
         /// The dead letters of the broker.
         DeadLetters = "dead_letters",
     }
@@ -83,6 +87,11 @@ pub struct AuditObject {
 }
 
 impl AuditObject {
+    /// A host by its address.
+    pub fn host(host_ip: &str) -> Self {
+        Self { kind: AuditObjectKind::Host, id: host_ip.chars().take(64).collect() }
+    }
+
     /// The only one of its kind.
     pub const fn only(kind: AuditObjectKind) -> Self {
         Self { kind, id: String::new() }

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod catch_up;
 pub mod causes;
 pub mod execution;
+pub mod freshness;
 pub mod host;
 pub mod secret;
 pub mod time_span;

@@ -7,11 +7,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::config::{Config, ElasticsearchConfig};
+use hostsync_model::freshness::FreshnessTarget;
 use hostsync_model::window::{OLDEST_END_MARGIN, TimeRange, Window};
 use hostsync_schedule::{CronSchedule, ScheduleError, date_in, parse_time_zone};
+use hostsync_store::freshness::TaskFreshness;
 use hostsync_store::tables::executions::creation::Scope;
-use hostsync_store::tables::tasks::Task;
+use hostsync_store::tables::freshness::FreshnessRow;
+use hostsync_store::tables::tasks::{Task, TaskPace};
 use hostsync_store::word::Word;
+
+/// Fires whose gaps make the target of a task that names none.
+const FIRES_OF_A_TARGET: usize = 10;
+
+/// The target of a task that has no two fires ahead.
+const TARGET_WITHOUT_FIRES: TimeDelta = TimeDelta::days(2);
 
 /// What a run reads, each by its own name: nothing is left to a default any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +125,29 @@ impl Defaults {
         CronSchedule::parse(cron_expression, self.zone_named(time_zone)?)
     }
 
+    /// How old a host's values may be for a task: what it says, else twice the longest gap of its next fires. A task that fires
+    /// at most once more, or never, has two days.
+    pub fn freshness_target(&self, pace: &TaskPace, now: DateTime<Utc>) -> TimeDelta {
+        if let Ok(target) = pace.freshness_target.parse::<FreshnessTarget>() {
+            return target.delta();
+        }
+        let Ok(schedule) = self.schedule(&pace.cron_expression, &pace.time_zone) else { return TARGET_WITHOUT_FIRES };
+        let anchor = pace.schedule_anchor.unwrap_or(DateTime::UNIX_EPOCH);
+        let fires: Vec<DateTime<Utc>> = schedule.fires_after(now, anchor).take(FIRES_OF_A_TARGET).collect();
+        let gaps = fires.iter().zip(fires.iter().skip(1)).map(|(one, next)| *next - *one);
+        gaps.max().and_then(|longest| longest.checked_mul(2)).unwrap_or(TARGET_WITHOUT_FIRES)
+    }
+
+    /// How fresh the hosts of a task are that have no row of state; `row` is what is known of its runs.
+    pub fn task_freshness(&self, pace: &TaskPace, row: Option<&FreshnessRow>, now: DateTime<Utc>) -> TaskFreshness {
+        TaskFreshness {
+            task: pace.id,
+            window_to: row.and_then(|row| row.window_to),
+            pool_cursor: row.map_or(0, |row| row.pool_cursor),
+            target: self.freshness_target(pace, now),
+        }
+    }
+
     /// The zone whose date a run of a task writes for: that of its expression, else the task's, else the default. Rows that
     /// the API did not write may hold anything.
     pub fn zone_of_task(&self, cron_expression: &str, time_zone: &str) -> Tz {
@@ -160,6 +192,7 @@ mod tests {
             catch_up_window: "1m".into(),
             query_time_range: "24h".into(),
             delay: delay.into(),
+            freshness_target: String::new(),
             is_enabled: true,
             created_by: String::new(),
             schedule_anchor: None,
@@ -204,6 +237,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_target_is_what_the_task_says_else_twice_the_longest_gap_of_its_next_fires() {
+        let target = |cron: &str, written: &str| {
+            let pace = TaskPace {
+                id: TaskId(7),
+                cron_expression: cron.to_owned(),
+                time_zone: String::new(),
+                schedule_anchor: None,
+                freshness_target: written.to_owned(),
+                is_enabled: true,
+            };
+            let now = "2026-03-02T10:00:00Z".parse().expect("a time");
+            defaults().freshness_target(&pace, now)
+        };
+        assert_eq!(target("0 0 * * * *", ""), TimeDelta::hours(2));
+        assert_eq!(target("@every 90m", ""), TimeDelta::hours(3));
+        assert_eq!(target("0 0 9 * * 1-5", ""), TimeDelta::days(6), "over the week-end");
+        assert_eq!(target("0 0 * * * *", "36h"), TimeDelta::hours(36));
+        assert_eq!(target("whenever", ""), TARGET_WITHOUT_FIRES);
     }
 
     #[test]

@@ -8,9 +8,11 @@ use sqlx::{MySqlConnection, MySqlPool};
 use crate::tables::IfLocked;
 use crate::tables::details;
 use crate::tables::executions::{self, closing::ClosingRun, counters::CounterChange};
+use crate::tables::host_states::{self, Unsuccessful};
+use crate::tables::hosts_pool;
 use crate::word::Word;
 use hostsync_metrics::{Metrics, ReasonClass};
-use hostsync_model::execution::{ClosingCause, Counts, DetailId, ExecutionId};
+use hostsync_model::execution::{ClosingCause, Counts, DetailId, ExecutionId, SyncStatus};
 
 /// Rows closed in one transaction.
 const CLOSE_CHUNK: u32 = 1_000;
@@ -67,7 +69,8 @@ pub async fn close_within(
 /// Gives the next batch of a closing run's pending rows, those with ids above `after`, their outcome. `Some`: go on after
 /// that row; `None`: the run has ended, or the rest of it is held by others and is for a later round.
 ///
-/// The run's row is locked first, against the order of locks; nothing is waited for behind it, so it cannot deadlock.
+/// The run's row is locked first, against the order of locks; nothing is waited for behind it but rows of state
+/// (`es_sync_host_state`) that a batch of the same run may hold: of the two the database breaks one off, which comes again.
 pub async fn close_pending(
     pool: &MySqlPool,
     run: &ClosingRun,
@@ -78,13 +81,18 @@ pub async fn close_pending(
         return Ok(None);
     }
     let outcome = *run.status.known("closing_status")?;
-    let ids = details::ledger::lock_pending(&mut transaction, run.id, after, CLOSE_CHUNK).await?;
+    let hosts = details::ledger::lock_pending(&mut transaction, run.id, after, CLOSE_CHUNK).await?;
+    let ids: Vec<DetailId> = hosts.iter().map(|(id, _)| *id).collect();
     let mut counts = Counts::default();
     for _ in &ids {
         counts.add(outcome);
     }
     if !ids.is_empty() {
         details::ledger::close(&mut transaction, &ids, outcome, &run.reason).await?;
+    }
+    // A host that a cancelled run did not reach is as it was.
+    if outcome == SyncStatus::Failed {
+        note_failed(&mut transaction, run, &hosts).await?;
     }
     let counted = executions::counters::count(&mut transaction, run.id, &counts, None, true).await?;
     transaction.commit().await?;
@@ -107,4 +115,21 @@ pub async fn close_pending(
         tracing::error!(execution_id = %run.id, "execution {} counts pending hosts but has no pending row", run.id);
     }
     Ok(ids.last().copied())
+}
+
+/// Writes that these hosts failed with their run.
+async fn note_failed(
+    connection: &mut MySqlConnection,
+    run: &ClosingRun,
+    hosts: &[(DetailId, String)],
+) -> Result<(), sqlx::Error> {
+    let addresses: Vec<&str> = hosts.iter().map(|(_, host_ip)| host_ip.as_str()).collect();
+    let pool = hosts_pool::live(connection, &addresses).await?;
+    let failed = pool.into_iter().map(|(host_ip, host)| Unsuccessful {
+        host_ip,
+        pool_id: host.id.into(),
+        status: SyncStatus::Failed,
+        error: Some(run.reason.clone()),
+    });
+    host_states::note(connection, run.id, failed.collect()).await
 }

@@ -8,6 +8,7 @@ pub mod dead_letters;
 pub mod denied;
 pub mod explanation;
 pub mod fault;
+pub mod freshness;
 pub mod outbox;
 pub mod statistics;
 pub mod tables;

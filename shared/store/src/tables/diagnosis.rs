@@ -106,6 +106,10 @@ pub const USES: &[Use] = &[
     Use { table: "es_sync_stats_duration", rights: ALL },
     Use { table: "es_sync_stats_failed_host", rights: ALL },
     Use { table: "es_sync_stats_error", rights: ALL },
+    Use { table: "es_sync_host_state", rights: ALL },
+    Use { table: "es_sync_host_mute", rights: ALL },
+    Use { table: "es_sync_freshness", rights: ALL },
+    Use { table: "es_sync_freshness_day", rights: ALL },
 ];
 
 /// The columns of `hosts_pool` that are read.

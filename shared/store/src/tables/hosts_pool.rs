@@ -183,6 +183,69 @@ pub async fn rows_after(connection: &mut MySqlConnection, after: u64, limit: u32
     .await
 }
 
+/// How many live rows there are among the next `limit` of them with ids in `(after, up_to]`, and the id of the last.
+pub async fn count_live(
+    connection: &mut MySqlConnection,
+    after: u64,
+    up_to: u64,
+    limit: u32,
+) -> Result<(u64, Option<u64>), sqlx::Error> {
+    sqlx::query_as(
+        "SELECT CAST(COUNT(*) AS UNSIGNED), CAST(MAX(id) AS UNSIGNED) FROM (
+             SELECT id FROM hosts_pool WHERE id > ? AND id <= ? AND COALESCE(is_deleted, 0) = 0 ORDER BY id LIMIT ?
+         ) AS part",
+    )
+    .bind(after)
+    .bind(up_to)
+    .bind(limit)
+    .fetch_one(connection)
+    .await
+}
+
+/// The rows of these ids, deleted or not, in order of id.
+pub async fn by_ids(connection: &mut MySqlConnection, ids: &[u64]) -> Result<Vec<PoolEntry>, sqlx::Error> {
+    let mut rows = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut statement = TextStatement::new(ENTRY_COLUMNS);
+        statement.sql("id IN ").list(chunk).sql(" ORDER BY hosts_pool.id");
+        rows.extend(statement.fetch_all::<PoolEntry>(connection).await?);
+    }
+    Ok(rows)
+}
+
+/// Which of these ids have a row, in order, each with whether that is live.
+pub async fn liveness(connection: &mut MySqlConnection, ids: &[u64]) -> Result<Vec<(u64, bool)>, sqlx::Error> {
+    let mut rows = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut statement =
+            TextStatement::new("SELECT CAST(id AS UNSIGNED), COALESCE(is_deleted, 0) = 0 FROM hosts_pool WHERE id IN ");
+        statement.list(chunk).sql(" ORDER BY hosts_pool.id");
+        rows.extend(statement.fetch_all::<(u64, bool)>(connection).await?);
+    }
+    Ok(rows)
+}
+
+/// The ids of the next live rows with ids in `(after, up_to]` whose address begins with `prefix` as it stands there, in order, at most
+/// `limit`.
+pub async fn live_ids_after(
+    connection: &mut MySqlConnection,
+    after: u64,
+    up_to: u64,
+    prefix: Option<&str>,
+    limit: u32,
+) -> Result<Vec<u64>, sqlx::Error> {
+    let mut statement =
+        TextStatement::new("SELECT CAST(id AS UNSIGNED) FROM hosts_pool WHERE COALESCE(is_deleted, 0) = 0 AND id > ");
+    statement.value(after).sql(" AND id <= ").value(up_to);
+    if let Some(prefix) = prefix {
+        let escaped: String =
+            prefix.chars().flat_map(|c| matches!(c, '%' | '_' | '!').then_some('!').into_iter().chain([c])).collect();
+        statement.sql(" AND host_ip LIKE ").value(escaped + "%").sql(" ESCAPE '!'");
+    }
+    statement.sql(" ORDER BY hosts_pool.id LIMIT ").value(limit);
+    statement.fetch_column(connection).await
+}
+
 /// Adds hosts, at most [`ROWS_PER_STATEMENT`], each of which has no row as far as the caller knows. All or none: a plain
 /// insert, so that what the CMDB's table refuses is told and nothing is written that was not asked for.
 ///

@@ -1,8 +1,8 @@
 //! All SQL, one file a table, one function a statement, named for what it means.
 //!
 //! A function takes a connection and commits nothing: whoever opens a transaction commits it. The order of locks is
-//! always details → newest windows → `server_resources` → execution; a task's row is locked before an execution of it is
-//! inserted.
+//! always details → newest windows → `server_resources` → states of hosts → execution → freshness of the task; a task's row is
+//! locked before an execution of it is inserted.
 //!
 //! Every function fails with the database's error. `# Errors` stands only where a caller decides by which.
 //!
@@ -23,6 +23,9 @@ pub mod endpoint_state;
 pub mod evidence;
 pub mod executions;
 pub mod explaining;
+pub mod freshness;
+pub mod host_mutes;
+pub mod host_states;
 pub mod hosts_pool;
 pub mod idempotency_keys;
 pub mod left_alone;

@@ -41,6 +41,8 @@ pub struct Task {
     pub query_time_range: Word<TimeRange>,
     /// How long before its fire a run's window ends (`10m`).
     pub delay: Word<WindowDelay>,
+    /// How old a host's values may be (`36h`); empty = twice the longest gap of its next fires.
+    pub freshness_target: String,
     /// Whether it fires.
     pub is_enabled: bool,
     /// Who made it.
@@ -57,7 +59,8 @@ const TASK_COLUMNS: &str = "CAST(task.id AS UNSIGNED) AS id, task.task_name, \
      COALESCE(task.description, '') AS description, COALESCE(task.es_endpoint, '') AS es_endpoint, \
      COALESCE(task.es_index_pattern, '') AS es_index_pattern, COALESCE(task.mapping, '') AS mapping, \
      task.cron_expression, COALESCE(task.time_zone, '') AS time_zone, task.overlap_policy, task.catch_up_window, \
-     COALESCE(task.query_time_range, '30d') AS query_time_range, task.delay, COALESCE(task.is_enabled, 0) AS is_enabled, \
+     COALESCE(task.query_time_range, '30d') AS query_time_range, task.delay, \
+     COALESCE(task.freshness_target, '') AS freshness_target, COALESCE(task.is_enabled, 0) AS is_enabled, \
      COALESCE(task.created_by, '') AS created_by, task.schedule_anchor, task.next_execution_time";
 
 /// A task with what is known of its runs.
@@ -135,9 +138,10 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
     let result = sqlx::query(
         "INSERT INTO es_sync_task_config
              (task_name, description, es_endpoint, es_index_pattern, mapping, cron_expression, time_zone, overlap_policy,
-              catch_up_window, query_time_range, delay, is_enabled, created_by, schedule_anchor, next_execution_time,
-              created_at, updated_at)
-         VALUES (?, ?, ?, ?, NULLIF(?, ''), ?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
+              catch_up_window, query_time_range, delay, freshness_target, is_enabled, created_by, schedule_anchor,
+              next_execution_time, created_at, updated_at)
+         VALUES (?, ?, ?, ?, NULLIF(?, ''), ?, NULLIF(?, ''), ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?, ?, UTC_TIMESTAMP(3),
+                 UTC_TIMESTAMP(3))",
     )
     .bind(&task.task_name)
     .bind(&task.description)
@@ -150,6 +154,7 @@ pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<Tas
     .bind(task.catch_up_window.to_string())
     .bind(task.query_time_range.to_string())
     .bind(task.delay.to_string())
+    .bind(&task.freshness_target)
     .bind(task.is_enabled)
     .bind(&task.created_by)
     .bind(task.schedule_anchor)
@@ -204,8 +209,8 @@ pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(),
         "UPDATE es_sync_task_config
          SET task_name = ?, description = ?, es_endpoint = ?, es_index_pattern = ?, mapping = NULLIF(?, ''),
              cron_expression = ?, time_zone = NULLIF(?, ''), overlap_policy = ?, catch_up_window = ?,
-             query_time_range = ?, delay = ?, is_enabled = ?, schedule_anchor = ?, next_execution_time = ?,
-             updated_at = UTC_TIMESTAMP(3)
+             query_time_range = ?, delay = ?, freshness_target = NULLIF(?, ''), is_enabled = ?, schedule_anchor = ?,
+             next_execution_time = ?, updated_at = UTC_TIMESTAMP(3)
          WHERE id = ?",
     )
     .bind(&task.task_name)
@@ -219,6 +224,7 @@ pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(),
     .bind(task.catch_up_window.to_string())
     .bind(task.query_time_range.to_string())
     .bind(task.delay.to_string())
+    .bind(&task.freshness_target)
     .bind(task.is_enabled)
     .bind(task.schedule_anchor)
     .bind(task.next_execution_time)
@@ -239,6 +245,42 @@ pub async fn delete(connection: &mut MySqlConnection, id: TaskId) -> Result<(), 
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What decides how fresh a live task's hosts should be.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct TaskPace {
+    /// The task.
+    #[sqlx(try_from = "u64")]
+    pub id: TaskId,
+    /// As written.
+    pub cron_expression: String,
+    /// IANA name; empty = the default.
+    pub time_zone: String,
+    /// `@every` counts from here.
+    pub schedule_anchor: Option<DateTime<Utc>>,
+    /// How old a host's values may be; empty = twice the longest gap of its next fires.
+    pub freshness_target: String,
+    /// Whether it fires.
+    pub is_enabled: bool,
+}
+
+/// The pace of one live task or of all, in order of id, at most `limit`.
+pub async fn paces(
+    connection: &mut MySqlConnection,
+    task: Option<TaskId>,
+    limit: u32,
+) -> Result<Vec<TaskPace>, sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "SELECT CAST(id AS UNSIGNED) AS id, cron_expression, COALESCE(time_zone, '') AS time_zone, schedule_anchor,
+                COALESCE(freshness_target, '') AS freshness_target, COALESCE(is_enabled, 0) AS is_enabled
+         FROM es_sync_task_config WHERE deleted_at IS NULL",
+    );
+    if let Some(task) = task {
+        query.push(" AND id = ").push_bind(task.0);
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// What the last ended run of an enabled task brought.

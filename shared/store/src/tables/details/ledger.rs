@@ -135,16 +135,16 @@ pub async fn finish(
     Ok(())
 }
 
-/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id, leaving out what a worker holds. Not by the key on the status, which
+/// Locks up to `limit` pending rows of a closing run with ids above `after`, in order of id, each with its address, leaving out what a worker holds. Not by the key on the status, which
 /// workers change: they lock rows first and entries of that key later.
 pub async fn lock_pending(
     connection: &mut MySqlConnection,
     execution: ExecutionId,
     after: DetailId,
     limit: u32,
-) -> Result<Vec<DetailId>, sqlx::Error> {
-    let ids: Vec<u64> = sqlx::query_scalar(
-        "SELECT CAST(id AS UNSIGNED) FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
+) -> Result<Vec<(DetailId, String)>, sqlx::Error> {
+    let rows: Vec<(u64, String)> = sqlx::query_as(
+        "SELECT CAST(id AS UNSIGNED), host_ip FROM es_sync_execution_detail IGNORE INDEX (idx_execution_status)
          WHERE execution_id = ? AND id > ? AND sync_status = 'pending' ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED",
     )
     .bind(execution.0)
@@ -152,7 +152,7 @@ pub async fn lock_pending(
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    Ok(ids.into_iter().map(DetailId).collect())
+    Ok(rows.into_iter().map(|(id, host_ip)| (DetailId(id), host_ip)).collect())
 }
 
 /// Whether a host of the run has no outcome yet.

@@ -3,6 +3,7 @@
 use sqlx::MySqlConnection;
 
 use super::remarks::set_waiting_for;
+use crate::tables::freshness;
 use crate::word::Word;
 use hostsync_model::execution::{Counts, ExecutionId, ExecutionStatus};
 
@@ -81,6 +82,7 @@ pub async fn count(
     .await?;
     let status = *status.known("execution_status")?;
     if status != ExecutionStatus::Running {
+        freshness::run_ended(connection, id).await?;
         return Ok(CounterChange::Ended(status));
     }
     if let Some(waiting) = waiting {
