@@ -164,7 +164,7 @@ fn every_schema_and_every_field_has_a_description() {
 /// Whoever makes requests from the document (a tool, a form) learns from `format` what a text must look like.
 #[test]
 fn a_text_of_a_request_with_a_form_of_its_own_names_it() {
-    const FORMATS: [(&str, &str); 8] = [
+    const FORMATS: [(&str, &str); 9] = [
         ("cron_expression", "cron"),
         ("time_zone", "time-zone"),
         ("query_time_range", "time-range"),
