@@ -77,7 +77,7 @@ fn the_three_sizes_follow_from_the_measured_figures() {
             ("a run in the queue, MB", hosts * figures["job"] / 1e6),
             ("rows a day", hosts * runs),
             ("disk of the details, GB", hosts * runs * days * figures["detail"] / gigabytes),
-            ("disk of the newest windows, GB", hosts * (days + 40.0) * figures["window"] / gigabytes),
+            ("disk of the newest windows, GB", hosts * (days + 72.0) * figures["window"] / gigabytes),
             ("disk of `server_resources` a year, GB", hosts * 365.0 * figures["resource"] / gigabytes),
             ("pruning, s a day", hosts * runs / figures["prune"]),
         ] {

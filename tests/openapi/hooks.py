@@ -56,6 +56,7 @@ FORMATS = {
     "time-zone": st.sampled_from(ZONES),
     "time-range": joined(whole(1, 52), st.sampled_from(["m", "h", "d", "w"])),
     "catch-up-window": joined(whole(0, 7), st.sampled_from(["s", "m", "h", "d"])),
+    "delay": joined(whole(0, 31), st.sampled_from(["s", "m", "h", "d"])),
     "endpoint": st.just("default"),
     "mapping": st.sampled_from(["zabbix", "metricbeat"]),
     "group": st.sampled_from(["demo", "web"]),
@@ -90,6 +91,16 @@ def mend_range(query, longest):
         query["from"] = (end - day).isoformat()
 
 
+def mend_window(body):
+    """Names a window by both ends or by none, within bounds and in place of a range, as the server wants it."""
+    ends = [body.pop(name, None) for name in ("window_from", "window_to")]
+    if any(end is not None for end in ends):
+        end = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) - datetime.timedelta(hours=1)
+        body["window_from"] = (end - datetime.timedelta(days=1)).isoformat()
+        body["window_to"] = end.isoformat()
+        body.pop("query_time_range", None)
+
+
 def before_call(context, case, kwargs):
     """Rules that a schema cannot say."""
     if case.meta is None:
@@ -106,7 +117,11 @@ def before_call(context, case, kwargs):
     if "from" in query or "to" in query:
         longest = LONGEST_DAYS.get(query.get("bucket", "day"), 31) if operation_id == "get_es_sync_stats" else 36_500
         mend_range(query, datetime.timedelta(days=longest))
+    if isinstance(case.body, dict) and not case.meta.generation.mode.is_negative:
+        mend_window(case.body)
     if operation_id == "execute_es_sync_full_sync" and isinstance(case.body, dict):
+        case.body.pop("window_from", None)
+        case.body.pop("window_to", None)
         # A group without a host is a mistake: the search must be one that finds the test's.
         case.body.update(query_time_range="23h", es_index_pattern="", mapping="")
 

@@ -122,13 +122,15 @@ fn every_call_of_a_module_is_in_the_document() {
         }
     }
     // Host lists and full syncs are programs' calls: a person's list is a file.
-    // The audit and how fresh hosts are is read by programs so far.
+    // The audit, how fresh hosts are and the pause are for programs so far.
     let left_out = [
         "POST es-sync-execute",
         "POST es-sync-full-sync",
         "GET es-sync-audit",
         "GET es-sync-freshness",
         "POST es-sync-hosts/{host_ip}/mute",
+        "GET es-sync-pause",
+        "POST es-sync-pause",
     ]
     .map(|call| call.replace(' ', &format!(" {BASE}/")));
     let paths = document["paths"].as_object().expect("paths").iter().filter(|(path, _)| path.starts_with(BASE));
