@@ -258,11 +258,11 @@ async fn a_retry_of_an_older_window_neither_makes_a_host_fresher_than_it_is_nor_
         note(&mut connection, 14).await;
         assert_eq!(row().await.map(|row| (row.0, row.1)), Some((3, 14)));
         // A success in an older window does not make the host as fresh as the last run; it tells how fresh it is.
-        host_states::clear(&mut connection, &["10.0.0.1"], window(11).await).await.expect("cleared");
+        host_states::clear(&mut connection, &[1], window(11).await).await.expect("cleared");
         assert_eq!(row().await.and_then(|row| row.2), Some("11:00".to_owned()));
-        host_states::clear(&mut connection, &["10.0.0.1"], window(10).await).await.expect("cleared");
+        host_states::clear(&mut connection, &[1], window(10).await).await.expect("cleared");
         assert_eq!(row().await.and_then(|row| row.2), Some("11:00".to_owned()), "never lowered");
-        host_states::clear(&mut connection, &["10.0.0.1", "10.0.0.2"], window(14).await).await.expect("cleared");
+        host_states::clear(&mut connection, &[1, 2], window(14).await).await.expect("cleared");
         assert_eq!(row().await, None);
         // A retry and a run that was outrun do not move what the task is fresh by.
         freshness::run_ended(&mut connection, ExecutionId(12)).await.expect("ended");

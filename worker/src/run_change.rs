@@ -3,7 +3,7 @@
 //! Pure. For example: of 500 hosts of run 7, 498 are written and 2 come again; so 498 are counted, and the run waits for the
 //! reason of the two.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hostsync_mapping::FieldCoverage;
 use hostsync_model::execution::{Counts, DetailId, ExecutionId, JobQueue, SyncStatus};
@@ -28,24 +28,28 @@ pub(crate) struct RunChange {
     pub(crate) warning: Option<String>,
 }
 
-/// Hosts of a batch by whether they succeeded. One that comes again is in neither.
+/// Hosts of a batch whose rows of state change. One that comes again is in neither.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostStates {
-    /// Address keys, sorted.
-    pub(crate) succeeded: BTreeSet<String>,
+    /// Ids in the pool of hosts that succeeded and may have a row; none while no host has one.
+    pub(crate) cleared: BTreeSet<u64>,
     /// Hosts of the pool that did not, by their run. One that succeeded in another run of the batch is left out.
     pub(crate) unsuccessful: BTreeMap<ExecutionId, Vec<Unsuccessful>>,
 }
 
 /// Who succeeded and who did not.
 pub(crate) fn host_states_of(decisions: &[Decision], pool: &HashMap<String, PoolHost>) -> HostStates {
-    let mut states = HostStates::default();
+    let (mut states, mut succeeded) = (HostStates::default(), HashSet::new());
     for decision in decisions {
         let Some(outcome) = decision.outcome() else { continue };
         let host_ip = address_key(&decision.detail.host_ip);
+        let Some(host) = pool.get(&host_ip) else { continue };
         if outcome.row.status == SyncStatus::Success {
-            states.succeeded.insert(host_ip);
-        } else if let Some(host) = pool.get(&host_ip) {
+            succeeded.insert(host_ip);
+            if host.any_state {
+                states.cleared.insert(host.id.into());
+            }
+        } else {
             states.unsuccessful.entry(decision.detail.execution_id).or_default().push(Unsuccessful {
                 host_ip,
                 pool_id: host.id.into(),
@@ -55,7 +59,7 @@ pub(crate) fn host_states_of(decisions: &[Decision], pool: &HashMap<String, Pool
         }
     }
     for hosts in states.unsuccessful.values_mut() {
-        hosts.retain(|host| !states.succeeded.contains(&host.host_ip));
+        hosts.retain(|host| !succeeded.contains(&host.host_ip));
     }
     states
 }
@@ -213,7 +217,7 @@ mod tests {
             error: error.map(str::to_owned),
         };
         let states = host_states_of(&decisions, &pool);
-        assert_eq!(states.succeeded, BTreeSet::new());
+        assert_eq!(states.cleared, BTreeSet::new());
         let seven = (ExecutionId(7), vec![state(1, SyncStatus::NoData, None)]);
         let eight = (ExecutionId(8), vec![state(3, SyncStatus::Failed, Some("given up"))]);
         assert_eq!(states.unsuccessful, BTreeMap::from([seven, eight]));

@@ -229,17 +229,17 @@ async fn write_evidence(
     evidence::insert(connection, &explanations(decisions)).await
 }
 
-/// Clears the rows of state of hosts that succeeded, and writes those of hosts that did not. Of healthy hosts nothing is
-/// written: they cost one look-up a batch.
+/// Clears the rows of state of hosts that succeeded, and writes those of hosts that did not. For healthy hosts there is no
+/// statement while no host has a row, else one that finds nothing.
 async fn write_states(
     connection: &mut MySqlConnection,
     scope: &Scope,
     decisions: &[Decision],
     pool: &HashMap<String, PoolHost>,
 ) -> Result<(), sqlx::Error> {
-    let HostStates { succeeded, unsuccessful } = host_states_of(decisions, pool);
-    let addresses: Vec<&str> = succeeded.iter().map(String::as_str).collect();
-    host_states::clear(connection, &addresses, scope.window.to).await?;
+    let HostStates { cleared, unsuccessful } = host_states_of(decisions, pool);
+    let cleared: Vec<u64> = cleared.into_iter().collect();
+    host_states::clear(connection, &cleared, scope.window.to).await?;
     for (execution, hosts) in unsuccessful {
         host_states::note(connection, execution, hosts).await?;
     }

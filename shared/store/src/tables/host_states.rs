@@ -1,7 +1,8 @@
 //! `es_sync_host_state`: hosts that did not succeed, by task: since when, how often and why.
 //!
-//! A healthy host has no row and is never written here: a batch of healthy hosts costs one look-up by the primary key that
-//! finds nothing. Rows are locked after `server_resources` and before the execution, in order of the primary key.
+//! A healthy host has no row and is never written here. Whether any host has one is read with the batch's rows of the pool
+//! ([`super::hosts_pool::PoolHost::any_state`]); while none has, a batch needs no statement here, else one that looks its hosts up.
+//! Rows are locked after `server_resources` and before the execution, in order of the primary key.
 
 use chrono::{DateTime, Utc};
 use sqlx::MySqlConnection;
@@ -98,34 +99,30 @@ pub async fn note(
 }
 
 /// Clears the rows of hosts that succeeded in a window, whatever their task. A row of a run that read up to a later time stays
-/// and tells how fresh the host is now. `hosts` are sorted address keys, each once.
+/// and tells how fresh the host is now. `pool_ids` are sorted.
 pub async fn clear(
     connection: &mut MySqlConnection,
-    hosts: &[&str],
+    pool_ids: &[u64],
     window_to: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    for chunk in hosts.chunks(ROWS_PER_STATEMENT) {
-        // Locks nothing, and nearly always finds nothing.
-        let mut statement =
-            TextStatement::new("SELECT host_ip FROM es_sync_host_state FORCE INDEX (PRIMARY) WHERE host_ip IN ");
-        statement.list(chunk);
-        let found: Vec<String> = statement.fetch_column(connection).await?;
+    for chunk in pool_ids.chunks(ROWS_PER_STATEMENT) {
+        // Locks nothing, and mostly finds nothing. Numbers, which the server reads sooner than addresses.
+        let mut statement = TextStatement::new("SELECT DISTINCT pool_id FROM es_sync_host_state WHERE pool_id IN ");
+        statement.list(chunk).sql(" ORDER BY pool_id");
+        let found: Vec<u64> = statement.fetch_column(connection).await?;
         if found.is_empty() {
             continue;
         }
         // By the key alone: a scan, which a small table invites, would wait for the rows of others.
         let mut statement = TextStatement::new(
-            "DELETE state FROM es_sync_host_state AS state FORCE INDEX (PRIMARY) WHERE state.host_ip IN ",
+            "DELETE state FROM es_sync_host_state AS state FORCE INDEX (idx_host_state_pool) WHERE state.pool_id IN ",
         );
         statement.list(&found).sql(" AND state.window_to <= ").value(window_to);
-        let deleted = statement.execute(&mut *connection).await?.rows_affected();
-        if deleted >= found.len() as u64 {
-            continue;
-        }
+        statement.execute(&mut *connection).await?;
         let mut statement = TextStatement::new(
-            "UPDATE es_sync_host_state FORCE INDEX (PRIMARY) SET fresh_since = GREATEST(COALESCE(fresh_since, ",
+            "UPDATE es_sync_host_state FORCE INDEX (idx_host_state_pool) SET fresh_since = GREATEST(COALESCE(fresh_since, ",
         );
-        statement.value(window_to).sql("), ").value(window_to).sql(") WHERE host_ip IN ");
+        statement.value(window_to).sql("), ").value(window_to).sql(") WHERE pool_id IN ");
         statement.list(&found).sql(" AND window_to > ").value(window_to);
         statement.execute(&mut *connection).await?;
     }

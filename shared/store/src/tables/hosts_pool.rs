@@ -28,6 +28,8 @@ pub struct PoolHost {
     pub disk_gb: Option<u32>,
     /// How another live row spells the same address.
     pub repeated_as: Option<String>,
+    /// Whether any host has a row of state (`es_sync_host_state`).
+    pub any_state: bool,
 }
 
 /// A row of the pool as the REST contract shows it.
@@ -40,16 +42,19 @@ pub struct PoolEntry {
     pub is_deleted: bool,
     pub ram: Option<u64>,
     pub disk_size: Option<u64>,
+    pub any_state: bool,
 }
 
 fn known_gb(value: Option<u64>) -> Option<u32> {
     value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0)
 }
 
-/// Whatever character set the CMDB's columns have, and binary ones.
+/// Whatever character set the CMDB's columns have, and binary ones. Whether any host has a row of state is read on
+/// the way, once a statement, so that batches need no statement for it while none has.
 const ENTRY_COLUMNS: &str = "SELECT CAST(id AS UNSIGNED) AS id, LEFT(CONVERT(host_ip USING utf8mb4), 100) AS host_ip, \
      LEFT(COALESCE(CONVERT(host_name USING utf8mb4), ''), 255) AS host_name, COALESCE(is_deleted, 0) <> 0 AS is_deleted, \
-     CAST(ram AS UNSIGNED) AS ram, CAST(disk_size AS UNSIGNED) AS disk_size FROM hosts_pool WHERE ";
+     CAST(ram AS UNSIGNED) AS ram, CAST(disk_size AS UNSIGNED) AS disk_size, \
+     EXISTS (SELECT 1 FROM es_sync_host_state) AS any_state FROM hosts_pool WHERE ";
 
 /// The live hosts among `host_ips`, by [`address_key`].
 pub async fn live(
@@ -68,6 +73,7 @@ pub async fn live(
                     ram_gb: known_gb(row.ram),
                     disk_gb: known_gb(row.disk_size),
                     repeated_as: None,
+                    any_state: row.any_state,
                 });
             }
         }
