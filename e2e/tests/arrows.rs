@@ -82,11 +82,23 @@ fn one_crate_names_the_client_of_the_broker_and_one_that_of_the_search_engine() 
 }
 
 /// The rooms of the API, each allowed to name those before it, and its own.
-const ROOMS: [&str; 11] =
-    ["request", "error", "database", "access", "audit", "sources", "tasks", "hosts", "runs", "app", "rest or rpc"];
+const ROOMS: [&str; 12] = [
+    "request",
+    "error",
+    "database",
+    "access",
+    "audit",
+    "sources",
+    "tasks",
+    "hosts",
+    "dead_letters",
+    "runs",
+    "app",
+    "rest or rpc",
+];
 
 /// Rooms that know no transport, and what would tell them of one.
-const RULES: [&str; 6] = ["request", "audit", "sources", "tasks", "hosts", "runs"];
+const RULES: [&str; 7] = ["request", "audit", "sources", "tasks", "hosts", "dead_letters", "runs"];
 const TRANSPORTS: [&str; 4] = ["axum", "tonic", "http::", "hyper"];
 
 #[test]
