@@ -97,7 +97,7 @@ test: up ## run all tests on the real servers
 
 # What depends on one server, on another version of it.
 test-database: up ## run the tests that depend on the database (DB=mysql-9.7 for another)
-	$(call run,--test migrations --test outbox --test it --test rpc --test sync --test faults --test full_sync \
+	$(call run,--test migrations --test outbox --test lists --test dead_letters --test it --test rpc --test sync --test faults --test full_sync \
 	    --test schedule --test freshness --test looking --test redelivery --test crash --test drain --test capacity --test refusals --test search_limit \
 	    --test searches_at_once)
 

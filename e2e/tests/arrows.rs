@@ -82,7 +82,7 @@ fn one_crate_names_the_client_of_the_broker_and_one_that_of_the_search_engine() 
 }
 
 /// The rooms of the API, each allowed to name those before it, and its own.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 13] = [
     "request",
     "error",
     "database",
@@ -92,13 +92,14 @@ const ROOMS: [&str; 12] = [
     "sources",
     "tasks",
     "hosts",
+    "dead_letters",
     "runs",
     "app",
     "rest or rpc",
 ];
 
 /// Rooms that know no transport, and what would tell them of one.
-const RULES: [&str; 7] = ["request", "audit", "pause", "sources", "tasks", "hosts", "runs"];
+const RULES: [&str; 8] = ["request", "audit", "pause", "sources", "tasks", "hosts", "dead_letters", "runs"];
 const TRANSPORTS: [&str; 4] = ["axum", "tonic", "http::", "hyper"];
 
 #[test]

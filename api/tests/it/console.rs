@@ -122,7 +122,7 @@ fn every_call_of_a_module_is_in_the_document() {
         }
     }
     // Host lists and full syncs are programs' calls: a person's list is a file.
-    // The audit, how fresh hosts are and the pause are for programs so far.
+    // The audit, the dead letters, how fresh hosts are and the pause are for programs so far.
     let left_out = [
         "POST es-sync-execute",
         "POST es-sync-full-sync",
@@ -131,6 +131,9 @@ fn every_call_of_a_module_is_in_the_document() {
         "POST es-sync-hosts/{host_ip}/mute",
         "GET es-sync-pause",
         "POST es-sync-pause",
+        "GET es-sync-dead-letters",
+        "POST es-sync-dead-letters/requeue",
+        "POST es-sync-dead-letters/drop",
     ]
     .map(|call| call.replace(' ', &format!(" {BASE}/")));
     let paths = document["paths"].as_object().expect("paths").iter().filter(|(path, _)| path.starts_with(BASE));

@@ -28,7 +28,7 @@ async fn every_list_is_a_table_with_a_column_for_each_field() {
         let by = "UPDATE es_sync_execution_log SET created_by = '-1'";
         sqlx::query(by).execute(&server.ground.pool).await.expect("a name");
         let detail = format!("/es-sync-execution-detail/{id}");
-        let body = json!({"task_name": "+night, \"two\"\nlines", "description": "@x", "cron_expression": "@daily"});
+        let body = json!({"task_name": "+night, \"two\"", "description": "@x\nlines", "cron_expression": "@daily"});
         server.task(&body).await;
         server.ground.queues().publish_dead_letter(b"=hello", "\tnot a job").await.expect("set aside");
         server.ground.move_dead_letters(1).await;
@@ -49,7 +49,7 @@ async fn every_list_is_a_table_with_a_column_for_each_field() {
             assert!(table.ends_with("\r\n"), "{path}");
         }
         let tasks = csv(server, "/es-sync-tasks").await;
-        assert!(tasks.contains(",\"'+night, \"\"two\"\"\nlines\",'@x,"), "{tasks}");
+        assert!(tasks.contains(",\"'+night, \"\"two\"\"\",\"'@x\nlines\","), "{tasks}");
         let runs = csv(server, "/es-sync-execution-logs").await;
         assert!(runs.contains(",'=cmd(),manual,"), "{runs}");
         assert!(runs.contains(",'-1,"), "{runs}");
