@@ -19,7 +19,7 @@ fn operations() -> Vec<(Method, String)> {
             }
         }
     }
-    assert_eq!(operations.len(), 21, "{operations:?}");
+    assert_eq!(operations.len(), 23, "{operations:?}");
     operations
 }
 
