@@ -304,7 +304,7 @@ async fn the_audit_is_filtered_and_paged_and_a_viewer_may_read_it() {
         assert_eq!((&page["entries"][0]["id"], page.get("next_cursor")), (&json!(1), None));
         for (query, field) in [
             ("action=think", "action"),
-            ("object=host", "object"),
+            ("object=disk", "object"),
             ("limit=501", "limit"),
             ("cursor=t1", "cursor"),
             ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to"),
