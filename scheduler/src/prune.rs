@@ -14,8 +14,8 @@ use hostsync_store::database;
 use hostsync_store::fault::Fault;
 use hostsync_store::tables::executions::history::RunAge;
 use hostsync_store::tables::{
-    audit, dead_letters, details, doubts, executions, explaining, freshness, host_mutes, idempotency_keys, newest_window,
-    pattern_state, scheduler_shifts, search_limit, statistics,
+    audit, dead_letters, details, doubts, executions, explaining, freshness, host_mutes, idempotency_keys,
+    newest_window, pattern_state, scheduler_shifts, search_limit, statistics,
 };
 use sqlx::MySqlConnection;
 
