@@ -114,10 +114,10 @@ async fn queue_depths(scheduler: &Scheduler) -> anyhow::Result<Vec<(QueueName, u
     .await;
     match stored {
         Ok(stored) => {
-            said.push((QueueName::Dead, depths.dead.saturating_add(u32::try_from(stored).unwrap_or(u32::MAX))))
+            said.push((QueueName::Dead, depths.dead.saturating_add(u32::try_from(stored).unwrap_or(u32::MAX))));
         }
         Err(error) => {
-            tracing::debug!(error = %causes(error.as_ref()), "the dead letters of the database are not known")
+            tracing::debug!(error = %causes(error.as_ref()), "the dead letters of the database are not known");
         }
     }
     Ok(said)

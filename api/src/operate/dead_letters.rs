@@ -44,7 +44,9 @@ pub async fn list(config: &Config, limit: u32, say: impl Fn(&str)) -> anyhow::Re
         }
         shown => say(&format!("{shown} dead letters, none was removed")),
     }
-    in_broker.iter().for_each(|line| say(line));
+    if let Some(line) = in_broker {
+        say(&line);
+    }
     Ok(())
 }
 

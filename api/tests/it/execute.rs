@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{Answer, Ground, OPERATOR, Server, send, until, with_server, with_server_of};
+use crate::harness::{Answer, Ground, OPERATOR, Server, clock, send, until, with_server, with_server_of};
 
 /// A form of text parts and a file.
 fn form(parts: &[(&str, &str)], file: Option<&[u8]>) -> (String, Vec<u8>) {
@@ -122,7 +122,7 @@ async fn a_run_over_a_named_window_reads_that_and_writes_for_the_day_of_its_end(
     let zone = [("HOSTSYNC_SCHEDULER__TIME_ZONE", "Asia/Shanghai")];
     with_server_of(Ground::new(true).await, &zone, async |server| {
         let midnight = |days: i64, hours: i64| {
-            let day = (Utc::now() - TimeDelta::days(days)).date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+            let day = (clock() - TimeDelta::days(days)).date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
             day + TimeDelta::hours(hours)
         };
         let task = server.task(&json!({"task_name": "t", "cron_expression": "@yearly", "time_zone": "UTC"})).await;

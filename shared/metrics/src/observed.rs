@@ -51,9 +51,12 @@ impl Series {
     }
 }
 
+/// The values of two labels, and a number.
+type NumberOfPair = ([String; 2], f64);
+
 /// A gauge of two labels, said anew each time.
 #[derive(Clone, Default)]
-pub(super) struct PairSeries(Arc<Mutex<Vec<([String; 2], f64)>>>);
+pub(super) struct PairSeries(Arc<Mutex<Vec<NumberOfPair>>>);
 
 impl PairSeries {
     /// A gauge of numbers by `labels`.

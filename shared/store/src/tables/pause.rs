@@ -129,12 +129,12 @@ pub async fn paused_fires(
          FROM es_sync_paused_task FORCE INDEX (PRIMARY) WHERE paused_at = ",
     );
     statement.value(paused_at).sql(" AND task_id IN ").list(tasks.into_iter().map(|task| task.0));
-    let rows: Vec<(u64, u32, u32, Option<DateTime<Utc>>, Option<u64>)> = statement.fetch_all(connection).await?;
-    let fires = rows.into_iter().map(|(task, own_rows, shared_fires, shared_first, row)| {
-        let fires = PausedFires { own_rows, shared_fires, shared_first, shared_row: row.map(ExecutionId) };
-        (TaskId(task), fires)
-    });
-    Ok(fires.collect())
+    let mut fires = HashMap::new();
+    for (task, own_rows, shared_fires, shared_first, row) in statement.fetch_all(connection).await? {
+        let shared_row = Option::<u64>::map(row, ExecutionId);
+        fires.insert(TaskId(task), PausedFires { own_rows, shared_fires, shared_first, shared_row });
+    }
+    Ok(fires)
 }
 
 /// Remembers what the fires of tasks have left in the pause that began at `paused_at`. The caller has at least one.
