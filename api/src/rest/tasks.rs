@@ -189,6 +189,8 @@ impl CsvRow for TaskBody {
         "overlap_policy",
         "catch_up_window",
         "query_time_range",
+        "delay",
+        "freshness_target",
         "is_enabled",
         "created_by",
         "created_at",
