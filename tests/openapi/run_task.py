@@ -17,6 +17,7 @@ from hostsync_client.models import (
     CreateTask,
     Done,
     ErrorBody,
+    ExecuteTask,
     ExecutionDetailBodySyncStatus,
     ExecutionDetailPage,
     ExecutionLogBodyExecutionStatus,
@@ -24,7 +25,6 @@ from hostsync_client.models import (
     RunAccepted,
     TaskCreated,
     TaskShown,
-    WaitForRun,
 )
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def main(base_url: str, token: str, hosts: int) -> None:
         assert (shown.task_name, shown.is_enabled, shown.next_execution_time) == (name, False, None), shown
 
         key = str(uuid.uuid4())
-        body = WaitForRun(wait_seconds=1)
+        body = ExecuteTask(wait_seconds=1)
         run = expect(RunAccepted, execute_es_sync_task.sync(task_id, client=client, body=body, idempotency_key=key))
         again = expect(RunAccepted, execute_es_sync_task.sync(task_id, client=client, body=body, idempotency_key=key))
         assert again.execution_id == run.execution_id, (run, again)
