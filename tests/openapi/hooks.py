@@ -57,6 +57,7 @@ FORMATS = {
     "time-range": joined(whole(1, 52), st.sampled_from(["m", "h", "d", "w"])),
     "catch-up-window": joined(whole(0, 7), st.sampled_from(["s", "m", "h", "d"])),
     "delay": joined(whole(0, 31), st.sampled_from(["s", "m", "h", "d"])),
+    "freshness-target": st.just("") | joined(whole(1, 52), st.sampled_from(["m", "h", "d", "w"])),
     "endpoint": st.just("default"),
     "mapping": st.sampled_from(["zabbix", "metricbeat"]),
     "group": st.sampled_from(["demo", "web"]),
@@ -66,6 +67,10 @@ FORMATS = {
     "task-cursor": joined(st.just("t"), CURSOR),
     "execution-cursor": joined(st.just("e"), CURSOR),
     "detail-cursor": joined(st.just("d"), CURSOR),
+    "audit-object": st.sampled_from(["task", "execution", "pause", "task:7", "host:10.0.0.1"]),
+    "audit-cursor": joined(st.just("a"), CURSOR),
+    "dead-letter-cursor": joined(st.just("l"), CURSOR),
+    "freshness-cursor": joined(st.just("f"), CURSOR),
 }
 
 for name, strategy in FORMATS.items():
@@ -101,6 +106,26 @@ def mend_window(body):
         body.pop("query_time_range", None)
 
 
+def mend_address(choice):
+    """A host is chosen by its address."""
+    if choice.get("host_ip") is not None:
+        choice["host_ip"] = "10.0.0.2"
+
+
+def mend_letters(body):
+    """Chooses dead letters by their ids alone, or counts those of a filter: how many there are only the server knows."""
+    ids = body.get("ids")
+    if ids:
+        body.clear()
+        body["ids"] = ids
+    else:
+        body.pop("ids", None)
+        body.pop("confirm", None)
+        body["count_only"] = True
+        mend_address(body)
+        mend_range(body, datetime.timedelta(days=36_500))
+
+
 def before_call(context, case, kwargs):
     """Rules that a schema cannot say."""
     if case.meta is None:
@@ -117,8 +142,12 @@ def before_call(context, case, kwargs):
     if "from" in query or "to" in query:
         longest = LONGEST_DAYS.get(query.get("bucket", "day"), 31) if operation_id == "get_es_sync_stats" else 36_500
         mend_range(query, datetime.timedelta(days=longest))
+    if operation_id == "get_es_sync_dead_letters":
+        mend_address(query)
     if isinstance(case.body, dict) and not case.meta.generation.mode.is_negative:
         mend_window(case.body)
+        if "es-sync-dead-letters/" in case.operation.path:
+            mend_letters(case.body)
     if operation_id == "execute_es_sync_full_sync" and isinstance(case.body, dict):
         case.body.pop("window_from", None)
         case.body.pop("window_to", None)

@@ -4,8 +4,8 @@
 //! statements stand in [`crate::tables`].
 
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use md5::{Digest as _, Md5};
@@ -94,7 +94,8 @@ fn failed(error: &sqlx::Error) -> &'static str {
 /// A pool that connects when first used, so that a service starts while the database is down. Every ten seconds a
 /// connection is looked at before it is used again: one that is dead, or whose server has become read-only since (a primary
 /// that was demoted and lives on), is closed, and another is made by the name, which may lead to the new primary by then. A
-/// fresh connection is used wherever it leads, so that reading goes on while there is no primary at all.
+/// fresh connection is used wherever it leads, so that reading goes on while there is no primary at all. Once one was found to
+/// lead to such a server, every other that was made before is looked at each time, since it probably leads there too.
 ///
 /// # Errors
 ///
@@ -102,6 +103,7 @@ fn failed(error: &sqlx::Error) -> &'static str {
 pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::Error> {
     let options = options(url)?;
     let look: Arc<str> = look_of(options.get_database()).into();
+    let demoted_at: Arc<Mutex<Option<Instant>>> = Arc::default();
     Ok(MySqlPoolOptions::new()
         .max_connections(max_connections)
         .idle_timeout(POOL_IDLE_TIMEOUT)
@@ -109,9 +111,17 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(move |connection, since| {
-            let look = Arc::clone(&look);
+            let (look, demoted_at) = (Arc::clone(&look), Arc::clone(&demoted_at));
             Box::pin(async move {
-                Ok(!is_look_due(since.age, since.idle_for) || leads_to_a_primary(connection, &look).await?)
+                let is_older = lock(&demoted_at).is_some_and(|demoted_at| demoted_at.elapsed() < since.age);
+                if !is_older && !is_look_due(since.age, since.idle_for) {
+                    return Ok(true);
+                }
+                let is_usable = leads_to_a_primary(connection, &look).await?;
+                if !is_usable {
+                    *lock(&demoted_at) = Some(Instant::now());
+                }
+                Ok(is_usable)
             })
         })
         .after_connect(|connection, _| {
@@ -121,6 +131,11 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
             })
         })
         .connect_lazy_with(options))
+}
+
+/// A panic between two lines that hold it leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has a pool of [`connect_lazy`] make its new connections by another URL, such as one with another password. Those that
