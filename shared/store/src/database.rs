@@ -113,13 +113,13 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
         .before_acquire(move |connection, since| {
             let (look, demoted_at) = (Arc::clone(&look), Arc::clone(&demoted_at));
             Box::pin(async move {
-                let is_older = lock(&demoted_at).is_some_and(|demoted_at| demoted_at.elapsed() < since.age);
+                let is_older = locked(&demoted_at).is_some_and(|demoted_at| demoted_at.elapsed() < since.age);
                 if !is_older && !is_look_due(since.age, since.idle_for) {
                     return Ok(true);
                 }
                 let is_usable = leads_to_a_primary(connection, &look).await?;
                 if !is_usable {
-                    *lock(&demoted_at) = Some(Instant::now());
+                    *locked(&demoted_at) = Some(Instant::now());
                 }
                 Ok(is_usable)
             })
@@ -134,7 +134,7 @@ pub fn connect_lazy(url: &str, max_connections: u32) -> Result<MySqlPool, sqlx::
 }
 
 /// A panic between two lines that hold it leaves it whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
