@@ -222,7 +222,7 @@ def plot_cpu(results, file):
             value = micros(result, side, group)
             axes.barh(at, value, left=left, color=colour, label=group if at == 0 else None)
             left += value
-        axes.text(left, at, f" {number(left)}", va="center")
+        axes.text(left, at, f" {number(micros(result, side))}", va="center")
     axes.set_yticks(range(len(bars)), [f"{TITLES[side]}, {name_of(result)}" for result, side in reversed(bars)])
     axes.set_xlabel("processor time a host, µs")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
