@@ -10,7 +10,7 @@ export SQLX_OFFLINE ?= true
 BENCH ?=
 
 # How many times the floor's processor time a host costs, in the profile of the tests; `make bench-guard` prints it.
-BENCH_GUARD ?= 2.5
+BENCH_GUARD ?= 2.0
 
 # Arguments of hostsync-sizes.
 SIZES ?=
