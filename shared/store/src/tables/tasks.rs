@@ -4,7 +4,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{MySqlConnection, QueryBuilder};
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use super::text_statement::TextStatement;
 use crate::word::Word;
@@ -135,32 +137,20 @@ pub async fn list(
 ///
 /// A duplicate: a live task has this name.
 pub async fn insert(connection: &mut MySqlConnection, task: &Task) -> Result<TaskId, sqlx::Error> {
-    let result = sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO es_sync_task_config
              (task_name, description, es_endpoint, es_index_pattern, mapping, cron_expression, time_zone, overlap_policy,
               catch_up_window, query_time_range, delay, freshness_target, is_enabled, created_by, schedule_anchor,
               next_execution_time, created_at, updated_at)
          VALUES (?, ?, ?, ?, NULLIF(?, ''), ?, NULLIF(?, ''), ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?, ?, UTC_TIMESTAMP(3),
                  UTC_TIMESTAMP(3))",
-    )
-    .bind(&task.task_name)
-    .bind(&task.description)
-    .bind(&task.es_endpoint)
-    .bind(&task.es_index_pattern)
-    .bind(&task.mapping)
-    .bind(&task.cron_expression)
-    .bind(&task.time_zone)
-    .bind(task.overlap_policy.to_string())
-    .bind(task.catch_up_window.to_string())
-    .bind(task.query_time_range.to_string())
-    .bind(task.delay.to_string())
-    .bind(&task.freshness_target)
-    .bind(task.is_enabled)
-    .bind(&task.created_by)
-    .bind(task.schedule_anchor)
-    .bind(task.next_execution_time)
-    .execute(connection)
-    .await?;
+    );
+    let result = bind_settings(insert, task)
+        .bind(&task.created_by)
+        .bind(task.schedule_anchor)
+        .bind(task.next_execution_time)
+        .execute(connection)
+        .await?;
     Ok(TaskId(result.last_insert_id()))
 }
 
@@ -205,33 +195,39 @@ async fn locked(connection: &mut MySqlConnection, id: TaskId, how: &'static str)
 ///
 /// A duplicate: another live task has the new name.
 pub async fn update(connection: &mut MySqlConnection, task: &Task) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let update = sqlx::query(
         "UPDATE es_sync_task_config
          SET task_name = ?, description = ?, es_endpoint = ?, es_index_pattern = ?, mapping = NULLIF(?, ''),
              cron_expression = ?, time_zone = NULLIF(?, ''), overlap_policy = ?, catch_up_window = ?,
              query_time_range = ?, delay = ?, freshness_target = NULLIF(?, ''), is_enabled = ?, schedule_anchor = ?,
              next_execution_time = ?, updated_at = UTC_TIMESTAMP(3)
          WHERE id = ?",
-    )
-    .bind(&task.task_name)
-    .bind(&task.description)
-    .bind(&task.es_endpoint)
-    .bind(&task.es_index_pattern)
-    .bind(&task.mapping)
-    .bind(&task.cron_expression)
-    .bind(&task.time_zone)
-    .bind(task.overlap_policy.to_string())
-    .bind(task.catch_up_window.to_string())
-    .bind(task.query_time_range.to_string())
-    .bind(task.delay.to_string())
-    .bind(&task.freshness_target)
-    .bind(task.is_enabled)
-    .bind(task.schedule_anchor)
-    .bind(task.next_execution_time)
-    .bind(task.id.0)
-    .execute(connection)
-    .await?;
+    );
+    bind_settings(update, task)
+        .bind(task.schedule_anchor)
+        .bind(task.next_execution_time)
+        .bind(task.id.0)
+        .execute(connection)
+        .await?;
     Ok(())
+}
+
+/// The settings of a task, in the order in which both statements that write them name them first.
+fn bind_settings<'q>(statement: Query<'q, MySql, MySqlArguments>, task: &'q Task) -> Query<'q, MySql, MySqlArguments> {
+    statement
+        .bind(&task.task_name)
+        .bind(&task.description)
+        .bind(&task.es_endpoint)
+        .bind(&task.es_index_pattern)
+        .bind(&task.mapping)
+        .bind(&task.cron_expression)
+        .bind(&task.time_zone)
+        .bind(task.overlap_policy.to_string())
+        .bind(task.catch_up_window.to_string())
+        .bind(task.query_time_range.to_string())
+        .bind(task.delay.to_string())
+        .bind(&task.freshness_target)
+        .bind(task.is_enabled)
 }
 
 /// Marks a locked task deleted; its name is free from the commit on.
