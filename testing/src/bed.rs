@@ -294,3 +294,14 @@ async fn catching<F: Future<Output = ()>>(test: F) -> Result<(), Box<dyn std::an
     use futures_util::FutureExt;
     AssertUnwindSafe(test).catch_unwind().await
 }
+
+/// Rows that a session of the database has read through any key since its `FLUSH STATUS`.
+///
+/// # Panics
+///
+/// When the server does not say.
+pub async fn rows_read(connection: &mut MySqlConnection) -> u64 {
+    let read: Vec<(String, String)> =
+        sqlx::query_as("SHOW SESSION STATUS LIKE 'Handler_read%'").fetch_all(connection).await.expect("counters");
+    read.iter().map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
+}

@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hostsync_model::execution::{ExecutionId, ExecutionStatus, TaskId, Trigger};
 use hostsync_store::database;
 use hostsync_store::tables::executions::views::{LogFilter, list};
-use hostsync_testing::bed::{Bed, on_bed};
-use sqlx::{AssertSqlSafe, MySqlConnection};
+use hostsync_testing::bed::{Bed, on_bed, rows_read};
+use sqlx::AssertSqlSafe;
 
 /// Runs in the table, ten minutes apart, of ten tasks.
 const RUNS: u64 = 12_000;
@@ -15,13 +15,6 @@ const LIMIT: u32 = 50;
 
 /// Most rows read for each that is shown.
 const READ_FOR_EACH: u64 = 20;
-
-/// Rows read through any key in this session since `FLUSH STATUS`.
-async fn rows_read(connection: &mut MySqlConnection) -> u64 {
-    let read: Vec<(String, String)> =
-        sqlx::query_as("SHOW SESSION STATUS LIKE 'Handler_read%'").fetch_all(connection).await.expect("counters");
-    read.iter().map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
-}
 
 /// Most runs are scheduled successes; one in 100 failed, one in 4,000 was a retry, one in 1,000 a person's; two are at work.
 async fn fill(bed: &Bed, newest: DateTime<Utc>) {

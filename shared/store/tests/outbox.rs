@@ -27,7 +27,7 @@ use hostsync_store::tables::executions::{
 };
 use hostsync_store::tables::{agenda, details, endpoint_state, hosts_pool};
 use hostsync_store::word::Word;
-use hostsync_testing::bed::{Bed, on_bed};
+use hostsync_testing::bed::{Bed, on_bed, rows_read};
 use hostsync_testing::client::wait_for;
 use hostsync_testing::documents::SampleHost;
 use sqlx::MySqlConnection;
@@ -591,13 +591,6 @@ async fn a_run_of_which_nothing_comes_goes_behind_the_others() {
         }
     })
     .await;
-}
-
-/// Rows read through any key in a session since `FLUSH STATUS`.
-async fn rows_read(connection: &mut MySqlConnection) -> u64 {
-    let read: Vec<(String, String)> =
-        sqlx::query_as("SHOW SESSION STATUS LIKE 'Handler_read%'").fetch_all(connection).await.expect("counters");
-    read.iter().map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
 }
 
 #[tokio::test]
